@@ -1,0 +1,1 @@
+"""The path between noise and data, and the samplers that walk it."""

@@ -1,0 +1,1 @@
+"""What a trained network can be asked to do: score, write, fill, embed, draw."""

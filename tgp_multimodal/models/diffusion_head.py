@@ -1,0 +1,257 @@
+"""The text-to-image head: (noisy pixels, time, text states) in, clean pixels out.
+
+Parameter names and arithmetic are those of `diffusers.PRXTransformer2DModel`, so that export is a copy without renaming. Text enters as
+keys and values only, image patches do the rest; time modulates every block (adaLN-zero).
+
+Shape letters: B batch, C channels, Y rows, X columns, P patches, L text length, D width, H heads, K head size.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tgp_multimodal.models.layers import RMSNorm, attention, rotary_tables, rotate_neighbours
+
+ROPE_THETA = 10000.0
+TIME_CHANNELS = 256
+
+
+class HeadAttention(nn.Module):
+    """Attention of image patches over text and image patches; text has its own keys and values and no queries."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.img_qkv_proj = nn.Linear(width, 3 * width, bias=False)
+        self.norm_q = RMSNorm(width // heads)
+        self.norm_k = RMSNorm(width // heads)
+        self.txt_kv_proj = nn.Linear(width, 2 * width, bias=False)
+        self.norm_added_k = RMSNorm(width // heads)
+        self.to_out = nn.ModuleList([nn.Linear(width, width, bias=False)])
+
+    def text_keys_values(self, text_BLD: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of the text, (B, H, L, K) each; they do not depend on time, so a sampler computes them once."""
+        key, value = self.txt_kv_proj(text_BLD).unflatten(-1, (2, self.heads, -1)).transpose(1, 3).unbind(2)
+        return self.norm_added_k(key), value
+
+    def forward(
+        self,
+        patch_BPD: Tensor,
+        text: tuple[Tensor, Tensor],
+        rotary: tuple[Tensor, Tensor],
+        allowed: Tensor | None,
+    ) -> Tensor:
+        query, key, value = (
+            self.img_qkv_proj(patch_BPD).unflatten(-1, (3, self.heads, -1)).transpose(1, 3).unbind(2)
+        )
+        query = rotate_neighbours(self.norm_q(query), *rotary).to(value.dtype)
+        key = rotate_neighbours(self.norm_k(key), *rotary).to(value.dtype)
+        key = torch.cat((text[0].to(key.dtype), key), dim=2)
+        value = torch.cat((text[1], value), dim=2)
+        return self.to_out[0](attention(query, key, value, allowed).transpose(1, 2).flatten(2))
+
+
+class Modulation(nn.Module):
+    """Shift, scale and gate of both halves of a block from the time vector; zero at the start (Peebles & Xie 2022)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.lin = nn.Linear(width, 6 * width)
+
+    def forward(self, time_BD: Tensor) -> tuple[Tensor, ...]:
+        return self.lin(F.silu(time_BD))[:, None].chunk(6, dim=-1)
+
+
+class HeadBlock(nn.Module):
+    """One block: modulated attention, modulated gated feed-forward."""
+
+    def __init__(self, width: int, heads: int, feed_forward: int) -> None:
+        super().__init__()
+        self.width = width
+        self.attention = HeadAttention(width, heads)
+        self.gate_proj = nn.Linear(width, feed_forward, bias=False)
+        self.up_proj = nn.Linear(width, feed_forward, bias=False)
+        self.down_proj = nn.Linear(feed_forward, width, bias=False)
+        self.modulation = Modulation(width)
+
+    def forward(
+        self,
+        patch_BPD: Tensor,
+        text: tuple[Tensor, Tensor],
+        time_BD: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        allowed: Tensor | None,
+    ) -> Tensor:
+        shift, scale, gate, shift_ff, scale_ff, gate_ff = self.modulation(time_BD)
+        x = (1 + scale) * F.layer_norm(patch_BPD, (self.width,), eps=1e-6) + shift
+        patch_BPD = patch_BPD + gate * self.attention(x, text, rotary, allowed)
+        x = (1 + scale_ff) * F.layer_norm(patch_BPD, (self.width,), eps=1e-6) + shift_ff
+        x = F.gelu(self.gate_proj(x), approximate="tanh") * self.up_proj(x)
+        return patch_BPD + gate_ff * self.down_proj(x)
+
+
+class TimeEmbedder(nn.Module):
+    """Two-layer perceptron over the sinusoidal features of time."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.in_layer = nn.Linear(TIME_CHANNELS, width)
+        self.out_layer = nn.Linear(width, width)
+
+    def forward(self, time_B: Tensor) -> Tensor:
+        return self.out_layer(F.silu(self.in_layer(time_features(time_B))))
+
+
+def time_features(time_B: Tensor) -> Tensor:
+    """Cosines, then sines, of 1000 t at 128 geometric frequencies, (B, 256), as diffusers orders them."""
+    half = TIME_CHANNELS // 2
+    index = torch.arange(half, dtype=torch.float32, device=time_B.device)
+    # This order of products, because at angles near 1000 another one rounds 1e-4 away from the stock class.
+    angle = 1000.0 * (time_B.float()[:, None] * torch.exp(-math.log(10000.0) * index / half))
+    return torch.cat((angle.cos(), angle.sin()), dim=-1)
+
+
+class FinalLayer(nn.Module):
+    """Modulated normalisation and projection of each patch to its pixels."""
+
+    def __init__(self, width: int, channels: int) -> None:
+        super().__init__()
+        self.width = width
+        self.linear = nn.Linear(width, channels)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+
+    def forward(self, patch_BPD: Tensor, time_BD: Tensor) -> Tensor:
+        shift, scale = self.adaLN_modulation(time_BD)[:, None].chunk(2, dim=-1)
+        x = (1 + scale) * F.layer_norm(patch_BPD, (self.width,), eps=1e-6) + shift
+        return self.linear(x)
+
+
+class DiffusionHead(nn.Module):
+    """Transformer over image patches that predicts the clean image.
+
+    Args:
+        text_width: width of the text states it is conditioned on.
+        width: size of a patch state, D.
+        depth: number of blocks.
+        heads: attention heads; `width / heads` must be a multiple of 4 (two rotary axes of even size).
+        feed_forward_ratio: feed-forward size as a multiple of `width`.
+        patch: side of a square patch, pixels.
+        size: side of the square pictures it is trained on, pixels; other multiples of `patch` work too.
+    """
+
+    def __init__(
+        self,
+        text_width: int = 256,
+        width: int = 192,
+        depth: int = 6,
+        heads: int = 3,
+        feed_forward_ratio: float = 3.0,
+        patch: int = 4,
+        size: int = 32,
+    ) -> None:
+        super().__init__()
+        if width % heads or (width // heads) % 4:
+            raise ValueError(
+                f"width / heads must be a multiple of 4. Got width={width}, heads={heads} instead."
+            )
+        if size % patch:
+            raise ValueError(f"size must be a multiple of patch={patch}. Got size={size} instead.")
+        self.text_width, self.width, self.depth, self.heads = text_width, width, depth, heads
+        self.feed_forward_ratio, self.patch, self.size = feed_forward_ratio, patch, size
+        self.head_size = width // heads
+        channels = 3 * patch**2
+        self.img_in = nn.Linear(channels, width)
+        self.time_in = TimeEmbedder(width)
+        self.txt_in = nn.Linear(text_width, width)
+        feed_forward = int(width * feed_forward_ratio)
+        self.blocks = nn.ModuleList(HeadBlock(width, heads, feed_forward) for _ in range(depth))
+        self.final_layer = FinalLayer(width, channels)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draws fresh weights: 1/sqrt(fan-in) matrices, zero biases, zero modulation and output."""
+        for name, weight in self.named_parameters():
+            if name.endswith("bias") or "odulation" in name or name == "final_layer.linear.weight":
+                nn.init.zeros_(weight)
+            elif weight.ndim == 2:
+                nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
+            else:
+                nn.init.ones_(weight)
+
+    def forward(
+        self,
+        pixels_BCYX: Tensor,
+        time_B: Tensor,
+        text_BLD: Tensor,
+        mask_BL: Tensor | None = None,
+    ) -> Tensor:
+        """The clean pixels (B, C, Y, X) that the head sees in noisy ones.
+
+        Args:
+            pixels_BCYX: (1 - t) * data + t * noise, in the scale where data lie in [-1, 1].
+            time_B: t in [0, 1]; 0 is data, 1 is noise.
+            text_BLD: final-normed hidden states of the caption.
+            mask_BL: False at padding of the caption.
+        """
+        return self.denoise(pixels_BCYX, time_B, self.text_keys_values(text_BLD), mask_BL)
+
+    def text_keys_values(self, text_BLD: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values of the caption in every block."""
+        text = self.txt_in(text_BLD)
+        return [block.attention.text_keys_values(text) for block in self.blocks]
+
+    def denoise(
+        self,
+        pixels_BCYX: Tensor,
+        time_B: Tensor,
+        text: list[tuple[Tensor, Tensor]],
+        mask_BL: Tensor | None = None,
+    ) -> Tensor:
+        """As `forward`, with the caption's keys and values at hand."""
+        patch_BPD, time_BD = self.states(pixels_BCYX, time_B, text, mask_BL, self.depth)
+        return self.to_pixels(self.final_layer(patch_BPD, time_BD), pixels_BCYX.shape[-2:])
+
+    def states(
+        self,
+        pixels_BCYX: Tensor,
+        time_B: Tensor,
+        text: list[tuple[Tensor, Tensor]],
+        mask_BL: Tensor | None,
+        depth: int,
+    ) -> tuple[Tensor, Tensor]:
+        """The residual stream after `depth` blocks, (B, P, D), and the time vector (B, D): features for probes too."""
+        patch_BPD = self.img_in(self.to_patches(pixels_BCYX))
+        time_BD = self.time_in(time_B)
+        rotary = self.rotary(pixels_BCYX.shape[-2:], pixels_BCYX.device)
+        allowed = None
+        if mask_BL is not None:
+            image = torch.ones(len(mask_BL), patch_BPD.shape[1], dtype=torch.bool, device=mask_BL.device)
+            allowed = torch.cat((mask_BL.bool(), image), dim=1)[:, None, None]
+        for block, keys_values in zip(self.blocks[:depth], text, strict=False):
+            patch_BPD = block(patch_BPD, keys_values, time_BD, rotary, allowed)
+        return patch_BPD, time_BD
+
+    def rotary(self, size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Cosines and sines (P, K/2): half of the channels turn with the row of a patch, half with its column."""
+        rows, columns = size[0] // self.patch, size[1] // self.patch
+        row = torch.arange(rows, device=device).repeat_interleave(columns)
+        column = torch.arange(columns, device=device).repeat(rows)
+        tables = [rotary_tables(axis, self.head_size // 2, ROPE_THETA) for axis in (row, column)]
+        return torch.cat([t[0] for t in tables], -1), torch.cat([t[1] for t in tables], -1)
+
+    def to_patches(self, pixels_BCYX: Tensor) -> Tensor:
+        """(B, C, Y, X) -> (B, P, C * patch * patch), patches in reading order."""
+        rows, columns = pixels_BCYX.shape[-2:]
+        if rows % self.patch or columns % self.patch:
+            raise ValueError(
+                f"picture size must be a multiple of patch={self.patch}. Got {rows} x {columns} instead."
+            )
+        return F.pixel_unshuffle(pixels_BCYX, self.patch).flatten(2).transpose(1, 2)
+
+    def to_pixels(self, patch_BPD: Tensor, size: tuple[int, int]) -> Tensor:
+        """The inverse of `to_patches`."""
+        grid = (size[0] // self.patch, size[1] // self.patch)
+        return F.pixel_shuffle(patch_BPD.transpose(1, 2).unflatten(2, grid), self.patch)

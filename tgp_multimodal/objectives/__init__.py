@@ -1,0 +1,1 @@
+"""Pretraining objectives: each maps (network, batch, progress) to one loss with named parts."""
