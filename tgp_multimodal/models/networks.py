@@ -11,6 +11,8 @@ from torch import nn
 from tgp_multimodal.models.diffusion_head import DiffusionHead
 from tgp_multimodal.models.text_transformer import TextTransformer
 
+PROMPT_TOKENS = 64  # longest caption that conditions a picture, BOS included
+
 
 class Network(nn.Module):
     """Anything that holds the shared text transformer under the name `text`."""

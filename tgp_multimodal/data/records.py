@@ -1,0 +1,68 @@
+"""What travels between the stages of the data road.
+
+Shape letters: B batch, L length in tokens, C channels, Y rows, X columns.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Document(NamedTuple):
+    """One text, whole.
+
+    Attributes:
+        text: the text, any length but empty.
+        stream: which mixture it belongs to, for example "prose" or "code".
+        name: where it came from, for messages and manifests.
+    """
+
+    text: str
+    stream: str
+    name: str
+
+
+class Pair(NamedTuple):
+    """One picture and what it shows.
+
+    Attributes:
+        pixels_YXC: unsigned bytes, RGB.
+        caption: one sentence or a few words.
+        stream: which mixture it belongs to, for example "scenes" or "digits".
+        name: where it came from.
+    """
+
+    pixels_YXC: np.ndarray
+    caption: str
+    stream: str
+    name: str
+
+
+class TextRows(NamedTuple):
+    """A batch of packed rows, ready for the language objective.
+
+    Attributes:
+        token_BL: token ids, int64.
+        position_BL: positions, int64; each 0 starts a document.
+        infill_B: True where the row was built prefix-suffix-middle.
+        row_B: global number of each row since the start of training; the row's mode is a hash of it.
+    """
+
+    token_BL: np.ndarray
+    position_BL: np.ndarray
+    infill_B: np.ndarray
+    row_B: np.ndarray
+
+
+class CaptionedImages(NamedTuple):
+    """A batch of pictures with tokenized captions.
+
+    Attributes:
+        pixels_BCYX: unsigned bytes.
+        token_BL: caption ids, BOS first, padded; int64.
+        mask_BL: False at padding.
+    """
+
+    pixels_BCYX: np.ndarray
+    token_BL: np.ndarray
+    mask_BL: np.ndarray
