@@ -1,0 +1,59 @@
+"""The one seam between the harness and a model of any kind."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tgp_multimodal.evaluation.requests import Answer, Embed, Request
+
+if TYPE_CHECKING:
+    from tgp_multimodal.evaluation.cards import Card
+
+
+class Adapter(ABC):
+    """Answers requests for one model. Only `answer` and `facts` must be written.
+
+    Attributes:
+        name: how the model is called in tables and result folders.
+        supports: the request classes that it can answer.
+        embeds: which items `Embed` may hold, "text" and "image".
+    """
+
+    name: str
+    supports: frozenset[type[Request]]
+    embeds: frozenset[str] = frozenset({"text", "image"})
+
+    @abstractmethod
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        """Answers in the order of the requests, all of which are of one class.
+
+        An answer is a function of its own request alone: neither the order nor the company of a
+        request may change it (beyond float rounding).
+        """
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """What identifies the model: at least `digest`, which changes whenever an answer could."""
+
+    def can(self, card: "Card") -> str | None:
+        """None, or the reason why this model cannot run the card. Called before data are loaded."""
+        missing = sorted(r.__name__ for r in card.requests - self.supports)
+        if missing:
+            return f"cannot answer {', '.join(missing)}"
+        if Embed in card.requests and card.modality not in self.embeds:
+            return f"cannot embed {card.modality}"
+        return None
+
+    def fit(self, items: Iterable[Any]) -> None:
+        """Hook for baselines that learn from the card's own unlabelled training items.
+
+        Called once per card before its requests. `items` is lazy: who has no use for it pays
+        nothing. A pretrained model leaves this alone.
+        """
+
+    def guess(self, targets: Sequence[Any]) -> Any | None:
+        """Hook for baselines that look at no item: one answer for all, from the training targets.
+
+        None, the default, means that the model wants to see the items.
+        """
+        return None

@@ -1,0 +1,134 @@
+"""The five things that the harness asks of a model, as plain data, and what comes back.
+
+A request says *what* is wanted and nothing about how: batching, sorting, truncation and caching
+belong to the adapter that answers.
+
+Shape letters: D width of a feature vector, Y rows, X columns, C channels (always 3, RGB).
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Score:
+    """Asks for the log-likelihood of a continuation.
+
+    The join is lm-eval's: white space at the end of `context` belongs to the continuation, and the
+    context is what is left of the ids of the whole after as many as the context alone has.
+
+    Attributes:
+        context: what stands before; may be empty.
+        continuation: what is scored, with the delimiter in front of it (usually one space).
+        suffix: what stands after, for models that infill (prefix, suffix, middle); None otherwise.
+    """
+
+    context: str
+    continuation: str
+    suffix: str | None = None
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """Asks for the negative log-likelihood of a whole text, however long, from its first byte.
+
+    A text longer than the context is cut into windows as lm-eval's rolling log-likelihood does.
+
+    Attributes:
+        text: one document.
+    """
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Asks for a greedy continuation.
+
+    Attributes:
+        prompt: what stands before.
+        max_tokens: upper limit of new tokens.
+        stop: the answer ends before the first of these.
+        suffix: what stands after, for models that infill; None otherwise.
+    """
+
+    prompt: str
+    max_tokens: int
+    stop: tuple[str, ...] = ()
+    suffix: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Embed:
+    """Asks for a feature vector.
+
+    Attributes:
+        item: a text, or a picture as unsigned bytes (Y, X, C).
+    """
+
+    item: str | np.ndarray
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Asks for a picture.
+
+    Attributes:
+        prompt: what it shall show.
+        seed: of the noise; the picture is a function of (prompt, seed) and not of the batch.
+    """
+
+    prompt: str
+    seed: int
+
+
+Request: TypeAlias = Score | Perplexity | Generate | Embed | Draw
+
+
+@dataclass(frozen=True)
+class ScoreAnswer:
+    """Log-likelihood of a continuation.
+
+    Attributes:
+        nats: sum of natural log-probabilities of its tokens; at most 0.
+        tokens: how many tokens that was.
+        is_greedy: True if each of them was the most probable one.
+    """
+
+    nats: float
+    tokens: int
+    is_greedy: bool
+
+
+@dataclass(frozen=True)
+class PerplexityAnswer:
+    """Cost of a text.
+
+    Attributes:
+        nats: negative log-likelihood of the whole, at least 0.
+        bytes: its length in UTF-8 bytes.
+        tokens: its length in tokens.
+    """
+
+    nats: float
+    bytes: int
+    tokens: int
+
+
+# Generate is answered by a str, Embed by a vector (D,) or one sparse row (1, D), Draw by uint8 pixels (Y, X, C).
+Answer: TypeAlias = Any
+
+
+def key(request: Request) -> str:
+    """SHA-256 of a request's content: two requests with one key have one answer."""
+    digest = hashlib.sha256(type(request).__name__.encode())
+    for name, value in vars(request).items():
+        if isinstance(value, np.ndarray):
+            digest.update(f"|{name}={value.dtype}{value.shape}".encode())
+            digest.update(np.ascontiguousarray(value).tobytes())
+        else:
+            digest.update(f"|{name}={value!r}".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
