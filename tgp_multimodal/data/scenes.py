@@ -1,0 +1,271 @@
+"""Drawn scenes with captions: a small world of flat coloured shapes, every caption exactly true.
+
+Nothing is downloaded and nothing is stored: a scene is a few numbers, a picture of it takes a tenth
+of a millisecond, and because the scene is known, a picture that a model draws from the caption can
+be checked exactly (`scene_check`). A few combinations of colour and shape
+(`scene_language.HELD_OUT`) are never drawn for training; they ask whether a model binds colours to
+shapes or remembers pictures.
+
+Shape letters: Y rows, X columns, N candidate layouts, T things.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from tgp_multimodal.data.records import Pair
+from tgp_multimodal.data.scene_language import (
+    BACKGROUNDS,
+    HELD_OUT,
+    RELATIONS,
+    TRAINED,
+    Group,
+    Truth,
+    say,
+)
+
+PALETTE: dict[str, tuple[int, int, int]] = {
+    "red": (225, 25, 35),
+    "green": (25, 165, 45),
+    "blue": (35, 65, 235),
+    "yellow": (250, 225, 30),
+    "purple": (160, 35, 195),
+    "orange": (250, 130, 15),
+    "cyan": (40, 210, 230),
+    "black": (0, 0, 0),
+    "gray": (120, 120, 120),
+    "white": (255, 255, 255),
+}
+
+# Lengths are fractions of the picture; the numerators are pixels in a picture of 32.
+_SIZES = {1: (12 / 32, 20 / 32), 2: (8 / 32, 12 / 32), 3: (7 / 32, 10 / 32), 4: (7 / 32, 9 / 32)}
+_MARGIN = 1 / 32
+_GAP = 2.5 / 32
+_SLANT = 0.45  # how far off its axis a relation may be: 24 degrees
+_LAYOUTS = 128
+
+# Shares of the training mix.
+_SINGLE, _TWO = 0.45, 0.35
+_COLOURS_NAMED = 0.85
+_BACKGROUND_NAMED = 0.5
+_ARRANGED = 0.75
+_RELATION_NAMED = 0.8
+_SAME_SHAPE = 0.12
+_SAID_ONE = 0.12
+
+
+class Thing(NamedTuple):
+    """One flat shape.
+
+    Attributes:
+        shape: one of `scene_language.SHAPES`.
+        colour: one of `scene_language.COLOURS`.
+        x: centre of its bounding box from the left, as a fraction of the picture.
+        y: the same from the top.
+        size: side of its bounding box, as a fraction of the picture.
+    """
+
+    shape: str
+    colour: str
+    x: float
+    y: float
+    size: float
+
+
+class Scene(NamedTuple):
+    """Things on a plain background."""
+
+    things: tuple[Thing, ...]
+    background: str
+
+
+class Described(NamedTuple):
+    """A scene with a caption, and the statement that the caption puts into words."""
+
+    scene: Scene
+    truth: Truth
+    caption: str
+
+
+def render(scene: Scene, size: int = 32) -> np.ndarray:
+    """Draws a scene, with smooth edges, as unsigned bytes (Y, X, 3) of `size` rows and columns."""
+    background = np.array(PALETTE[scene.background], np.float32)
+    pixels_YXC = np.broadcast_to(background, (size, size, 3)).copy()
+    for thing in scene.things:
+        x, y, side = thing.x * size, thing.y * size, thing.size * size
+        cover_YX = coverage(thing.shape, x, y, side, side, size)
+        pixels_YXC += cover_YX[:, :, None] * (
+            np.array(PALETTE[thing.colour], np.float32) - background
+        )
+    return np.rint(pixels_YXC).astype(np.uint8)
+
+
+def coverage(shape: str, x: float, y: float, width: float, height: float, size: int) -> np.ndarray:
+    """Returns how much of each pixel a shape covers, (Y, X) in 0 to 1; lengths are in pixels.
+
+    Exact for squares; for the others the distance to the edge stands for the covered area.
+    """
+    right_X = _centres(size) - np.float32(x)
+    down_Y1 = (_centres(size) - np.float32(y))[:, None]
+    if shape == "square":
+        cover_X = np.clip(width / 2 + 0.5 - np.abs(right_X), 0, min(1, width))
+        cover_Y1 = np.clip(height / 2 + 0.5 - np.abs(down_Y1), 0, min(1, height))
+        return cover_Y1 * cover_X
+    if shape == "circle":
+        radius_YX = np.sqrt((right_X * (2 / width)) ** 2 + (down_Y1 * (2 / height)) ** 2)
+        return np.clip((1 - radius_YX) * (0.5 * np.sqrt(width * height)) + 0.5, 0, 1)
+    slope = np.hypot(height, width / 2)
+    outside_YX = np.abs(right_X) * (height / slope) - (down_Y1 + height / 2) * (width / 2 / slope)
+    return np.clip(0.5 - outside_YX, 0, 1) * np.clip(height / 2 + 0.5 - down_Y1, 0, 1)
+
+
+def is_held_out(scene: Scene) -> bool:
+    """Returns whether any thing is of a colour and shape that training never shows together."""
+    return any((thing.colour, thing.shape) in HELD_OUT for thing in scene.things)
+
+
+def sample(rng: np.random.Generator, held_out: bool = False) -> tuple[Scene, str]:
+    """Returns a scene and a true caption of it.
+
+    Args:
+        rng: draws everything.
+        held_out: each scene has at least one combination that training never shows, and its caption
+            names the colours; False keeps to training's combinations.
+    """
+    scene, _, caption = sample_described(rng, held_out)
+    return scene, caption
+
+
+def sample_described(rng: np.random.Generator, held_out: bool = False) -> Described:
+    """Returns what `sample` does, with the statement behind the caption.
+
+    Nearly half are one thing, a third two things that differ, the rest two to four of the same.
+    Captions leave out colours, background or relation now and then, so that short prompts are not
+    foreign.
+    """
+    kind = rng.random()
+    names_colours = held_out or rng.random() < _COLOURS_NAMED
+    background = BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))]
+    relation = None
+    if kind < _SINGLE:
+        things = _alike(rng, 1, held_out)
+    elif kind < _SINGLE + _TWO:
+        things = _different(rng, held_out)
+        names_colours = names_colours or things[0].shape == things[1].shape
+        if rng.random() < _RELATION_NAMED:
+            relation = relation_between(*things)
+    else:
+        things = _alike(rng, int(rng.integers(2, 5)), held_out)
+    scene = Scene(things, background)
+    groups = _grouped(things, names_colours)
+    named = background if rng.random() < _BACKGROUND_NAMED else None
+    truth = Truth(groups, relation, named)
+    caption = say(truth, rng, is_counted=len(groups) == 1 and rng.random() < _SAID_ONE)
+    return Described(scene, truth, caption)
+
+
+def pairs(count: int, seed: int, size: int = 32, held_out: bool = False) -> Iterator[Pair]:
+    """Yields pictures of scenes with captions; number i depends on (seed, i) and on no other.
+
+    Args:
+        count: how many.
+        seed: not negative.
+        size: rows and columns.
+        held_out: as in `sample`.
+
+    Raises:
+        ValueError: `size` is too small to tell the shapes apart.
+    """
+    if size < 16:
+        raise ValueError(f"size must be at least 16. Got {size} instead.")
+    for i in range(count):
+        scene, caption = sample(np.random.default_rng([seed, i]), held_out)
+        yield Pair(render(scene, size), caption, "scenes", f"scenes/{seed}/{i}")
+
+
+def relation_between(a: Thing, b: Thing) -> str | None:
+    """Returns where `a` is, seen from `b`, or None where they lie aslant."""
+    right, down = a.x - b.x, a.y - b.y
+    if abs(down) <= _SLANT * abs(right):
+        return "left of" if right < 0 else "right of"
+    if abs(right) <= _SLANT * abs(down):
+        return "above" if down < 0 else "below"
+    return None
+
+
+def _alike(rng: np.random.Generator, count: int, held_out: bool) -> tuple[Thing, ...]:
+    """Returns things of one shape, colour and size."""
+    colour, shape = _combination(rng, HELD_OUT if held_out else TRAINED)
+    sizes_T = np.full(count, rng.uniform(*_SIZES[count]))
+    return tuple(
+        Thing(shape, colour, float(x), float(y), float(sizes_T[0]))
+        for x, y in _layout(rng, sizes_T, None)
+    )
+
+
+def _different(rng: np.random.Generator, held_out: bool) -> tuple[Thing, Thing]:
+    """Returns two things that differ in shape, or now and then in colour alone."""
+    first = _combination(rng, HELD_OUT if held_out else TRAINED)
+    same_shape = rng.random() < _SAME_SHAPE
+    others = tuple(
+        pair for pair in TRAINED if pair != first and (pair[1] == first[1]) == same_shape
+    )
+    both = [first, _combination(rng, others)]
+    if rng.random() < 0.5:
+        both.reverse()
+    sizes_T = rng.uniform(*_SIZES[2], size=2)
+    relation = RELATIONS[int(rng.integers(4))] if rng.random() < _ARRANGED else None
+    a, b = (
+        Thing(shape, colour, float(x), float(y), float(side))
+        for (colour, shape), (x, y), side in zip(
+            both, _layout(rng, sizes_T, relation), sizes_T, strict=True
+        )
+    )
+    return a, b
+
+
+def _layout(rng: np.random.Generator, sizes_T: np.ndarray, relation: str | None) -> np.ndarray:
+    """Returns centres (T, 2) of boxes inside the picture, apart, in the relation if there is one."""
+    low_T = _MARGIN + sizes_T / 2
+    while True:
+        at_NT2 = low_T[:, None] + rng.random((_LAYOUTS, len(sizes_T), 2)) * (1 - 2 * low_T)[:, None]
+        fits_N = np.ones(_LAYOUTS, bool)
+        for i in range(len(sizes_T)):
+            for j in range(i):
+                apart_N = np.abs(at_NT2[:, i] - at_NT2[:, j]).max(axis=1)
+                fits_N &= apart_N >= (sizes_T[i] + sizes_T[j]) / 2 + _GAP
+        if relation is not None:
+            fits_N &= _holds(at_NT2[:, 0] - at_NT2[:, 1], relation)
+        if fits_N.any():
+            return at_NT2[int(fits_N.argmax())]
+
+
+def _holds(offset_N2: np.ndarray, relation: str) -> np.ndarray:
+    """Returns where an offset (right, down) has the relation, well away from the diagonals."""
+    axis = 0 if relation in ("left of", "right of") else 1
+    sign = -1 if relation in ("left of", "above") else 1
+    along_N = sign * offset_N2[:, axis]
+    return np.abs(offset_N2[:, 1 - axis]) <= _SLANT * along_N
+
+
+def _combination(
+    rng: np.random.Generator, combinations: tuple[tuple[str, str], ...]
+) -> tuple[str, str]:
+    """Returns one (colour, shape)."""
+    return combinations[int(rng.integers(len(combinations)))]
+
+
+def _grouped(things: tuple[Thing, ...], names_colours: bool) -> tuple[Group, ...]:
+    """Returns things as groups: several alike are one group with a count."""
+    first = things[0]
+    if all(thing[:2] == first[:2] for thing in things):
+        return (Group(first.shape, first.colour if names_colours else None, len(things)),)
+    return tuple(Group(thing.shape, thing.colour if names_colours else None) for thing in things)
+
+
+@lru_cache(maxsize=16)
+def _centres(size: int) -> np.ndarray:
+    """Returns the centres of a row's pixels, in pixels."""
+    return np.arange(size, dtype=np.float32) + np.float32(0.5)
