@@ -1,3 +1,31 @@
 """Task-agnostic generative pretraining: one text transformer, one text-to-image head, one benchmark harness."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tgp_multimodal.inference.model import Model
+
 __version__ = "0.1.0"
+__all__ = ["Model", "__version__", "load"]
+
+
+def load(folder: str | Path) -> "Model":
+    """Opens an export folder, for example `runs/quickstart/export`, as a `Model` that writes, draws, embeds and scores.
+
+    Raises:
+        ValueError: the folder is no export.
+    """
+    from tgp_multimodal import export
+    from tgp_multimodal.inference.model import Model
+
+    loaded = export.load(Path(folder))
+    return Model(loaded.network, loaded.tokenizer, loaded.digest)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Model":
+        from tgp_multimodal.inference.model import Model
+
+        return Model
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

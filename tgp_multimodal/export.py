@@ -1,0 +1,265 @@
+"""Network <-> folder. One folder that transformers, diffusers and sentence-transformers open with no code of ours.
+
+    config.json  generation_config.json  model.safetensors  tokenizer files     AutoModelForCausalLM, lm-eval
+    model_index.json  text_encoder/  tokenizer/  transformer/  scheduler/       DiffusionPipeline
+    modules.json  encoder/  pooling/                                            SentenceTransformer, bidirectional
+    tgp.json  README.md                                                         what we read back, and the model card
+
+The three files of text weights are one file, hard-linked where the disk can. This is the only module that opens checkpoints.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tgp_multimodal import stock_export
+from tgp_multimodal.data import tokenizer as tokenizers
+from tgp_multimodal.data.tokenizer import Tokenizer
+from tgp_multimodal.models.networks import (
+    Multimodal,
+    Network,
+    describe,
+    from_description,
+)
+
+FORMAT = 1
+_TEXT = "model.safetensors"
+_HEAD = "transformer/diffusion_pytorch_model.safetensors"
+_STOCK_PREFIX = "model."  # where Qwen3ForCausalLM keeps its Qwen3Model; Qwen3Model itself strips it when it loads
+
+
+class Loaded(NamedTuple):
+    """What an export holds.
+
+    Attributes:
+        network: in evaluation mode, float32, on the CPU.
+        tokenizer: the one it was trained with.
+        facts: free plain data about its training.
+        digest: SHA-256 of the weights.
+    """
+
+    network: Network
+    tokenizer: Tokenizer
+    facts: dict[str, Any]
+    digest: str
+
+
+def save(
+    folder: Path, network: Network, tokenizer: Tokenizer, facts: dict[str, Any], card: str
+) -> None:
+    """Writes the export; an older export at that place is replaced as a whole, at the end.
+
+    Args:
+        folder: where to; new, empty, or an export.
+        network: what to write; weights are stored in float32.
+        tokenizer: the one it was trained with.
+        facts: plain data about the training, kept in `tgp.json`.
+        card: the text of README.md.
+
+    Raises:
+        ValueError: `folder` holds something else, or tokenizer and network disagree about the vocabulary.
+    """
+    folder = Path(folder)
+    if tokenizer.vocabulary != network.text.vocabulary:
+        raise ValueError(
+            f"vocabulary of the network must be the tokenizer's {tokenizer.vocabulary}. "
+            f"Got {network.text.vocabulary} instead."
+        )
+    if folder.exists() and not (folder / "tgp.json").is_file() and any(folder.iterdir()):
+        raise ValueError(f"output folder must be new, empty, or an export. Got {folder} instead.")
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    _write_text(partial, network, tokenizer)
+    if isinstance(network, Multimodal):
+        _write_pipeline(partial, network, tokenizer)
+    (partial / "README.md").write_text(card, encoding="utf-8")
+    _write_json(
+        partial / "tgp.json",
+        {
+            "format": FORMAT,
+            "network": describe(network),
+            "tokenizer": tokenizer.digest,
+            "weights": weights_digest(network),
+            "training": facts,
+        },
+    )
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.replace(folder)
+
+
+def load(folder: Path) -> Loaded:
+    """Opens an export.
+
+    Raises:
+        ValueError: the folder is none, is of another format, or its weights are damaged.
+    """
+    folder = Path(folder)
+    path = folder / "tgp.json"
+    if not path.is_file():
+        raise ValueError(
+            f"model folder must be an export (with a tgp.json). Got {folder} instead.{_hint(folder)}"
+        )
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if found.get("format") != FORMAT:
+        raise ValueError(
+            f"export format must be {FORMAT}. Got {found.get('format')} in {path} instead."
+        )
+    network = from_description(found["network"])
+    assert isinstance(network, Network)
+    tokenizer = tokenizers.load(folder)
+    weights = {
+        f"text.{k.removeprefix(_STOCK_PREFIX)}": v for k, v in _read_weights(folder / _TEXT).items()
+    }
+    if isinstance(network, Multimodal):
+        weights |= {f"head.{k}": v for k, v in _read_weights(folder / _HEAD).items()}
+    _load_state(network, weights, folder)
+    digest = weights_digest(network)
+    for name, now, then in (
+        ("weights", digest, found["weights"]),
+        ("tokenizer", tokenizer.digest, found["tokenizer"]),
+    ):
+        if now != then:
+            raise ValueError(f"digest of the {name} in {folder} must be {then}. Got {now} instead.")
+    return Loaded(network.eval().requires_grad_(False), tokenizer, found["training"], digest)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """A training checkpoint as plain data and tensors; code in it is refused.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no checkpoint, or holds more than plain data and tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint must be a file. Got {path} instead.")
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises anything from KeyError to UnpicklingError here
+        raise ValueError(
+            f"checkpoint must hold tensors and plain data. Got {path} instead ({type(error).__name__})."
+        ) from error
+    if not isinstance(found, dict):
+        raise ValueError(
+            f"checkpoint must hold a dictionary. Got {type(found).__name__} in {path} instead."
+        )
+    return found
+
+
+def network_from_checkpoint(checkpoint: Mapping[str, Any]) -> Network:
+    """The network of a training checkpoint; its averaged weights (`ema`) where it has some.
+
+    Raises:
+        ValueError: the checkpoint is none of ours.
+    """
+    missing = {"state_dict", "network_description"} - checkpoint.keys()
+    if missing:
+        raise ValueError(
+            f"checkpoint must be one that `tgp fit` wrote. Got one without {', '.join(sorted(missing))} instead."
+        )
+    network = from_description(checkpoint["network_description"])
+    assert isinstance(network, Network)
+    prefix = "network."
+    weights = {
+        k.removeprefix(prefix): v
+        for k, v in checkpoint["state_dict"].items()
+        if k.startswith(prefix)
+    }
+    weights |= {k.removeprefix(prefix): v for k, v in (checkpoint.get("ema") or {}).items()}
+    _load_state(network, weights, Path("checkpoint"))
+    return network.eval().requires_grad_(False)
+
+
+def weights_digest(network: Network) -> str:
+    """SHA-256 over the names and float32 values of all weights: the same for the same network, whatever file holds it."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(_plain(value).numpy().data)
+    return digest.hexdigest()
+
+
+def _write_text(folder: Path, network: Network, tokenizer: Tokenizer) -> None:
+    text = network.text
+    weights = {_STOCK_PREFIX + k: _plain(v) for k, v in text.state_dict().items()}
+    _write_weights(folder / _TEXT, weights)
+    _write_json(
+        folder / "config.json", stock_export.qwen3(text, tokenizer, "Qwen3ForCausalLM", True)
+    )
+    _write_json(folder / "generation_config.json", stock_export.generation(tokenizer))
+    tokenizer.save(folder)
+    encoder = folder / "encoder"
+    tokenizer.save(encoder)
+    _link(folder / _TEXT, encoder / _TEXT)
+    _write_json(encoder / "config.json", stock_export.qwen3(text, tokenizer, "Qwen3Model", False))
+    _write_json(encoder / "sentence_bert_config.json", stock_export.sentence_encoder(text))
+    _write_json(folder / "pooling" / "config.json", stock_export.sentence_pooling(text))
+    _write_json(folder / "modules.json", stock_export.sentence_modules())
+
+
+def _write_pipeline(folder: Path, network: Multimodal, tokenizer: Tokenizer) -> None:
+    tokenizer.save(folder / "tokenizer")
+    encoder = folder / "text_encoder"
+    _write_json(
+        encoder / "config.json", stock_export.qwen3(network.text, tokenizer, "Qwen3Model", True)
+    )
+    _link(folder / _TEXT, encoder / _TEXT)
+    _write_json(folder / "transformer" / "config.json", stock_export.prx(network.head))
+    _write_weights(folder / _HEAD, {k: _plain(v) for k, v in network.head.state_dict().items()})
+    _write_json(folder / "scheduler" / "scheduler_config.json", stock_export.scheduler())
+    _write_json(folder / "model_index.json", stock_export.pipeline(network.head))
+
+
+def _plain(value: Tensor) -> Tensor:
+    return value.detach().to("cpu", torch.float32).contiguous()
+
+
+def _write_weights(path: Path, weights: dict[str, Tensor]) -> None:
+    save_file(weights, path, metadata={"format": "pt"})
+    path.chmod(0o644)  # safetensors 0.8 leaves 0600, which other users cannot read
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(
+            f"{path} must be a whole safetensors file. Got {error} instead."
+        ) from error
+
+
+def _load_state(network: Network, weights: dict[str, Tensor], source: Path) -> None:
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(
+            f"weights in {source} must fit the network described there. Got {error} instead."
+        ) from error
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _hint(folder: Path) -> str:
+    inside = folder / "export"
+    return f" Did you mean {inside}?" if (inside / "tgp.json").is_file() else ""
