@@ -1,0 +1,130 @@
+"""The command line, `tgp VERB ...`: sees everything and, until a verb runs, imports nothing.
+
+A verb is one function in `verbs/<verb>.py`. Its signature is its parser and its docstring is its
+help: the first line, the `Args:` and the `Examples:` section. `fit` alone differs: LightningCLI
+makes its parser, so its file offers `run(argv)`.
+
+Exit codes: 0 done, 2 a mistake of the user's (one line on stderr), 130 Ctrl-C, 1 a bug (with its
+traceback).
+"""
+
+import importlib
+import importlib.util
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+VERBS = {
+    "quickstart": "prepare, pretrain, export, evaluate, draw: all of it in minutes, no download",
+    "prepare": "turn raw text and pictures into tokenized, memory-mapped folders",
+    "fit": "pretrain from a YAML config (LightningCLI)",
+    "write": "continue a text",
+    "fill": "write what belongs between a prefix and a suffix",
+    "draw": "draw pictures from prompts",
+    "search": "rank texts by meaning",
+    "export": "turn a checkpoint into one folder that stock libraries load",
+    "evaluate": "score a model on benchmark cards",
+    "leaderboard": "turn result files into tables and one HTML page",
+    "doctor": "say what is installed, what is fast here and what is missing",
+}
+
+_DEBUG = "--debug"
+# Whoever runs a verb cannot act on what these say about one another.
+_NOISY = (
+    "torch|torchvision|torchmetrics|lightning|pytorch_lightning|transformers|diffusers|datasets|"
+    "sentence_transformers|sklearn|grain|jsonargparse"
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb and returns the exit code."""
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    debug = os.environ.get("TGP_DEBUG", "0") not in ("", "0") or _DEBUG in argv
+    argv = [a for a in argv if a != _DEBUG]
+    try:
+        if not debug:
+            _silence()
+        code = _dispatch(argv)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("\ntgp: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader went away (`tgp leaderboard | head`); Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        if debug:
+            raise
+        from tgp_multimodal.messages import sentence
+
+        line = sentence(error, program=" ".join(["tgp", *argv[:1]]))
+        if line is None:
+            raise
+        print(f"tgp: {line}", file=sys.stderr)
+        return 2
+
+
+def _dispatch(argv: list[str]) -> int:
+    if argv[:1] == ["help"]:
+        argv = [*argv[1:2], "--help"]
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    if argv[0] in ("-V", "--version"):
+        from tgp_multimodal import __version__
+
+        print(f"tgp {__version__}")
+        return 0
+    verb, *rest = argv
+    if verb not in VERBS:
+        from tgp_multimodal.messages import unknown
+
+        raise ValueError(unknown("verb", verb, VERBS))
+    module = f"tgp_multimodal.verbs.{verb}"
+    if importlib.util.find_spec(module) is None:
+        raise ValueError(f"verb must be in this version. Got {verb}, which is not, instead.")
+    if verb == "fit":
+        importlib.import_module(module).run(rest)
+        return 0
+    from tgp_multimodal.parsers import parse
+
+    function = getattr(importlib.import_module(module), verb)
+    values = parse(verb, function, rest)
+    if values is not None:
+        function(**values)
+    return 0
+
+
+def _help() -> str:
+    width = max(map(len, VERBS))
+    return "\n".join(
+        [
+            "usage: tgp VERB [options]",
+            "",
+            "Pretrains one text transformer and one text-to-image head with no task in mind,",
+            "and measures how well what they learned transfers.",
+            "",
+            *(f"  {verb:<{width}}  {line}" for verb, line in VERBS.items()),
+            "",
+            "`tgp VERB --help` shows options and examples, `tgp --version` the version;",
+            "`--debug` shows where an error comes from.",
+        ]
+    )
+
+
+def _silence() -> None:
+    """Hides what libraries say to their own developers; `--debug` and `python -W` bring it back."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    if not sys.warnoptions:
+        warnings.filterwarnings("ignore", module=rf"({_NOISY})(\.|$)")
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.formatwarning = lambda message, *_: (
+            f"tgp: warning: {' '.join(str(message).split())}\n"
+        )

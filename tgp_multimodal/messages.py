@@ -1,0 +1,228 @@
+"""Turns what goes wrong at the command line into one sentence.
+
+The grammar is `<name> must be <constraint>. Got <value> instead.`; a name that does not exist is
+answered with the names that do and the closest of them. Our own errors have that form already;
+argparse's and jsonargparse's, many lines with the key in one and the reason in another, are put
+into it here. What no pattern fits is still joined into one line.
+"""
+
+import argparse
+import difflib
+import importlib
+import inspect
+import re
+import sys
+import traceback
+import typing
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+_PACKAGE = "tgp_multimodal"
+_LISTED = 14  # more names than this are a wall, not a help
+_LONGEST = 400
+_EXTRAS = {"gradio": "app", "lm_eval": "peers", "mteb": "peers", "timm": "peers"}
+
+_KEY = re.compile(r'Parser key "([^"]+)"(?: element \d+)?:')
+_CLASS = re.compile(r"Problem with given class_path '([^']+)':")
+_STEP = re.compile(f"{_KEY.pattern}|{_CLASS.pattern}")
+_REFUSED = re.compile(r"(?:does not accept option|Option) '([^']+)'")
+_GOT = re.compile(r"(?:Got|Given) value: (.*)")
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """The sentence for a name that does not exist, with the ones that do and the closest."""
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    listed = f"; there are: {', '.join(names)}" if 0 < len(names) <= _LISTED else ""
+    hint = f" Did you mean {close[0]}?" if close else ""
+    return f"{kind} must be a known one. Got {name} instead{listed}.{hint}"
+
+
+def sentence(error: BaseException, program: str) -> str | None:
+    """One line for a mistake of the user's; None for a bug, which deserves its traceback."""
+    line: str | None
+    if isinstance(error, argparse.ArgumentError):
+        line = parser_sentence(str(error), _parser_of(error), program)
+    elif isinstance(error, ModuleNotFoundError):
+        line = _missing_package(error)
+    elif isinstance(error, OSError):
+        line = _file_sentence(error)
+    elif isinstance(error, ValueError):
+        line = str(error) if _is_ours(error) else f"{error} (--debug shows where)"
+    else:
+        return None
+    return None if line is None else one_line(line)
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks and double spaces, cut where nobody reads on."""
+    joined = " ".join(text.split())
+    return joined if len(joined) <= _LONGEST else joined[: _LONGEST - 4].rstrip() + " ..."
+
+
+def parser_sentence(message: str, parser: argparse.ArgumentParser | None, program: str) -> str:
+    """What argparse or jsonargparse said, in our grammar.
+
+    Args:
+        message: the text of the `ArgumentError`, several lines of falling depth.
+        parser: the parser that complained, for the names that it knows.
+        program: what the user typed, for example "tgp draw".
+    """
+    options, keys = _names(parser)
+    if found := re.search(r"unrecognized arguments: (\S+)", message, re.IGNORECASE):
+        name = found[1].partition("=")[0]
+        if not name.startswith("-"):
+            return f"arguments must be those of `{program} --help`. Got {name} too many instead."
+        return unknown(f"option of `{program}`", name, options)
+    if found := re.search(r"arguments? (?:is|are) required: (.*)", message):
+        return f"{found[1]} must be given. Got nothing instead; `{program} --help` shows how."
+    if found := _REFUSED.search(message):
+        return _unknown_key(found[1], message, keys)
+    if found := re.search(r"argument (\S+): expected (.*) arguments?", message):
+        return f"{found[1]} must have {found[2]} value. Got none instead."
+    if found := re.search(r"File does not exist: '?([^'\n]+)'?", message):
+        name = _path(message) or "path"
+        return f"{name} must be an existing file. Got {_relative(found[1])} instead."
+    if "Problems parsing config" in message:
+        return f"config must be valid YAML. Got this instead: {message.partition(':')[2]}"
+    return _value_sentence(message, parser)
+
+
+def _unknown_key(name: str, message: str, keys: set[str]) -> str:
+    classes = _CLASS.findall(message)
+    if not classes:
+        level, _, last = name.rpartition(".")
+        siblings = {k for k in keys if k.rpartition(".")[0] == level}
+        if last in ("class_path", "init_args") or not siblings:
+            siblings = keys
+        return unknown("config key", name, siblings)
+    known = _parameters(classes[-1])
+    return unknown(f"config key of {classes[-1].rpartition('.')[2]}", name, known)
+
+
+def _value_sentence(message: str, parser: argparse.ArgumentParser | None) -> str:
+    path = _path(message)
+    wrong_class = re.search(r"has no attribute|No module named|Expected a dot import path", message)
+    if path and wrong_class:
+        name = (_CLASS.findall(message) or [message.rpartition(":")[2].strip()])[-1]
+        return unknown(path, name, _similar_classes(name))
+    got = _GOT.search(message)
+    if path and got:
+        value = got[1].strip()
+        kind = _type_of(parser, path)
+        if typing.get_origin(kind) is typing.Literal:
+            return unknown(path, value, map(str, typing.get_args(kind)))
+        return f"{path} must be {_type_name(kind) or _expected(message)}. Got {value} instead."
+    return message
+
+
+def _expected(message: str) -> str:
+    reason = message[[m.end() for m in _STEP.finditer(message)][-1] :].strip().splitlines()[0]
+    if found := re.match(r"Expected an? (?:<class '([^']+)'>|(.+?))\.? ?(?:Got value|$)", reason):
+        return found[1] or found[2]
+    if found := re.match(r"Not a valid subclass of (\w+)", reason):
+        return f"a {found[1]} with nothing but class_path and init_args"
+    return reason.partition(". Got value")[0]
+
+
+def _path(message: str) -> str:
+    """The full name of the wrong key: `model.network.init_args.text` of two nested complaints."""
+    path = ""
+    for step in _STEP.finditer(message):
+        if step[1]:
+            path = f"{path}.{step[1]}" if path else step[1]
+        elif path:
+            path += ".init_args"
+    if not path and (found := re.match(r"argument (\S+):", message)):
+        path = found[1].rstrip(",").lstrip("-")
+    return path.removesuffix(".init_args")
+
+
+def _names(parser: argparse.ArgumentParser | None) -> tuple[set[str], set[str]]:
+    """Option strings and dotted keys of a parser and of its sub-commands."""
+    options: set[str] = set()
+    keys: set[str] = set()
+    for action in parser._actions if parser else ():
+        options.update(o for o in action.option_strings if o.startswith("--") and "+" not in o)
+        if action.dest not in ("help", "subcommand") and not action.dest.endswith(".help"):
+            keys.add(action.dest)
+        if isinstance(action, argparse._SubParsersAction):
+            for child in action.choices.values():
+                more, below = _names(child)
+                options |= more
+                keys |= below
+    hidden = (".help", "print_config", "print_shtab")
+    return {o for o in options if not o.endswith(hidden)}, keys
+
+
+def _type_of(parser: argparse.ArgumentParser | None, key: str) -> Any:
+    for action in parser._actions if parser else ():
+        if action.dest == key:
+            return getattr(action, "_typehint", None) or action.type
+    return None
+
+
+def _type_name(kind: Any) -> str | None:
+    if kind is None:
+        return None
+    name = kind.__name__ if isinstance(kind, type) else str(kind)
+    return name.replace("typing.", "").replace("pathlib.", "")
+
+
+def _parser_of(error: BaseException) -> argparse.ArgumentParser | None:
+    """The parser that raised, found in the traceback: LightningCLI hands its own to nobody."""
+    found = None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        candidate = frame.f_locals.get("self")
+        if found is None and isinstance(candidate, argparse.ArgumentParser):
+            found = candidate
+    return found
+
+
+def _parameters(class_path: str) -> list[str]:
+    module, _, name = class_path.rpartition(".")
+    try:
+        return list(inspect.signature(getattr(importlib.import_module(module), name)).parameters)
+    except (ImportError, AttributeError, ValueError, TypeError):
+        return []
+
+
+def _similar_classes(name: str) -> list[str]:
+    """Dotted paths of our loaded classes whose own name is close to the wrong one."""
+    paths: dict[str, str] = {}
+    for module in [m for n, m in sys.modules.items() if n.startswith(_PACKAGE) and m]:
+        for item in vars(module).values():
+            if inspect.isclass(item) and item.__module__.startswith(_PACKAGE):
+                paths[item.__name__] = f"{item.__module__}.{item.__name__}"
+    close = difflib.get_close_matches(name.rpartition(".")[2], list(paths), n=3, cutoff=0.6)
+    return [paths[c] for c in close]
+
+
+def _missing_package(error: ModuleNotFoundError) -> str | None:
+    name = (error.name or "").partition(".")[0]
+    if not name or name == _PACKAGE:
+        return None
+    extra = f"[{_EXTRAS[name]}]" if name in _EXTRAS else ""
+    remedy = f"pip install 'tgp-multimodal{extra}'"
+    return f"{name} must be installed. Got no such package instead; {remedy}"
+
+
+def _file_sentence(error: OSError) -> str:
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    if isinstance(error, FileNotFoundError):
+        return f"path must be an existing file or folder. Got {error.filename} instead."
+    return f"{error.filename} must be usable. Got '{error.strerror}' instead."
+
+
+def _is_ours(error: BaseException) -> bool:
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and str(frames[-1].f_globals.get("__name__", "")).startswith(_PACKAGE)
+
+
+def _relative(path: str) -> str:
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except ValueError:
+        return path
