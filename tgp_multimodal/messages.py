@@ -106,7 +106,9 @@ def _value_sentence(message: str, parser: argparse.ArgumentParser | None) -> str
     wrong_class = re.search(r"has no attribute|No module named|Expected a dot import path", message)
     if path and wrong_class:
         name = (_CLASS.findall(message) or [message.rpartition(":")[2].strip()])[-1]
-        return unknown(path, name, _similar_classes(name))
+        close = _similar_classes(name)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        return f"{path} must be the dotted path of a class. Got {name} instead.{hint}"
     got = _GOT.search(message)
     if path and got:
         value = got[1].strip()
@@ -145,15 +147,15 @@ def _names(parser: argparse.ArgumentParser | None) -> tuple[set[str], set[str]]:
     keys: set[str] = set()
     for action in parser._actions if parser else ():
         options.update(o for o in action.option_strings if o.startswith("--") and "+" not in o)
-        if action.dest not in ("help", "subcommand") and not action.dest.endswith(".help"):
-            keys.add(action.dest)
+        keys.add(action.dest)
         if isinstance(action, argparse._SubParsersAction):
             for child in action.choices.values():
                 more, below = _names(child)
                 options |= more
                 keys |= below
-    hidden = (".help", "print_config", "print_shtab")
-    return {o for o in options if not o.endswith(hidden)}, keys
+    hidden = ("help", "subcommand", "print_config", "print_shtab")
+    options = {o for o in options if o == "--help" or not o.endswith(hidden)}
+    return options, {k for k in keys if not k.endswith(hidden)}
 
 
 def _type_of(parser: argparse.ArgumentParser | None, key: str) -> Any:
