@@ -75,11 +75,24 @@ class KeyValueCache:
 
     Attributes:
         length: number of positions filled so far.
+        start_B: how many positions of padding stand in front of each row.
     """
 
-    def __init__(self, depth: int, batch: int, heads: int, capacity: int, size: int, like: Tensor) -> None:
+    def __init__(
+        self,
+        depth: int,
+        batch: int,
+        heads: int,
+        capacity: int,
+        size: int,
+        like: Tensor,
+        start_B: Tensor | None = None,
+    ) -> None:
         shape = (depth, 2, batch, heads, capacity, size)
         self.store = torch.zeros(shape, dtype=like.dtype, device=like.device)
+        self.start_B = (
+            torch.zeros(batch, dtype=torch.long, device=like.device) if start_B is None else start_B
+        )
         self.capacity = capacity
         self.length = 0
 

@@ -159,38 +159,51 @@ class TextTransformer(nn.Module):
         is_causal: bool | Tensor = True,
         mask_BL: Tensor | None = None,
         cache: KeyValueCache | None = None,
+        depth: int | None = None,
     ) -> Tensor:
         """Final-normed hidden states of shape (B, L, D).
 
         Args:
             token_BL: token ids.
-            position_BL: positions; they restart at 0 where a packed document starts, and documents of one row never see each
-                other. Left out: one document per row.
+            position_BL: positions; they restart at 0 where a packed document starts, and documents
+                of one row never see each other. Left out: one document per row.
             is_causal: True, False, or one truth value per row, shape (B,).
             mask_BL: False at padding, which nobody looks at.
-            cache: keys and values of earlier positions of the same rows (causal, one document per row); it is extended.
+            cache: keys and values of earlier positions of the same rows (causal, one document per
+                row); it is extended.
+            depth: how many layers to run before the final norm; left out: all.
         """
         if cache is not None:
             return self._continue(token_BL, cache)
         if position_BL is None:
-            position_BL = torch.arange(token_BL.shape[1], device=token_BL.device).expand_as(token_BL)
+            position_L = torch.arange(token_BL.shape[1], device=token_BL.device)
+            position_BL = position_L.expand_as(token_BL)
         allowed = visible(position_BL, is_causal, mask_BL)[:, None]
-        return self._run(token_BL, position_BL, allowed, None)
+        return self._run(token_BL, position_BL, allowed, None, depth)
 
     def _continue(self, token_BL: Tensor, cache: KeyValueCache) -> Tensor:
-        length, past = token_BL.shape[1], cache.length
-        position_L = torch.arange(past, past + length, device=token_BL.device)
-        allowed = position_L[:, None] >= torch.arange(past + length, device=token_BL.device)
-        state = self._run(token_BL, position_L.expand_as(token_BL), allowed[None, None], cache)
-        cache.length += length
+        end = cache.length + token_BL.shape[1]
+        column_M = torch.arange(end, device=token_BL.device)
+        column_L = column_M[cache.length :]
+        # A query looks back as far as its own row starts; padding looks at itself alone.
+        behind = (column_L[:, None] >= column_M) & (column_M >= cache.start_B[:, None, None])
+        allowed = (behind | (column_L[:, None] == column_M))[:, None]
+        position_BL = (column_L - cache.start_B[:, None]).clamp_min(0)
+        state = self._run(token_BL, position_BL, allowed, cache, None)
+        cache.length = end
         return state
 
     def _run(
-        self, token_BL: Tensor, position_BL: Tensor, allowed: Tensor, cache: KeyValueCache | None
+        self,
+        token_BL: Tensor,
+        position_BL: Tensor,
+        allowed: Tensor,
+        cache: KeyValueCache | None,
+        depth: int | None,
     ) -> Tensor:
         state_BLD = self.embed_tokens(token_BL)
         cosine, sine = rotary_tables(position_BL[:, None], self.head_size, self.rope_theta)
-        for index, layer in enumerate(self.layers):
+        for index, layer in enumerate(self.layers[:depth]):
             state_BLD = layer(state_BLD, (cosine, sine), allowed, cache, index)
         return self.norm(state_BLD)
 
@@ -198,10 +211,19 @@ class TextTransformer(nn.Module):
         """Scores of every vocabulary entry, (..., V): the token table is the output layer too (tied)."""
         return F.linear(state, self.embed_tokens.weight)
 
-    def new_cache(self, batch: int, capacity: int) -> KeyValueCache:
-        """An empty cache for `batch` rows of up to `capacity` tokens."""
+    def new_cache(
+        self, batch: int, capacity: int, start_B: Tensor | None = None
+    ) -> KeyValueCache:
+        """An empty cache for `batch` rows of up to `capacity` tokens.
+
+        Args:
+            batch: number of rows, B.
+            capacity: most positions that the cache will hold, padding included.
+            start_B: how many positions of padding stand in front of each row; left out: none.
+        """
         table = self.embed_tokens.weight
-        return KeyValueCache(self.depth, batch, self.key_value_heads, capacity, self.head_size, table)
+        shape = (self.depth, batch, self.key_value_heads, capacity, self.head_size)
+        return KeyValueCache(*shape, table, start_B)
 
 
 def visible(position_BL: Tensor, is_causal: bool | Tensor, mask_BL: Tensor | None) -> Tensor:

@@ -1,0 +1,220 @@
+"""Prompts in, pictures out; pictures in, features out.
+
+Shape letters: B pictures of a batch, N pictures, C channels, Y rows, X columns, L prompt length,
+P patches, D width.
+"""
+
+import html
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import ftfy
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tgp_multimodal.data.tokenizer import Tokenizer
+from tgp_multimodal.diffusion.samplers import SAMPLERS, euler_times
+from tgp_multimodal.inference.text import padded
+from tgp_multimodal.models.networks import PROMPT_TOKENS, Multimodal
+
+BATCH = 32
+FEATURE_TIME = 0.05
+
+
+class Drawing(NamedTuple):
+    """How pictures are drawn.
+
+    Attributes:
+        steps: times at which the network is asked.
+        guidance: how far to go from the picture without prompt towards the one with it and beyond
+            (Ho & Salimans 2022, arXiv:2207.12598; 1 = no guidance, half the work).
+        seed: picture i starts from the noise of its own generator, seeded with `seed + i`.
+        size: side of the pictures in pixels; None: what the head was trained on.
+        sampler: name of a sampler.
+    """
+
+    steps: int = 20
+    guidance: float = 4.0
+    seed: int = 0
+    size: int | None = None
+    sampler: str = "euler"
+
+
+def draw(
+    network: Multimodal,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    drawing: Drawing,
+    seeds: Sequence[int] | None = None,
+    batch: int = BATCH,
+) -> np.ndarray:
+    """Pictures of the prompts, unsigned bytes (N, Y, X, C).
+
+    Each depends on its own prompt and seed alone.
+
+    Args:
+        network: text transformer and head.
+        tokenizer: its tokenizer.
+        prompts: what to draw.
+        drawing: settings.
+        seeds: seed of each picture; left out: `drawing.seed + i`.
+        batch: pictures drawn at once.
+
+    Raises:
+        ValueError: there is no prompt, or a setting is out of range.
+    """
+    _check(network, prompts, drawing)
+    seeds = [drawing.seed + i for i in range(len(prompts))] if seeds is None else seeds
+    side = drawing.size or network.head.size
+    parts = []
+    for start in range(0, len(prompts), batch):
+        own = slice(start, start + batch)
+        noise = torch.stack([first_noise(seed, side) for seed in seeds[own]])
+        parts.append(to_bytes(draw_pixels(network, tokenizer, prompts[own], noise, drawing)))
+    return np.concatenate(parts)
+
+
+@torch.inference_mode()
+def draw_pixels(
+    network: Multimodal,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    noise_BCYX: Tensor,
+    drawing: Drawing,
+) -> Tensor:
+    """Walks from noise to pictures (B, C, Y, X), about -1 to 1, as the stock pipeline does.
+
+    The picture with and the picture without prompt are computed in one batch; keys and values of
+    the prompts, which do not depend on time, once for all steps.
+    """
+    head, guided = network.head, drawing.guidance > 1
+    device = head.txt_in.weight.device
+    names = [*prompts, ""] if guided else list(prompts)
+    text, mask_BL = read_prompts(network, tokenizer, names)
+    if guided:
+        # One null prompt at the end serves every picture.
+        count = len(prompts)
+        index = torch.tensor([*range(count), *[count] * count], device=device)
+        text = [(key[index], value[index]) for key, value in text]
+        mask_BL = mask_BL[index]
+
+    def denoise(x_BCYX: Tensor, time: float) -> Tensor:
+        both = torch.cat((x_BCYX, x_BCYX)) if guided else x_BCYX
+        clean = head.denoise(both, torch.full((len(both),), time, device=device), text, mask_BL)
+        if not guided:
+            return clean
+        with_prompt, without = clean.chunk(2)
+        return without + drawing.guidance * (with_prompt - without)
+
+    sample = SAMPLERS[drawing.sampler]
+    return sample(denoise, noise_BCYX.to(device), euler_times(drawing.steps))
+
+
+def read_prompts(
+    network: Multimodal, tokenizer: Tokenizer, prompts: Sequence[str]
+) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+    """Keys and values of prompts in every block of the head, and the mask (B, L)."""
+    encoded = tokenizer.encode_batch([clean_prompt(p) for p in prompts], bos=True)
+    rows = [ids[:PROMPT_TOKENS] for ids in encoded]
+    token_BL, mask_BL = padded(rows, tokenizer.pad, network.head.txt_in.weight.device)
+    return network.head.text_keys_values(network.text(token_BL)), mask_BL
+
+
+def clean_prompt(prompt: str) -> str:
+    """A prompt as the stock pipeline cleans it: mojibake mended, entities read, ends stripped."""
+    return html.unescape(html.unescape(ftfy.fix_text(prompt))).strip()
+
+
+def first_noise(seed: int, side: int) -> Tensor:
+    """The noise (C, Y, X) of a seed: what the stock pipeline draws for it."""
+    return torch.randn((3, side, side), generator=torch.Generator().manual_seed(seed))
+
+
+def to_bytes(pixels_BCYX: Tensor) -> np.ndarray:
+    """Pixels from [-1, 1] as unsigned bytes (B, Y, X, C)."""
+    scaled = (pixels_BCYX.float() / 2 + 0.5).clamp(0, 1) * 255
+    return scaled.round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+@torch.inference_mode()
+def features(
+    network: Multimodal,
+    tokenizer: Tokenizer,
+    pictures: Sequence[np.ndarray],
+    block: int | None = None,
+    time: float = FEATURE_TIME,
+    batch: int = 4 * BATCH,
+) -> np.ndarray:
+    """Features of pictures: the stream after a middle block, null prompt, clean pixels, small t.
+
+    Means over the four quarters of the patch grid stand behind the mean over all patches, (N, 5 D)
+    (the protocol of DDAE, Xiang et al. 2023, arXiv:2303.09769, with coarse places kept).
+
+    Args:
+        network: text transformer and head.
+        tokenizer: its tokenizer.
+        pictures: unsigned bytes, (Y, X, C) or grey (Y, X); resized to the size of the head.
+        block: how many blocks to run; left out: two thirds of them.
+        time: t that the head is told.
+        batch: pictures computed at once.
+    """
+    head = network.head
+    depth = -(-head.depth * 2 // 3) if block is None else block
+    if not 0 <= depth <= head.depth:
+        raise ValueError(f"block must be between 0 and {head.depth}. Got {depth} instead.")
+    text, mask_1L = read_prompts(network, tokenizer, [""])
+    device = mask_1L.device
+    grid = head.size // head.patch
+    parts = []
+    for start in range(0, len(pictures), batch):
+        pixels = torch.stack([_to_pixels(p, head.size) for p in pictures[start : start + batch]])
+        count = len(pixels)
+        own = [(k.expand(count, -1, -1, -1), v.expand(count, -1, -1, -1)) for k, v in text]
+        time_B = torch.full((count,), time, device=device)
+        patch_BPD, _ = head.states(pixels.to(device), time_B, own, mask_1L.expand(count, -1), depth)
+        patch_BDYX = patch_BPD.transpose(1, 2).unflatten(2, (grid, grid)).float()
+        quarters = F.adaptive_avg_pool2d(patch_BDYX, min(2, grid)).flatten(1)
+        parts.append(torch.cat((patch_BDYX.mean((2, 3)), quarters), dim=1).cpu().numpy())
+    return np.concatenate(parts) if parts else np.zeros((0, 5 * head.width), dtype=np.float32)
+
+
+def _to_pixels(picture: np.ndarray, side: int) -> Tensor:
+    array = np.asarray(picture)
+    if (
+        array.dtype != np.uint8
+        or array.ndim not in (2, 3)
+        or array.shape[2:] not in ((), (1,), (3,))
+    ):
+        raise ValueError(
+            "a picture must be unsigned bytes (Y, X), (Y, X, 1) or (Y, X, 3). "
+            f"Got {array.dtype} of shape {array.shape} instead."
+        )
+    if array.ndim == 2:
+        array = array[:, :, None]
+    pixels = torch.from_numpy(np.broadcast_to(array, (*array.shape[:2], 3)).copy())
+    pixels = pixels.permute(2, 0, 1).float() / 127.5 - 1
+    if pixels.shape[1:] == (side, side):
+        return pixels
+    resized = F.interpolate(pixels[None], (side, side), mode="bilinear", antialias=True)
+    return resized[0]
+
+
+def _check(network: Multimodal, prompts: Sequence[str], drawing: Drawing) -> None:
+    if not prompts:
+        raise ValueError("prompts must hold at least one prompt. Got none instead.")
+    if drawing.guidance < 1:
+        raise ValueError(f"guidance must be at least 1. Got {drawing.guidance} instead.")
+    if drawing.sampler not in SAMPLERS:
+        names = ", ".join(SAMPLERS)
+        raise ValueError(
+            f"sampler must be one that there is. Got {drawing.sampler!r} instead; there are: {names}."
+        )
+    if drawing.steps < 1:
+        raise ValueError(f"steps must be at least 1. Got {drawing.steps} instead.")
+    side, patch = drawing.size, network.head.patch
+    if side is not None and (side < patch or side % patch):
+        raise ValueError(
+            f"size must be a positive multiple of {patch} (the patch). Got {side} instead."
+        )
