@@ -58,7 +58,7 @@ class Group(NamedTuple):
 
     shape: str
     colour: str | None = None
-    count: int = 1
+    number: int = 1
 
 
 class Truth(NamedTuple):
@@ -112,7 +112,7 @@ def say(truth: Truth, rng: np.random.Generator, *, is_counted: bool = False) -> 
         text = _one(rng, ways).format(a=phrases[0], b=phrases[1])
     if truth.background is not None:
         text = _one(rng, _BACKGROUNDS).format(text, background=truth.background)
-    return _one(rng, _FRAMES).format(text, be="is" if truth.groups[0].count == 1 else "are")
+    return _one(rng, _FRAMES).format(text, be="is" if truth.groups[0].number == 1 else "are")
 
 
 def prompts(axis: str, count: int, seed: int, held_out: bool = False) -> list[Prompt]:
@@ -194,8 +194,8 @@ def _bindings(held_out: bool) -> list[tuple[Group, Group]]:
 def _phrase(group: Group, is_counted: bool) -> str:
     """Returns "a red circle", "one red circle" or "three red circles"."""
     noun = group.shape if group.colour is None else f"{group.colour} {group.shape}"
-    if group.count > 1:
-        return f"{_NUMBERS[group.count]} {noun}s"
+    if group.number > 1:
+        return f"{_NUMBERS[group.number]} {noun}s"
     if is_counted:
         return f"one {noun}"
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"

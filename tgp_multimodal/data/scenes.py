@@ -227,7 +227,7 @@ def _different(rng: np.random.Generator, held_out: bool) -> tuple[Thing, Thing]:
 
 
 def _layout(rng: np.random.Generator, sizes_T: np.ndarray, relation: str | None) -> np.ndarray:
-    """Returns centres (T, 2) of boxes inside the picture, apart, in the relation if there is one."""
+    """Returns centres (T, 2) of boxes inside the picture, apart, and in the relation if given."""
     low_T = _MARGIN + sizes_T / 2
     while True:
         at_NT2 = low_T[:, None] + rng.random((_LAYOUTS, len(sizes_T), 2)) * (1 - 2 * low_T)[:, None]
@@ -258,7 +258,7 @@ def _combination(
 
 
 def _grouped(things: tuple[Thing, ...], names_colours: bool) -> tuple[Group, ...]:
-    """Returns things as groups: several alike are one group with a count."""
+    """Returns things as groups: several alike are one group with a number."""
     first = things[0]
     if all(thing[:2] == first[:2] for thing in things):
         return (Group(first.shape, first.colour if names_colours else None, len(things)),)
