@@ -1,21 +1,26 @@
-"""Prepared data: tokenized documents and resized pictures in memory-mapped files, with a manifest that says what they are.
+"""Prepared data: tokenized documents and resized pictures in memory-mapped files, and a manifest.
 
-A prepared folder holds, for each split it has (train, validation, test):
+A prepared folder holds, for each split it has (train, validation, test), by kind:
 
-    manifest.json                     kind, sizes, sources, tokenizer digest, content digest
-    <split>.tokens.npy                uint16 or uint32, all documents one after another, no specials       (kind "text")
-    <split>.offsets.npy               int64, where each document starts, and the end                       (kind "text")
-    <split>.streams.npy               uint8, index of each document's stream in manifest["streams"]        (both kinds)
-    <split>.pixels.npy                uint8, (N, Y, X, 3)                                                  (kind "pictures")
-    <split>.captions.json             N strings                                                            (kind "pictures")
+    both      manifest.json           kind, sizes, sources, tokenizer digest, content digest
+              <split>.streams.npy     uint8, index of each item's stream in manifest["streams"]
+    text      <split>.tokens.npy      uint16 or uint32, all documents in a row, no specials
+              <split>.offsets.npy     int64, where each document starts, and the end
+    pictures  <split>.pixels.npy      uint8, (N, Y, X, 3)
+              <split>.captions.json   N strings
+
+Writers hold a few megabytes at a time, whatever the corpus. A folder with a manifest is whole: the
+manifest is the last thing that is written and the first that is taken away.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from array import array
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import TracebackType
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -23,11 +28,18 @@ from tgp_multimodal.data.records import Document, Pair
 from tgp_multimodal.data.tokenizer import Tokenizer
 
 FORMAT = 1
-_CHUNK = 512
+MANIFEST = "manifest.json"
+
+_CHUNK = 512  # documents that are tokenized at once, or fewer where they are long
+_CHUNK_CHARACTERS = 4_000_000
+_MOST_STREAMS = 256
 
 
 class TextSplit(NamedTuple):
-    """Tokenized documents: document i is `tokens[offsets[i] : offsets[i + 1]]`, of stream `streams[stream[i]]`."""
+    """Tokenized documents: number i is `tokens[offsets[i] : offsets[i + 1]]`.
+
+    Its stream is `streams[stream[i]]`.
+    """
 
     tokens: np.ndarray
     offsets: np.ndarray
@@ -44,68 +56,217 @@ class PictureSplit(NamedTuple):
     streams: tuple[str, ...]
 
 
+class _ArrayFile:
+    """A `.npy` file that grows by rows; its header gets the number of rows at the end."""
+
+    def __init__(self, path: Path, dtype: type, row: tuple[int, ...] = ()) -> None:
+        self.path, self.dtype, self.row, self.rows = path, np.dtype(dtype), row, 0
+        self.file: IO[bytes] = path.open("wb")
+        self._header()
+        self.start = self.file.tell()
+
+    def append(self, rows: np.ndarray) -> None:
+        self.file.write(np.ascontiguousarray(rows, dtype=self.dtype).data)
+        self.rows += len(rows)
+
+    def close(self) -> None:
+        self.file.seek(0)
+        self._header()
+        # NumPy leaves room in the header for a first axis that grows.
+        assert self.file.tell() == self.start
+        self.file.close()
+
+    def _header(self) -> None:
+        facts = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.rows, *self.row)}
+        np.lib.format.write_array_header_1_0(self.file, facts)
+
+
+class _Writer:
+    """What both writers share: open files, the names of the streams, the manifest."""
+
+    kind: str
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        self.folder = folder
+        self.streams: list[str] = []
+        self.stream: dict[str, array] = {}  # split -> stream of each item
+        self.files = ExitStack()
+
+    def _index(self, stream: str) -> int:
+        if stream not in self.streams:
+            if len(self.streams) == _MOST_STREAMS:
+                message = (
+                    f"streams must be at most {_MOST_STREAMS}. Got one more, {stream!r}, instead."
+                )
+                raise ValueError(message)
+            self.streams.append(stream)
+        return self.streams.index(stream)
+
+    def _finish(self, sizes: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+        self.files.close()
+        for split, stream in self.stream.items():
+            np.save(self.folder / f"{split}.streams.npy", np.array(stream, dtype=np.uint8))
+        content = {"kind": self.kind, "streams": self.streams, "splits": sizes, **facts}
+        return _write_manifest(self.folder, content)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.files.close()
+
+
+class TextWriter(_Writer):
+    """Tokenizes documents into a folder, splits in any order; use it as a context manager."""
+
+    kind = "text"
+
+    def __init__(self, folder: Path, tokenizer: Tokenizer) -> None:
+        super().__init__(folder)
+        self.tokenizer = tokenizer
+        self.dtype = np.uint16 if tokenizer.vocabulary <= 2**16 else np.uint32
+        self.waiting: dict[str, list[Document]] = {}
+        self.characters: dict[str, int] = {}  # of those that wait
+        self.tokens: dict[str, _ArrayFile] = {}
+        self.offsets: dict[str, array] = {}
+        self.bytes: dict[str, int] = {}
+
+    def __enter__(self) -> "TextWriter":
+        return self
+
+    def add(self, split: str, document: Document) -> None:
+        """Appends one document to a split."""
+        if split not in self.tokens:
+            file = _ArrayFile(self.folder / f"{split}.tokens.npy", self.dtype)
+            self.files.callback(file.close)
+            self.tokens[split] = file
+            self.waiting[split], self.characters[split], self.bytes[split] = [], 0, 0
+            self.offsets[split], self.stream[split] = array("q", [0]), array("B")
+        self.waiting[split].append(document)
+        self.characters[split] += len(document.text)
+        full = self.characters[split] >= _CHUNK_CHARACTERS
+        if full or len(self.waiting[split]) == _CHUNK:
+            self._flush(split)
+
+    def finish(self, sources: list[dict[str, Any]]) -> dict[str, Any]:
+        """Writes what is left, and the manifest, which it returns."""
+        for split in self.tokens:
+            self._flush(split)
+        sizes = {
+            split: {
+                "documents": len(self.stream[split]),
+                "tokens": file.rows,
+                "bytes": self.bytes[split],
+            }
+            for split, file in self.tokens.items()
+        }
+        self.files.close()
+        for split, offsets in self.offsets.items():
+            np.save(self.folder / f"{split}.offsets.npy", np.array(offsets, dtype=np.int64))
+        return self._finish(sizes, {"tokenizer": self.tokenizer.digest, "sources": sources})
+
+    def _flush(self, split: str) -> None:
+        documents, offsets = self.waiting[split], self.offsets[split]
+        for ids in self.tokenizer.encode_batch([d.text for d in documents]):
+            self.tokens[split].append(np.array(ids, dtype=self.dtype))
+            offsets.append(offsets[-1] + len(ids))
+        self.stream[split].extend(self._index(d.stream) for d in documents)
+        self.bytes[split] += sum(len(d.text.encode()) for d in documents)
+        documents.clear()
+        self.characters[split] = 0
+
+
+class PictureWriter(_Writer):
+    """Stores pictures, all of one size, in a folder; use it as a context manager."""
+
+    kind = "pictures"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.shape: tuple[int, ...] = ()
+        self.pixels: dict[str, _ArrayFile] = {}
+        self.captions: dict[str, IO[str]] = {}
+
+    def __enter__(self) -> "PictureWriter":
+        return self
+
+    def add(self, split: str, pair: Pair) -> None:
+        """Appends one picture to a split.
+
+        Raises:
+            ValueError: it is not as large as the first one.
+        """
+        self.shape = self.shape or pair.pixels_YXC.shape
+        if pair.pixels_YXC.shape != self.shape:
+            raise ValueError(
+                f"pictures must all be as the first one, {self.shape}. "
+                f"Got {pair.pixels_YXC.shape} in {pair.name} instead."
+            )
+        if split not in self.pixels:
+            self._open(split)
+        self.captions[split].write(",\n" if self.pixels[split].rows else "")
+        self.captions[split].write(json.dumps(pair.caption))
+        self.pixels[split].append(pair.pixels_YXC[None])
+        self.stream[split].append(self._index(pair.stream))
+
+    def finish(self, sources: list[dict[str, Any]]) -> dict[str, Any]:
+        """Writes what is left, and the manifest, which it returns."""
+        for captions in self.captions.values():
+            captions.write("]\n")
+        sizes = {
+            split: {"pictures": file.rows, "rows": file.row[0], "columns": file.row[1]}
+            for split, file in self.pixels.items()
+        }
+        return self._finish(sizes, {"sources": sources})
+
+    def _open(self, split: str) -> None:
+        pixels = _ArrayFile(self.folder / f"{split}.pixels.npy", np.uint8, self.shape)
+        self.files.callback(pixels.close)
+        captions = (self.folder / f"{split}.captions.json").open("w", encoding="utf-8")
+        self.files.enter_context(captions)
+        captions.write("[")
+        self.pixels[split], self.captions[split], self.stream[split] = pixels, captions, array("B")
+
+
 def write_text(
-    folder: Path, splits: dict[str, Iterable[Document]], tokenizer: Tokenizer, sources: list[dict[str, Any]]
+    folder: Path,
+    splits: dict[str, Iterable[Document]],
+    tokenizer: Tokenizer,
+    sources: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Tokenizes the documents of every split into `folder` and returns the manifest.
 
     Raises:
         ValueError: a split has no document.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    streams: list[str] = []
-    sizes = {name: _write_text_split(folder, name, documents, tokenizer, streams) for name, documents in splits.items()}
-    return _write_manifest(
-        folder,
-        {"kind": "text", "streams": streams, "splits": sizes, "tokenizer": tokenizer.digest, "sources": sources},
-    )
-
-
-def _write_text_split(
-    folder: Path, split: str, documents: Iterable[Document], tokenizer: Tokenizer, streams: list[str]
-) -> dict[str, int]:
-    dtype = np.uint16 if tokenizer.vocabulary <= 2**16 else np.uint32
-    parts: list[np.ndarray] = []
-    lengths: list[int] = []
-    stream: list[int] = []
-    size = 0
-    for chunk in _chunks(documents):
-        ids = tokenizer.encode_batch([d.text for d in chunk])
-        parts.extend(np.asarray(row, dtype=dtype) for row in ids)
-        lengths.extend(len(row) for row in ids)
-        stream.extend(_index(streams, d.stream) for d in chunk)
-        size += sum(len(d.text.encode("utf-8", "replace")) for d in chunk)
-    if not lengths:
-        raise ValueError(f"{split} split must hold at least one document. Got none instead.")
-    np.save(folder / f"{split}.tokens.npy", np.concatenate(parts))
-    np.save(folder / f"{split}.offsets.npy", np.concatenate(([0], np.cumsum(lengths))).astype(np.int64))
-    np.save(folder / f"{split}.streams.npy", np.asarray(stream, dtype=np.uint8))
-    return {"documents": len(lengths), "tokens": int(sum(lengths)), "bytes": size}
+    with TextWriter(folder, tokenizer) as writer:
+        for split, documents in splits.items():
+            for document in documents:
+                writer.add(split, document)
+            if split not in writer.tokens:
+                raise ValueError(f"{split} split must hold a document or more. Got none instead.")
+        return writer.finish(sources)
 
 
 def write_pictures(
     folder: Path, splits: dict[str, Iterable[Pair]], sources: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Stores the pictures of every split, all of one size, in `folder` and returns the manifest.
+    """Stores the pictures of every split, all of one size, in `folder`; returns the manifest.
 
     Raises:
-        ValueError: a split has no picture.
+        ValueError: a split has no picture, or pictures differ in size.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    streams: list[str] = []
-    sizes: dict[str, dict[str, int]] = {}
-    for split, pairs in splits.items():
-        kept = list(pairs)
-        if not kept:
-            raise ValueError(f"{split} split must hold at least one picture. Got none instead.")
-        pixels = np.stack([p.pixels_YXC for p in kept])
-        np.save(folder / f"{split}.pixels.npy", pixels)
-        np.save(folder / f"{split}.streams.npy", np.asarray([_index(streams, p.stream) for p in kept], dtype=np.uint8))
-        (folder / f"{split}.captions.json").write_text(json.dumps([p.caption for p in kept]), encoding="utf-8")
-        sizes[split] = {"pictures": len(kept), "rows": pixels.shape[1], "columns": pixels.shape[2]}
-    return _write_manifest(
-        folder, {"kind": "pictures", "streams": streams, "splits": sizes, "sources": sources}
-    )
+    with PictureWriter(folder) as writer:
+        for split, pairs in splits.items():
+            for pair in pairs:
+                writer.add(split, pair)
+            if split not in writer.pixels:
+                raise ValueError(f"{split} split must hold a picture or more. Got none instead.")
+        return writer.finish(sources)
 
 
 def manifest(folder: Path) -> dict[str, Any]:
@@ -114,68 +275,84 @@ def manifest(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: the folder was not prepared, or by another format.
     """
-    path = Path(folder) / "manifest.json"
+    path = Path(folder) / MANIFEST
+    wanted = "data folder must be one that `tgp prepare` wrote"
     if not path.is_file():
-        raise ValueError(f"data folder must be one that `tgp prepare` wrote (with a manifest.json). Got {folder} instead.")
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if found.get("format") != FORMAT:
-        raise ValueError(f"manifest format must be {FORMAT}. Got {found.get('format')} in {path} instead.")
+        raise ValueError(f"{wanted} (with a {MANIFEST}). Got {folder} instead.")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{wanted}. Got a {MANIFEST} that is no JSON ({error}) instead.") from None
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        there = found.get("format") if isinstance(found, dict) else None
+        raise ValueError(f"manifest format must be {FORMAT}. Got {there} in {path} instead.")
     return found
 
 
 def open_text(folder: Path, split: str) -> TextSplit:
-    """Memory-maps the documents of one split."""
-    streams = _checked(folder, split, "text")
-    return TextSplit(
-        np.load(folder / f"{split}.tokens.npy", mmap_mode="r"),
-        np.load(folder / f"{split}.offsets.npy"),
-        np.load(folder / f"{split}.streams.npy"),
-        streams,
+    """Memory-maps the documents of one split.
+
+    Raises:
+        ValueError: the folder holds no such split, no text, or files that fit not the manifest.
+    """
+    found = _checked(folder, split, "text")
+    opened = TextSplit(
+        _open_array(folder / f"{split}.tokens.npy", found["splits"][split]["tokens"], "r"),
+        _open_array(folder / f"{split}.offsets.npy", found["splits"][split]["documents"] + 1),
+        _open_array(folder / f"{split}.streams.npy", found["splits"][split]["documents"]),
+        tuple(found["streams"]),
     )
+    return opened
 
 
 def open_pictures(folder: Path, split: str) -> PictureSplit:
-    """Memory-maps the pictures of one split."""
-    streams = _checked(folder, split, "pictures")
+    """Memory-maps the pictures of one split.
+
+    Raises:
+        ValueError: the folder holds no such split, no pictures, or files that fit not the manifest.
+    """
+    found = _checked(folder, split, "pictures")
+    count = found["splits"][split]["pictures"]
+    captions = json.loads((folder / f"{split}.captions.json").read_text(encoding="utf-8"))
     return PictureSplit(
-        np.load(folder / f"{split}.pixels.npy", mmap_mode="r"),
-        json.loads((folder / f"{split}.captions.json").read_text(encoding="utf-8")),
-        np.load(folder / f"{split}.streams.npy"),
-        streams,
+        _open_array(folder / f"{split}.pixels.npy", count, "r"),
+        captions,
+        _open_array(folder / f"{split}.streams.npy", count),
+        tuple(found["streams"]),
     )
 
 
-def _checked(folder: Path, split: str, kind: str) -> tuple[str, ...]:
+def _checked(folder: Path, split: str, kind: str) -> dict[str, Any]:
     found = manifest(folder)
     if found["kind"] != kind:
         raise ValueError(f"data folder must hold {kind}. Got {found['kind']} in {folder} instead.")
     if split not in found["splits"]:
-        raise ValueError(f"split must be one of {', '.join(found['splits'])}. Got {split!r} instead.")
-    return tuple(found["streams"])
+        there = ", ".join(found["splits"])
+        raise ValueError(f"split must be one of {there}. Got {split!r} instead.")
+    return found
+
+
+def _open_array(path: Path, rows: int, mode: Any = None) -> np.ndarray:
+    wanted = f"{path} must hold {rows:,} rows, as its manifest says"
+    try:
+        found = np.load(path, mmap_mode=mode, allow_pickle=False)
+    except (ValueError, FileNotFoundError, EOFError) as error:
+        raise ValueError(f"{wanted}. Got a file that is not whole ({error}) instead.") from None
+    if len(found) != rows:
+        raise ValueError(f"{wanted}. Got {len(found):,} instead.")
+    return found
 
 
 def _write_manifest(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.iterdir() if p.suffix == ".npy" or p.name.endswith("captions.json")):
-        digest.update(path.name.encode())
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
+    for split in content["splits"]:
+        for path in sorted(folder.glob(f"{split}.*")):
+            digest.update(path.name.encode())
+            with path.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
     content = {"format": FORMAT, **content, "digest": digest.hexdigest()}
-    # Written last and renamed into place, so that a folder with a manifest is a folder that is whole.
-    temporary = folder / "manifest.json.partial"
+    temporary = folder / f"{MANIFEST}.partial"
     temporary.write_text(json.dumps(content, indent=2), encoding="utf-8")
-    temporary.replace(folder / "manifest.json")
+    temporary.replace(folder / MANIFEST)
     return content
-
-
-def _index(names: list[str], name: str) -> int:
-    if name not in names:
-        names.append(name)
-    return names.index(name)
-
-
-def _chunks(items: Iterable[Document]) -> Iterator[list[Document]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, _CHUNK)):
-        yield chunk

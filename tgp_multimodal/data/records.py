@@ -45,7 +45,7 @@ class TextRows(NamedTuple):
         token_BL: token ids, int64.
         position_BL: positions, int64; each 0 starts a document.
         infill_B: True where the row was built prefix-suffix-middle.
-        row_B: global number of each row since the start of training; the row's mode is a hash of it.
+        row_B: global number of each row since the start of training; its mode is a hash of it.
     """
 
     token_BL: np.ndarray

@@ -1,26 +1,29 @@
-"""Byte-level BPE: any bytes in, ids out, and back.
+"""Byte-level BPE: any text in, ids out, and back.
 
-The file on disk is a stock `Qwen2Tokenizer` whose post-processor puts one BOS in front, so that the empty prompt is one token and every
-stock client reads text as we do.
+The file on disk is a stock `Qwen2Tokenizer` whose post-processor puts one BOS in front, so that the
+empty prompt is one token and every stock client reads text as we do. That class composes characters
+(Unicode NFC) whatever its file says, so we do too: what comes back is the NFC form of what went in.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from tokenizers import Regex
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Backend
-from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 BOS, EOS, PAD, MASK = "<|bos|>", "<|eos|>", "<|pad|>", "<|mask|>"
 PREFIX, SUFFIX, MIDDLE = "<|prefix|>", "<|suffix|>", "<|middle|>"
 SYSTEM, USER, ASSISTANT = "<|system|>", "<|user|>", "<|assistant|>"
 SPECIALS = (BOS, EOS, PAD, MASK, PREFIX, SUFFIX, MIDDLE, SYSTEM, USER, ASSISTANT)
 
-# Contractions, words with one leading space, digits one by one, runs of marks, white space: the split of Qwen2's tokenizer, so that the
-# stock class, which sets this very pattern when it loads, cuts text exactly where we cut it.
+# Contractions, words with one leading space, digits one by one, runs of marks, white space: the
+# split of Qwen2's tokenizer, so that the stock class, which sets this very pattern when it loads,
+# cuts text exactly where we cut it.
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -40,7 +43,8 @@ class Tokenizer:
         ids = [backend.token_to_id(name) for name in SPECIALS]
         if None in ids:
             missing = SPECIALS[ids.index(None)]
-            raise ValueError(f"tokenizer must hold the special tokens {SPECIALS}. Got none named {missing} instead.")
+            there = ", ".join(SPECIALS)
+            raise ValueError(f"tokenizer must hold {there}. Got one without {missing} instead.")
         self.bos, self.eos, self.pad, self.mask, self.prefix, self.suffix, self.middle = ids[:7]
         self.special = frozenset(ids)
 
@@ -50,7 +54,7 @@ class Tokenizer:
         return self.backend.get_vocab_size()
 
     @property
-    def byte_length_V(self) -> np.ndarray:
+    def byte_length_V(self) -> np.ndarray:  # noqa: N802  (V is a shape)
         names = [self.backend.id_to_token(i) for i in range(self.vocabulary)]
         # In the byte-level alphabet one character of a token's name is one byte of text.
         return np.array([0 if i in self.special else len(name) for i, name in enumerate(names)])
@@ -61,13 +65,26 @@ class Tokenizer:
         return hashlib.sha256(self.backend.to_str().encode()).hexdigest()
 
     def encode(self, text: str, bos: bool = False) -> list[int]:
-        """Ids of a text. Special tokens spelled out in it are plain text, so that no document can forge a boundary."""
+        """Ids of a text.
+
+        Special tokens spelled out in it are plain text, so that no document can forge a boundary
+        (the stock class does likewise when called with `split_special_tokens=True`).
+        """
         return self.encode_batch([text], bos)[0]
 
     def encode_batch(self, texts: Sequence[str], bos: bool = False) -> list[list[int]]:
-        """`encode` of many texts at once, over all cores."""
+        """`encode` of many texts at once, over all cores.
+
+        Raises:
+            ValueError: a text is no Unicode, for it holds half of a surrogate pair.
+        """
         start = [self.bos] if bos else []
-        encodings = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        try:
+            encodings = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        except TypeError as error:
+            raise ValueError(
+                f"text must be valid Unicode. Got {_no_unicode(texts)} instead."
+            ) from error
         return [start + e.ids for e in encodings]
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -75,7 +92,7 @@ class Tokenizer:
         return self.backend.decode([int(i) for i in ids], skip_special_tokens=True)
 
     def save(self, folder: Path) -> None:
-        """Writes `tokenizer.json` and `tokenizer_config.json`, which `transformers.AutoTokenizer` loads as a `Qwen2Tokenizer`."""
+        """Writes the two files that `transformers.AutoTokenizer` loads as a `Qwen2Tokenizer`."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "tokenizer.json").write_text(self.backend.to_str(pretty=False), encoding="utf-8")
         settings = {
@@ -92,19 +109,30 @@ class Tokenizer:
             "model_max_length": 1024,
             "padding_side": "right",
         }
-        (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
+        (folder / "tokenizer_config.json").write_text(
+            json.dumps(settings, indent=2), encoding="utf-8"
+        )
 
 
 def train(texts: Iterable[str], vocabulary: int) -> Tokenizer:
-    """Learns a byte-level BPE vocabulary (Sennrich et al. 2016, arXiv:1508.07909) of `vocabulary` ids, specials and all 256 bytes included.
+    """Learns a byte-level BPE vocabulary (Sennrich et al. 2016, arXiv:1508.07909).
+
+    Args:
+        texts: read once.
+        vocabulary: number of ids, specials and all 256 bytes included; fewer where the texts hold
+            not that many different pairs.
 
     Raises:
         ValueError: `vocabulary` is too small for the specials and the bytes, or there is no text.
     """
     floor = len(SPECIALS) + 256
     if vocabulary < floor:
-        raise ValueError(f"vocabulary must be at least {floor} (256 bytes and {len(SPECIALS)} specials). Got {vocabulary} instead.")
+        parts = f"256 bytes and {len(SPECIALS)} specials"
+        raise ValueError(
+            f"vocabulary must be at least {floor} ({parts}). Got {vocabulary} instead."
+        )
     backend = Backend(models.BPE())
+    backend.normalizer = normalizers.NFC()
     backend.pre_tokenizer = _splitter()
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -113,7 +141,11 @@ def train(texts: Iterable[str], vocabulary: int) -> Tokenizer:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    backend.train_from_iterator(texts, trainer)
+    filled = (text for text in texts if text)
+    first = next(filled, None)
+    if first is None:
+        raise ValueError("texts must hold at least one that is not empty. Got none instead.")
+    backend.train_from_iterator(chain([first], filled), trainer)
     bos = backend.token_to_id(BOS)
     backend.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A", pair=f"{BOS} $A $B", special_tokens=[(BOS, bos)]
@@ -126,22 +158,33 @@ def load(folder: Path) -> Tokenizer:
     """Opens what `save` wrote.
 
     Raises:
-        ValueError: there is no tokenizer.
+        ValueError: there is no tokenizer, or one that is broken or lacks our special tokens.
     """
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise ValueError(f"tokenizer must be a folder with a tokenizer.json. Got {folder} instead.")
-    backend = Backend.from_file(str(path))
+    try:
+        backend = Backend.from_file(str(path))
+    except Exception as error:  # the library raises nothing finer
+        message = f"tokenizer must be a whole tokenizer.json. Got {path} ({error}) instead."
+        raise ValueError(message) from None
     backend.encode_special_tokens = True
     return Tokenizer(backend)
 
 
 def _splitter() -> pre_tokenizers.PreTokenizer:
     split = pre_tokenizers.Split(Regex(SPLIT), behavior="isolated")
-    return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    return pre_tokenizers.Sequence(
+        [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
 
 
-
-
-
-
+def _no_unicode(texts: Sequence[Any]) -> str:
+    for text in texts:
+        if not isinstance(text, str):
+            return repr(text)
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            return f"{text[error.start]!r} at character {error.start}"
+    return "something else"
