@@ -1,0 +1,173 @@
+"""Arrows point down, files and functions stay short, imports hide only at the lazy doors.
+
+`violations` reads the syntax trees and imports nothing, so that it can judge any copy of the
+package. If it and ARCHITECTURE.md disagree, this file is right.
+"""
+
+import ast
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+PACKAGE = "tgp_multimodal"
+
+# Who may import whom, below the package. A layer is a folder, or a file beside cli.py.
+BELOW_TORCH = {"resources", "data", "evaluation"}
+NETWORKS = {"models", "diffusion"}
+SIBLINGS = {"inference", "objectives", "export", "stock_export"}
+ALLOWED = {
+    "resources": set(),
+    "data": {"resources"},
+    "evaluation": {"data", "resources"},
+    "models": {"data", "resources"},
+    "diffusion": {"data", "resources"},
+    "inference": {"models", "diffusion", "data", "resources"},
+    "objectives": {"models", "diffusion", "data", "resources"},
+    "export": {"stock_export", "models", "diffusion", "data", "resources"},
+    "stock_export": {"models", "diffusion", "data", "resources"},  # export, second file
+    "adapters": BELOW_TORCH | NETWORKS | SIBLINGS,
+    "training": BELOW_TORCH | NETWORKS | SIBLINGS | {"adapters"},
+    "app": BELOW_TORCH | NETWORKS | SIBLINGS | {"adapters"},
+    "messages": set(),
+    "parsers": set(),
+    "verbs": BELOW_TORCH | NETWORKS | SIBLINGS | {"adapters", "training", "app", "verbs"},
+    "cli": {"verbs", "parsers", "messages"},
+    "__main__": {"cli"},
+    "__init__": {"inference", "export"},
+}
+
+# Which layers may import a foreign library; a library that is not named here is free.
+ONLY = {
+    "lightning": {"training"},
+    "gradio": {"app"},
+    "transformers": {"adapters"},
+    "sentence_transformers": {"adapters"},
+    "open_clip": {"adapters", "models", "objectives"},  # the contrastive tower and its loss
+    "timm": {"adapters"},
+    "diffusers": {"adapters"},
+    "torch": NETWORKS | SIBLINGS | {"adapters", "training", "app", "verbs"},
+    "torchvision": NETWORKS | SIBLINGS | {"adapters", "training", "app"},
+}
+
+LAZY_DOORS = {"cli", "verbs", "adapters", "app", "__init__"}
+FILE_LINES = 400
+FUNCTION_LINES = 60
+
+
+def violations(package: Path) -> list[str]:
+    found: list[str] = []
+    for path in sorted(package.rglob("*.py")):
+        if "_shipped" not in path.parts:
+            found += [f"{path.relative_to(package)}: {v}" for v in _of_file(path, package)]
+    return found
+
+
+def _of_file(path: Path, package: Path) -> Iterator[str]:
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    layer = path.relative_to(package).with_suffix("").parts[0]
+    yield from _lengths(text, tree)
+    if layer not in ALLOWED:
+        yield f"layer {layer} is not in ALLOWED"
+        return
+    for name in _imported(tree):
+        top, _, rest = name.partition(".")
+        below = rest.partition(".")[0] if top == PACKAGE else ""
+        if below in ALLOWED and below != layer and below not in ALLOWED[layer]:
+            yield f"{layer} imports {below}, which is not below it"
+        if top in ONLY and layer not in ONLY[top]:
+            yield f"{layer} imports {top}, which only {sorted(ONLY[top])} may"
+    if layer not in LAZY_DOORS:
+        yield from _hidden(tree)
+
+
+def _imported(tree: ast.AST) -> Iterator[str]:
+    """Dotted names, with the imported name appended: `from a import b` may mean the module a.b."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _lengths(text: str, tree: ast.AST) -> Iterator[str]:
+    lines = text.count("\n")
+    if lines > FILE_LINES:
+        yield f"{lines} lines, more than {FILE_LINES}"
+    for node in _functions(tree):
+        length = (node.end_lineno or node.lineno) - node.lineno + 1
+        if length > FUNCTION_LINES:
+            yield f"{node.name} has {length} lines, more than {FUNCTION_LINES}"
+
+
+def _hidden(tree: ast.AST) -> Iterator[str]:
+    for function in _functions(tree):
+        for node in ast.walk(function):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                yield f"{function.name} hides an import in line {node.lineno}"
+
+
+def _functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def test_package_keeps_the_rules():
+    assert violations(REPOSITORY / PACKAGE) == []
+
+
+def test_every_layer_with_a_rule_is_known_by_its_rules():
+    named = set().union(*ALLOWED.values(), *ONLY.values(), LAZY_DOORS)
+    assert named <= ALLOWED.keys()
+
+
+def test_allowed_imports_have_no_cycle():
+    remaining = {layer: set(below) - {layer} for layer, below in ALLOWED.items()}
+    while lowest := [layer for layer, below in remaining.items() if not below]:
+        for layer in lowest:
+            del remaining[layer]
+        for below in remaining.values():
+            below.difference_update(lowest)
+    assert remaining == {}
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "tests").rglob("*.py")), ids=lambda p: p.stem)
+def test_test_files_stay_short(path: Path):
+    assert path.read_text(encoding="utf-8").count("\n") <= FILE_LINES
+
+
+OFFENCES = {
+    "upward": ("data/offender.py", "import tgp_multimodal.models.layers\n", "not below it"),
+    "upward_from": ("models/offender.py", "from tgp_multimodal import training\n", "not below it"),
+    "sideways": (
+        "objectives/offender.py",
+        "from tgp_multimodal.inference.text import write\n",
+        "not below it",
+    ),
+    "torch_in_data": ("data/offender.py", "import torch.nn as nn\n", "imports torch"),
+    "torch_in_evaluation": ("evaluation/offender.py", "from torch import nn\n", "imports torch"),
+    "lightning": ("inference/offender.py", "import lightning\n", "imports lightning"),
+    "transformers": ("models/offender.py", "from transformers import Qwen3Model\n", "transformers"),
+    "hidden": ("data/offender.py", "def f():\n    import json\n", "hides an import"),
+    "long_file": ("data/offender.py", "x = 1\n" * 401, "401 lines"),
+    "long_function": ("data/offender.py", "def f():\n" + "    x = 1\n" * 60, "61 lines"),
+    "new_layer": ("attic/offender.py", "x = 1\n", "not in ALLOWED"),
+}
+
+
+@pytest.mark.parametrize("name", OFFENCES)
+def test_an_offending_file_is_found(name: str, tmp_path: Path):
+    path, text, complaint = OFFENCES[name]
+    copy = tmp_path / PACKAGE
+    shutil.copytree(REPOSITORY / PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    before = violations(copy)
+    (copy / path).parent.mkdir(exist_ok=True)
+    (copy / path).write_text(text, encoding="utf-8")
+    added = [v for v in violations(copy) if v not in before]
+    assert len(added) == 1
+    assert added[0].startswith(path)
+    assert complaint in added[0]
