@@ -1,0 +1,176 @@
+"""The deterministic stream of batches, on Grain: mix, shard, batch, prefetch; its whole state is the number of the next batch.
+
+Shape letters: B batch, L length in tokens, C channels, Y rows, X columns.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tgp_multimodal.data.packing import PackedRows, Row
+from tgp_multimodal.data.prepared import PictureSplit, TextSplit, open_pictures, open_text
+from tgp_multimodal.data.records import CaptionedImages, TextRows
+from tgp_multimodal.data.tokenizer import Tokenizer
+
+logging.getLogger("absl").setLevel(
+    logging.ERROR
+)  # Grain warns at import that it found no profiler of jax
+
+import grain  # noqa: E402
+
+
+class Mixed(NamedTuple):
+    """One element of a mixture: its stream's number and its own number inside that stream."""
+
+    stream: int
+    number: int
+
+
+class RandomAccess:
+    """An endless sequence given by a function of the index; what Grain wants of a source."""
+
+    def __init__(self, item: Any, length: int = 2**40) -> None:
+        self.item, self.length = item, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Any:
+        return self.item(index)
+
+
+def text_batches(
+    split: TextSplit,
+    tokenizer: Tokenizer,
+    weights: Mapping[str, float],
+    infill: Mapping[str, float],
+    length: int,
+    batch: int,
+    seed: int,
+    shard: tuple[int, int] = (0, 1),
+) -> "grain.MapDataset[TextRows]":
+    """Packed rows of the weighted streams, `length + 1` tokens each (inputs and the shifted targets), `batch` rows at a time.
+
+    Raises:
+        ValueError: a weight or an infilling share names a stream that is not there.
+    """
+    names = [name for name, weight in weights.items() if weight > 0]
+    _known("streams", [*weights, *infill], split.streams)
+    sources = [
+        grain.MapDataset.source(
+            RandomAccess(
+                PackedRows(split, n, length + 1, tokenizer, seed, infill.get(n, 0.0)).__getitem__
+            )
+        )
+        for n in names
+    ]
+    mixed = grain.MapDataset.mix(sources, weights=[weights[n] for n in names])
+    # The number of a row in the mixture, not in its stream: what decides its mode must be unique.
+    numbered = grain.MapDataset.source(RandomAccess(lambda i: mixed[i]._replace(number=i)))
+    return numbered[shard[0] :: shard[1]].batch(batch, batch_fn=collate_rows)
+
+
+def collate_rows(rows: Sequence[Row]) -> TextRows:
+    """Rows of one length as one batch."""
+    return TextRows(
+        np.stack([r.token_L for r in rows]),
+        np.stack([r.position_L for r in rows]),
+        np.array([r.is_infill for r in rows]),
+        np.array([r.number for r in rows]),
+    )
+
+
+def picture_batches(
+    split: PictureSplit,
+    tokenizer: Tokenizer,
+    weights: Mapping[str, float],
+    longest: int,
+    batch: int,
+    seed: int,
+    shard: tuple[int, int] = (0, 1),
+) -> "grain.MapDataset[CaptionedImages]":
+    """Pictures of the weighted streams with tokenized captions of at most `longest` ids, shuffled anew each epoch."""
+    _known("streams", list(weights), split.streams)
+    captions = [row[:longest] for row in tokenizer.encode_batch(split.captions, bos=True)]
+    names = [name for name, weight in weights.items() if weight > 0]
+    sources = []
+    for name in names:
+        members = np.flatnonzero(split.stream == split.streams.index(name))
+        sources.append(grain.MapDataset.source(members).shuffle(seed=seed).repeat())
+    mixed = grain.MapDataset.mix(sources, weights=[weights[n] for n in names])
+
+    def collate(indices: Sequence[int]) -> CaptionedImages:
+        return collate_pictures(
+            [split.pixels[i] for i in indices], [captions[i] for i in indices], tokenizer.pad
+        )
+
+    return mixed[shard[0] :: shard[1]].batch(batch, batch_fn=collate)
+
+
+def collate_pictures(
+    pixels: Sequence[np.ndarray], captions: Sequence[Sequence[int]], pad: int
+) -> CaptionedImages:
+    """Pictures (Y, X, 3) and captions of unequal length as one batch; captions are padded to a multiple of 8."""
+    length = -(-max(len(c) for c in captions) // 8) * 8
+    token_BL = np.full((len(captions), length), pad, dtype=np.int64)
+    for row, caption in zip(token_BL, captions, strict=True):
+        row[: len(caption)] = caption
+    lengths = np.array([len(c) for c in captions])
+    mask_BL = np.arange(length) < lengths[:, None]
+    return CaptionedImages(np.stack(pixels).transpose(0, 3, 1, 2), token_BL, mask_BL)
+
+
+class Stream:
+    """Batches of several streams at once, as one dict per step, from any step on.
+
+    Args:
+        datasets: stream name -> batches by number.
+        threads: reading threads of each stream; 0 reads in the calling thread.
+    """
+
+    def __init__(self, datasets: Mapping[str, "grain.MapDataset[Any]"], threads: int = 1) -> None:
+        self.datasets, self.threads = dict(datasets), threads
+
+    def batches(self, start: int = 0) -> Iterator[dict[str, Any]]:
+        """Batch number `start` and all that follow; equal numbers give equal batches."""
+        options = grain.ReadOptions(num_threads=self.threads, prefetch_buffer_size=4 * self.threads)
+        iterators = {}
+        for name, dataset in self.datasets.items():
+            iterators[name] = iter(dataset.to_iter_dataset(options))
+            iterators[name].set_state({"next_index": start})
+        while True:
+            yield {name: next(iterator) for name, iterator in iterators.items()}
+
+
+def open_stream(
+    folder: Path,
+    split: str,
+    tokenizer: Tokenizer,
+    text: Mapping[str, Any] | None,
+    pictures: Mapping[str, Any] | None,
+    seed: int,
+    shard: tuple[int, int] = (0, 1),
+    threads: int = 1,
+) -> Stream:
+    """The stream of a run: keyword arguments of `text_batches` and `picture_batches`, or None for a stream that is not wanted."""
+    datasets: dict[str, Any] = {}
+    if text is not None:
+        found = open_text(folder / "text", split)
+        datasets["text"] = text_batches(found, tokenizer, **text, seed=seed, shard=shard)
+    if pictures is not None:
+        seen = open_pictures(folder / "pictures", split)
+        datasets["pictures"] = picture_batches(seen, tokenizer, **pictures, seed=seed, shard=shard)
+    if not datasets:
+        raise ValueError("streams must be text, pictures or both. Got none instead.")
+    return Stream(datasets, threads)
+
+
+def _known(name: str, wanted: Sequence[str], there: Sequence[str]) -> None:
+    for stream in wanted:
+        if stream not in there:
+            raise ValueError(
+                f"{name} must be among those of the prepared data: {', '.join(there)}. Got {stream!r} instead."
+            )

@@ -1,0 +1,35 @@
+"""What every objective is: one method from (network, batch, progress) to a loss with named parts."""
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from tgp_multimodal.models.networks import Network
+
+
+class Loss(NamedTuple):
+    """A value to minimise and what to log of it.
+
+    Attributes:
+        value: scalar, differentiable.
+        parts: named scalars for the log, detached; units in the names.
+    """
+
+    value: Tensor
+    parts: dict[str, Tensor]
+
+
+class Objective(ABC):
+    """A way to learn from one stream of batches. It owns no state: learned scalars belong to the network, randomness to the call."""
+
+    @abstractmethod
+    def loss(self, network: Network, batch: Any, progress: float, seed: int) -> Loss:
+        """The loss of one batch.
+
+        Args:
+            network: what is trained.
+            batch: one batch of this objective's stream, tensors on the network's device.
+            progress: share of the run that is done, 0 to 1; schedules are functions of it.
+            seed: decides every random draw, so that a resumed run draws the same.
+        """

@@ -1,0 +1,139 @@
+"""Causal, masked-next-token and infilling rows in one batch, on one set of weights (Charpentier & Samuel 2024, arXiv:2410.24159).
+
+In a masked row the token at position k + 1 is hidden and predicted at position k, so both kinds of rows share one shifted target and
+one output layer. The kind of a row is a hash of its number: exact shares, resumable, independent of the number of processes.
+
+Shape letters: B batch, L length in tokens, N scored positions, V vocabulary.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tgp_multimodal.data.packing import hash_unit
+from tgp_multimodal.data.records import TextRows
+from tgp_multimodal.data.tokenizer import SPECIALS
+from tgp_multimodal.models.networks import Network
+from tgp_multimodal.objectives.base import Loss, Objective
+
+_BOS, _EOS, _PAD, _MASK = range(4)  # ids of the specials, which every tokenizer of ours puts first
+_FIRST_PLAIN = len(SPECIALS)
+
+
+class Rows(NamedTuple):
+    """Rows as the network sees them: inputs, which kind each is, and where what is scored."""
+
+    input_BL: Tensor
+    is_causal_B: Tensor
+    scored_BL: Tensor
+
+
+class HybridLanguage(Objective):
+    """Next-token prediction over causal and masked rows.
+
+    Args:
+        masked_rows: share of masked rows at the start and at the end of the run, linear between.
+        mask_rate: share of tokens hidden in a masked row at the start and at the end.
+        longest_span: hidden tokens come in spans of 1 to this many.
+        z_loss: weight of the squared log-partition, which keeps logits small (Chowdhery et al. 2022, arXiv:2204.02311, section 5).
+    """
+
+    def __init__(
+        self,
+        masked_rows: tuple[float, float] = (0.25, 0.5),
+        mask_rate: tuple[float, float] = (0.30, 0.15),
+        longest_span: int = 3,
+        z_loss: float = 1e-4,
+    ) -> None:
+        for name, pair in (("masked_rows", masked_rows), ("mask_rate", mask_rate)):
+            if not all(0 <= share <= 1 for share in pair):
+                raise ValueError(f"{name} must be two shares between 0 and 1. Got {pair} instead.")
+        self.masked_rows, self.mask_rate = masked_rows, mask_rate
+        self.longest_span, self.z_loss = longest_span, z_loss
+
+    def loss(self, network: Network, batch: TextRows, progress: float, seed: int) -> Loss:
+        """Mean nats per scored token, causal and masked rows weighted by their number; see `Objective.loss`."""
+        target_BL = batch.token_BL[:, 1:]
+        rows = self.rows(batch, progress, seed)
+        state_BLD = network.text(rows.input_BL, batch.position_BL[:, :-1], rows.is_causal_B)
+        nats_N, partition_N = _cross_entropy(
+            network.text.logits(state_BLD[rows.scored_BL]), target_BL[rows.scored_BL]
+        )
+        is_causal_N = rows.is_causal_B[:, None].expand_as(target_BL)[rows.scored_BL]
+        share = rows.is_causal_B.float().mean()
+        causal = _mean(nats_N, is_causal_N)
+        masked = _mean(nats_N, ~is_causal_N)
+        value = share * causal + (1 - share) * masked + self.z_loss * partition_N.square().mean()
+        parts = {"value": value}
+        if bool(rows.is_causal_B.any()):
+            parts["causal_nats_per_token"] = causal
+        if not bool(rows.is_causal_B.all()):
+            parts["masked_nats_per_token"] = masked
+        return Loss(value, {k: v.detach() for k, v in parts.items()})
+
+    def rows(self, batch: TextRows, progress: float, seed: int) -> Rows:
+        """Draws the kind of each row, hides tokens in the masked ones, and says what is scored."""
+        share = _between(self.masked_rows, progress)
+        rate = _between(self.mask_rate, progress)
+        number_B, token_BL = batch.row_B.tolist(), batch.token_BL.cpu().numpy()
+        infill_B = batch.infill_B.tolist()
+        is_causal_B = np.array(
+            [
+                infilled or hash_unit(seed, 11, n) >= share
+                for n, infilled in zip(number_B, infill_B, strict=True)
+            ]
+        )
+        input_BL, target_BL = token_BL[:, :-1].copy(), token_BL[:, 1:]
+        # A BOS begins another document, which nothing before it can tell; what follows an EOS is such a BOS or filler.
+        scored_BL = (target_BL != _BOS) & (input_BL != _EOS)
+        vocabulary = int(token_BL.max()) + 1
+        for b in np.flatnonzero(~is_causal_B):
+            generator = np.random.Generator(np.random.Philox(key=[seed, number_B[b]]))
+            hidden_L = _spans(input_BL[b] >= _FIRST_PLAIN, rate, self.longest_span, generator)
+            input_BL[b] = _corrupted(input_BL[b], hidden_L, vocabulary, generator)
+            scored_BL[b] = False
+            scored_BL[b, :-1] = hidden_L[1:]
+        device = batch.token_BL.device
+        return Rows(*(torch.from_numpy(x).to(device) for x in (input_BL, is_causal_B, scored_BL)))
+
+
+def _cross_entropy(logits_NV: Tensor, target_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Nats and log-partition of each position, in float32 whatever the precision of the network."""
+    logits_NV = logits_NV.float()
+    partition_N = logits_NV.logsumexp(dim=-1)
+    return partition_N - logits_NV.gather(-1, target_N[:, None])[:, 0], partition_N
+
+
+def _mean(x_N: Tensor, wanted_N: Tensor) -> Tensor:
+    return (x_N * wanted_N).sum() / wanted_N.sum().clamp_min(1)
+
+
+def _between(ends: tuple[float, float], progress: float) -> float:
+    return ends[0] + (ends[1] - ends[0]) * min(max(progress, 0.0), 1.0)
+
+
+def _spans(
+    plain_L: np.ndarray, rate: float, longest: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Marks about `rate` of the plain tokens, in spans of 1 to `longest`; the first token is never hidden."""
+    hidden_L = np.zeros(len(plain_L), dtype=bool)
+    mean_span = (1 + longest) / 2
+    starts = np.flatnonzero(
+        generator.random(len(plain_L)) < -np.log1p(-min(rate, 0.95)) / mean_span
+    )
+    for start, span in zip(starts, generator.integers(1, longest + 1, len(starts)), strict=True):
+        hidden_L[start : start + span] = True
+    hidden_L[0] = False
+    return hidden_L & plain_L
+
+
+def _corrupted(
+    input_L: np.ndarray, hidden_L: np.ndarray, vocabulary: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Hidden tokens become the mask 8 times in 10, another token once, and stay once (Devlin et al. 2019, arXiv:1810.04805)."""
+    draw_L = generator.random(len(input_L))
+    other_L = generator.integers(_FIRST_PLAIN, vocabulary, len(input_L))
+    changed_L = np.where(draw_L < 0.8, _MASK, np.where(draw_L < 0.9, other_L, input_L))
+    return np.where(hidden_L, changed_L, input_L)

@@ -1,0 +1,121 @@
+"""From prepared folders to batches of tensors: the training stream from the step the trainer is at, and fixed validation batches."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+
+from tgp_multimodal.data import tokenizer as tokenizers
+from tgp_multimodal.data.pipeline import Stream, open_stream
+from tgp_multimodal.data.prepare import prepare_embedded
+from tgp_multimodal.data.prepared import manifest
+from tgp_multimodal.data.tokenizer import Tokenizer
+
+
+class Loader:
+    """Batches of a stream as dicts of tensors, from a given step on.
+
+    Args:
+        stream: what is read.
+        start: number of the first batch.
+        count: how many batches; None for no end.
+    """
+
+    def __init__(self, stream: Stream, start: int = 0, count: int | None = None) -> None:
+        self.stream, self.start, self.count = stream, start, count
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for batch in islice(self.stream.batches(self.start), self.count):
+            yield {name: tensors(part) for name, part in batch.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Empty: the position is the trainer's own step, which cannot disagree with itself."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Does nothing; see `state_dict`."""
+
+
+class FiniteLoader(Loader):
+    """A loader that knows its length."""
+
+    def __len__(self) -> int:
+        return int(self.count or 0)
+
+
+class StreamData(LightningDataModule):
+    """The streams of a run, from one prepared folder.
+
+    Args:
+        folder: what `tgp prepare` wrote: `tokenizer/` with `text/`, `pictures/` or both. If it is missing and `embedded` is set, the
+            embedded corpus is prepared there.
+        text: weights and infilling shares of the text streams, row length and rows per batch; see `text_batches`.
+        pictures: weights of the picture streams, longest caption, pictures per batch; see `picture_batches`.
+        embedded: whether to prepare the embedded corpus where there is no data.
+        seed: decides order, mixture, infilling, row kinds, noise.
+        validation_batches: batches of the validation split that are looked at.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        text: dict[str, Any] | None = None,
+        pictures: dict[str, Any] | None = None,
+        embedded: bool = False,
+        seed: int = 0,
+        validation_batches: int = 8,
+    ) -> None:
+        super().__init__()
+        self.folder, self.text, self.pictures = Path(folder), text, pictures
+        self.embedded, self.seed, self.validation_batches = embedded, seed, validation_batches
+        self.tokenizer: Tokenizer | None = None
+
+    def prepare_data(self) -> None:
+        if self.embedded and not (self.folder / "tokenizer").is_dir():
+            prepare_embedded(self.folder)
+
+    def setup(self, stage: str) -> None:
+        if not self.folder.is_dir():
+            raise ValueError(
+                f"data.folder must be a folder that `tgp prepare` wrote. Got {self.folder} instead."
+            )
+        self.tokenizer = tokenizers.load(self.folder / "tokenizer")
+        if (
+            self.text is not None
+            and manifest(self.folder / "text")["tokenizer"] != self.tokenizer.digest
+        ):
+            raise ValueError(
+                f"data.folder must hold text of its own tokenizer. Got {self.folder} with another one's instead."
+            )
+        network = getattr(getattr(self.trainer, "lightning_module", None), "network", None)
+        if network is not None and network.text.vocabulary < self.tokenizer.vocabulary:
+            raise ValueError(
+                f"model.network.text.vocabulary must be at least the tokenizer's {self.tokenizer.vocabulary}. "
+                f"Got {network.text.vocabulary} instead."
+            )
+
+    def first_batch(self) -> dict[str, Any]:
+        """Batch 0 of the training stream, for measuring."""
+        return next(iter(Loader(self._stream("train"))))
+
+    def train_dataloader(self) -> Loader:
+        return Loader(self._stream("train"), start=self.trainer.global_step)
+
+    def val_dataloader(self) -> Loader:
+        return FiniteLoader(self._stream("validation"), count=self.validation_batches)
+
+    def _stream(self, split: str) -> Stream:
+        shard = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        assert self.tokenizer is not None, "setup comes first"
+        threads = 0 if split == "validation" else 1
+        return open_stream(
+            self.folder, split, self.tokenizer, self.text, self.pictures, self.seed, shard, threads
+        )
+
+
+def tensors(batch: Any) -> Any:
+    """The same record with tensors instead of arrays, sharing their memory."""
+    return type(batch)(*(torch.from_numpy(x) for x in batch))

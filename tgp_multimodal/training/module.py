@@ -1,0 +1,196 @@
+"""The one training module, for every mix of objectives: a batch is a dict of streams, the loss a weighted sum over them."""
+
+import random
+from collections.abc import Mapping
+from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from tgp_multimodal.models.networks import Network, describe
+from tgp_multimodal.objectives.base import Objective
+from tgp_multimodal.training.optim import MuonAdamW, parameter_groups, trapezoid
+from tgp_multimodal.training.precision import Precision, fastest
+
+_VALIDATION_SEED = 1234
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """Rates of Muon and AdamW and the shape of their schedule.
+
+    Args:
+        muon_lr: peak rate of matrices inside blocks.
+        adamw_lr: peak rate of norms, biases, input, output and modulation.
+        embedding_lr: peak rate of the token table.
+        weight_decay: decoupled, cautious.
+        warmup: share of the run in which the rates rise.
+        decay: share of the run, at its end, in which they fall to zero.
+    """
+
+    muon_lr: float = 0.02
+    adamw_lr: float = 3e-3
+    embedding_lr: float = 0.01
+    weight_decay: float = 0.0
+    warmup: float = 0.03
+    decay: float = 0.4
+
+
+class TrainingModule(LightningModule):
+    """Trains a network on named streams.
+
+    Args:
+        network: what is trained.
+        objectives: stream name -> how to learn from it.
+        weights: stream name -> weight of its loss; 1 where none is given.
+        optimizer: learning rates and schedule.
+        ema: decay of the running average of the weights, which is what is validated, drawn from and exported.
+        precision: float32, bfloat16, or auto: whichever takes a training step faster here, by measurement.
+        compile: whether the network is compiled, which costs half a minute at the start.
+
+    Raises:
+        ValueError: a weight names no objective.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        objectives: dict[str, Objective],
+        weights: dict[str, float] | None = None,
+        optimizer: OptimizerSettings = OptimizerSettings(),  # noqa: B008 - frozen
+        ema: float = 0.99,
+        precision: Literal["auto", "float32", "bfloat16"] = "auto",
+        compile: bool = False,  # noqa: A002 - the field's word
+    ) -> None:
+        super().__init__()
+        unknown = set(weights or {}) - set(objectives)
+        if unknown:
+            raise ValueError(
+                f"weights must name objectives ({', '.join(objectives)}). Got {sorted(unknown)} instead."
+            )
+        self.network, self.objectives, self.settings = network, objectives, optimizer
+        self.weights = {name: (weights or {}).get(name, 1.0) for name in objectives}
+        self.decay, self.precision, self.compile_network = ema, precision, compile
+        self.arithmetic: Precision | None = None
+        self.average: dict[str, Tensor] = {}
+        self.seed = 0
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is done."""
+        return min(1.0, self.trainer.global_step / max(1, self.trainer.max_steps))
+
+    def configure_optimizers(self) -> MuonAdamW:
+        s = self.settings
+        groups = parameter_groups(self.network, s.muon_lr, s.adamw_lr, s.embedding_lr)
+        for group in groups:
+            group["peak_lr"] = group["lr"]
+        dtype = self._chosen().dtype
+        return MuonAdamW(groups, weight_decay=s.weight_decay, dtype=dtype)
+
+    def on_fit_start(self) -> None:
+        self.seed = int(getattr(self.trainer.datamodule, "seed", 0))
+        if not self.average:
+            self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+        self.average = {k: v.to(self.device) for k, v in self.average.items()}
+        if self.compile_network:
+            self.network.compile()
+
+    def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
+        step = self.trainer.global_step
+        total, parts = self._losses(batch, self.progress, self.seed * 1_000_003 + step)
+        if step % self.trainer.log_every_n_steps == 0:
+            self.log_dict({f"train/{k}": v for k, v in parts.items()})
+        return total
+
+    def _losses(
+        self, batch: Mapping[str, Any], progress: float, seed: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        total, parts = torch.zeros((), device=self.device), {}
+        with self._chosen().autocast(self.device.type):
+            for name, objective in self.objectives.items():
+                loss = objective.loss(self.network, batch[name], progress, seed)
+                total = total + self.weights[name] * loss.value
+                parts.update({f"{name}/{k}": v for k, v in loss.parts.items()})
+        return total, parts
+
+    def on_before_optimizer_step(self, optimizer: MuonAdamW) -> None:
+        done = (self.trainer.global_step + 1) / max(1, self.trainer.max_steps)
+        factor = trapezoid(done, self.settings.warmup, self.settings.decay)
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * factor
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
+        step = self.trainer.global_step
+        keep = min(
+            self.decay, (1 + step) / (10 + step)
+        )  # a young average forgets its random start faster
+        now = self.network.state_dict()
+        torch._foreach_lerp_(list(self.average.values()), [now[k] for k in self.average], 1 - keep)
+
+    def on_validation_start(self) -> None:
+        self._swapped = self.averaged()
+        self._swapped.__enter__()
+
+    def on_validation_end(self) -> None:
+        self._swapped.__exit__(None, None, None)
+
+    def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> None:
+        _, parts = self._losses(batch, 1.0, _VALIDATION_SEED + batch_index)
+        self.log_dict({f"validation/{k}": v for k, v in parts.items()}, on_epoch=True, batch_size=1)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Puts the running average into the network, and the trained weights back at the end."""
+        if not self.average:
+            yield
+            return
+        kept = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+        self.network.load_state_dict(self.average)
+        try:
+            yield
+        finally:
+            self.network.load_state_dict(kept)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["network_description"] = describe(self.network)
+        checkpoint["ema"] = dict(self.average)
+        checkpoint["precision"] = self._chosen().name
+        checkpoint["random"] = {
+            "torch": torch.get_rng_state(),
+            "python": repr(random.getstate()),
+            "numpy": repr(np.random.get_state()[1].tolist()),  # noqa: NPY002 - what libraries below us may draw from
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        mine, saved = describe(self.network), checkpoint["network_description"]
+        if mine != saved:
+            raise ValueError(
+                f"network must be the one of the checkpoint, {saved}. Got {mine} instead."
+            )
+        self.average = dict(checkpoint["ema"])
+        # A run goes on in the arithmetic it began with, whatever is faster today.
+        self.arithmetic = Precision(checkpoint["precision"])
+        torch.set_rng_state(checkpoint["random"]["torch"])
+
+    def choose_precision(self, batch: Mapping[str, Any]) -> Precision:
+        """Decides the arithmetic of the run, by measurement on this batch if the setting is auto."""
+        if self.arithmetic is None:
+            if self.precision == "auto":
+                self.arithmetic = fastest(lambda: self._losses(batch, 0.0, 0)[0], self)
+            else:
+                self.arithmetic = Precision(self.precision)
+        return self.arithmetic
+
+    def _chosen(self) -> Precision:
+        return self.arithmetic or Precision("float32")
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Number of weights."""
+    return sum(p.numel() for p in network.parameters())

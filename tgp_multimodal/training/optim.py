@@ -1,0 +1,161 @@
+"""Muon for the matrices inside the blocks, AdamW for everything else, as one optimizer object.
+
+One object, because two make Lightning count every step twice. The algorithm is torch.optim.Muon's; the Newton-Schulz iterations of all
+matrices of one shape run as one batch, in bfloat16 where that is fast.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+
+
+class MuonAdamW(Optimizer):
+    """Muon (Jordan et al. 2024) and AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).
+
+    Every group holds `lr` and `rule`, "muon" or "adamw". A schedule multiplies the `lr` of all groups alike.
+
+    Args:
+        groups: parameter groups.
+        betas: AdamW's decay rates.
+        momentum: Muon's decay rate (Nesterov).
+        weight_decay: decoupled decay; applied only where it does not fight the update (cautious, Chen et al. 2025, arXiv:2510.12402).
+        iterations: Newton-Schulz iterations.
+        dtype: precision of the iterations.
+    """
+
+    def __init__(
+        self,
+        groups: Iterable[dict[str, Any]],
+        betas: tuple[float, float] = (0.9, 0.95),
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        iterations: int = 5,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        defaults = {
+            "lr": 1e-3,
+            "rule": "adamw",
+            "betas": betas,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+        }
+        super().__init__(list(groups), defaults)
+        self.iterations, self.dtype = iterations, dtype
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            weights = [w for w in group["params"] if w.grad is not None]
+            if weights:
+                (self._muon if group["rule"] == "muon" else self._adamw)(group, weights)
+        return loss
+
+    def _muon(self, group: dict[str, Any], weights: list[Tensor]) -> None:
+        gradients = [w.grad for w in weights]
+        for w in weights:
+            if "momentum" not in self.state[w]:
+                self.state[w]["momentum"] = torch.zeros_like(w)
+        momenta = [self.state[w]["momentum"] for w in weights]
+        torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+        looked_ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])
+        by_shape = defaultdict(list)
+        for weight, update in zip(weights, looked_ahead, strict=True):
+            by_shape[weight.shape].append((weight, update))
+        for shape, members in by_shape.items():
+            updates = orthogonal(torch.stack([u for _, u in members]), self.iterations, self.dtype)
+            rate = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
+            self._apply(group, [w for w, _ in members], list(updates.unbind()), rate)
+
+    def _adamw(self, group: dict[str, Any], weights: list[Tensor]) -> None:
+        first, second = group["betas"]
+        for w in weights:
+            if "step" not in self.state[w]:
+                self.state[w].update(step=0, mean=torch.zeros_like(w), square=torch.zeros_like(w))
+            self.state[w]["step"] += 1
+        gradients = [w.grad for w in weights]
+        means = [self.state[w]["mean"] for w in weights]
+        squares = [self.state[w]["square"] for w in weights]
+        torch._foreach_lerp_(means, gradients, 1 - first)
+        torch._foreach_mul_(squares, second)
+        torch._foreach_addcmul_(squares, gradients, gradients, 1 - second)
+        step = self.state[weights[0]]["step"]
+        roots = torch._foreach_sqrt(squares)
+        torch._foreach_div_(roots, (1 - second**step) ** 0.5)
+        torch._foreach_add_(roots, 1e-8)
+        updates = torch._foreach_div(means, roots)
+        self._apply(group, weights, list(updates), group["lr"] / (1 - first**step))
+
+    def _apply(
+        self, group: dict[str, Any], weights: list[Tensor], updates: list[Tensor], rate: float
+    ) -> None:
+        decay = group["lr"] * group["weight_decay"]
+        if decay:
+            for weight, update in zip(weights, updates, strict=True):
+                weight.addcmul_(weight, (weight * update > 0).to(weight.dtype), value=-decay)
+        torch._foreach_add_(weights, updates, alpha=-rate)
+
+
+def orthogonal(matrices_NRC: Tensor, iterations: int, dtype: torch.dtype) -> Tensor:
+    """The nearest orthogonal matrices, approximately: singular values land in about [0.7, 1.2] (quintic Newton-Schulz)."""
+    x = matrices_NRC.to(dtype)
+    tall = x.shape[-2] > x.shape[-1]
+    if tall:
+        x = x.mT
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    a, b, c = _COEFFICIENTS
+    for _ in range(iterations):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * (gram @ gram)) @ x
+    return (x.mT if tall else x).to(matrices_NRC.dtype)
+
+
+def parameter_groups(
+    network: nn.Module, muon_lr: float, adamw_lr: float, embedding_lr: float
+) -> list[dict[str, Any]]:
+    """Matrices inside blocks for Muon; token tables, and the rest (norms, biases, input, output, modulation, time), for AdamW.
+
+    Raises:
+        ValueError: the network has no trainable weight.
+    """
+    members: dict[str, list[nn.Parameter]] = {"muon": [], "embedding": [], "rest": []}
+    for name, weight in network.named_parameters():
+        if not weight.requires_grad:
+            continue
+        inside = ".layers." in name or ".blocks." in name
+        if weight.ndim == 2 and inside and "modulation" not in name:
+            members["muon"].append(weight)
+        elif "embed_tokens" in name:
+            members["embedding"].append(weight)
+        else:
+            members["rest"].append(weight)
+    rates = {"muon": muon_lr, "embedding": embedding_lr, "rest": adamw_lr}
+    groups = [
+        {
+            "params": weights,
+            "lr": rates[name],
+            "rule": "muon" if name == "muon" else "adamw",
+            "name": name,
+        }
+        for name, weights in members.items()
+        if weights
+    ]
+    if not groups:
+        raise ValueError("network must have at least one trainable weight. Got none instead.")
+    return groups
+
+
+def trapezoid(progress: float, warmup: float, decay: float) -> float:
+    """Learning-rate factor: linear up over the first `warmup` of the run, flat, linear to zero over the last `decay`."""
+    up = progress / warmup if warmup else 1.0
+    down = (1 - progress) / decay if decay else 1.0
+    return max(0.0, min(1.0, up, down))

@@ -1,0 +1,125 @@
+"""A run: LightningCLI over a YAML config, with the loggers and callbacks that every run has, in one folder."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from tgp_multimodal.models.diffusion_head import DiffusionHead
+from tgp_multimodal.models.networks import LanguageModel, Multimodal
+from tgp_multimodal.models.text_transformer import TextTransformer
+from tgp_multimodal.objectives.flow_matching import FlowMatching
+from tgp_multimodal.objectives.language import HybridLanguage
+from tgp_multimodal.training.callbacks import (
+    Checkpoint,
+    CleanStop,
+    Manifest,
+    SampleSheet,
+    Throughput,
+)
+from tgp_multimodal.training.datamodules import StreamData
+from tgp_multimodal.training.module import TrainingModule
+
+# What a YAML may name without its module: `class_path: Multimodal`.
+SHORT_NAMES = (
+    Multimodal,
+    LanguageModel,
+    TextTransformer,
+    DiffusionHead,
+    HybridLanguage,
+    FlowMatching,
+)
+
+
+class WriteConfig(SaveConfigCallback):
+    """Writes the resolved config into the run's folder, replacing that of an earlier start."""
+
+    def save_config(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        folder = Path(trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        text = self.parser.dump(self.config, skip_none=False)
+        (folder / "config.yaml").write_text(text, encoding="utf-8")
+
+
+class RunCLI(LightningCLI):
+    """LightningCLI that keeps everything of a run in `trainer.default_root_dir` and understands `--ckpt_path last`."""
+
+    def __init__(self, arguments: list[str], run: bool = True) -> None:
+        super().__init__(
+            TrainingModule,
+            StreamData,
+            save_config_callback=WriteConfig,
+            save_config_kwargs={"save_to_log_dir": False, "overwrite": True},
+            seed_everything_default=0,
+            trainer_defaults={
+                "default_root_dir": "runs/run",
+                "enable_progress_bar": False,
+                "enable_model_summary": False,
+            },
+            args=arguments,
+            run=run,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--sample_every", type=int, default=250, help="steps between two sample sheets"
+        )
+        parser.add_argument(
+            "--save_every", type=int, default=500, help="steps between two checkpoints"
+        )
+
+    def before_instantiate_classes(self) -> None:
+        config = self._own()
+        if config.get("ckpt_path") == "last":
+            last = Path(config["trainer"]["default_root_dir"]) / "checkpoints" / "last.ckpt"
+            if not last.is_file():
+                raise ValueError(
+                    f"ckpt_path last must have a checkpoint at {last}. Got none there instead."
+                )
+            config["ckpt_path"] = str(last)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        config = self._own()
+        folder = Path(config["trainer"]["default_root_dir"])
+        self.stop = CleanStop()
+        callbacks = [
+            self.stop, Throughput(), SampleSheet(folder, config["sample_every"]),
+            Checkpoint(folder, config["save_every"]), Manifest(folder),
+        ]  # fmt: skip
+        loggers = [
+            CSVLogger(folder, name="", version=""),
+            TensorBoardLogger(folder, name="", version=""),
+        ]
+        given = config["trainer"].get("callbacks") or []
+        return super().instantiate_trainer(
+            logger=loggers, callbacks=[*given, *callbacks], enable_checkpointing=False, **kwargs
+        )
+
+    def _own(self) -> Any:
+        return self.config[self.subcommand] if self.subcommand else self.config
+
+    def before_fit(self) -> None:
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Prepares the data and chooses the arithmetic, which the optimizer must know before it is made."""
+        data, module = self.datamodule, self.model
+        data.trainer = self.trainer
+        data.prepare_data()
+        data.setup("fit")
+        resumed = self._own().get("ckpt_path")
+        if not resumed:
+            batch = data.first_batch()
+            chosen = module.choose_precision(batch)
+            if chosen.seconds:
+                measured = ", ".join(f"{n} {s:.2f} s" for n, s in chosen.seconds.items())
+                print(f"precision: {chosen.name} (a training step takes {measured})")
+
+
+def run(arguments: list[str]) -> RunCLI:
+    """Runs one subcommand of the CLI, `fit` with a config for example."""
+    torch.set_float32_matmul_precision("high")
+    return RunCLI(arguments)
