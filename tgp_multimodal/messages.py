@@ -26,7 +26,7 @@ _EXTRAS = {"gradio": "app", "lm_eval": "peers", "mteb": "peers", "timm": "peers"
 _KEY = re.compile(r'Parser key "([^"]+)"(?: element \d+)?:')
 _CLASS = re.compile(r"Problem with given class_path '([^']+)':")
 _STEP = re.compile(f"{_KEY.pattern}|{_CLASS.pattern}")
-_REFUSED = re.compile(r"(?:does not accept option|Option) '([^']+)'")
+_REFUSED = re.compile(r"(?:Group '([^']+)' )?(?:does not accept option|Option) '([^']+)'")
 _GOT = re.compile(r"(?:Got|Given) value: (.*)")
 
 
@@ -78,7 +78,7 @@ def parser_sentence(message: str, parser: argparse.ArgumentParser | None, progra
     if found := re.search(r"arguments? (?:is|are) required: (.*)", message):
         return f"{found[1]} must be given. Got nothing instead; `{program} --help` shows how."
     if found := _REFUSED.search(message):
-        return _unknown_key(found[1], message, keys)
+        return _unknown_key(".".join(filter(None, found.groups())), message, keys)
     if found := re.search(r"argument (\S+): expected (.*) arguments?", message):
         return f"{found[1]} must have {found[2]} value. Got none instead."
     if found := re.search(r"File does not exist: '?([^'\n]+)'?", message):

@@ -1,0 +1,235 @@
+"""The front door: fast, and one clear line for every mistake."""
+
+import shlex
+import subprocess
+import sys
+import types
+import warnings
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from tgp_multimodal import cli, messages, parsers
+from tgp_multimodal.data.tokenizer import Tokenizer
+
+VERB_FILES = Path(cli.__file__).parent / "verbs"
+WRITTEN = [v for v in cli.VERBS if v != "fit" and (VERB_FILES / f"{v}.py").is_file()]
+HEAVY = {"torch", "numpy", "jsonargparse", "argparse", "difflib", "rich", "yaml", "inspect"}
+
+
+def paint(
+    prompts: list[str],
+    steps: int = 20,
+    size: int | None = None,
+    kind: Literal["scene", "digit"] = "scene",
+    cards: list[str] | None = None,
+    sheet: bool = False,
+    folder: Path = Path("out"),
+) -> None:
+    """Paints pictures.
+
+    Args:
+        prompts: what to paint.
+        steps: how many
+            steps to take.
+
+    Examples:
+        tgp draw "a red circle" --steps 5
+    """
+    if prompts == ["value"]:
+        raise ValueError("prompt must be nice. Got value instead.")
+    if prompts == ["file"]:
+        Path("no/such/file").read_text(encoding="utf-8")
+    if prompts == ["stdlib"]:
+        int("x")
+    if prompts == ["bug"]:
+        raise RuntimeError("a bug")
+    if prompts == ["stop"]:
+        raise KeyboardInterrupt
+    if prompts == ["package"]:
+        __import__("gradio_is_not_here")
+    print(prompts, steps, size, kind, cards, sheet, folder)
+
+
+@pytest.fixture
+def tgp(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    """Runs the command line in this process, with `draw` replaced by `paint`."""
+    module = types.ModuleType("tgp_multimodal.verbs.draw")
+    module.draw = paint
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    monkeypatch.delenv("TGP_DEBUG", raising=False)
+    for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
+        monkeypatch.setenv(name, "error")
+
+    def run(*argv: str) -> tuple[int, str, str]:
+        with warnings.catch_warnings():
+            code = cli.main(argv)
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return run
+
+
+def test_verb_runs_with_both_spellings(tgp):
+    code, out, err = tgp("draw", "a cat", "a dog", "--steps=3", "--cards", "x", "y", "--sheet")
+    assert (code, err) == (0, "")
+    assert out == "['a cat', 'a dog'] 3 None scene ['x', 'y'] True out\n"
+    assert parsers._underscored(["--max-tokens=a-b", "--", "--a-b"]) == [
+        "--max_tokens=a-b",
+        "--",
+        "--a-b",
+    ]
+
+
+def test_help_of_a_verb_comes_from_its_docstring(tgp):
+    for argv in (["draw", "--help"], ["help", "draw"]):
+        code, out, err = tgp(*argv)
+        assert (code, err) == (0, "")
+        assert "Paints pictures." in out
+        assert "how many steps to take. (type: int, default: 20)" in out
+        assert out.endswith('examples:\n    tgp draw "a red circle" --steps 5\n')
+
+
+MISTAKES = {
+    "darw": "verb must be a known one. Got darw instead; there are: doctor,*Did you mean draw?",
+    "draw a --stesp 3": "option of `tgp draw` must be a known one. Got --stesp instead;"
+    "*Did you mean --steps?",
+    "draw a --steps many": "steps must be int. Got many instead.",
+    "draw a --size x": "size must be int | None. Got x instead.",
+    "draw a --kind scnee": "kind must be a known one. Got scnee instead; there are: digit, scene."
+    " Did you mean scene?",
+    "draw a --steps": "--steps must have one value. Got none instead.",
+    "draw": "prompts must be given. Got nothing instead; `tgp draw --help` shows how.",
+    "draw value": "prompt must be nice. Got value instead. (--debug shows where)",
+    "draw file": "path must be an existing file or folder. Got no/such/file instead.",
+    "draw package": "gradio_is_not_here must be installed. Got no such package instead; pip*",
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_mistake_is_one_line_and_exit_code_2(tgp, line: str):
+    code, out, err = tgp(*shlex.split(line))
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    start, _, end = MISTAKES[line].partition("*")
+    assert err.startswith(f"tgp: {start}")
+    assert err.rstrip().endswith(end)
+
+
+def test_debug_shows_the_traceback(tgp, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(ValueError, match="prompt must be nice"):
+        tgp("draw", "value", "--debug")
+    monkeypatch.setenv("TGP_DEBUG", "1")
+    with pytest.raises(FileNotFoundError):
+        tgp("draw", "file")
+
+
+def test_a_bug_is_not_hidden(tgp):
+    with pytest.raises(RuntimeError, match="a bug"):
+        tgp("draw", "bug")
+
+
+def test_interrupt_is_one_line_and_exit_code_130(tgp):
+    assert tgp("draw", "stop") == (130, "", "\ntgp: interrupted\n")
+
+
+def test_verb_that_is_not_there_yet(tgp, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
+    assert tgp("draw", "x")[2].startswith("tgp: verb must be in this version. Got draw")
+
+
+class Painter:
+    """Has a tokenizer, as a module has its network."""
+
+    def __init__(self, tokenizer: Tokenizer | None = None, width: int = 1) -> None: ...
+
+
+CONFIGS = {
+    "painter: {widht: 3}": "config key must be a known one. Got painter.widht instead; there are:"
+    " painter.tokenizer, painter.width. Did you mean painter.width?",
+    "paintre: 3": "config key must be a known one. Got paintre instead; there are: config, painter."
+    " Did you mean painter?",
+    "painter: {width: x}": "painter.width must be int. Got x instead.",
+    "painter: {tokenizer: {class_path: tgp_multimodal.data.tokenizer.Tokenizre}}": "painter"
+    ".tokenizer must be the dotted path of a class. Got tgp_multimodal.data.tokenizer.Tokenizre"
+    " instead. Did you mean tgp_multimodal.data.tokenizer.Tokenizer?",
+    "painter: {tokenizer: {class_path: tgp_multimodal.data.tokenizer.Tokenizer, init_args:"
+    " {bakcend: 1}}}": "config key of Tokenizer must be a known one. Got bakcend instead; there"
+    " are: backend. Did you mean backend?",
+    "painter: [": "config must be valid YAML. Got this instead: ",
+}
+
+
+@pytest.mark.parametrize("config", [*CONFIGS, None])
+def test_config_mistake_is_one_sentence(config: str | None, tmp_path: Path):
+    import jsonargparse
+
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_class_arguments(Painter, "painter")
+    path = tmp_path / "a.yaml"
+    if config is not None:
+        path.write_text(config, encoding="utf-8")
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - jsonargparse raises several
+        parser.parse_args(["--config", str(path)])
+    said = messages.sentence(caught.value, "tgp fit")
+    told = CONFIGS.get(config, f"config must be an existing file. Got {path} instead.")
+    assert said is not None
+    assert said.startswith(told)
+
+
+@pytest.mark.parametrize("verb", WRITTEN)
+def test_every_verb_has_a_parser_help_and_examples_that_parse(verb: str):
+    import importlib
+
+    function = getattr(importlib.import_module(f"tgp_multimodal.verbs.{verb}"), verb)
+    parser = parsers.build_parser(verb, function)
+    assert parser.description
+    assert [a.dest for a in parser._actions if not a.help] == []
+    lines = [shlex.split(x) for x in parser.epilog.splitlines() if x.strip().startswith("tgp ")]
+    assert [words[1] for words in lines if words[1] != verb] == []
+    assert lines
+    for words in lines:
+        parser.parse_args(parsers._underscored(words[2:]))
+
+
+def test_every_verb_file_is_in_the_table():
+    assert {p.stem for p in VERB_FILES.glob("*.py")} - {"__init__"} <= cli.VERBS.keys()
+
+
+def run(*argv: str, code: str = "from tgp_multimodal.cli import main; r = main()") -> list[str]:
+    """Names of the modules that a fresh process has loaded after the command line ran."""
+    program = f"import sys; {code}; sys.stdout.flush(); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *argv], capture_output=True, text=True, check=True
+    )
+    return done.stderr.split()
+
+
+def test_help_imports_nothing_heavy():
+    assert not HEAVY & set(run("--help"))
+
+
+def test_help_of_a_verb_imports_no_framework():
+    loaded = set(run("doctor", "--help"))
+    assert not {"torch", "numpy", "lightning", "transformers"} & loaded
+
+
+def test_module_form_says_one_line_and_leaves_with_2():
+    command = [sys.executable, "-m", "tgp_multimodal", "quikstart"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.endswith("Did you mean quickstart?\n")
+
+
+def test_reader_that_goes_away_is_no_error():
+    command = [sys.executable, "-m", "tgp_multimodal", "--help"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 141
