@@ -1,4 +1,7 @@
-"""Task-agnostic generative pretraining: one text transformer, one text-to-image head, one benchmark harness."""
+"""Task-agnostic generative pretraining.
+
+One text transformer, one text-to-image head, one benchmark harness.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +14,10 @@ __all__ = ["Model", "__version__", "load"]
 
 
 def load(folder: str | Path) -> "Model":
-    """Opens an export folder, for example `runs/quickstart/export`, as a `Model` that writes, draws, embeds and scores.
+    """Opens an export folder as a `Model` that writes, fills, draws, embeds, scores and searches.
+
+    Args:
+        folder: for example `runs/quickstart/export`.
 
     Raises:
         ValueError: the folder is no export.

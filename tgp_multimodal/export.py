@@ -1,11 +1,12 @@
-"""Network <-> folder. One folder that transformers, diffusers and sentence-transformers open with no code of ours.
+"""Network <-> folder. One folder that three stock libraries open with no code of ours.
 
-    config.json  generation_config.json  model.safetensors  tokenizer files     AutoModelForCausalLM, lm-eval
-    model_index.json  text_encoder/  tokenizer/  transformer/  scheduler/       DiffusionPipeline
-    modules.json  encoder/  pooling/                                            SentenceTransformer, bidirectional
-    tgp.json  README.md                                                         what we read back, and the model card
+    config.json generation_config.json model.safetensors tokenizer.*     AutoModelForCausalLM
+    model_index.json text_encoder/ tokenizer/ transformer/ scheduler/    DiffusionPipeline
+    modules.json encoder/ pooling/                                       SentenceTransformer
+    tgp.json README.md                                                   what we read; model card
 
-The three files of text weights are one file, hard-linked where the disk can. This is the only module that opens checkpoints.
+The three files of text weights are one file, hard-linked where the disk can. This is the only
+module that opens checkpoints.
 """
 
 import hashlib
@@ -34,7 +35,8 @@ from tgp_multimodal.models.networks import (
 FORMAT = 1
 _TEXT = "model.safetensors"
 _HEAD = "transformer/diffusion_pytorch_model.safetensors"
-_STOCK_PREFIX = "model."  # where Qwen3ForCausalLM keeps its Qwen3Model; Qwen3Model itself strips it when it loads
+# Qwen3ForCausalLM keeps its Qwen3Model under this name; Qwen3Model strips it when it loads.
+_STOCK_PREFIX = "model."
 
 
 class Loaded(NamedTuple):
@@ -66,7 +68,8 @@ def save(
         card: the text of README.md.
 
     Raises:
-        ValueError: `folder` holds something else, or tokenizer and network disagree about the vocabulary.
+        ValueError: `folder` holds something else, or tokenizer and network disagree about the
+            vocabulary.
     """
     folder = Path(folder)
     if tokenizer.vocabulary != network.text.vocabulary:
@@ -107,7 +110,8 @@ def load(folder: Path) -> Loaded:
     path = folder / "tgp.json"
     if not path.is_file():
         raise ValueError(
-            f"model folder must be an export (with a tgp.json). Got {folder} instead.{_hint(folder)}"
+            f"model folder must be an export (with a tgp.json). "
+            f"Got {folder} instead.{_hint(folder)}"
         )
     found = json.loads(path.read_text(encoding="utf-8"))
     if found.get("format") != FORMAT:
@@ -147,7 +151,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises anything from KeyError to UnpicklingError here
         raise ValueError(
-            f"checkpoint must hold tensors and plain data. Got {path} instead ({type(error).__name__})."
+            "checkpoint must hold tensors and plain data. "
+            f"Got {path} instead ({type(error).__name__})."
         ) from error
     if not isinstance(found, dict):
         raise ValueError(
@@ -165,7 +170,8 @@ def network_from_checkpoint(checkpoint: Mapping[str, Any]) -> Network:
     missing = {"state_dict", "network_description"} - checkpoint.keys()
     if missing:
         raise ValueError(
-            f"checkpoint must be one that `tgp fit` wrote. Got one without {', '.join(sorted(missing))} instead."
+            "checkpoint must be one that `tgp fit` wrote. "
+            f"Got one without {', '.join(sorted(missing))} instead."
         )
     network = from_description(checkpoint["network_description"])
     assert isinstance(network, Network)
@@ -181,7 +187,7 @@ def network_from_checkpoint(checkpoint: Mapping[str, Any]) -> Network:
 
 
 def weights_digest(network: Network) -> str:
-    """SHA-256 over the names and float32 values of all weights: the same for the same network, whatever file holds it."""
+    """SHA-256 over the names and float32 values of all weights, whatever file holds them."""
     digest = hashlib.sha256()
     for name, value in sorted(network.state_dict().items()):
         digest.update(name.encode())

@@ -1,6 +1,7 @@
-"""Settings files that let stock clients open an export: transformers, diffusers and sentence-transformers.
+"""Settings files that let stock clients open an export.
 
-Each function returns one JSON file as plain data. Nothing here touches weights: their names are the stock names already.
+The clients are transformers, diffusers and sentence-transformers. Each function returns one JSON
+file as plain data. Nothing here touches weights: their names are the stock names already.
 """
 
 from typing import Any
@@ -18,7 +19,8 @@ def qwen3(
 ) -> Settings:
     """`config.json` of `transformers.Qwen3Config`.
 
-    `is_causal` must stand in the file: transformers >= 5.2 reads it there, and `from_pretrained(..., is_causal=False)` raises.
+    `is_causal` must stand in the file: transformers >= 5.2 reads it there, and
+    `from_pretrained(..., is_causal=False)` raises.
     """
     return {
         "architectures": [architecture],
@@ -50,8 +52,9 @@ def qwen3(
 
 
 def generation(tokenizer: Tokenizer) -> Settings:
-    """`generation_config.json`: writing stops at EOS."""
+    """`generation_config.json`: writing stops at EOS; the other specials are never written."""
     return {
+        "suppress_tokens": sorted(tokenizer.special - {tokenizer.eos}),
         "bos_token_id": tokenizer.bos,
         "eos_token_id": tokenizer.eos,
         "pad_token_id": tokenizer.pad,
@@ -74,7 +77,7 @@ def pipeline(head: DiffusionHead) -> Settings:
 
 
 def scheduler() -> Settings:
-    """`scheduler_config.json`: plain Euler steps on the grid of `diffusion.samplers.euler_times`."""
+    """`scheduler_config.json`: Euler steps on the grid of `diffusion.samplers.euler_times`."""
     return {
         "_class_name": "FlowMatchEulerDiscreteScheduler",
         "_diffusers_version": "0.39.0",
@@ -104,7 +107,7 @@ def prx(head: DiffusionHead) -> Settings:
 
 
 def sentence_modules() -> list[Settings]:
-    """`modules.json` of sentence-transformers: the bidirectional encoder, then the mean over its tokens."""
+    """`modules.json` of sentence-transformers: bidirectional encoder, mean over its tokens."""
     return [
         {
             "idx": 0,

@@ -9,13 +9,17 @@ T_MIN = 0.05  # the stock pipeline divides by no smaller time, so training does 
 
 
 def noisy(data: Tensor, noise: Tensor, time_B: Tensor) -> Tensor:
-    """(1 - t) * data + t * noise (Liu et al. 2022, arXiv:2209.03003; Lipman et al. 2022, arXiv:2210.02747, eq. 22 with time reversed)."""
+    """The point (1 - t) * data + t * noise of the path.
+
+    Liu et al. 2022, arXiv:2209.03003; Lipman et al. 2022, arXiv:2210.02747, eq. 22 with time
+    reversed.
+    """
     time = _like(time_B, data)
     return (1 - time) * data + time * noise
 
 
 def velocity(noisy_pixels: Tensor, data: Tensor, time_B: Tensor) -> Tensor:
-    """d x_t / d t of the path that runs through `noisy_pixels` and ends in `data`: (x_t - x_0) / max(t, 0.05)."""
+    """Derivative (x_t - x_0) / max(t, 0.05) of the path through `noisy_pixels` to `data`."""
     return (noisy_pixels - data) / _like(time_B, data).clamp_min(T_MIN)
 
 

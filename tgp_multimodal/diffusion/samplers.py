@@ -1,6 +1,7 @@
 """Samplers: one signature, `sampler(denoise, noise, times) -> pixels`.
 
-`denoise(x_t, t)` gives the clean picture that the network sees in `x_t` at the single time `t`; `times` fall from 1 to 0.
+`denoise(x_t, t)` gives the clean picture that the network sees in `x_t` at the single time `t`;
+`times` fall from 1 to 0.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,9 @@ Denoise = Callable[[Tensor, float], Tensor]
 
 
 def euler_times(steps: int) -> Tensor:
-    """The grid of diffusers' `FlowMatchEulerDiscreteScheduler`: `steps` times from 1 to 0.001, then 0; shape (steps + 1,).
+    """The grid of diffusers' `FlowMatchEulerDiscreteScheduler`, shape (steps + 1,).
+
+    `steps` evenly spaced times from 1 to 0.001, then 0.
 
     Raises:
         ValueError: `steps` is below 1.
@@ -33,7 +36,10 @@ def euler(denoise: Denoise, noise: Tensor, times: Tensor) -> Tensor:
 
 
 def heun(denoise: Denoise, noise: Tensor, times: Tensor) -> Tensor:
-    """Second-order steps: the mean of the velocities at both ends (Karras et al. 2022, arXiv:2206.00364, algorithm 1)."""
+    """Second-order steps along the mean of the velocities at both ends.
+
+    Karras et al. 2022, arXiv:2206.00364, algorithm 1.
+    """
     x = noise
     for now, following in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
         first = (x - denoise(x, now)) / max(now, T_MIN)

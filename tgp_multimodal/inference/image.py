@@ -174,7 +174,7 @@ def features(
         own = [(k.expand(count, -1, -1, -1), v.expand(count, -1, -1, -1)) for k, v in text]
         time_B = torch.full((count,), time, device=device)
         patch_BPD, _ = head.states(pixels.to(device), time_B, own, mask_1L.expand(count, -1), depth)
-        patch_BDYX = patch_BPD.transpose(1, 2).unflatten(2, (grid, grid)).float()
+        patch_BDYX = patch_BPD.transpose(1, 2).reshape(count, -1, grid, grid).float()
         quarters = F.adaptive_avg_pool2d(patch_BDYX, min(2, grid)).flatten(1)
         parts.append(torch.cat((patch_BDYX.mean((2, 3)), quarters), dim=1).cpu().numpy())
     return np.concatenate(parts) if parts else np.zeros((0, 5 * head.width), dtype=np.float32)
@@ -209,7 +209,7 @@ def _check(network: Multimodal, prompts: Sequence[str], drawing: Drawing) -> Non
     if drawing.sampler not in SAMPLERS:
         names = ", ".join(SAMPLERS)
         raise ValueError(
-            f"sampler must be one that there is. Got {drawing.sampler!r} instead; there are: {names}."
+            f"sampler must be a known one. Got {drawing.sampler} instead; there are: {names}."
         )
     if drawing.steps < 1:
         raise ValueError(f"steps must be at least 1. Got {drawing.steps} instead.")

@@ -237,11 +237,13 @@ def _likelihoods(
     for chosen in _buckets([len(i) for i in inputs], batch_tokens):
         token_BL, _ = padded([inputs[i] for i in chosen], 0, device_of(text))
         state_BLD = text(token_BL)  # padding stands behind, where a causal row never looks
-        asked = [(place, row) for place, i in enumerate(chosen) for row in users[inputs[i]]]
-        for row, answer in _read(
-            text, state_BLD, [(place, row, rows[row]) for place, row in asked]
-        ):
-            answers[row] = answer
+        asked = [
+            (place, index, rows[index])
+            for place, i in enumerate(chosen)
+            for index in users[inputs[i]]
+        ]
+        for index, answer in _read(text, state_BLD, asked):
+            answers[index] = answer
     return answers
 
 
@@ -269,8 +271,9 @@ def _log_probabilities(
     text: TextTransformer, state_ND: Tensor, target_N: Tensor
 ) -> tuple[Tensor, Tensor]:
     nats, greedy = [], []
-    for state, target in zip(state_ND.split(_PROJECTED), target_N.split(_PROJECTED), strict=True):
-        logits_NV = text.logits(state).float()
+    for start in range(0, len(target_N), _PROJECTED):
+        own = slice(start, start + _PROJECTED)
+        logits_NV, target = text.logits(state_ND[own]).float(), target_N[own]
         chosen_N = logits_NV.gather(1, target[:, None])[:, 0]
         nats.append((chosen_N - logits_NV.logsumexp(dim=1)).double().cpu())
         greedy.append((logits_NV.argmax(dim=1) == target).cpu())

@@ -1,1 +1,1 @@
-"""Networks in pure torch: the shared text transformer, the diffusion head, and their compositions."""
+"""Networks in pure torch: the shared text transformer, the diffusion head, compositions."""

@@ -1,9 +1,11 @@
 """The text-to-image head: (noisy pixels, time, text states) in, clean pixels out.
 
-Parameter names and arithmetic are those of `diffusers.PRXTransformer2DModel`, so that export is a copy without renaming. Text enters as
-keys and values only, image patches do the rest; time modulates every block (adaLN-zero).
+Parameter names and arithmetic are those of `diffusers.PRXTransformer2DModel`, so that export is a
+copy without renaming. Text enters as keys and values only, image patches do the rest; time
+modulates every block (adaLN-zero).
 
-Shape letters: B batch, C channels, Y rows, X columns, P patches, L text length, D width, H heads, K head size.
+Shape letters: B batch, C channels, Y rows, X columns, P patches, L text length, D width, H heads,
+K head size.
 """
 
 import math
@@ -19,7 +21,7 @@ TIME_CHANNELS = 256
 
 
 class HeadAttention(nn.Module):
-    """Attention of image patches over text and image patches; text has its own keys and values and no queries."""
+    """Attention of image patches over text and image; text has keys and values, no queries."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -32,8 +34,12 @@ class HeadAttention(nn.Module):
         self.to_out = nn.ModuleList([nn.Linear(width, width, bias=False)])
 
     def text_keys_values(self, text_BLD: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of the text, (B, H, L, K) each; they do not depend on time, so a sampler computes them once."""
-        key, value = self.txt_kv_proj(text_BLD).unflatten(-1, (2, self.heads, -1)).transpose(1, 3).unbind(2)
+        """Keys and values of the text, (B, H, L, K) each.
+
+        They do not depend on time, so a sampler computes them once.
+        """
+        both = _heads(self.txt_kv_proj(text_BLD), 2, self.heads)
+        key, value = both.transpose(1, 3).unbind(2)
         return self.norm_added_k(key), value
 
     def forward(
@@ -43,9 +49,8 @@ class HeadAttention(nn.Module):
         rotary: tuple[Tensor, Tensor],
         allowed: Tensor | None,
     ) -> Tensor:
-        query, key, value = (
-            self.img_qkv_proj(patch_BPD).unflatten(-1, (3, self.heads, -1)).transpose(1, 3).unbind(2)
-        )
+        all_three = _heads(self.img_qkv_proj(patch_BPD), 3, self.heads)
+        query, key, value = all_three.transpose(1, 3).unbind(2)
         query = rotate_neighbours(self.norm_q(query), *rotary).to(value.dtype)
         key = rotate_neighbours(self.norm_k(key), *rotary).to(value.dtype)
         key = torch.cat((text[0].to(key.dtype), key), dim=2)
@@ -53,8 +58,16 @@ class HeadAttention(nn.Module):
         return self.to_out[0](attention(query, key, value, allowed).transpose(1, 2).flatten(2))
 
 
+def _heads(x: Tensor, parts: int, heads: int) -> Tensor:
+    """(..., parts * H * K) -> (..., parts, H, K)."""
+    return x.view(*x.shape[:-1], parts, heads, -1)
+
+
 class Modulation(nn.Module):
-    """Shift, scale and gate of both halves of a block from the time vector; zero at the start (Peebles & Xie 2022)."""
+    """Shift, scale and gate of both halves of a block from the time vector.
+
+    All are zero at the start (adaLN-zero, Peebles & Xie 2022, arXiv:2212.09748).
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -75,6 +88,10 @@ class HeadBlock(nn.Module):
         self.up_proj = nn.Linear(width, feed_forward, bias=False)
         self.down_proj = nn.Linear(feed_forward, width, bias=False)
         self.modulation = Modulation(width)
+
+    def keys_values(self, text_BLD: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of the text for this block."""
+        return self.attention.text_keys_values(text_BLD)
 
     def forward(
         self,
@@ -105,10 +122,11 @@ class TimeEmbedder(nn.Module):
 
 
 def time_features(time_B: Tensor) -> Tensor:
-    """Cosines, then sines, of 1000 t at 128 geometric frequencies, (B, 256), as diffusers orders them."""
+    """Cosines, then sines, of 1000 t at 128 geometric frequencies, (B, 256)."""
     half = TIME_CHANNELS // 2
     index = torch.arange(half, dtype=torch.float32, device=time_B.device)
-    # This order of products, because at angles near 1000 another one rounds 1e-4 away from the stock class.
+    # This order of products, because at angles near 1000 another one rounds 1e-4 away from the stock
+    # class.
     angle = 1000.0 * (time_B.float()[:, None] * torch.exp(-math.log(10000.0) * index / half))
     return torch.cat((angle.cos(), angle.sin()), dim=-1)
 
@@ -135,10 +153,12 @@ class DiffusionHead(nn.Module):
         text_width: width of the text states it is conditioned on.
         width: size of a patch state, D.
         depth: number of blocks.
-        heads: attention heads; `width / heads` must be a multiple of 4 (two rotary axes of even size).
+        heads: attention heads; `width / heads` must be a multiple of 4 (two rotary axes of even
+            size).
         feed_forward_ratio: feed-forward size as a multiple of `width`.
         patch: side of a square patch, pixels.
-        size: side of the square pictures it is trained on, pixels; other multiples of `patch` work too.
+        size: side of the square pictures it is trained on, pixels; other multiples of `patch` work
+            too.
     """
 
     def __init__(
@@ -198,10 +218,14 @@ class DiffusionHead(nn.Module):
         """
         return self.denoise(pixels_BCYX, time_B, self.text_keys_values(text_BLD), mask_BL)
 
+    @property
+    def _blocks(self) -> list[HeadBlock]:
+        return [block for block in self.blocks if isinstance(block, HeadBlock)]
+
     def text_keys_values(self, text_BLD: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of the caption in every block."""
         text = self.txt_in(text_BLD)
-        return [block.attention.text_keys_values(text) for block in self.blocks]
+        return [block.keys_values(text) for block in self._blocks]
 
     def denoise(
         self,
@@ -212,7 +236,8 @@ class DiffusionHead(nn.Module):
     ) -> Tensor:
         """As `forward`, with the caption's keys and values at hand."""
         patch_BPD, time_BD = self.states(pixels_BCYX, time_B, text, mask_BL, self.depth)
-        return self.to_pixels(self.final_layer(patch_BPD, time_BD), pixels_BCYX.shape[-2:])
+        rows, columns = pixels_BCYX.shape[-2:]
+        return self.to_pixels(self.final_layer(patch_BPD, time_BD), (rows, columns))
 
     def states(
         self,
@@ -222,20 +247,24 @@ class DiffusionHead(nn.Module):
         mask_BL: Tensor | None,
         depth: int,
     ) -> tuple[Tensor, Tensor]:
-        """The residual stream after `depth` blocks, (B, P, D), and the time vector (B, D): features for probes too."""
+        """The residual stream after `depth` blocks, (B, P, D), and the time vector (B, D)."""
         patch_BPD = self.img_in(self.to_patches(pixels_BCYX))
         time_BD = self.time_in(time_B)
-        rotary = self.rotary(pixels_BCYX.shape[-2:], pixels_BCYX.device)
+        rows, columns = pixels_BCYX.shape[-2:]
+        rotary = self.rotary((rows, columns), pixels_BCYX.device)
         allowed = None
         if mask_BL is not None:
-            image = torch.ones(len(mask_BL), patch_BPD.shape[1], dtype=torch.bool, device=mask_BL.device)
-            allowed = torch.cat((mask_BL.bool(), image), dim=1)[:, None, None]
-        for block, keys_values in zip(self.blocks[:depth], text, strict=False):
+            image_BP = mask_BL.new_ones(patch_BPD.shape[:2], dtype=torch.bool)
+            allowed = torch.cat((mask_BL.bool(), image_BP), dim=1)[:, None, None]
+        for block, keys_values in zip(self._blocks[:depth], text, strict=False):
             patch_BPD = block(patch_BPD, keys_values, time_BD, rotary, allowed)
         return patch_BPD, time_BD
 
     def rotary(self, size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Cosines and sines (P, K/2): half of the channels turn with the row of a patch, half with its column."""
+        """Cosines and sines (P, K/2).
+
+        Half of the channels turn with the row of a patch, half with its column.
+        """
         rows, columns = size[0] // self.patch, size[1] // self.patch
         row = torch.arange(rows, device=device).repeat_interleave(columns)
         column = torch.arange(columns, device=device).repeat(rows)
@@ -247,11 +276,13 @@ class DiffusionHead(nn.Module):
         rows, columns = pixels_BCYX.shape[-2:]
         if rows % self.patch or columns % self.patch:
             raise ValueError(
-                f"picture size must be a multiple of patch={self.patch}. Got {rows} x {columns} instead."
+                f"picture size must be a multiple of patch={self.patch}. "
+                f"Got {rows} x {columns} instead."
             )
         return F.pixel_unshuffle(pixels_BCYX, self.patch).flatten(2).transpose(1, 2)
 
     def to_pixels(self, patch_BPD: Tensor, size: tuple[int, int]) -> Tensor:
         """The inverse of `to_patches`."""
         grid = (size[0] // self.patch, size[1] // self.patch)
-        return F.pixel_shuffle(patch_BPD.transpose(1, 2).unflatten(2, grid), self.patch)
+        patch_BDYX = patch_BPD.transpose(1, 2).reshape(len(patch_BPD), -1, *grid)
+        return F.pixel_shuffle(patch_BDYX, self.patch)

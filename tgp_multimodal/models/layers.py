@@ -50,15 +50,23 @@ def rotate_halves(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
 
 def rotate_neighbours(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """Rotates channel 2i together with channel 2i + 1, the pairing that PRX uses."""
-    even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
+    even, odd = x.view(*x.shape[:-1], -1, 2).unbind(-1)
     return torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), dim=-1).flatten(-2)
 
 
-def attention(query_BHLK: Tensor, key_BHMK: Tensor, value_BHMK: Tensor, allowed: Tensor | None) -> Tensor:
-    """Scaled dot-product attention; `allowed` is True where a query may look, broadcastable to (B, H, L, M).
+def attention(
+    query_BHLK: Tensor, key_BHMK: Tensor, value_BHMK: Tensor, allowed: Tensor | None
+) -> Tensor:
+    """Scaled dot-product attention.
 
-    On CPUs two plain matrix products beat the fused kernel at a few hundred positions (1.07-1.11x at 4 heads x 256), and they
-    have a fast backward pass; elsewhere the fused kernel wins.
+    On CPUs two plain matrix products beat the fused kernel at a few hundred positions (1.07-1.11x
+    at 4 heads x 256), and they have a fast backward pass; elsewhere the fused kernel wins.
+
+    Args:
+        query_BHLK: what looks.
+        key_BHMK: what it is compared with.
+        value_BHMK: what it takes.
+        allowed: True where a query may look, broadcastable to (B, H, L, M); None: everywhere.
     """
     if query_BHLK.device.type != "cpu":
         return F.scaled_dot_product_attention(query_BHLK, key_BHMK, value_BHMK, attn_mask=allowed)
@@ -69,9 +77,9 @@ def attention(query_BHLK: Tensor, key_BHMK: Tensor, value_BHMK: Tensor, allowed:
 
 
 class KeyValueCache:
-    """Keys and values of every layer for positions that were already computed, in buffers of fixed size.
+    """Keys and values of every layer for positions that were already computed.
 
-    A static buffer keeps every decoding step the same shape, which is what makes it cheap.
+    They stand in buffers of fixed size, so that no decoding step copies what the last one wrote.
 
     Attributes:
         length: number of positions filled so far.

@@ -1,6 +1,7 @@
 """Compositions of parts: what is trained, saved and loaded as one thing.
 
-A constructor argument is the name of the sub-module, of the section in the YAML and of the section in the saved description.
+A constructor argument is the name of the sub-module, of the section in the YAML and of the section
+in the saved description.
 """
 
 import inspect
@@ -35,17 +36,20 @@ class Multimodal(Network):
         super().__init__()
         if head.text_width != text.width:
             raise ValueError(
-                f"head.text_width must equal text.width={text.width}. Got {head.text_width} instead."
+                f"head.text_width must equal text.width={text.width}. "
+                f"Got {head.text_width} instead."
             )
         self.text = text
         self.head = head
 
 
-_CLASSES = {c.__name__: c for c in (TextTransformer, DiffusionHead, LanguageModel, Multimodal)}
+_CLASSES: dict[str, Any] = {
+    c.__name__: c for c in (TextTransformer, DiffusionHead, LanguageModel, Multimodal)
+}
 
 
 def describe(module: nn.Module) -> dict[str, Any]:
-    """A module as plain data: its class and the arguments that build it again (weights not included)."""
+    """A module as plain data: its class and the arguments that build it again, no weights."""
     names = inspect.signature(type(module).__init__).parameters.keys() - {"self"}
     values = {name: getattr(module, name) for name in sorted(names)}
     plain = {k: describe(v) if isinstance(v, nn.Module) else v for k, v in values.items()}

@@ -1,9 +1,11 @@
 """The shared text transformer: token ids in, hidden states out.
 
-Parameter names, shapes and arithmetic are those of `transformers.Qwen3Model`, so that export is a copy without renaming.
-One switch, `is_causal`, makes the same weights a decoder (left context only) or an encoder (both sides).
+Parameter names, shapes and arithmetic are those of `transformers.Qwen3Model`, so that export is a
+copy without renaming. One switch, `is_causal`, makes the same weights a decoder (left context only)
+or an encoder (both sides).
 
-Shape letters: B batch, L length, M length of keys, D width, H heads, G key/value heads, K head size, V vocabulary.
+Shape letters: B batch, L length, M length of keys, D width, H heads, G key/value heads, K head
+size, V vocabulary.
 """
 
 import torch
@@ -42,10 +44,11 @@ class Attention(nn.Module):
         layer: int,
     ) -> Tensor:
         split = (*state_BLD.shape[:-1], -1, self.head_size)
-        query = rotate_halves(self.q_norm(self.q_proj(state_BLD).view(split)).transpose(1, 2), *rotary)
-        key = rotate_halves(self.k_norm(self.k_proj(state_BLD).view(split)).transpose(1, 2), *rotary)
+        query = self.q_norm(self.q_proj(state_BLD).view(split)).transpose(1, 2)
+        key = self.k_norm(self.k_proj(state_BLD).view(split)).transpose(1, 2)
         value = self.v_proj(state_BLD).view(split).transpose(1, 2)
-        query, key = query.to(value.dtype), key.to(value.dtype)
+        query = rotate_halves(query, *rotary).to(value.dtype)
+        key = rotate_halves(key, *rotary).to(value.dtype)
         if cache is not None:
             key, value = cache.extend(layer, key, value)
         if self.groups > 1:
@@ -56,7 +59,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """SwiGLU: down(silu(gate(x)) * up(x)) without biases (Shazeer 2020, arXiv:2002.05202, eq. 6)."""
+    """SwiGLU, down(silu(gate(x)) * up(x)), no biases (Shazeer 2020, arXiv:2002.05202, eq. 6)."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -138,7 +141,7 @@ class TextTransformer(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draws fresh weights: N(0, 0.02) tables, 1/sqrt(fan-in) matrices, zeros where a layer writes to the residual stream.
+        """Draws fresh weights: N(0, 0.02) table, 1/sqrt(fan-in) matrices, zeros into the stream.
 
         Zero-initialised `o_proj` and `down_proj` make every layer start as the identity.
         """
@@ -208,12 +211,10 @@ class TextTransformer(nn.Module):
         return self.norm(state_BLD)
 
     def logits(self, state: Tensor) -> Tensor:
-        """Scores of every vocabulary entry, (..., V): the token table is the output layer too (tied)."""
+        """Scores of every vocabulary entry, (..., V), by the token table: the two are tied."""
         return F.linear(state, self.embed_tokens.weight)
 
-    def new_cache(
-        self, batch: int, capacity: int, start_B: Tensor | None = None
-    ) -> KeyValueCache:
+    def new_cache(self, batch: int, capacity: int, start_B: Tensor | None = None) -> KeyValueCache:
         """An empty cache for `batch` rows of up to `capacity` tokens.
 
         Args:
@@ -227,9 +228,10 @@ class TextTransformer(nn.Module):
 
 
 def visible(position_BL: Tensor, is_causal: bool | Tensor, mask_BL: Tensor | None) -> Tensor:
-    """Which key each query may look at: same document, not ahead of it in a causal row, no padding; shape (B, L, L).
+    """Which key each query may look at, (B, L, L): same document, not ahead if causal, no padding.
 
-    Documents are told apart by the positions alone: each 0 starts one. Padding looks at itself, so that no row of the softmax is empty.
+    Documents are told apart by the positions alone: each 0 starts one. Padding looks at itself, so
+    that no row of the softmax is empty.
     """
     length = position_BL.shape[1]
     document_BL = (position_BL == 0).cumsum(dim=1)
