@@ -1,1 +1,1 @@
-"""One road from a card to a number with its uncertainty; numpy and scikit-learn only, never torch."""
+"""One road from a card to a number with its uncertainty; scikit-learn and numpy, never torch."""

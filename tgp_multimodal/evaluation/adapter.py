@@ -44,7 +44,7 @@ class Adapter(ABC):
             return f"cannot embed {card.modality}"
         return None
 
-    def fit(self, items: Iterable[Any]) -> None:
+    def fit(self, items: Iterable[Any]) -> None:  # noqa: B027 - most adapters have nothing to fit
         """Hook for baselines that learn from the card's own unlabelled training items.
 
         Called once per card before its requests. `items` is lazy: who has no use for it pays
@@ -55,5 +55,14 @@ class Adapter(ABC):
         """Hook for baselines that look at no item: one answer for all, from the training targets.
 
         None, the default, means that the model wants to see the items.
+        """
+        return None
+
+    def whole(self, texts: Sequence[str]) -> dict[str, float] | None:
+        """Hook for compressors, which cost a list of texts as one text.
+
+        Returns:
+            Named totals in nats, the first of which is the model's result; None, the default, for
+            models that cost each text alone.
         """
         return None

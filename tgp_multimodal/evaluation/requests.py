@@ -118,7 +118,8 @@ class PerplexityAnswer:
     tokens: int
 
 
-# Generate is answered by a str, Embed by a vector (D,) or one sparse row (1, D), Draw by uint8 pixels (Y, X, C).
+# Generate is answered by a str, Embed by a vector (D,) or one sparse row (1, D), Draw by unsigned
+# bytes (Y, X, C).
 Answer: TypeAlias = Any
 
 

@@ -1,0 +1,162 @@
+"""What every model has to beat: the most frequent answer, word counts, raw pixels, a compressor.
+
+Shape letters: N items, Y rows, X columns, C channels.
+"""
+
+import lzma
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import sklearn
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from tgp_multimodal.evaluation.adapter import Adapter
+from tgp_multimodal.evaluation.cards import Card
+from tgp_multimodal.evaluation.names import unknown
+from tgp_multimodal.evaluation.requests import (
+    Answer,
+    Embed,
+    Perplexity,
+    PerplexityAnswer,
+    Request,
+    Score,
+)
+
+_CHOOSING = ("probe", "multiple_choice", "infilling")
+
+
+class Majority(Adapter):
+    """Gives the answer that is most frequent in training, whatever the question."""
+
+    name = "majority"
+    supports = frozenset({Embed, Score})
+
+    def can(self, card: Card) -> str | None:
+        return None if card.protocol in _CHOOSING else "has one answer for all, and nothing to rank"
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        raise NotImplementedError("majority looks at no item; protocols ask guess() first")
+
+    def guess(self, targets: Sequence[Any]) -> Any:
+        """The most frequent target; of several the one that comes first in the alphabet."""
+        counts = Counter(targets)
+        return min(counts, key=lambda t: (-counts[t], str(t)))
+
+    def facts(self) -> dict[str, Any]:
+        return {"digest": "majority/1", "parameters": 0}
+
+
+class TfIdf(Adapter):
+    """Counts of words and pairs of words, damped and weighted, learned from the card's own texts.
+
+    Sublinear term frequency, smoothed inverse document frequency, unit length: scikit-learn's
+    `TfidfVectorizer`. With the probe on top it is TF-IDF + logistic regression.
+    """
+
+    name = "tfidf"
+    supports = frozenset({Embed})
+    embeds = frozenset({"text"})
+
+    def __init__(self) -> None:
+        self.vectorizer: TfidfVectorizer | None = None
+
+    def fit(self, items: Iterable[str]) -> None:
+        # One-letter names and identifiers are words too: code is among the texts.
+        self.vectorizer = TfidfVectorizer(
+            ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"[A-Za-z]+|\d"
+        ).fit(items)
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        if self.vectorizer is None:
+            raise ValueError(
+                "tfidf must be fitted before it answers. Got no training texts instead."
+            )
+        matrix = self.vectorizer.transform([str(r.item) for r in requests if isinstance(r, Embed)])
+        return [matrix[i] for i in range(matrix.shape[0])]
+
+    def facts(self) -> dict[str, Any]:
+        return {"digest": f"tfidf/1/scikit-learn {sklearn.__version__}", "parameters": 0}
+
+
+class Pixels(Adapter):
+    """The picture itself as numbers from 0 to 1; one channel if all training pictures are grey."""
+
+    name = "pixels"
+    supports = frozenset({Embed})
+    embeds = frozenset({"image"})
+
+    def __init__(self) -> None:
+        self.channels = 3
+
+    def fit(self, items: Iterable[np.ndarray]) -> None:
+        is_grey = all(
+            (i[..., 0] == i[..., 1]).all() and (i[..., 0] == i[..., 2]).all() for i in items
+        )
+        self.channels = 1 if is_grey else 3
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        items = [np.asarray(r.item) for r in requests if isinstance(r, Embed)]
+        return [i[..., : self.channels].reshape(-1).astype(np.float32) / 255 for i in items]
+
+    def facts(self) -> dict[str, Any]:
+        return {"digest": "pixels/1", "parameters": 0}
+
+
+class Xz(Adapter):
+    """The compressor xz at its strongest (`-9e`), as a model of text.
+
+    It costs the whole held-out text as one, which favours it: a language model starts anew at each
+    document. `xz` alone has seen nothing before; `xz:trained` may refer back to the training text:
+    its cost is that of training and held-out text together less that of training text alone. Both
+    are in the details of each.
+    """
+
+    supports = frozenset({Perplexity})
+
+    def __init__(self, argument: str = "") -> None:
+        if argument not in ("", "trained"):
+            raise ValueError(unknown("argument of xz", argument, ["trained"]))
+        self.is_trained = argument == "trained"
+        self.name = "xz-trained" if self.is_trained else "xz"
+        self.training = b""
+
+    def fit(self, items: Iterable[str]) -> None:
+        self.training = "\n\n".join(items).encode("utf-8", "replace")[-_TRAINING_BYTES:]
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        texts = [r.text.encode("utf-8", "replace") for r in requests if isinstance(r, Perplexity)]
+        return [PerplexityAnswer(_nats(_size(t)), len(t), 0) for t in texts]
+
+    def whole(self, texts: Sequence[str]) -> dict[str, float]:
+        held_out = "\n\n".join(texts).encode("utf-8", "replace")
+        inputs = [held_out, self.training, self.training + held_out]
+        with ThreadPoolExecutor(len(inputs)) as pool:  # lzma works outside the interpreter's lock
+            alone, training, both = pool.map(_size, inputs)
+        found = {"untrained": _nats(alone), "trained": _nats(both - training)}
+        return dict(sorted(found.items(), reverse=not self.is_trained))
+
+    def facts(self) -> dict[str, Any]:
+        return {"digest": f"{self.name}/1/{_TRAINING_BYTES}", "parameters": 0}
+
+
+_TRAINING_BYTES = 20_000_000
+
+
+def _size(text: bytes) -> int:
+    # The dictionary spans the text, so that nothing is out of reach; the raw format has no header.
+    filters = [
+        {
+            "id": lzma.FILTER_LZMA2,
+            "preset": 9 | lzma.PRESET_EXTREME,
+            "dict_size": max(1 << 16, len(text)),
+        }
+    ]
+    return len(lzma.compress(text, format=lzma.FORMAT_RAW, filters=filters))
+
+
+def _nats(size: int) -> float:
+    return size * 8 * math.log(2)

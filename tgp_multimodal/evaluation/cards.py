@@ -1,0 +1,271 @@
+"""A card says everything that decides one benchmark number, and nothing about any model.
+
+It is one YAML file, `benchmarks/cards/<domain>/<task>.yaml`. Fields of an example come from the
+rows of the source, by `columns` (an expression that keeps its type) or `templates` (a text).
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from tgp_multimodal import resources
+from tgp_multimodal.evaluation.names import unknown
+from tgp_multimodal.evaluation.requests import Draw, Embed, Perplexity, Request, Score
+
+DOMAINS = ("text", "code", "biomedical", "image")
+SOURCES = ("embedded", "folder", "hub")
+# What may be reworded without changing a number, and so stays out of the digest.
+_PROSE = ("description", "license", "citation", "references")
+
+
+class Protocol(NamedTuple):
+    """What a card of one protocol must and may say.
+
+    Attributes:
+        requests: what it asks of a model.
+        fields: of each example; those that end in "?" may be missing.
+        settings: with their defaults.
+        metrics: what may be its headline number.
+    """
+
+    requests: frozenset[type[Request]]
+    fields: tuple[str, ...]
+    settings: dict[str, Any]
+    metrics: tuple[str, ...]
+
+
+PROTOCOLS = {
+    "probe": Protocol(
+        frozenset({Embed}),
+        ("item", "label", "group?"),
+        {"modality": "text"},
+        ("accuracy", "macro_f1"),
+    ),
+    "multiple_choice": Protocol(
+        frozenset({Score}),
+        ("prompt", "choices", "answer", "group?"),
+        {
+            "shots": 0,
+            "sampling": "per_item",
+            "balanced": False,
+            "seed": 1234,
+            "delimiter": " ",
+            "separator": "\n\n",
+            "preamble": "",
+        },
+        ("accuracy", "accuracy_per_character"),
+    ),
+    "infilling": Protocol(
+        frozenset({Score}),
+        ("prefix", "suffix", "choices", "answer", "group?"),
+        {},
+        ("accuracy", "accuracy_per_character"),
+    ),
+    "retrieval": Protocol(
+        frozenset({Embed}),
+        ("query", "relevant", "document", "document_id", "group?"),
+        {},
+        ("mrr", "recall_at_1", "recall_at_10", "ndcg_at_10"),
+    ),
+    "perplexity": Protocol(frozenset({Perplexity}), ("text", "group?"), {}, ("bits_per_byte",)),
+    "scene_eval": Protocol(
+        frozenset({Draw}),
+        ("prompt", "axis", "truth", "seed", "held_out"),
+        {},
+        ("mean_axis_accuracy",),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Card:
+    """One benchmark.
+
+    Attributes:
+        name: domain and task, "text/ag_news".
+        version: goes up with every change of prompt, split or scorer.
+        domain: one of `DOMAINS`.
+        description: what is measured, one or two sentences, with all that differs from the
+            published protocol.
+        license: of the data.
+        citation: of the data.
+        source: one of {"embedded": data set}, {"folder": below $TGP_DATA}, {"hub": name,
+            "revision": commit}; and "splits", where the source calls them otherwise.
+        protocol: a key of `PROTOCOLS`.
+        metric: the headline number.
+        chance: what guessing scores; for metrics that have no such floor the value of the most
+            ignorant answer.
+        columns: field -> expression over the columns of a row.
+        templates: field -> Jinja template over the columns of a row.
+        settings: of the protocol; what is not said has its default.
+        sizes: split -> how many items at most, a fixed random subset.
+        higher_is_better: False for costs.
+        references: published numbers, {"model", "metric", "value", "source"}.
+    """
+
+    name: str
+    version: int
+    domain: str
+    description: str
+    license: str
+    citation: str
+    source: dict[str, Any]
+    protocol: str
+    metric: str
+    chance: float
+    columns: dict[str, str] = field(default_factory=dict)
+    templates: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    higher_is_better: bool = True
+    references: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def requests(self) -> frozenset[type[Request]]:
+        """What the card asks of a model."""
+        return PROTOCOLS[self.protocol].requests
+
+    @property
+    def modality(self) -> str:
+        """What its items are: "text" or "image"."""
+        return str(self.setting("modality")) if self.protocol == "probe" else "text"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that decides the number: all but the prose about it."""
+        content = {k: v for k, v in asdict(self).items() if k not in _PROSE}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def setting(self, name: str) -> Any:
+        """A setting of the protocol, or its default."""
+        return self.settings.get(name, PROTOCOLS[self.protocol].settings[name])
+
+
+def load(path: Path) -> Card:
+    """Reads a card from a YAML file.
+
+    Raises:
+        ValueError: a key is unknown, missing or of the wrong kind; the sentence names it.
+    """
+    found = _mapping(path)
+    known = {f.name: f for f in fields(Card)}
+    for name in found:
+        if name not in known:
+            raise ValueError(f"{path}: {unknown('key', name, known)}")
+    required = list(known)[: list(known).index("columns")]
+    if missing := [k for k in required if k not in found]:
+        raise ValueError(f"{path}: card must say {', '.join(missing)}. Got none instead.")
+    if "references" in found:
+        found["references"] = tuple(found["references"])
+    card = Card(**found)
+    for name, value in vars(card).items():
+        if not isinstance(value, _KINDS[name]):
+            kind = " or ".join(k.__name__ for k in _KINDS[name])
+            raise ValueError(f"{path}: {name} must be a {kind}. Got {value!r} instead.")
+    _check(card, path)
+    return card
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("name", "domain", "description", "license", "citation"), (str,)),
+    **dict.fromkeys(("protocol", "metric"), (str,)),
+    **dict.fromkeys(("source", "columns", "templates", "settings", "sizes"), (dict,)),
+    "version": (int,),
+    "chance": (int, float),
+    "higher_is_better": (bool,),
+    "references": (tuple,),
+}
+
+
+def names() -> list[str]:
+    """Names of all cards that ship."""
+    root = resources.shipped("benchmarks", "cards")
+    return sorted(p.relative_to(root).with_suffix("").as_posix() for p in root.rglob("*.yaml"))
+
+
+def suites() -> list[str]:
+    """Names of all suites that ship."""
+    return sorted(p.stem for p in resources.shipped("benchmarks", "suites").glob("*.yaml"))
+
+
+def find(name: str) -> Card:
+    """The card of a name that ships, or of a path to a YAML file.
+
+    Raises:
+        ValueError: there is no such card.
+    """
+    if name in names():
+        return load(resources.shipped("benchmarks", "cards", f"{name}.yaml"))
+    if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file():
+            raise ValueError(f"card file must exist. Got {name} instead.")
+        return load(Path(name))
+    raise ValueError(unknown("card", name, names()))
+
+
+def suite(name: str) -> list[Card]:
+    """The cards of a suite that ships, or of a path to a YAML file with a list `cards`.
+
+    Raises:
+        ValueError: there is no such suite.
+    """
+    if name in suites():
+        path = resources.shipped("benchmarks", "suites", f"{name}.yaml")
+    elif name.endswith((".yaml", ".yml")) and Path(name).is_file():
+        path = Path(name)
+    else:
+        raise ValueError(unknown("suite", name, suites()))
+    found = _mapping(path)
+    if set(found) - {"description", "cards"} or not isinstance(found.get("cards"), list):
+        keys = ", ".join(found)
+        raise ValueError(
+            f"{path}: suite must have `description` and a list `cards`. Got {keys} instead."
+        )
+    return [find(card) for card in found["cards"]]
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        line = str(error).replace("\n", " ")
+        raise ValueError(f"{path} must be YAML. Got an error instead: {line}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} must be a mapping of keys. Got {type(found).__name__} instead.")
+    return found
+
+
+def _check(card: Card, path: Path) -> None:
+    def among(what: str, name: str, allowed: Iterable[str]) -> None:
+        if name not in allowed:
+            raise ValueError(f"{path}: {unknown(what, name, allowed)}")
+
+    among("domain", card.domain, DOMAINS)
+    among("protocol", card.protocol, PROTOCOLS)
+    protocol = PROTOCOLS[card.protocol]
+    among("metric", card.metric, protocol.metrics)
+    for name in card.settings:
+        among("setting", name, protocol.settings)
+    allowed = [f.removesuffix("?") for f in protocol.fields]
+    for name in (*card.columns, *card.templates):
+        among("field", name, allowed)
+    for name in card.sizes:
+        among("split", name, ("train", "validation", "test", "corpus"))
+    said = {*card.columns, *card.templates}
+    if missing := [f for f in protocol.fields if not f.endswith("?") and f not in said]:
+        raise ValueError(
+            f"{path}: columns or templates must give {', '.join(missing)}. Got none instead."
+        )
+    for key in card.source:
+        among("source key", key, (*SOURCES, "revision", "config", "splits"))
+    if len(set(card.source) & set(SOURCES)) != 1:
+        raise ValueError(
+            f"{path}: source must have one of {', '.join(SOURCES)}. Got {card.source} instead."
+        )
+    if card.name.split("/")[0] != card.domain:
+        raise ValueError(f"{path}: name must start with {card.domain}/. Got {card.name} instead.")

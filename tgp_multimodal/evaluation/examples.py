@@ -1,0 +1,227 @@
+"""Card to examples: rows of the source, a fixed subset of them, fields by columns and templates."""
+
+import hashlib
+import importlib
+import io
+import json
+import os
+import random
+from collections.abc import Callable, Iterator
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow.parquet as parquet
+from jinja2 import StrictUndefined, Template, TemplateError
+from jinja2.runtime import Undefined
+from jinja2.sandbox import SandboxedEnvironment
+from PIL import Image
+
+from tgp_multimodal.evaluation import embedded_tasks
+from tgp_multimodal.evaluation.cards import Card
+from tgp_multimodal.evaluation.names import unknown
+
+_JINJA = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+_SUBSET_SEED = 20240613
+_TRAIN_PER_TEST = 8  # a limited run keeps at most so many training items for each test item
+
+Row = dict[str, Any]
+
+
+class Example(NamedTuple):
+    """One item, rendered.
+
+    Attributes:
+        id: unique within its split.
+        fields: by the names that the card's protocol wants.
+        group: items of one group are not independent; the id where the card names none.
+    """
+
+    id: str
+    fields: dict[str, Any]
+    group: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the fields."""
+        return _digest(self.fields)
+
+
+class Examples:
+    """The splits of one card; each is read when it is first asked for.
+
+    Attributes:
+        card: where they are from.
+        limit: at most so many test items (and eight times as many training items); None for all.
+    """
+
+    def __init__(self, card: Card, limit: int | None = None) -> None:
+        self.card = card
+        self.limit = limit
+
+    @cached_property
+    def test(self) -> list[Example]:
+        found = self._split("test", self.limit)
+        if not found:
+            raise ValueError(f"{self.card.name}: test split must hold an item. Got none instead.")
+        return found
+
+    @cached_property
+    def train(self) -> list[Example]:
+        return self._split("train", self.limit and self.limit * _TRAIN_PER_TEST)
+
+    @cached_property
+    def validation(self) -> list[Example]:
+        return self._split("validation", self.limit and self.limit * _TRAIN_PER_TEST)
+
+    @cached_property
+    def corpus(self) -> list[Example]:
+        return self._split("corpus", None)
+
+    def read(self) -> int:
+        """Reads what every model needs and returns the number of test items."""
+        wanted = {
+            "retrieval": ("corpus",),
+            "perplexity": (),  # training text is long, and only compressors want it
+        }.get(self.card.protocol, ("train", "validation"))
+        for split in wanted:
+            getattr(self, split)
+        return len(self.test)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the test items, in order."""
+        return hashlib.sha256("".join(e.digest for e in self.test).encode()).hexdigest()
+
+    def _split(self, split: str, limit: int | None) -> list[Example]:
+        found = rows(self.card, split)
+        sizes = [s for s in (self.card.sizes.get(split), limit, len(found)) if s is not None]
+        # A prefix of one fixed shuffle: smaller subsets are subsets of larger ones.
+        order = list(range(len(found)))
+        random.Random(_SUBSET_SEED).shuffle(order)
+        kept = sorted(order[: min(sizes)])
+        return [_render(self.card, found[i], f"{split}-{i}", split) for i in kept]
+
+
+def check_source(card: Card) -> None:
+    """Raises ValueError, in one sentence, where the card's data cannot be there."""
+    if "embedded" in card.source:
+        if card.source["embedded"] not in embedded_tasks.TASKS:
+            name = str(card.source["embedded"])
+            raise ValueError(
+                f"{card.name}: {unknown('embedded data set', name, embedded_tasks.TASKS)}"
+            )
+    elif "folder" in card.source:
+        _folder(card)
+
+
+def rows(card: Card, split: str) -> list[Row]:
+    """All rows of one split, pictures decoded; empty where the source has no such split."""
+    if "embedded" in card.source:
+        return embedded_tasks.TASKS[card.source["embedded"]](split)
+    name = card.source.get("splits", {}).get(split, split)
+    if "hub" in card.source:
+        return _hub_rows(card, name)
+    path = _folder(card) / f"{name}.parquet"
+    return (
+        [_decoded(r, path) for r in parquet.read_table(path).to_pylist()] if path.is_file() else []
+    )
+
+
+def _folder(card: Card) -> Path:
+    root = os.environ.get("TGP_DATA")
+    if not root:
+        raise ValueError(
+            f"TGP_DATA must name the folder that holds {card.source['folder']}, the data of card"
+            f" {card.name}. Got nothing instead: set it, or choose the suite `embedded`."
+        )
+    folder = Path(root) / card.source["folder"]
+    if not folder.is_dir():
+        raise ValueError(
+            f"{card.source['folder']} must be a folder below $TGP_DATA for card {card.name}."
+            f" Got {root}, which has none, instead."
+        )
+    return folder
+
+
+def _hub_rows(card: Card, split: str) -> list[Row]:
+    # By name, since it costs a second that only this source has to pay.
+    datasets = importlib.import_module("datasets")
+    found = datasets.load_dataset(
+        card.source["hub"], card.source.get("config"), revision=card.source.get("revision")
+    )
+    return [_decoded(dict(r), Path(card.source["hub"])) for r in found.get(split, [])]
+
+
+def _decoded(row: Row, path: Path) -> Row:
+    return {name: _pixels(value, path, name) for name, value in row.items()}
+
+
+def _pixels(value: Any, path: Path, name: str) -> Any:
+    if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
+        try:
+            value = Image.open(io.BytesIO(value["bytes"]))
+        except OSError as error:
+            raise ValueError(f"{name} must be a picture in {path}. Got {error} instead.") from None
+    return np.asarray(value.convert("RGB")) if isinstance(value, Image.Image) else value
+
+
+# Which fields a split must have, where not all.
+_RETRIEVAL = {"corpus": ("document", "document_id")}
+
+
+def _render(card: Card, row: Row, name: str, split: str) -> Example:
+    documents = _RETRIEVAL["corpus"]
+    if card.protocol == "retrieval":
+        wanted = [f for f in _said(card) if (f in documents) == (split == "corpus")]
+    else:
+        wanted = list(_said(card))
+    fields = {f: _field(card, f, row) for f in wanted}
+    group = str(fields.pop("group", name))
+    return Example(name, fields, group)
+
+
+def _said(card: Card) -> Iterator[str]:
+    yield from card.columns
+    yield from card.templates
+
+
+def _field(card: Card, field: str, row: Row) -> Any:
+    try:
+        if field in card.templates:
+            return _template(card.templates[field]).render(row)
+        value = _expression(card.columns[field])(**row)
+    except TemplateError as error:
+        said = card.templates.get(field) or card.columns[field]
+        raise ValueError(
+            f"{card.name}: {field} must be made of the columns {', '.join(row)}."
+            f" Got {said!r} ({error}) instead."
+        ) from None
+    if isinstance(value, Undefined):
+        raise ValueError(
+            f"{card.name}: {field} must be one of the columns {', '.join(row)}."
+            f" Got {card.columns[field]!r} instead."
+        )
+    return value
+
+
+@lru_cache(maxsize=256)
+def _template(source: str) -> Template:
+    return _JINJA.from_string(source)
+
+
+@lru_cache(maxsize=256)
+def _expression(source: str) -> Callable[..., Any]:
+    return _JINJA.compile_expression(source, undefined_to_none=False)
+
+
+def _digest(value: Any) -> str:
+    def plain(item: Any) -> Any:
+        if isinstance(item, np.ndarray):
+            return hashlib.sha256(f"{item.shape}".encode() + item.tobytes()).hexdigest()
+        if isinstance(item, np.generic):
+            return item.item()
+        return repr(item)
+
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=plain).encode()).hexdigest()

@@ -1,0 +1,42 @@
+"""What every protocol takes and gives: one signature for the whole family."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from tgp_multimodal.evaluation.adapter import Adapter
+from tgp_multimodal.evaluation.examples import Example, Examples
+from tgp_multimodal.evaluation.requests import Answer, Request
+from tgp_multimodal.evaluation.stats import Interval
+
+# Sends requests of one class to the model, duplicates once, answers in order.
+Ask: TypeAlias = Callable[[Sequence[Request]], list[Answer]]
+
+
+class Outcome(NamedTuple):
+    """What a protocol found.
+
+    Attributes:
+        value: the card's metric.
+        interval: 95 %, around it.
+        records: one a test item, with id, correct or score, prediction, target.
+        details: further metrics and what was chosen on the way.
+    """
+
+    value: float
+    interval: Interval
+    records: list[dict[str, Any]]
+    details: dict[str, Any]
+
+
+Protocol: TypeAlias = Callable[[Examples, Adapter, Ask], Outcome]
+
+
+def later(examples: Examples, split: str, field: str) -> Iterator[Any]:
+    """One field of a split's examples; the split is not read before the first is taken."""
+    for example in getattr(examples, split):
+        yield example.fields[field]
+
+
+def groups(examples: Sequence[Example]) -> list[str]:
+    """Group of each example, for clustered intervals."""
+    return [e.group for e in examples]

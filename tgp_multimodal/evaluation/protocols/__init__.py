@@ -1,0 +1,17 @@
+"""Protocols: examples to requests, answers to a number; one function each, one signature."""
+
+from tgp_multimodal.evaluation.outcome import Protocol
+from tgp_multimodal.evaluation.protocols.choice import infilling, multiple_choice
+from tgp_multimodal.evaluation.protocols.perplexity import perplexity
+from tgp_multimodal.evaluation.protocols.probe import probe
+from tgp_multimodal.evaluation.protocols.retrieval import retrieval
+from tgp_multimodal.evaluation.protocols.scene_eval import scene_eval
+
+PROTOCOLS: dict[str, Protocol] = {
+    "probe": probe,
+    "multiple_choice": multiple_choice,
+    "infilling": infilling,
+    "retrieval": retrieval,
+    "perplexity": perplexity,
+    "scene_eval": scene_eval,
+}

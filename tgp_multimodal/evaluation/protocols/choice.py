@@ -1,0 +1,84 @@
+"""Choosing among given continuations by their log-likelihood, as lm-eval does it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tgp_multimodal.evaluation import fewshot, metrics
+from tgp_multimodal.evaluation.adapter import Adapter
+from tgp_multimodal.evaluation.examples import Example, Examples
+from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, later
+from tgp_multimodal.evaluation.protocols.probe import proportion
+from tgp_multimodal.evaluation.requests import Score, ScoreAnswer
+
+# A row of scores, one per choice, for each of the test items.
+Table = list[list[ScoreAnswer]]
+
+
+def multiple_choice(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
+    """Which answer is the most probable continuation of the question, with k solved ones before it.
+
+    Scored as lm-eval does: log-likelihood of delimiter + choice after preamble, shots and prompt;
+    `accuracy` takes the sum, `accuracy_per_character` divides by the characters of the choice
+    without the delimiter; ties go to the first. Unlike lm-eval's, an item's shots depend on that
+    item alone (see `fewshot`).
+    """
+    card = examples.card
+
+    def requests(example: Example) -> list[Score]:
+        context = fewshot.context(examples, example)
+        delimiter = str(card.setting("delimiter"))
+        return [Score(context, delimiter + choice) for choice in example.fields["choices"]]
+
+    return _choose(examples, adapter, ask, [requests(e) for e in _looked_at(examples, adapter)])
+
+
+def infilling(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
+    """Which middle is the most probable between a prefix and a suffix."""
+
+    def requests(example: Example) -> list[Score]:
+        fields = example.fields
+        return [Score(fields["prefix"], c, fields["suffix"]) for c in fields["choices"]]
+
+    return _choose(examples, adapter, ask, [requests(e) for e in _looked_at(examples, adapter)])
+
+
+def _guess(examples: Examples, adapter: Adapter) -> int | None:
+    pool = [*later(examples, "train", "answer")] or [*later(examples, "validation", "answer")]
+    return adapter.guess(pool or [0])
+
+
+def _looked_at(examples: Examples, adapter: Adapter) -> Sequence[Example]:
+    return examples.test if _guess(examples, adapter) is None else ()
+
+
+def _choose(examples: Examples, adapter: Adapter, ask: Ask, requests: list[list[Score]]) -> Outcome:
+    test = examples.test
+    targets = [int(e.fields["answer"]) for e in test]
+    guess = _guess(examples, adapter)
+    if guess is None:
+        answers = iter(ask([r for row in requests for r in row]))
+        table = [[next(answers) for _ in row] for row in requests]
+        plain = [_first_best([a.nats for a in row]) for row in table]
+        normed = [
+            _first_best([a.nats / max(1, len(c)) for a, c in zip(row, choices, strict=True)])
+            for row, choices in zip(table, (e.fields["choices"] for e in test), strict=True)
+        ]
+    else:
+        table = [[] for _ in test]
+        plain = normed = [guess] * len(test)
+    by_metric = {"accuracy": plain, "accuracy_per_character": normed}
+    chosen = by_metric[examples.card.metric]
+    correct = [c == t for c, t in zip(chosen, targets, strict=True)]
+    details: dict[str, Any] = {m: metrics.accuracy(p, targets) for m, p in by_metric.items()}
+    if len({tuple(e.fields["choices"]) for e in test}) == 1:
+        details["macro_f1"] = metrics.macro_f1(chosen, targets)
+    records = [
+        {"id": e.id, "correct": c, "prediction": p, "target": t, "nats": [a.nats for a in row]}
+        for e, c, p, t, row in zip(test, correct, chosen, targets, table, strict=True)
+    ]
+    value = details[examples.card.metric]
+    return Outcome(value, proportion(correct, groups(test)), records, details)
+
+
+def _first_best(scores: Sequence[float]) -> int:
+    return max(range(len(scores)), key=lambda i: scores[i])
