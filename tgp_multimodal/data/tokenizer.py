@@ -40,11 +40,12 @@ class Tokenizer:
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        ids = [backend.token_to_id(name) for name in SPECIALS]
-        if None in ids:
-            missing = SPECIALS[ids.index(None)]
-            there = ", ".join(SPECIALS)
-            raise ValueError(f"tokenizer must hold {there}. Got one without {missing} instead.")
+        ids: list[int] = []
+        for name in SPECIALS:
+            if (found := backend.token_to_id(name)) is None:
+                there = ", ".join(SPECIALS)
+                raise ValueError(f"tokenizer must hold {there}. Got one without {name} instead.")
+            ids.append(found)
         self.bos, self.eos, self.pad, self.mask, self.prefix, self.suffix, self.middle = ids[:7]
         self.special = frozenset(ids)
 
@@ -55,7 +56,7 @@ class Tokenizer:
 
     @property
     def byte_length_V(self) -> np.ndarray:  # noqa: N802  (V is a shape)
-        names = [self.backend.id_to_token(i) for i in range(self.vocabulary)]
+        names = [self.backend.id_to_token(i) or "" for i in range(self.vocabulary)]
         # In the byte-level alphabet one character of a token's name is one byte of text.
         return np.array([0 if i in self.special else len(name) for i, name in enumerate(names)])
 

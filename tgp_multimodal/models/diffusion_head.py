@@ -125,7 +125,7 @@ def time_features(time_B: Tensor) -> Tensor:
     """Cosines, then sines, of 1000 t at 128 geometric frequencies, (B, 256)."""
     half = TIME_CHANNELS // 2
     index = torch.arange(half, dtype=torch.float32, device=time_B.device)
-    # This order of products, because at angles near 1000 another one rounds 1e-4 away from the stock
+    # This order of products: at angles near 1000 another one rounds 1e-4 away from the stock
     # class.
     angle = 1000.0 * (time_B.float()[:, None] * torch.exp(-math.log(10000.0) * index / half))
     return torch.cat((angle.cos(), angle.sin()), dim=-1)
