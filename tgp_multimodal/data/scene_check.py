@@ -1,17 +1,17 @@
 """Whether a picture shows what was asked: the exact checker of drawn scenes.
 
-It stands where GenEval has a detector (Ghosh et al. 2023, arXiv:2310.11513), and needs none, because
-the world is known: a plain background and flat shapes. It reads a picture back into things and then
-compares them with the statement, strictly: exactly the named things and nothing else. It forgives
-what a small diffusion model does to a right picture: soft edges, slightly wrong colours, specks,
-other sizes and places.
+It stands where GenEval has a detector (Ghosh et al. 2023, arXiv:2310.11513), and needs none,
+because the world is known: a plain background and flat shapes. It reads a picture back into things
+and then compares them with the statement, strictly: exactly the named things and nothing else. It
+forgives what a small diffusion model does to a right picture: soft edges, slightly wrong colours,
+specks, other sizes and places.
 
-How a picture is read. (1) The background is what most of the border shows. (2) Every pixel lies near
-one of the lines from the background's colour to the colours of things; how far along is its
+How a picture is read. (1) The background is what most of the border shows. (2) Every pixel lies
+near one of the lines from the background's colour to the colours of things; how far along is its
 *coverage*, so that a soft edge counts as part of its own thing and not as a third colour.
 (3) Connected pixels covered by half or more are one thing. (4) Its colour is what most of its inner
-pixels show. (5) Its shape is the one whose ideal drawing, with the same area, centre and proportions,
-overlaps best; area and centre survive blur, a bounding box does not.
+pixels show. (5) Its shape is the one whose ideal drawing, with the same area, centre and
+proportions, overlaps best; area and centre survive blur, a bounding box does not.
 
 Shape letters: Y rows, X columns, C channels, K colours, P border pixels.
 """
@@ -87,8 +87,9 @@ def check(pixels_YXC: np.ndarray, truth: Truth) -> Verdict:
     if not matches:
         seen = ", ".join(f"{thing.colour} {thing.shape}" for thing in things)
         return Verdict(False, f"there are: {seen}", things)
-    if truth.relation is not None and not any(stands(*m[:2], truth.relation) for m in matches):
-        return Verdict(False, f"the first thing is not {truth.relation} the second", things)
+    relation = truth.relation
+    if relation is not None and not any(stands(order[0], order[1], relation) for order in matches):
+        return Verdict(False, f"the first thing is not {relation} the second", things)
     return Verdict(True, "as asked", things)
 
 
@@ -159,7 +160,7 @@ def _background(values_YXC: np.ndarray) -> tuple[str, np.ndarray]:
 def _coverages(values_YXC: np.ndarray, base_C: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns how far each pixel is from the background to each colour, and which line is nearest.
 
-    The first is (K, Y, X), 0 at the background and 1 at the colour; the second (Y, X), an index of K.
+    The first is (K, Y, X), 0 at the background and 1 at the colour; the second is (Y, X).
     """
     line_K3 = _COLOURS_K3 - base_C
     from_base_YXC = values_YXC - base_C
@@ -171,7 +172,7 @@ def _coverages(values_YXC: np.ndarray, base_C: np.ndarray) -> tuple[np.ndarray, 
 
 
 def _regions(is_thing_YX: np.ndarray, nearest_YX: np.ndarray, speck: float) -> list[np.ndarray]:
-    """Returns the connected regions above a speck's area; touching regions of two colours are two."""
+    """Returns the connected regions above a speck's area, cut where two colours touch."""
     regions = []
     for region_YX in _connected(is_thing_YX, speck):
         shares_K = np.bincount(nearest_YX[_inner(region_YX)], minlength=len(COLOURS))
@@ -202,7 +203,7 @@ def _majority(region_YX: np.ndarray, nearest_YX: np.ndarray) -> int:
 
 
 def _colour(values_YXC: np.ndarray, region_YX: np.ndarray, k: int) -> str:
-    """Returns the name of colour `k`, "unknown" where the inner pixels' median is nearer another."""
+    """Returns the name of colour `k`, "unknown" where the inner pixels are nearer another."""
     median_C = np.median(values_YXC[_inner(region_YX)], axis=0)
     names = list(PALETTE)
     distances = [np.linalg.norm(median_C - np.array(PALETTE[name])) for name in names]
@@ -210,7 +211,7 @@ def _colour(values_YXC: np.ndarray, region_YX: np.ndarray, k: int) -> str:
 
 
 def _thing(cover_YX: np.ndarray, colour: str) -> Thing:
-    """Returns the thing whose ideal drawing overlaps a coverage best, "unknown" if none does well."""
+    """Returns the thing whose ideal drawing overlaps best, "unknown" if none does well."""
     size = len(cover_YX)
     at = np.arange(size) + 0.5
     area = cover_YX.sum()

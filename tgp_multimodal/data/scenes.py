@@ -176,10 +176,12 @@ def pairs(count: int, seed: int, size: int = 32, held_out: bool = False) -> Iter
         held_out: as in `sample`.
 
     Raises:
-        ValueError: `size` is too small to tell the shapes apart.
+        ValueError: `size` is too small to tell the shapes apart, or `seed` is negative.
     """
     if size < 16:
         raise ValueError(f"size must be at least 16. Got {size} instead.")
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or more. Got {seed} instead.")
     for i in range(count):
         scene, caption = sample(np.random.default_rng([seed, i]), held_out)
         yield Pair(render(scene, size), caption, "scenes", f"scenes/{seed}/{i}")
