@@ -154,11 +154,13 @@ CONFIGS = {
     " Did you mean painter?",
     "painter: {width: x}": "painter.width must be int. Got x instead.",
     "painter: {tokenizer: {class_path: tgp_multimodal.data.tokenizer.Tokenizre}}": "painter"
-    ".tokenizer must be the dotted path of a class. Got tgp_multimodal.data.tokenizer.Tokenizre"
+    ".tokenizer must name a class. Got tgp_multimodal.data.tokenizer.Tokenizre"
     " instead. Did you mean tgp_multimodal.data.tokenizer.Tokenizer?",
     "painter: {tokenizer: {class_path: tgp_multimodal.data.tokenizer.Tokenizer, init_args:"
     " {bakcend: 1}}}": "config key of Tokenizer must be a known one. Got bakcend instead; there"
     " are: backend. Did you mean backend?",
+    "painter: {tokenizer: {class_path: Tokenizre}}": "painter.tokenizer must name a class."
+    " Got Tokenizre instead. Did you mean Tokenizer?",
     "painter: [": "config must be valid YAML. Got this instead: ",
 }
 

@@ -108,7 +108,7 @@ def _value_sentence(message: str, parser: argparse.ArgumentParser | None) -> str
         name = (_CLASS.findall(message) or [message.rpartition(":")[2].strip()])[-1]
         close = _similar_classes(name)
         hint = f" Did you mean {close[0]}?" if close else ""
-        return f"{path} must be the dotted path of a class. Got {name} instead.{hint}"
+        return f"{path} must name a class. Got {name} instead.{hint}"
     got = _GOT.search(message)
     if path and got:
         value = got[1].strip()
@@ -191,14 +191,14 @@ def _parameters(class_path: str) -> list[str]:
 
 
 def _similar_classes(name: str) -> list[str]:
-    """Dotted paths of our loaded classes whose own name is close to the wrong one."""
+    """Our loaded classes whose name is close to the wrong one, dotted if that was dotted."""
     paths: dict[str, str] = {}
     for module in [m for n, m in sys.modules.items() if n.startswith(_PACKAGE) and m]:
         for item in vars(module).values():
             if inspect.isclass(item) and item.__module__.startswith(_PACKAGE):
                 paths[item.__name__] = f"{item.__module__}.{item.__name__}"
     close = difflib.get_close_matches(name.rpartition(".")[2], list(paths), n=3, cutoff=0.6)
-    return [paths[c] for c in close]
+    return [paths[c] if "." in name else c for c in close]
 
 
 def _missing_package(error: ModuleNotFoundError) -> str | None:
