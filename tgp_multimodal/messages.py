@@ -105,7 +105,8 @@ def _value_sentence(message: str, parser: argparse.ArgumentParser | None) -> str
     path = _path(message)
     wrong_class = re.search(r"has no attribute|No module named|Expected a dot import path", message)
     if path and wrong_class:
-        name = (_CLASS.findall(message) or [message.rpartition(":")[2].strip()])[-1]
+        given = re.findall(r"'class_path': '([^']+)'", message) or _CLASS.findall(message)
+        name = (given or [message.rpartition(":")[2].strip()])[-1]
         close = _similar_classes(name)
         hint = f" Did you mean {close[0]}?" if close else ""
         return f"{path} must name a class. Got {name} instead.{hint}"
