@@ -94,12 +94,12 @@ def test_help_of_a_verb_comes_from_its_docstring(tgp):
 
 
 MISTAKES = {
-    "darw": "verb must be a known one. Got darw instead; there are: doctor,*Did you mean draw?",
-    "draw a --stesp 3": "option of `tgp draw` must be a known one. Got --stesp instead;"
+    "darw": "verb must be one that exists. Got darw instead; there are: doctor,*Did you mean draw?",
+    "draw a --stesp 3": "option of `tgp draw` must be one that exists. Got --stesp instead;"
     "*Did you mean --steps?",
     "draw a --steps many": "steps must be int. Got many instead.",
     "draw a --size x": "size must be int | None. Got x instead.",
-    "draw a --kind scnee": "kind must be a known one. Got scnee instead; there are: digit, scene."
+    "draw a --kind scnee": "kind must be one that exists. Got scnee instead; there are: digit, scene."
     " Did you mean scene?",
     "draw a --steps": "--steps must have one value. Got none instead.",
     "draw": "prompts must be given. Got nothing instead; `tgp draw --help` shows how.",
@@ -148,16 +148,16 @@ class Painter:
 
 
 CONFIGS = {
-    "painter: {widht: 3}": "config key must be a known one. Got painter.widht instead; there are:"
+    "painter: {widht: 3}": "config key must be one that exists. Got painter.widht instead; there are:"
     " painter.tokenizer, painter.width. Did you mean painter.width?",
-    "paintre: 3": "config key must be a known one. Got paintre instead; there are: config, painter."
+    "paintre: 3": "config key must be one that exists. Got paintre instead; there are: config, painter."
     " Did you mean painter?",
     "painter: {width: x}": "painter.width must be int. Got x instead.",
     "painter: {tokenizer: {class_path: tgp_multimodal.data.tokenizer.Tokenizre}}": "painter"
     ".tokenizer must name a class. Got tgp_multimodal.data.tokenizer.Tokenizre"
     " instead. Did you mean tgp_multimodal.data.tokenizer.Tokenizer?",
     "painter: {tokenizer: {class_path: tgp_multimodal.data.tokenizer.Tokenizer, init_args:"
-    " {bakcend: 1}}}": "config key of Tokenizer must be a known one. Got bakcend instead; there"
+    " {bakcend: 1}}}": "config key of Tokenizer must be one that exists. Got bakcend instead; there"
     " are: backend. Did you mean backend?",
     "painter: {tokenizer: {class_path: Tokenizre}}": "painter.tokenizer must name a class."
     " Got Tokenizre instead. Did you mean Tokenizer?",

@@ -36,7 +36,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     listed = f"; there are: {', '.join(names)}" if 0 < len(names) <= _LISTED else ""
     hint = f" Did you mean {close[0]}?" if close else ""
-    return f"{kind} must be a known one. Got {name} instead{listed}.{hint}"
+    return f"{kind} must be one that exists. Got {name} instead{listed}.{hint}"
 
 
 def sentence(error: BaseException, program: str) -> str | None:
