@@ -1,0 +1,88 @@
+"""Samplers: the stock grid, exact where they must be, of the order that they claim."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from tgp_multimodal.diffusion.samplers import SAMPLERS, euler, euler_times, heun
+
+ORDERS = {"euler": 1, "heun": 2}
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 20, 28])
+def test_grid_is_the_stock_schedulers(steps):
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=1.0)
+    scheduler.set_timesteps(steps)
+    torch.testing.assert_close(euler_times(steps), scheduler.sigmas, atol=1e-7, rtol=0)
+    stock = scheduler.timesteps / 1000
+    torch.testing.assert_close(euler_times(steps)[:-1], stock, atol=1e-7, rtol=0)
+
+
+def test_euler_steps_are_the_stock_schedulers():
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=1.0)
+    scheduler.set_timesteps(7)
+    noise = torch.randn(2, 3, 4, 4)
+    x = noise
+    for t in scheduler.timesteps:
+        slope = (x - x.tanh()) / max(float(t) / 1000, 0.05)
+        x = scheduler.step(slope, t, x).prev_sample
+    ours = euler(lambda x, t: x.tanh(), noise, euler_times(7))
+    torch.testing.assert_close(ours, x, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("steps", [2, 5])
+def test_constant_velocity_is_walked_exactly(name, steps):
+    noise, data = torch.randn(2, 1, 3, 4, 4, dtype=torch.float64)
+    times = torch.linspace(1, 0.1, steps, dtype=torch.float64)
+
+    def denoise(x, time):
+        return x - time * (noise - data)
+
+    expected = noise + (0.1 - 1) * (noise - data)
+    torch.testing.assert_close(SAMPLERS[name](denoise, noise, times), expected)
+
+
+def test_a_sure_network_is_reached_in_one_last_step():
+    noise, data = torch.randn(2, 1, 3, 4, 4)
+    for sample in SAMPLERS.values():
+        drawn = sample(lambda x, t: data, noise, torch.tensor([1.0, 0.5, 0.05, 0.0]))
+        torch.testing.assert_close(drawn, data, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_measured_order(name):
+    """On x' = cos(4 t) * x, whose solution is known, half the step gives 2^-order of the error."""
+
+    def error(steps):
+        times = torch.linspace(1, 0.2, steps + 1, dtype=torch.float64)
+        start = torch.ones(1, dtype=torch.float64)
+        end = SAMPLERS[name](lambda x, t: x - t * math.cos(4 * t) * x, start, times)
+        return abs(float(end) - math.exp((math.sin(0.8) - math.sin(4)) / 4))
+
+    errors = [error(n) for n in (40, 80, 160)]
+    orders = np.log2(np.array(errors[:-1]) / errors[1:])
+    np.testing.assert_allclose(orders, ORDERS[name], atol=0.1)
+
+
+def test_heun_asks_twice_per_step_but_the_last():
+    asked = []
+
+    def denoise(x, time):
+        asked.append(time)
+        return x
+
+    heun(denoise, torch.zeros(1), torch.tensor([1.0, 0.5, 0.0]))
+    assert asked == [1.0, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("steps", [0, -3])
+def test_no_steps_are_refused(steps):
+    with pytest.raises(ValueError, match=rf"steps must be at least 1\. Got {steps} instead\."):
+        euler_times(steps)

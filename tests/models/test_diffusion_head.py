@@ -1,0 +1,121 @@
+"""The diffusion head is diffusers' PRX transformer."""
+
+import pytest
+import torch
+from random_networks import diffusion_head, randomise
+
+from tgp_multimodal.models.diffusion_head import DiffusionHead
+
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def head():
+    return diffusion_head()
+
+
+@pytest.fixture(scope="module")
+def stock(head):
+    from diffusers import PRXTransformer2DModel
+
+    model = PRXTransformer2DModel(
+        in_channels=3,
+        patch_size=head.patch,
+        context_in_dim=head.text_width,
+        hidden_size=head.width,
+        mlp_ratio=head.feed_forward_ratio,
+        num_heads=head.heads,
+        depth=head.depth,
+        axes_dim=[head.head_size // 2] * 2,
+    ).eval()
+    model.load_state_dict(head.state_dict())  # strict: the same names and shapes
+    return model
+
+
+def inputs(batch, rows=16, columns=16, length=7):
+    generator = torch.Generator().manual_seed(batch)
+    pixels = torch.randn(batch, 3, rows, columns, generator=generator)
+    time_B = torch.linspace(0.02, 1.0, batch) if batch > 1 else torch.tensor([0.7])
+    text_BLD = torch.randn(batch, length, 64, generator=generator)
+    mask_BL = torch.arange(length) < torch.tensor([length, 1, 4, 2])[:batch, None]
+    return pixels, time_B, text_BLD, mask_BL
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("size", [(16, 16), (8, 24)])
+@torch.no_grad()
+def test_equals_prx(head, stock, batch, size):
+    pixels, time_B, text_BLD, mask_BL = inputs(batch, *size)
+    theirs = stock(pixels, time_B, text_BLD, mask_BL, return_dict=False)[0]
+    assert theirs.abs().max() > 1
+    assert (head(pixels, time_B, text_BLD, mask_BL) - theirs).abs().max() <= TOLERANCE
+
+
+@torch.no_grad()
+def test_equals_prx_without_a_mask(head, stock):
+    pixels, time_B, text_BLD, _ = inputs(4)
+    theirs = stock(pixels, time_B, text_BLD, return_dict=False)[0]
+    assert (head(pixels, time_B, text_BLD) - theirs).abs().max() <= TOLERANCE
+
+
+@torch.no_grad()
+def test_masked_text_is_looked_at_by_nobody(head):
+    pixels, time_B, text_BLD, mask_BL = inputs(4)
+    other_BLD = torch.where(mask_BL[:, :, None], text_BLD, text_BLD + 1)
+    first = head(pixels, time_B, text_BLD, mask_BL)
+    assert torch.equal(first, head(pixels, time_B, other_BLD, mask_BL))
+    assert (first - head(pixels, time_B, text_BLD + 1, mask_BL)).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_pictures_of_a_batch_do_not_meet(head):
+    pixels, time_B, text_BLD, mask_BL = inputs(4)
+    together = head(pixels, time_B, text_BLD, mask_BL)
+    for i in range(4):
+        own = slice(i, i + 1)
+        alone = head(pixels[own], time_B[own], text_BLD[own], mask_BL[own])
+        torch.testing.assert_close(together[own], alone, atol=TOLERANCE, rtol=0)
+
+
+@torch.no_grad()
+def test_patches_are_cut_and_put_back(head):
+    pixels = torch.arange(2 * 3 * 8 * 12.0).view(2, 3, 8, 12)
+    patch_BPD = head.to_patches(pixels)
+    assert patch_BPD.shape == (2, 6, 48)
+    # Patch 4 is the second of the second row: rows 4-7, columns 4-7, channel by channel.
+    assert torch.equal(patch_BPD[0, 4], pixels[0, :, 4:8, 4:8].flatten())
+    assert torch.equal(head.to_pixels(patch_BPD, (8, 12)), pixels)
+
+
+@torch.no_grad()
+def test_states_end_in_the_picture(head):
+    pixels, time_B, text_BLD, mask_BL = inputs(2)
+    text = head.text_keys_values(text_BLD)
+    first, _ = head.states(pixels, time_B, text, mask_BL, 0)
+    torch.testing.assert_close(first, head.img_in(head.to_patches(pixels)))
+    last, time_BD = head.states(pixels, time_B, text, mask_BL, head.depth)
+    whole = head(pixels, time_B, text_BLD, mask_BL)
+    torch.testing.assert_close(head.to_pixels(head.final_layer(last, time_BD), (16, 16)), whole)
+
+
+@torch.no_grad()
+def test_fresh_head_draws_grey():
+    head = DiffusionHead(64, 48, 2, 3, 2.0, 4, 16)
+    pixels, time_B, text_BLD, mask_BL = inputs(2)
+    assert head(pixels, time_B, text_BLD, mask_BL).abs().max() == 0
+
+
+def test_every_weight_gets_gradient():
+    head = randomise(DiffusionHead(64, 48, 2, 3, 2.0, 4, 16))
+    pixels, time_B, text_BLD, mask_BL = inputs(4)
+    head(pixels, time_B, text_BLD, mask_BL).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in head.parameters())
+
+
+def test_sizes_that_do_not_divide_are_refused(head):
+    with pytest.raises(ValueError, match=r"width / heads must be a multiple of 4\. Got"):
+        DiffusionHead(64, 54, 2, 3)
+    with pytest.raises(ValueError, match=r"size must be a multiple of patch=4\. Got size=30"):
+        DiffusionHead(64, 48, 2, 3, patch=4, size=30)
+    with pytest.raises(ValueError, match=r"picture size must be a multiple of patch=4\. Got 10 x"):
+        head.to_patches(torch.zeros(1, 3, 10, 16))

@@ -1,0 +1,67 @@
+"""The shared parts follow their formulas."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from tgp_multimodal.models.layers import (
+    KeyValueCache,
+    RMSNorm,
+    attention,
+    rotary_tables,
+    rotate_halves,
+    rotate_neighbours,
+)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rms_norm_is_torchs(dtype):
+    norm = RMSNorm(8)
+    norm.weight.data = torch.linspace(0.5, 2, 8)
+    x = (10 * torch.randn(4, 8)).to(dtype)
+    expected = functional.rms_norm(x.float(), (8,), norm.weight, 1e-6).to(dtype)
+    torch.testing.assert_close(norm(x), expected, atol=1e-6, rtol=1e-6)
+    assert norm(x).dtype == dtype
+
+
+@pytest.mark.parametrize("rotate", [rotate_halves, rotate_neighbours])
+def test_rotation_keeps_lengths_and_depends_on_distance_only(rotate):
+    query, key = torch.randn(2, 8)
+    position = torch.arange(20)
+    tables = rotary_tables(position, 8, 10000.0)
+    turned_query = rotate(query.expand(20, 8), *tables)
+    turned_key = rotate(key.expand(20, 8), *tables)
+    torch.testing.assert_close(turned_query.norm(dim=-1), query.norm().expand(20))
+    products = turned_query @ turned_key.T
+    for distance in range(-10, 10):
+        diagonal = products.diagonal(distance)
+        torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal))
+    assert products[0].std() > 1e-3
+
+
+def test_rotation_by_hand():
+    tables = rotary_tables(torch.tensor([1]), 4, 100.0)  # angles 1 and 0.1
+    x = torch.tensor([[1.0, 0, 0, 0]])
+    expected = torch.tensor([1.0]).cos(), torch.tensor([1.0]).sin()
+    torch.testing.assert_close(rotate_halves(x, *tables)[0, [0, 2]], torch.cat(expected))
+    torch.testing.assert_close(rotate_neighbours(x, *tables)[0, [0, 1]], torch.cat(expected))
+
+
+def test_attention_is_torchs():
+    query, key, value = torch.randn(3, 2, 4, 6, 8)
+    allowed = torch.rand(2, 1, 6, 6) > 0.4
+    allowed |= torch.eye(6, dtype=torch.bool)
+    for mask in (None, allowed):
+        expected = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        torch.testing.assert_close(attention(query, key, value, mask), expected, atol=1e-6, rtol=0)
+
+
+def test_cache_gives_back_what_it_was_given():
+    cache = KeyValueCache(1, 2, 3, 5, 4, torch.zeros(1))
+    parts = torch.randn(2, 2, 3, 2, 4)
+    for key in parts:
+        keys, values = cache.extend(0, key, -key)
+        cache.length += 2
+    torch.testing.assert_close(keys, torch.cat(list(parts), dim=2))
+    torch.testing.assert_close(values, -keys)
+    assert cache.start_B.tolist() == [0, 0]

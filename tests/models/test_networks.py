@@ -1,0 +1,31 @@
+"""A network is rebuilt from its description."""
+
+import json
+
+import pytest
+from random_networks import language_model, multimodal
+
+from tgp_multimodal.models.diffusion_head import DiffusionHead
+from tgp_multimodal.models.networks import Multimodal, describe, from_description
+from tgp_multimodal.models.text_transformer import TextTransformer
+
+
+@pytest.mark.parametrize("build", [multimodal, language_model])
+def test_description_builds_the_same_network(build):
+    network = build()
+    description = json.loads(json.dumps(describe(network)))  # plain data
+    again = from_description(description)
+    assert type(again) is type(network)
+    assert describe(again) == description
+    again.load_state_dict(network.state_dict())
+
+
+def test_a_foreign_class_is_refused():
+    with pytest.raises(ValueError, match=r"class must be one of .*Multimodal\. Got 'os' instead"):
+        from_description({"class": "os"})
+
+
+def test_head_must_fit_the_text():
+    text = TextTransformer(320, 64, 1, 96, 4, 2)
+    with pytest.raises(ValueError, match=r"text_width must equal text\.width=64\. Got 32 instead"):
+        Multimodal(text, DiffusionHead(32, 48, 1, 3))
