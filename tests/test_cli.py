@@ -99,8 +99,8 @@ MISTAKES = {
     "*Did you mean --steps?",
     "draw a --steps many": "steps must be int. Got many instead.",
     "draw a --size x": "size must be int | None. Got x instead.",
-    "draw a --kind scnee": "kind must be one that exists. Got scnee instead; there are: digit, scene."
-    " Did you mean scene?",
+    "draw a --kind scnee": "kind must be one that exists. Got scnee instead; there are: digit,"
+    " scene. Did you mean scene?",
     "draw a --steps": "--steps must have one value. Got none instead.",
     "draw": "prompts must be given. Got nothing instead; `tgp draw --help` shows how.",
     "draw value": "prompt must be nice. Got value instead. (--debug shows where)",
@@ -148,10 +148,10 @@ class Painter:
 
 
 CONFIGS = {
-    "painter: {widht: 3}": "config key must be one that exists. Got painter.widht instead; there are:"
-    " painter.tokenizer, painter.width. Did you mean painter.width?",
-    "paintre: 3": "config key must be one that exists. Got paintre instead; there are: config, painter."
-    " Did you mean painter?",
+    "painter: {widht: 3}": "config key must be one that exists. Got painter.widht instead; there"
+    " are: painter.tokenizer, painter.width. Did you mean painter.width?",
+    "paintre: 3": "config key must be one that exists. Got paintre instead; there are: config,"
+    " painter. Did you mean painter?",
     "painter: {width: x}": "painter.width must be int. Got x instead.",
     "painter: {tokenizer: {class_path: tgp_multimodal.data.tokenizer.Tokenizre}}": "painter"
     ".tokenizer must name a class. Got tgp_multimodal.data.tokenizer.Tokenizre"
