@@ -5,7 +5,10 @@ package. If it and ARCHITECTURE.md disagree, this file is right.
 """
 
 import ast
+import re
 import shutil
+import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,6 +121,21 @@ def _functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef
 
 def test_package_keeps_the_rules():
     assert violations(REPOSITORY / PACKAGE) == []
+
+
+# Import names that differ from the name on the package index.
+DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+
+
+def test_every_foreign_import_is_declared():
+    recipe = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = recipe["project"]["optional-dependencies"]
+    wanted = [*recipe["project"]["dependencies"], *extras["app"], *extras["peers"]]
+    declared = {re.split(r"[\[<>=~! ]", w)[0] for w in wanted}
+    trees = [ast.parse(p.read_text("utf-8")) for p in (REPOSITORY / PACKAGE).rglob("*.py")]
+    imported = {name.partition(".")[0] for tree in trees for name in _imported(tree)}
+    foreign = imported - sys.stdlib_module_names - {PACKAGE}
+    assert {DISTRIBUTIONS.get(n, n).replace("_", "-") for n in foreign} - declared == set()
 
 
 def test_every_layer_with_a_rule_is_known_by_its_rules():
