@@ -33,10 +33,20 @@ _GOT = re.compile(r"(?:Got|Given) value: (.*)")
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """The sentence for a name that does not exist, with the ones that do and the closest."""
     names = sorted(set(known))
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    close = _closest(name, names)
     listed = f"; there are: {', '.join(names)}" if 0 < len(names) <= _LISTED else ""
-    hint = f" Did you mean {close[0]}?" if close else ""
+    hint = f" Did you mean {close}?" if close else ""
     return f"{kind} must be one that exists. Got {name} instead{listed}.{hint}"
+
+
+def _closest(name: str, names: list[str]) -> str | None:
+    """The closest name; of dotted ones the last part decides, if there are any of that level."""
+    level, dot, last = name.rpartition(".")
+    siblings = {n[len(level) + 1 :]: n for n in names if n.rpartition(".")[0] == level}
+    if dot and (close := difflib.get_close_matches(last, siblings, n=1, cutoff=0.6)):
+        return siblings[close[0]]
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.75 if dot else 0.5)
+    return close[0] if close else None
 
 
 def sentence(error: BaseException, program: str) -> str | None:
@@ -76,7 +86,8 @@ def parser_sentence(message: str, parser: argparse.ArgumentParser | None, progra
             return f"arguments must be those of `{program} --help`. Got {name} too many instead."
         return unknown(f"option of `{program}`", name, options)
     if found := re.search(r"arguments? (?:is|are) required: (.*)", message):
-        return f"{found[1]} must be given. Got nothing instead; `{program} --help` shows how."
+        name = found[1].replace("fit.", "")  # LightningCLI's sub-command
+        return f"{name} must be given. Got nothing instead; `{program} --help` shows how."
     if found := _REFUSED.search(message):
         return _unknown_key(".".join(filter(None, found.groups())), message, keys)
     if found := re.search(r"argument (\S+): expected (.*) arguments?", message):
