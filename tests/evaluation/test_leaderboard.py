@@ -1,0 +1,229 @@
+"""The board itself: what is read, compared, averaged and left out."""
+
+import json
+
+import numpy as np
+import pytest
+from synthetic_results import CARDS, HOSTILE, MODELS, digest, write_all, write_one
+
+from tgp_multimodal.evaluation.leaderboard import build, is_percent, normalise, show
+from tgp_multimodal.evaluation.leaderboard_items import compare, read_items
+from tgp_multimodal.evaluation.leaderboard_write import as_data, as_markdown, write
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory):
+    return build(write_all(tmp_path_factory.mktemp("results")))
+
+
+def column(board, card):
+    return next(c for c in board.columns if c.best.card == card)
+
+
+def edit(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_every_result_stands_once_best_first(board):
+    assert {r.model for r in board.results} == set(MODELS)
+    assert board.domains == ["text", "code", "biomedical", "image"]
+    assert {c.best.card for c in board.columns} == set(CARDS)
+    for c in board.columns:
+        values = [r.value if r.higher_is_better else -r.value for r in c.results]
+        assert values == sorted(values, reverse=True)
+
+
+def test_lower_is_better_puts_the_lowest_first(board):
+    bits = column(board, "text/bits_per_byte")
+    assert bits.best.value == min(r.value for r in bits.results)
+    assert bits.tests == ["paired bootstrap"]
+
+
+def test_planted_differences_are_found_and_planted_ties_are_not(tmp_path):
+    for model, skill in (("high", 0.8), ("low", 0.3)):
+        write_one(tmp_path, model, "code/infilling", skill)
+    source = (tmp_path / "high" / "code__infilling.jsonl").read_text()
+    write_one(tmp_path, "twin", "code/infilling", 0.8)
+    (tmp_path / "twin" / "code__infilling.jsonl").write_text(source)
+    high = json.loads((tmp_path / "high" / "code__infilling.json").read_text())
+    same = {k: high[k] for k in ("value", "low", "high")}
+    edit(tmp_path / "twin" / "code__infilling.json", **same)
+    found = build(tmp_path).columns[0]
+    assert found.tests == ["exact McNemar"]
+    assert found.group == {"high": 1, "twin": 1, "low": 2}
+    assert found.is_tied("twin")
+    assert not found.is_tied("low")
+
+
+def test_items_that_do_not_explain_the_value_are_not_tested(tmp_path):
+    for model in ("one", "two"):
+        edit(write_one(tmp_path, model, "image/digits", 0.5), value=0.9, low=0.88, high=0.92)
+    assert build(tmp_path).columns[0].tests == ["95 % intervals"]
+
+
+def test_items_of_one_group_are_drawn_together(tmp_path):
+    rows = [{"id": str(i), "group": str(i // 50), "correct": i < 100} for i in range(150)]
+    other = [{**row, "correct": int(row["id"]) < 50} for row in rows]
+    for name, records in (("a", rows), ("b", other)):
+        (tmp_path / name).write_text("\n".join(map(json.dumps, records)))
+    items = [read_items(tmp_path / name)[0] for name in "ab"]
+    clustered = compare([(2 / 3, 0.6, 0.7), (1 / 3, 0.3, 0.4)], items, 0.05)
+    assert clustered.tests == ["paired bootstrap"]
+    assert clustered.group == [1, 1]  # 50 items differ, but they are one group of three
+
+
+def test_holm_makes_many_models_harder_to_tell_apart():
+    numbers = [(0.6, 0.5, 0.7), (0.45, 0.35, 0.55)]
+    two = compare(numbers, [read_items_none()] * 2, 0.05)
+    many = compare([*numbers, *[(0.45, 0.35, 0.55)] * 8], [read_items_none()] * 10, 0.05)
+    assert two.group == [1, 2]
+    assert set(many.group) == {1}
+
+
+def read_items_none():
+    from tgp_multimodal.evaluation.leaderboard_items import Items
+
+    return Items([])
+
+
+def test_means_are_of_chance_normalised_scores(board):
+    mean = board.mean("nano", "image")
+    results = [column(board, c).of("nano") for c in ("image/digits", "image/scene_eval")]
+    expected = np.mean([(r.value - r.chance) / (1 - r.chance) for r in results])
+    assert mean.value == pytest.approx(expected)
+    assert mean.low < mean.value < mean.high
+    bits = column(board, "text/bits_per_byte").of("nano")
+    assert normalise(bits, bits.value) == pytest.approx(1 - bits.value / 8)
+    assert normalise(bits, 8.0) == 0
+    assert normalise(bits, 0.0) == 1
+
+
+def test_a_mean_says_what_it_lacks_and_stands_below_the_whole_ones(board):
+    assert board.mean("nano").missing == ()
+    assert set(board.mean("raw-pixels").missing) == {c for c in CARDS if not c.startswith("image")}
+    assert board.models[:2] == ["nano", "random-weights"]
+    assert board.mean("majority", "code").value is None
+    assert board.skipped["majority", "text/bits_per_byte"] == "cannot answer Perplexity"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"card_digest": digest("old")}, {"data_digest": "other"}, {"limit": 50}, {"card_version": 2}],
+)
+def test_what_does_not_compare_stands_apart(tmp_path, change):
+    for model in ("one", "two"):
+        write_one(tmp_path, model, "image/digits", 0.5)
+    write_one(tmp_path, "three", "image/digits", 0.9, **change)
+    found = build(tmp_path)
+    assert [[r.model for r in c.results].count("three") for c in found.columns] == [0, 1]
+    assert [c.is_main for c in found.columns] == [True, False]
+    assert "do not compare" in found.warnings[0]
+    assert found.mean("three").value is None
+    assert len({c.label for c in found.columns}) == 2
+
+
+def test_results_of_two_sets_of_weights_are_warned_of(tmp_path):
+    write_one(tmp_path, "one", "image/digits", 0.5)
+    write_one(tmp_path, "one", "code/infilling", 0.5, model_facts={"digest": "other"})
+    assert "2 sets of weights" in build(tmp_path).warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('{"format": 1, "mod', "must be a result file"),
+        ("[]", "must be a result file"),
+        ('{"format": 7}', "must have format 1"),
+        ("\xff\xfe", "must be a result file"),
+    ],
+)
+def test_broken_files_are_named_and_not_fatal(tmp_path, content, reason):
+    write_one(tmp_path, "one", "image/digits", 0.5)
+    (tmp_path / "one" / "image__bad.json").write_bytes(content.encode("latin-1"))
+    found = build(tmp_path)
+    assert len(found.results) == 1
+    assert "image__bad.json" in found.problems[0]
+    assert reason in found.problems[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n": 0},
+        {"value": None},
+        {"value": float("nan")},
+        {"low": "x"},
+        {"details": []},
+        {"model": 3},
+    ],
+)
+def test_senseless_fields_are_named_and_not_fatal(tmp_path, change):
+    write_one(tmp_path, "one", "image/digits", 0.5)
+    edit(write_one(tmp_path, "two", "image/digits", 0.5), **change)
+    found = build(tmp_path)
+    assert [r.model for r in found.results] == ["one"]
+    assert next(iter(change)) in found.problems[0]
+
+
+def test_broken_lines_of_items_are_counted(tmp_path):
+    path = write_one(tmp_path, "one", "image/digits", 0.5).with_suffix(".jsonl")
+    path.write_bytes(path.read_bytes() + b'{"id": \n\xff\n[]\n')
+    found = build(tmp_path)
+    assert "3 broken lines" in found.problems[0]
+    assert found.columns[0].samples["one"].words == ("right", "wrong")
+
+
+def test_the_newer_of_two_equal_results_counts(tmp_path):
+    write_one(tmp_path, "one", "image/digits", 0.5)
+    write_one(tmp_path / "x", "one", "image/digits", 0.9, environment={"date": "2030-01-01"})
+    (tmp_path / "x" / "one").rename(tmp_path / "copy")
+    found = build(tmp_path)
+    assert found.columns[0].best.environment["date"] == "2030-01-01"
+    assert "is left out" in found.problems[0]
+
+
+def test_without_results_the_sentence_says_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match="results must be a folder"):
+        build(tmp_path / "none")
+    with pytest.raises(ValueError, match="results must hold"):
+        build(tmp_path)
+
+
+def test_samples_are_five_right_and_five_wrong_and_short(board):
+    samples = column(board, "code/infilling").samples["nano"]
+    assert samples.words == ("right", "wrong")
+    assert [r["correct"] for r in samples.first + samples.second] == [True] * 5 + [False] * 5
+    best = column(board, "text/bits_per_byte").samples["nano"]
+    assert best.words == ("best", "worst")
+    assert max(r["score"] for r in best.first) < min(r["score"] for r in best.second)
+
+
+def test_numbers_are_shown_as_their_metric_asks():
+    assert show(0.7123, "accuracy") == "71.2"
+    assert show(2.34567, "bits_per_byte") == "2.346"
+    assert show(None, "accuracy") == "–"
+    assert is_percent("macro_f1")
+    assert not is_percent("ndcg_at_10")
+
+
+def test_files_are_the_same_bytes_again_and_the_data_is_json(board, tmp_path):
+    first = {k: p.read_bytes() for k, p in write(board, tmp_path / "a").items()}
+    again = {k: p.read_bytes() for k, p in write(board, tmp_path / "b").items()}
+    assert first == again
+    assert json.loads(first["data"]) == json.loads(json.dumps(as_data(board)))
+    assert {p.name for p in (tmp_path / "a").iterdir()} == {
+        "LEADERBOARD.md",
+        "leaderboard.html",
+        "leaderboard.json",
+    }
+
+
+def test_markdown_shows_every_model_and_lets_no_markup_through(board):
+    text = as_markdown(board)
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert HOSTILE not in text
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert len([line for line in tables if line.startswith("| nano |")]) == 5
+    assert "**" in text
+    assert "(2/7)" in text  # raw-pixels has two of seven cards

@@ -1,0 +1,339 @@
+"""The leaderboard: reads result files, groups them by card, compares models, takes means.
+
+Every number on the board has a file. What cannot be read is named and counted, what must not be
+compared (another version of a card, other test items) stands apart, and what is missing from a mean
+is said beside it. `leaderboard_write.py` and `leaderboard_page.py` print what is built here.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from tgp_multimodal.evaluation import cards, results
+from tgp_multimodal.evaluation.cards import Card
+from tgp_multimodal.evaluation.leaderboard_items import Samples, compare, read_items
+from tgp_multimodal.evaluation.results import Result
+
+LEVEL = 0.05
+_PERCENT = ("accuracy", "f1", "recall", "precision", "exact_match", "pass_at", "share")
+_NUMBERS = ("value", "low", "high", "chance", "seconds")
+
+
+@dataclass
+class Column:
+    """One card in one version on one set of test items, with every model's result, best first.
+
+    Attributes:
+        results: of the models, never empty.
+        is_split: whether the board holds the card a second time, with numbers that do not compare.
+        is_main: whether it counts in means; of split columns the one with most results does.
+        group: rank group by model; 1 is the best and who cannot be told from it.
+        p_value: of the difference to the best, by model, corrected; 1 for the best itself.
+        tests: names of the tests that compared the models.
+        samples: a few items by model.
+        card: the card that ships, if it is this very one.
+    """
+
+    results: list[Result]
+    is_split: bool = False
+    is_main: bool = True
+    group: dict[str, int] = field(default_factory=dict)
+    p_value: dict[str, float] = field(default_factory=dict)
+    tests: list[str] = field(default_factory=list)
+    samples: dict[str, Samples] = field(default_factory=dict)
+    card: Card | None = None
+
+    @property
+    def best(self) -> Result:
+        return self.results[0]
+
+    @property
+    def mark(self) -> str:
+        """Which card and which test items, in a few characters."""
+        limit = "" if self.best.limit is None else f" limit {self.best.limit}"
+        digests = f"{self.best.card_digest[:6]}/{self.best.data_digest[:6]}"
+        return f"v{self.best.card_version} {digests}{limit}"
+
+    @property
+    def label(self) -> str:
+        """The card without its domain, and its mark where the card is on the board twice."""
+        task = self.best.card.removeprefix(f"{self.best.domain}/")
+        return f"{task} {self.mark}" if self.is_split else task
+
+    @property
+    def counts(self) -> bool:
+        """Whether its scores enter means."""
+        return self.is_main and normalise(self.best, self.best.value) is not None
+
+    def of(self, model: str) -> Result | None:
+        """The model's result, if it has one."""
+        return next((r for r in self.results if r.model == model), None)
+
+    def is_tied(self, model: str) -> bool:
+        """Whether the model is the best or cannot be told from it."""
+        return self.p_value[model] >= LEVEL
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Mean of chance-normalised scores over the cards that a model has.
+
+    Attributes:
+        value, low, high: the mean and its 95 % interval; None without a card.
+        count: cards in it.
+        missing: names of the cards that others have and that are not in it.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    count: int
+    missing: tuple[str, ...]
+
+
+@dataclass
+class Board:
+    """Everything that is printed.
+
+    Attributes:
+        columns: by domain and card.
+        models: best first, see `ranking`.
+        problems: a sentence for each file that could not be used.
+        warnings: what makes numbers hard to compare.
+        skipped: (model, card) -> why the model did not run the card.
+        folders: of each model's files.
+    """
+
+    columns: list[Column]
+    models: list[str]
+    problems: list[str]
+    warnings: list[str]
+    skipped: dict[tuple[str, str], str]
+    folders: dict[str, Path]
+
+    @property
+    def results(self) -> list[Result]:
+        return [r for c in self.columns for r in c.results]
+
+    @property
+    def domains(self) -> list[str]:
+        return list(dict.fromkeys(c.best.domain for c in self.columns))
+
+    def in_domain(self, domain: str | None) -> list[Column]:
+        """Columns of a domain, or all."""
+        return [c for c in self.columns if domain in (None, c.best.domain)]
+
+    def mean(self, model: str, domain: str | None = None) -> Mean:
+        """The model's mean over the cards of a domain, or over all; every card counts once.
+
+        Its interval takes the cards as independent.
+        """
+        counted = [c for c in self.in_domain(domain) if c.counts]
+        found = [r for c in counted if (r := c.of(model))]
+        missing = tuple(c.best.card for c in counted if c.of(model) is None)
+        if not found:
+            return Mean(None, None, None, 0, missing)
+        rows = [[normalise(r, x) or 0.0 for x in (r.value, r.low, r.high)] for r in found]
+        count, value = len(rows), sum(row[0] for row in rows) / len(rows)
+        below = math.sqrt(sum((row[0] - min(row)) ** 2 for row in rows)) / count
+        above = math.sqrt(sum((max(row) - row[0]) ** 2 for row in rows)) / count
+        return Mean(value, value - below, value + above, count, missing)
+
+    def ranking(self, domain: str | None = None) -> list[str]:
+        """Models with a result there: first those with every card, each part by its mean."""
+        means = {
+            r.model: self.mean(r.model, domain) for c in self.in_domain(domain) for r in c.results
+        }
+        score = {m: -math.inf if mean.value is None else mean.value for m, mean in means.items()}
+        return sorted(means, key=lambda m: (bool(means[m].missing), -score[m], m))
+
+
+def normalise(result: Result, value: float) -> float | None:
+    """A score on the scale where chance is 0 and perfect is 1.
+
+    Perfect is 1 where higher is better, else 0. None where chance is perfect already.
+    """
+    perfect = 1.0 if result.higher_is_better else 0.0
+    if result.chance == perfect:
+        return None
+    return (value - result.chance) / (perfect - result.chance)
+
+
+def is_percent(metric: str) -> bool:
+    """Whether a metric is a share of items and so printed as a percentage."""
+    return any(name in metric.lower() for name in _PERCENT)
+
+
+def show(value: float | None, metric: str = "") -> str:
+    """A number as the board prints it: percentages with one decimal, all else with three."""
+    if value is None:
+        return "–"
+    return f"{100 * value:.1f}" if is_percent(metric) else f"{value:.3f}"
+
+
+def build(folder: Path, card_folder: Path | None = None) -> Board:
+    """Reads, groups, compares and ranks.
+
+    Args:
+        folder: with `<model>/<domain>__<task>.json` and the `.jsonl` of items beside each.
+        card_folder: with the cards, for their descriptions, licenses and citations.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: nothing in it can be used.
+    """
+    files, problems = read(folder)
+    if not files:
+        why = f" (of {len(problems)} files the first: {problems[0]})" if problems else ""
+        raise ValueError(
+            "results must hold <model>/<domain>__<task>.json. Got none that can be used in"
+            f" {folder}{why} instead."
+        )
+    grouped: dict[tuple[object, ...], dict[str, Result]] = defaultdict(dict)
+    for file in files:
+        grouped[_key(file.result)][file.result.model] = file.result
+    columns = [Column(sorted(group.values(), key=_quality)) for group in grouped.values()]
+    columns.sort(key=lambda c: (c.best.domain, c.best.card, -len(c.results), c.mark))
+    order = {domain: place for place, domain in enumerate(cards.DOMAINS)}
+    columns.sort(key=lambda c: order.get(c.best.domain, len(order)))
+    folders = {f.result.model: f.path.parent for f in files}
+    board = Board(columns, [], problems, [], _skipped(folders), folders)
+    board.warnings += [*_split(columns), *_mixed_weights(board.results)]
+    for column in columns:
+        column.card = _shipped(card_folder, column.best)
+        _compare(column, folders, problems)
+    board.models = board.ranking()
+    return board
+
+
+class File(NamedTuple):
+    """A result and where it was read."""
+
+    result: Result
+    path: Path
+
+
+def read(folder: Path) -> tuple[list[File], list[str]]:
+    """Every result below a folder, the newest of equals, and a sentence for each other file."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"results must be a folder of result files. Got {folder} instead.")
+    found: dict[tuple[object, ...], File] = {}
+    problems = []
+    for path in sorted(folder.glob("*/*.json")):
+        try:
+            file = File(results.read(path), path)
+            _check(file)
+        except (ValueError, OSError) as error:
+            problems.append(str(error))
+            continue
+        key = (file.result.model, *_key(file.result))
+        if key in found:
+            older, file = sorted(
+                (found[key], file), key=lambda f: str(f.result.environment.get("date"))
+            )
+            problems.append(f"{older.path} is left out: {file.path} is newer.")
+        found[key] = file
+    return list(found.values()), problems
+
+
+def _check(file: File) -> None:
+    """Refuses what the board cannot print; a result file may come from anywhere."""
+    result = vars(file.result)
+    for name in _NUMBERS:
+        number = result[name]
+        if (
+            isinstance(number, bool)
+            or not isinstance(number, int | float)
+            or not math.isfinite(number)
+        ):
+            raise ValueError(f"{file.path}: {name} must be a number. Got {number!r} instead.")
+    if not isinstance(result["n"], int) or result["n"] < 1:
+        raise ValueError(f"{file.path}: n must be at least 1. Got {result['n']!r} instead.")
+    for name in ("model", "card", "card_digest", "data_digest", "domain", "protocol", "metric"):
+        if not isinstance(result[name], str):
+            raise ValueError(f"{file.path}: {name} must be a text. Got {result[name]!r} instead.")
+    for name in ("details", "model_facts", "environment"):
+        if not isinstance(result[name], dict):
+            raise ValueError(
+                f"{file.path}: {name} must be a mapping. Got {result[name]!r} instead."
+            )
+
+
+def _key(result: Result) -> tuple[object, ...]:
+    """Results with equal keys compare; others never stand in one column."""
+    card = (result.domain, result.card, result.card_version, result.card_digest, result.metric)
+    return (*card, result.data_digest, result.limit)
+
+
+def _quality(result: Result) -> tuple[float, str]:
+    return -result.value if result.higher_is_better else result.value, result.model
+
+
+def _split(columns: Sequence[Column]) -> list[str]:
+    """Marks the cards that stand on the board more than once, with a sentence for each."""
+    by_card: dict[str, list[Column]] = defaultdict(list)
+    for column in columns:
+        by_card[column.best.card].append(column)
+    warnings = []
+    for card, versions in by_card.items():
+        if len(versions) == 1:
+            continue
+        for place, column in enumerate(versions):
+            column.is_split, column.is_main = True, place == 0
+        marks = "; ".join(f"{c.mark}: {', '.join(r.model for r in c.results)}" for c in versions)
+        warnings.append(
+            f"{card} was measured in {len(versions)} versions or on different test items ({marks})."
+            f" They do not compare and stand apart; means use {versions[0].mark}."
+        )
+    return warnings
+
+
+def _mixed_weights(found: Iterable[Result]) -> list[str]:
+    digests: dict[str, set[str]] = defaultdict(set)
+    for result in found:
+        if digest := result.model_facts.get("digest"):
+            digests[result.model].add(str(digest)[:8])
+    return [
+        f"{model} has results of {len(seen)} sets of weights: {', '.join(sorted(seen))}."
+        for model, seen in sorted(digests.items())
+        if len(seen) > 1
+    ]
+
+
+def _skipped(folders: dict[str, Path]) -> dict[tuple[str, str], str]:
+    found = {}
+    for model, folder in folders.items():
+        items, _ = read_items(folder / "skipped.jsonl")
+        for row in items.records:
+            found[model, str(row.get("card"))] = str(row.get("reason"))
+    return found
+
+
+def _shipped(folder: Path | None, result: Result) -> Card | None:
+    """The card in the folder, if it is the very one that was measured."""
+    if folder is None or ".." in Path(result.card).parts:
+        return None
+    try:
+        card = cards.load(folder / f"{result.card}.yaml")
+    except (ValueError, OSError):
+        return None
+    return card if card.digest == result.card_digest else None
+
+
+def _compare(column: Column, folders: dict[str, Path], problems: list[str]) -> None:
+    """Fills in rank groups, p-values and samples from the items of the results."""
+    items = []
+    for result in column.results:
+        path = folders[result.model] / Path(str(result.items_file)).name
+        found, broken = read_items(path)
+        items.append(found)
+        column.samples[result.model] = found.samples(result.higher_is_better)
+        problems += [f"{path} has {broken} broken lines."] * (broken > 0)
+    comparison = compare([(r.value, r.low, r.high) for r in column.results], items, LEVEL)
+    models = [r.model for r in column.results]
+    column.group = dict(zip(models, comparison.group, strict=True))
+    column.p_value = dict(zip(models, comparison.p_against_best, strict=True))
+    column.tests = comparison.tests
