@@ -1,0 +1,299 @@
+"""Raw data to captioned pictures: tables, WebDataset archives, folders of picture files.
+
+Pictures stay encoded here; `decoded` turns a stream of them into pixels, in several threads and in
+order, a batch at a time.
+"""
+
+import json
+import tarfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tgp_multimodal.data import images, rows
+from tgp_multimodal.data.quarantine import Bad
+from tgp_multimodal.data.records import Pair
+from tgp_multimodal.data.sources import (
+    Source,
+    count,
+    find,
+    license_of,
+    parse,
+    size,
+    stream_of,
+    valid_text,
+)
+
+CAPTION_COLUMNS = ("text", "caption", "captions")  # the first that there is
+
+_TAR = (".tar", ".tar.gz", ".tgz")
+_PICTURE_KINDS = "pictures (.jpg, .png, ...), archives (.tar) or tables (.parquet, .jsonl)"
+_METADATA = ("metadata.jsonl", "metadata.csv")
+_TAR_CAPTIONS = (".txt", ".caption", ".json")
+_CHUNK = 256  # pictures that are decoded at once
+
+
+class Captioned(NamedTuple):
+    """One picture file and what it shows.
+
+    Attributes:
+        image: the file, encoded.
+        captions: one or more.
+        stream: as in `Pair`.
+        source: the file it is from.
+        row: which row of it.
+    """
+
+    image: bytes
+    captions: tuple[str, ...]
+    stream: str
+    source: str
+    row: str
+
+
+class Columns(NamedTuple):
+    """Columns of tables: of the picture, and of the caption (None takes what there is)."""
+
+    image: str = "image"
+    caption: str | None = None
+
+
+def pictures(spec: str, columns: Columns | None = None) -> Source:
+    """Captioned pictures of a table, a WebDataset archive or picture files, or a folder of such.
+
+    A folder with picture files takes their captions from its `metadata.jsonl` or `metadata.csv`
+    (with a column `file_name`), or else from `<name>.txt` beside each, or else the name of the
+    folder that each lies in is its label.
+
+    Args:
+        spec: `path` or `stream=path`.
+        columns: those of tables.
+
+    Raises:
+        ValueError: there is nothing of that kind.
+    """
+    stream, place = parse(spec)
+    chosen = columns or Columns()
+    files = find(place, lambda p: _is_shard(p) or _is_picture(p), "pictures", _PICTURE_KINDS)
+    stream = stream or stream_of(place)
+    loose = [f for f in files if _is_picture(f)]
+    root = Path(place) if Path(place).is_dir() else files[0].parent
+
+    def captioned() -> Iterator[Captioned | Bad]:
+        if loose:
+            yield from _loose(root, loose, chosen, stream)
+            return
+        for file in files:
+            if file.name.lower().endswith(_TAR):
+                yield from _archive(file, stream)
+            else:
+                read = partial(rows.read, file)
+                yield from table_pictures(read, str(file), file.parent, chosen, stream)
+
+    known = None if any(f.name.lower().endswith(_TAR) for f in files) else count(loose or files)
+    return Source(place, stream, captioned, known, size(files), license_of(files[0]))
+
+
+def decoded(
+    items: Iterable[Captioned | Pair | Bad], side: int, workers: int
+) -> Iterator[list[Pair] | Bad]:
+    """The pictures as pixels, (Y, X, 3) of `side` rows and columns: one `Pair` for each caption."""
+    iterator = iter(items)
+    with ThreadPoolExecutor(workers) as pool:
+        while chunk := list(islice(iterator, _CHUNK)):
+            yield from pool.map(partial(_decoded, side=side), chunk)
+
+
+def _decoded(item: Captioned | Pair | Bad, side: int) -> list[Pair] | Bad:
+    if isinstance(item, Bad):
+        return item
+    if isinstance(item, Pair):
+        return [item._replace(pixels_YXC=images.resized(item.pixels_YXC, side))]
+    try:
+        pixels = images.decode(item.image, side)
+    except ValueError as error:
+        return Bad(item.source, item.row, str(error))
+    name = f"{item.source}:{item.row}"
+    return [Pair(pixels, caption, item.stream, name) for caption in item.captions]
+
+
+def table_pictures(
+    read: Callable[[rows.Choose], Iterator[rows.Row | Bad]],
+    where: str,
+    root: Path,
+    columns: Columns,
+    stream: str,
+) -> Iterator[Captioned | Bad]:
+    """Pictures of a table, which `read` opens; paths in it are below `root`."""
+    caption = ""
+
+    def choose(there: Sequence[str]) -> list[str]:
+        nonlocal caption
+        image = rows.column("image_column", columns.image, there, where)
+        caption = _caption_column(columns, there, where)
+        return [image, caption]
+
+    for row in read(choose):
+        if isinstance(row, Bad):
+            yield row
+            continue
+        try:
+            data = _image(row[1][columns.image], columns.image, root)
+            yield Captioned(data, _captions(row[1][caption], caption), stream, where, row[0])
+        except (ValueError, OSError) as error:
+            yield Bad(where, row[0], str(error))
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in images.SUFFIXES
+
+
+def _is_shard(path: Path) -> bool:
+    name = path.name.lower()
+    return name.endswith(_TAR) or (rows.is_table(path) and name not in _METADATA)
+
+
+def _caption_column(columns: Columns, there: Sequence[str], where: str) -> str:
+    if columns.caption is None:
+        found = next((name for name in CAPTION_COLUMNS if name in there), None)
+        if found is not None:
+            return found
+    wanted = columns.caption or " or ".join(CAPTION_COLUMNS)
+    return rows.column("caption_column", wanted, there, where)
+
+
+def _image(value: Any, column: str, root: Path) -> bytes:
+    if isinstance(value, dict):  # as Hugging Face `datasets` stores pictures
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, bytes) and value:
+        return value
+    if isinstance(value, str) and value:
+        return _inside(root, value).read_bytes()
+    raise ValueError(f"column {column!r} holds no picture")
+
+
+def _inside(root: Path, name: str) -> Path:
+    """A file below the folder of the data: what the data name must not reach out of it."""
+    path = (root / name).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise ValueError(f"{name!r} lies outside of the data's folder")
+    if not path.is_file():
+        raise ValueError(f"{name!r} does not exist")
+    return path
+
+
+def _captions(value: Any, column: str) -> tuple[str, ...]:
+    several = value if isinstance(value, list) else [value]
+    found = [valid_text(v, column).strip() for v in several if v or len(several) == 1]
+    if not found:
+        raise ValueError("empty text")
+    return tuple(found)
+
+
+def _loose(
+    root: Path, files: Sequence[Path], columns: Columns, stream: str
+) -> Iterator[Captioned | Bad]:
+    metadata = next((root / name for name in _METADATA if (root / name).is_file()), None)
+    if metadata is not None:
+        yield from _listed(root, files, metadata, columns, stream)
+        return
+    with_text = any(f.with_suffix(".txt").is_file() for f in files)
+    for file in files:
+        try:
+            caption = _beside(file) if with_text else _label(file, root)
+            yield Captioned(file.read_bytes(), (caption,), stream, str(root), _name(file, root))
+        except (ValueError, OSError) as error:
+            yield Bad(str(root), _name(file, root), str(error))
+
+
+def _listed(
+    root: Path, files: Sequence[Path], metadata: Path, columns: Columns, stream: str
+) -> Iterator[Captioned | Bad]:
+    """Pictures in the order of the metadata; those it does not name are bad rows."""
+    left = {f.resolve(): f for f in files}
+    caption = ""
+
+    def choose(there: Sequence[str]) -> list[str]:
+        nonlocal caption
+        caption = _caption_column(columns, there, str(metadata))
+        return [rows.column("file_name", "file_name", there, metadata), caption]
+
+    for row in rows.read(metadata, choose):
+        if isinstance(row, Bad):
+            yield row
+            continue
+        try:
+            path = _inside(root, valid_text(row[1]["file_name"], "file_name"))
+            left.pop(path, None)
+            captions = _captions(row[1][caption], caption)
+            yield Captioned(path.read_bytes(), captions, stream, str(root), _name(path, root))
+        except (ValueError, OSError) as error:
+            yield Bad(str(metadata), row[0], str(error))
+    for file in left.values():
+        yield Bad(str(root), _name(file, root), f"{metadata.name} does not name it")
+
+
+def _beside(file: Path) -> str:
+    text = file.with_suffix(".txt")
+    if not text.is_file():
+        raise ValueError(f"no caption ({text.name} does not exist)")
+    return " ".join(valid_text(text.read_bytes()).split())
+
+
+def _label(file: Path, root: Path) -> str:
+    if file.parent == root:
+        raise ValueError(f"no caption (no {file.stem}.txt, no folder that names it, no metadata)")
+    return file.parent.name.replace("_", " ").replace("-", " ")
+
+
+def _name(file: Path, root: Path) -> str:
+    return str(file.relative_to(root)) if file.is_relative_to(root) else file.name
+
+
+def _archive(file: Path, stream: str) -> Iterator[Captioned | Bad]:
+    """WebDataset: neighbours that share a name up to the first dot are one row."""
+    key, parts = "", dict[str, bytes]()
+    try:
+        with tarfile.open(file, "r|*") as tar:
+            while (member := tar.next()) is not None:
+                tar.members.clear()  # type: ignore[attr-defined]  # or else it keeps every one
+                name, suffix = _key(member.name)
+                if not member.isfile() or Path(name).name.startswith("."):
+                    continue
+                if name != key and parts:
+                    yield _sample(file, key, parts, stream)
+                if name != key:
+                    key, parts = name, {}
+                content = tar.extractfile(member)
+                parts[suffix] = content.read() if content else b""
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise ValueError(f"{file} must be a whole tar archive. Got {error} instead.") from error
+    if parts:
+        yield _sample(file, key, parts, stream)
+
+
+def _key(name: str) -> tuple[str, str]:
+    folder, slash, base = name.rpartition("/")
+    stem, dot, suffix = base.partition(".")
+    return folder + slash + stem, (dot + suffix).lower()
+
+
+def _sample(file: Path, key: str, parts: dict[str, bytes], stream: str) -> Captioned | Bad:
+    image = next((data for suffix, data in parts.items() if suffix in images.SUFFIXES), None)
+    caption = next((suffix for suffix in _TAR_CAPTIONS if suffix in parts), None)
+    try:
+        if image is None:
+            raise ValueError("no picture")
+        if caption is None:
+            raise ValueError(f"no caption ({', '.join(_TAR_CAPTIONS)})")
+        value: Any = parts[caption]
+        if caption == ".json":
+            found = json.loads(value)
+            names = [n for n in CAPTION_COLUMNS if isinstance(found, dict) and n in found]
+            value = found[names[0]] if names else None
+        return Captioned(image, _captions(value, caption), stream, str(file), key)
+    except ValueError as error:
+        return Bad(str(file), key, str(error))

@@ -1,0 +1,179 @@
+"""Rows of tables, one dict each: parquet, JSON lines, CSV; never more than a batch in memory.
+
+A reader is told how to choose among the columns that there are, so that a column that is missing
+from a whole file is an error with the names in it, and one that is missing from a row a bad row.
+"""
+
+import csv
+import difflib
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow
+from pyarrow import parquet
+
+from tgp_multimodal.data.quarantine import Bad
+
+SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz", ".csv")
+
+Row = tuple[str, dict[str, Any]]  # which one, for messages; its columns
+Choose = Callable[[Sequence[str]], Sequence[str]]  # columns there are -> columns to read
+
+_BATCH = 64  # rows of a parquet file; a row may be a picture
+_PROBE = 100  # lines that show which columns a file of JSON lines has
+_PARQUET_BUFFER = 1 << 20
+_LONGEST_FIELD = 2**31 - 1
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def read(path: Path, choose: Choose) -> Iterator[Row | Bad]:
+    """The rows of a file, with the columns that `choose` returns.
+
+    Raises:
+        ValueError: the file is damaged as a whole, or of another kind; or what `choose` raises.
+    """
+    if path.suffix == ".parquet":
+        return _parquet(path, choose)
+    if path.suffix == ".csv":
+        return _csv(path, choose)
+    return _jsonl(path, choose)
+
+
+def is_table(path: Path) -> bool:
+    """Whether `read` knows the kind of this file."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def count(path: Path) -> int | None:
+    """Number of rows where it is known without reading them all."""
+    try:
+        return parquet.read_metadata(path).num_rows if path.suffix == ".parquet" else None
+    except (pyarrow.ArrowException, OSError):
+        return None  # `read` says what is wrong
+
+
+def column(option: str, name: str, there: Sequence[str], where: object) -> str:
+    """The name itself, if there is such a column.
+
+    Args:
+        option: what the user calls the setting.
+        name: the column wanted.
+        there: the columns there are.
+        where: the file or data set, for the message.
+
+    Raises:
+        ValueError: there is none, with the names of those there are.
+    """
+    if name in there:
+        return name
+    close = difflib.get_close_matches(name, there, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    raise ValueError(
+        f"{option} must be a column of {where}. Got {name!r} instead; "
+        f"there are: {', '.join(there)}.{hint}"
+    )
+
+
+def decoded(raw: bytes) -> str:
+    """UTF-8, a byte order mark removed.
+
+    Raises:
+        ValueError: it is not UTF-8; the message is a reason for a bad row.
+    """
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        found = raw[error.start]
+        raise ValueError(f"not UTF-8 (byte 0x{found:02x} at {error.start})") from None
+
+
+def _parquet(path: Path, choose: Choose) -> Iterator[Row | Bad]:
+    try:
+        with parquet.ParquetFile(path, buffer_size=_PARQUET_BUFFER, pre_buffer=False) as file:
+            wanted = list(choose(file.schema_arrow.names))
+            start = 0
+            for batch in file.iter_batches(batch_size=_BATCH, columns=wanted):
+                yield from _batch_rows(path, batch, start)
+                start += len(batch)
+    except (pyarrow.ArrowException, OSError) as error:
+        told = " ".join(str(error).split())
+        raise ValueError(f"{path} must be a whole parquet file. Got {told} instead.") from error
+
+
+def _batch_rows(path: Path, batch: pyarrow.RecordBatch, start: int) -> Iterator[Row | Bad]:
+    try:
+        for i, values in enumerate(batch.to_pylist()):
+            yield f"row {start + i}", values
+        return
+    except UnicodeDecodeError:
+        pass
+    for i in range(len(batch)):  # one of them is not UTF-8
+        try:
+            yield f"row {start + i}", batch.slice(i, 1).to_pylist()[0]
+        except UnicodeDecodeError as error:
+            yield Bad(str(path), f"row {start + i}", f"not UTF-8 (byte {error.start})")
+
+
+def _jsonl(path: Path, choose: Choose) -> Iterator[Row | Bad]:
+    try:
+        with _opened(path) as lines:
+            objects = _objects(path, lines)
+            head = list(islice(objects, _PROBE))
+            there = list(dict.fromkeys(k for o in head if not isinstance(o, Bad) for k in o[1]))
+            wanted: Sequence[str] | None = None
+            for item in chain(head, objects):
+                if isinstance(item, Bad):
+                    yield item
+                    continue
+                if wanted is None:
+                    wanted = choose(there or list(item[1]))
+                yield item[0], {name: item[1].get(name) for name in wanted}
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path} must be a whole gzip file. Got {error} instead.") from error
+
+
+def _opened(path: Path) -> IO[bytes]:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+
+
+def _objects(path: Path, lines: IO[bytes]) -> Iterator[Row | Bad]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        where = f"line {number}"
+        try:
+            found = json.loads(decoded(line))
+        except json.JSONDecodeError as error:
+            yield Bad(str(path), where, f"broken JSON ({error.msg} at character {error.pos})")
+            continue
+        except (ValueError, RecursionError) as error:
+            yield Bad(str(path), where, str(error))
+            continue
+        if isinstance(found, dict):
+            yield where, found
+        else:
+            yield Bad(str(path), where, f"a JSON {type(found).__name__} and no object")
+
+
+def _csv(path: Path, choose: Choose) -> Iterator[Row | Bad]:
+    csv.field_size_limit(_LONGEST_FIELD)
+    # Bytes that are not UTF-8 come through as surrogates, so that they cost their row only.
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        reader = csv.DictReader(file)
+        try:
+            wanted = choose(list(reader.fieldnames or ()))
+            for values in reader:
+                picked = {name: values[name] for name in wanted}
+                if any(_SURROGATE.search(v or "") for v in picked.values()):
+                    yield Bad(str(path), f"line {reader.line_num}", "not UTF-8")
+                else:
+                    yield f"line {reader.line_num}", picked
+        except csv.Error as error:
+            where = f"{error} at line {reader.line_num}"
+            raise ValueError(f"{path} must be a CSV file. Got {where} instead.") from error

@@ -1,0 +1,212 @@
+"""Raw data to documents: text files, JSON lines, parquet, CSV; a file, a folder or a pattern.
+
+A source is named by `path` or `stream=path`. Reading is lazy and may be done again. What cannot be
+read comes out as `Bad` in its place; what is wrong with a file as a whole raises ValueError.
+"""
+
+import difflib
+import glob
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tgp_multimodal.data import rows
+from tgp_multimodal.data.quarantine import Bad
+from tgp_multimodal.data.records import Document
+
+PREFIX = "hub:"  # of data sets that `hub.py` reads
+TEXT_SUFFIXES = (".txt", ".md")
+
+_SPEC = re.compile(r"([A-Za-z0-9_-]+)=(.+)", re.DOTALL)
+_SHARD = re.compile(r"[-_.]?\d+(-of-\d+)?$")
+_SAY_NOTHING = ("", "train", "validation", "test", "data", "part", "shard", "default")
+_TEXT_KINDS = "text files (.txt, .md) or tables (.parquet, .jsonl, .jsonl.gz, .csv)"
+_CARD = ".card.json"
+
+
+class Source(NamedTuple):
+    """Somewhere that rows come from.
+
+    Attributes:
+        name: as the user calls it.
+        stream: which mixture its rows belong to.
+        read: starts reading from the beginning; yields rows and `Bad`.
+        rows: how many there will be, if that is known.
+        bytes: size on disk.
+        license: what the card beside the data says, if there is one.
+        split: the split of all rows; None leaves it to a hash of each.
+    """
+
+    name: str
+    stream: str
+    read: Callable[[], Iterator[Any]]
+    rows: int | None = None
+    bytes: int = 0
+    license: Any = None
+    split: str | None = None
+
+
+def text(spec: str, column: str = "text") -> Source:
+    """Documents of a text file, a table with a column of text, or a folder or pattern of such.
+
+    Args:
+        spec: `path` or `stream=path`; a file that is no table is one document, whatever its suffix.
+        column: the column of tables.
+
+    Raises:
+        ValueError: there is nothing of that kind.
+    """
+    stream, place = parse(spec)
+    files = find(place, _is_text, "text", _TEXT_KINDS)
+    stream = stream or stream_of(place)
+
+    def documents() -> Iterator[Document | Bad]:
+        for file in files:
+            yield from _documents(file, column, stream)
+
+    return Source(place, stream, documents, count(files), size(files), license_of(files[0]))
+
+
+def parse(spec: str) -> tuple[str | None, str]:
+    """Stream and place of `stream=path` or `path`; an existing path is never taken apart."""
+    found = None if Path(spec).exists() else _SPEC.fullmatch(spec)
+    return (found[1], found[2]) if found else (None, spec)
+
+
+def find(place: str, wanted: Callable[[Path], bool], what: str, kinds: str) -> list[Path]:
+    """The files that a place stands for, in the order of their names.
+
+    Args:
+        place: a file or a pattern, taken as it is, or a folder, searched through all levels.
+        wanted: which files of a folder count.
+        what: what the user calls the data, for messages.
+        kinds: which files of a folder count, for messages.
+
+    Raises:
+        ValueError: there are none.
+    """
+    path = Path(place)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        inside = [p for p in sorted(path.rglob("*")) if p.is_file() and not is_hidden(p, path)]
+        files = [p for p in inside if wanted(p)]
+        if not files:
+            there = _kinds(inside)
+            raise ValueError(f"{what} must be a folder with {kinds}. Got {place} {there} instead.")
+        return files
+    found = glob.glob(place, recursive=True)  # noqa: PTH207  (Path.glob takes no absolute pattern)
+    files = [Path(p) for p in sorted(found) if Path(p).is_file()]
+    if not files:
+        there = f"{place}, which does not exist,"
+        raise ValueError(f"{what} must be a file or a folder. Got {there} instead.{_near(path)}")
+    return files
+
+
+def is_hidden(path: Path, root: Path) -> bool:
+    """Whether a file, or a folder on the way to it from `root`, is hidden."""
+    return any(part.startswith((".", "__MACOSX")) for part in path.relative_to(root).parts)
+
+
+def count(files: Sequence[Path]) -> int | None:
+    """Number of rows of all files, if that is known without reading them."""
+    counts = [rows.count(f) if rows.is_table(f) else 1 for f in files]
+    return None if None in counts else sum(c or 0 for c in counts)
+
+
+def size(files: Sequence[Path]) -> int:
+    """Bytes of all files on disk."""
+    return sum(f.stat().st_size for f in files)
+
+
+def stream_of(place: str) -> str:
+    """A stream's name from a path: of the folder, or of the file without its shard number."""
+    path = Path(place)
+    while glob.has_magic(path.name):
+        path = path.parent
+    path = path.resolve()
+    names = [path.name] if path.is_dir() else [path.name.partition(".")[0], path.parent.name]
+    short = [_SHARD.sub("", name).lower() for name in names]
+    return next((name for name in short if name not in _SAY_NOTHING), "data")
+
+
+def license_of(file: Path) -> Any:
+    """What `<file>.card.json` beside a file, or the card of its folder, says of its license."""
+    stem = file.name.partition(".")[0]
+    names = [file.name, file.stem, stem, _SHARD.sub("", stem)]
+    cards = [file.parent / (name + _CARD) for name in names]
+    cards += [file.parent / "card.json", file.parent.parent / (file.parent.name + _CARD)]
+    for path in filter(Path.is_file, cards):
+        try:
+            card = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            continue
+        inside = card.get(stem) if isinstance(card, dict) else None
+        for part in (card, inside):
+            if isinstance(part, dict) and "license" in part:
+                return part["license"]
+    return None
+
+
+def table_documents(
+    read: Callable[[rows.Choose], Iterator[rows.Row | Bad]], where: str, column: str, stream: str
+) -> Iterator[Document | Bad]:
+    """Documents of one column of a table, which `read` opens."""
+    for row in read(lambda there: [rows.column("text_column", column, there, where)]):
+        if isinstance(row, Bad):
+            yield row
+            continue
+        try:
+            yield Document(valid_text(row[1][column], column), stream, f"{where}:{row[0]}")
+        except ValueError as error:
+            yield Bad(where, row[0], str(error))
+
+
+def valid_text(value: Any, column: str = "") -> str:
+    """A text that has something in it.
+
+    Raises:
+        ValueError: it has not; the message is a reason for a bad row.
+    """
+    if value is None:
+        raise ValueError(f"column {column!r} is missing or null")
+    found = rows.decoded(value) if isinstance(value, bytes) else value
+    if not isinstance(found, str):
+        raise ValueError(f"column {column!r} holds no text but a {type(found).__name__}")
+    if not found.strip():
+        raise ValueError("empty text")
+    try:
+        found.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"half a surrogate pair at character {error.start}") from None
+    return found
+
+
+def _is_text(path: Path) -> bool:
+    return rows.is_table(path) or path.suffix.lower() in TEXT_SUFFIXES
+
+
+def _documents(file: Path, column: str, stream: str) -> Iterator[Document | Bad]:
+    if not rows.is_table(file):
+        try:
+            yield Document(valid_text(file.read_bytes()), stream, str(file))
+        except (ValueError, OSError) as error:
+            yield Bad(str(file), "whole file", str(error))
+        return
+    yield from table_documents(partial(rows.read, file), str(file), column, stream)
+
+
+def _kinds(files: Sequence[Path]) -> str:
+    kinds = Counter(f.suffix.lower() or f.name for f in files).most_common(5)
+    listed = ", ".join(f"{n} {suffix}" for suffix, n in kinds)
+    return f"with {listed}" if kinds else "with no files"
+
+
+def _near(path: Path) -> str:
+    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, siblings, n=1)
+    return f" Did you mean {path.parent / close[0]}?" if close else ""

@@ -1,0 +1,211 @@
+"""`tgp prepare`: raw text and pictures to tokenized, memory-mapped folders."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_PLAIN_SECONDS = 10  # between two lines of progress where there is no terminal
+
+
+def prepare(
+    output: str,
+    text: list[str] | None = None,
+    pictures: list[str] | None = None,
+    embedded: bool = False,
+    tokenizer: str | None = None,
+    vocabulary: int = 4096,
+    size: int = 32,
+    text_column: str = "text",
+    image_column: str = "image",
+    caption_column: str | None = None,
+    validation_share: float = 0.02,
+    allow_bad: float = 0.01,
+    keep_duplicates: bool = False,
+    limit: int | None = None,
+    workers: int = 0,
+    scenes: int = 20_000,
+    overwrite: bool = False,
+) -> None:
+    """Turns raw text and pictures into tokenized, memory-mapped folders.
+
+    A source is PATH or STREAM=PATH, where STREAM is a name for the mixture of training. PATH is a
+    file, a folder or a quoted pattern: text (.txt, .md, or any file of a pattern), tables
+    (.parquet, .jsonl, .jsonl.gz, .csv), WebDataset archives (.tar), or picture files with
+    metadata.jsonl, metadata.csv, NAME.txt beside each or folders as labels. hub:OWNER/NAME streams
+    a data set of the Hugging Face Hub. Rows that cannot be read are listed in
+    OUTPUT/quarantine.jsonl.
+
+    Args:
+        output: Folder for tokenizer/, text/ and pictures/.
+        text: Sources of text.
+        pictures: Sources of captioned pictures.
+        embedded: Add the corpus that needs no download: the Python installation, digits, scenes.
+        tokenizer: Folder of a tokenizer to use; one is trained on the data if left out.
+        vocabulary: Ids of the tokenizer that is trained.
+        size: Rows and columns of the pictures.
+        text_column: Column of tables that holds the text.
+        image_column: Column of tables that holds the picture.
+        caption_column: Column that holds the caption; the first of text, caption, captions if left
+            out. A list of captions makes one pair of each.
+        validation_share: Share of documents and pictures for validation, chosen by their hash.
+        allow_bad: Largest share of unreadable rows of each source.
+        keep_duplicates: Keep exact duplicates.
+        limit: Read that many rows of each source.
+        workers: Threads that decode pictures; 0 takes one for each core.
+        scenes: Drawn scenes for training, with --embedded.
+        overwrite: Replace a prepared set that the output holds.
+
+    Examples:
+        tgp prepare data/mine --text books/ code='src/**/*.py' --pictures photos/
+        tgp prepare data/web --text prose=articles.jsonl.gz --vocabulary 16384
+        tgp prepare data/embedded --embedded
+    """
+    from pathlib import Path
+
+    from tgp_multimodal.data import picture_sources, sources
+    from tgp_multimodal.data import prepare as work
+
+    columns = picture_sources.Columns(image_column, caption_column)
+    documents, captioned = [], []
+    for spec in text or ():
+        reader: Any = _hub() if _is_hub(spec) else sources
+        documents.append(reader.text(spec, text_column))
+    for spec in pictures or ():
+        reader = _hub() if _is_hub(spec) else picture_sources
+        captioned.append(reader.pictures(spec, columns))
+    if embedded:
+        from tgp_multimodal.data import prepare_embedded
+
+        documents += prepare_embedded.text_sources()
+        captioned += prepare_embedded.picture_sources(size, scenes, seed=0)
+    settings = work.Settings(
+        vocabulary, size, validation_share, allow_bad, limit, workers, keep_duplicates
+    )
+    given = None if tokenizer is None else Path(tokenizer)
+    with progress_bar() as progress:
+        done = work.prepare(
+            Path(output), documents, captioned, settings, given, overwrite, progress
+        )
+    show(done)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str, int, int | None], None]]:
+    """Shows how far `data.prepare` is: a bar on a terminal, a line now and then otherwise."""
+    import time
+
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _plain(time.monotonic)
+        return
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+    tasks: dict[str, Any] = {}
+
+    def report(what: str, done: int, total: int | None) -> None:
+        if what not in tasks:
+            tasks[what] = bar.add_task(what, total=total, rate="")
+        speed = bar.tasks[tasks[what]].speed
+        rate = f"{speed:,.0f}/s" if speed else ""
+        bar.update(tasks[what], completed=done, total=total, rate=rate)
+
+    with bar:
+        yield report
+
+
+def show(done: Any) -> None:
+    """Prints what a prepared set holds and what was left out of it."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console()
+    for kind, found in (("text", done.text), ("pictures", done.pictures)):
+        if found is not None:
+            console.print(_splits_table(kind, found))
+    console.print(_sources_table(done))
+    for tally in done.tallies:
+        for bad in tally.first:
+            console.print(f"bad: {escape(bad.source)} {bad.row}: {escape(bad.reason)}")
+    if any(tally.bad for tally in done.tallies):
+        console.print(f"all bad rows: {escape(str(done.folder / 'quarantine.jsonl'))}")
+    for kind, found in (("text", done.text), ("pictures", done.pictures)):
+        if found is not None and "validation" not in found["splits"]:
+            console.print(f"note: {kind} has no validation split")
+    console.print(f"tokenizer: {done.tokenizer.vocabulary:,} ids, {done.tokenizer.digest[:12]}")
+
+
+def _splits_table(kind: str, found: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    names = ("documents", "tokens", "bytes") if kind == "text" else ("pictures", "rows", "columns")
+    table = Table(title=kind, title_justify="left")
+    table.add_column("split")
+    last = ("bytes per token",) if kind == "text" else ()
+    for name in (*names, *last):
+        table.add_column(name, justify="right")
+    for split, sizes in found["splits"].items():
+        cells = [f"{sizes[name]:,}" for name in names]
+        if kind == "text":
+            cells.append(f"{sizes['bytes'] / max(1, sizes['tokens']):.2f}")
+        table.add_row(split, *cells)
+    return table
+
+
+def _sources_table(done: Any) -> Any:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title="sources", title_justify="left")
+    table.add_column("source", overflow="fold")
+    table.add_column("stream")
+    for name in ("rows", "bad rows", "duplicates", "MB"):
+        table.add_column(name, justify="right")
+    for found in (done.text, done.pictures):
+        for fact in found["sources"] if found else ():
+            numbers = [f"{fact[name]:,}" for name in ("rows", "bad", "duplicates")]
+            size = f"{fact['bytes'] / 1e6:,.1f}" if fact["bytes"] else ""
+            table.add_row(escape(fact["name"]), escape(fact["stream"]), *numbers, size)
+    return table
+
+
+def _plain(clock: Callable[[], float]) -> Callable[[str, int, int | None], None]:
+    import sys
+
+    said: dict[str, float] = {}
+
+    def report(what: str, done: int, total: int | None) -> None:
+        last = said.setdefault(what, clock())
+        if done == total or clock() - last >= _PLAIN_SECONDS:
+            said[what] = clock()
+            print(f"{what}: {done:,}" + (f" of {total:,}" if total else ""), file=sys.stderr)
+
+    return report
+
+
+def _is_hub(spec: str) -> bool:
+    from tgp_multimodal.data import sources
+
+    return sources.parse(spec)[1].startswith(sources.PREFIX)
+
+
+def _hub() -> Any:
+    from tgp_multimodal.data import hub
+
+    return hub
