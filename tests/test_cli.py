@@ -5,6 +5,7 @@ import subprocess
 import sys
 import types
 import warnings
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Literal
 
@@ -58,7 +59,7 @@ def tgp(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
     module = types.ModuleType("tgp_multimodal.verbs.draw")
     module.draw = paint
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: name)
+    module.__spec__ = ModuleSpec(module.__name__, None)
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
     monkeypatch.delenv("TGP_DEBUG", raising=False)
     for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
@@ -137,8 +138,8 @@ def test_interrupt_is_one_line_and_exit_code_130(tgp):
 
 
 def test_verb_that_is_not_there_yet(tgp, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
-    assert tgp("draw", "x")[2].startswith("tgp: verb must be in this version. Got draw")
+    monkeypatch.setitem(cli.VERBS, "fly", "not written")
+    assert tgp("fly")[2].startswith("tgp: verb must be in this version. Got fly")
 
 
 class Painter:
@@ -195,7 +196,8 @@ def test_every_verb_has_a_parser_help_and_examples_that_parse(verb: str):
     assert [words[1] for words in lines if words[1] != verb] == []
     assert lines
     for words in lines:
-        parser.parse_args(parsers._underscored(words[2:]))
+        end = min((i for i, word in enumerate(words) if word in (">", "|", "<")), default=None)
+        parser.parse_args(parsers._underscored(words[2:end]))
 
 
 def test_every_verb_file_is_in_the_table():
@@ -235,3 +237,26 @@ def test_reader_that_goes_away_is_no_error():
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait() == 141
+
+
+HEAD = "--model.network.init_args.head.init_args"
+FIT_MISTAKES = {
+    "--trainer.max_stesp 3": "option of `tgp fit` must be one that exists. Got --trainer.max_stesp"
+    " instead. Did you mean --trainer.max_steps?",
+    f"{HEAD}.widht 3": "config key of DiffusionHead must be one that exists. Got widht instead;"
+    " there are: ",
+    f"{HEAD}.width x": "model.network.init_args.head.init_args.width must be int. Got x instead.",
+    "--model.network Multimodl": "model.network must name a class. Got Multimodl instead. Did you"
+    " mean Multimodal?",
+    "--config naon.yaml": "config must be an existing file. Got naon.yaml instead.",
+}
+
+
+@pytest.mark.parametrize("line", FIT_MISTAKES)
+def test_fit_mistake_is_one_line_and_exit_code_2(tgp, line: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "argv", ["tgp fit"])
+    config = Path(__file__).parent.parent / "configs" / "nano.yaml"
+    code, out, err = tgp("fit", "--config", str(config), *line.split())
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert err.startswith(f"tgp: {FIT_MISTAKES[line]}")

@@ -86,7 +86,7 @@ def parser_sentence(message: str, parser: argparse.ArgumentParser | None, progra
             return f"arguments must be those of `{program} --help`. Got {name} too many instead."
         return unknown(f"option of `{program}`", name, options)
     if found := re.search(r"arguments? (?:is|are) required: (.*)", message):
-        name = found[1].replace("fit.", "")  # LightningCLI's sub-command
+        name = re.sub(r"\bfit\.", "", found[1])  # LightningCLI's sub-command
         return f"{name} must be given. Got nothing instead; `{program} --help` shows how."
     if found := _REFUSED.search(message):
         return _unknown_key(".".join(filter(None, found.groups())), message, keys)
