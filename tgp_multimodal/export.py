@@ -68,13 +68,13 @@ def save(
         card: the text of README.md.
 
     Raises:
-        ValueError: `folder` holds something else, or tokenizer and network disagree about the
-            vocabulary.
+        ValueError: `folder` holds something else, or the tokenizer has ids that the network
+            has not.
     """
     folder = Path(folder)
-    if tokenizer.vocabulary != network.text.vocabulary:
+    if tokenizer.vocabulary > network.text.vocabulary:
         raise ValueError(
-            f"vocabulary of the network must be the tokenizer's {tokenizer.vocabulary}. "
+            f"vocabulary of the network must be at least the tokenizer's {tokenizer.vocabulary}. "
             f"Got {network.text.vocabulary} instead."
         )
     if folder.exists() and not (folder / "tgp.json").is_file() and any(folder.iterdir()):
@@ -202,7 +202,7 @@ def _write_text(folder: Path, network: Network, tokenizer: Tokenizer) -> None:
     _write_json(
         folder / "config.json", stock_export.qwen3(text, tokenizer, "Qwen3ForCausalLM", True)
     )
-    _write_json(folder / "generation_config.json", stock_export.generation(tokenizer))
+    _write_json(folder / "generation_config.json", stock_export.generation(text, tokenizer))
     tokenizer.save(folder)
     encoder = folder / "encoder"
     tokenizer.save(encoder)

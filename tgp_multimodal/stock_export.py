@@ -51,10 +51,10 @@ def qwen3(
     }
 
 
-def generation(tokenizer: Tokenizer) -> Settings:
-    """`generation_config.json`: writing stops at EOS; the other specials are never written."""
+def generation(text: TextTransformer, tokenizer: Tokenizer) -> Settings:
+    """`generation_config.json`: writing stops at EOS; ids that are no text are never written."""
     return {
-        "suppress_tokens": sorted(tokenizer.special - {tokenizer.eos}),
+        "suppress_tokens": tokenizer.unwritable(text.vocabulary),
         "bos_token_id": tokenizer.bos,
         "eos_token_id": tokenizer.eos,
         "pad_token_id": tokenizer.pad,

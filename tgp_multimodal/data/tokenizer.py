@@ -92,6 +92,10 @@ class Tokenizer:
         """Text of ids, specials left out; bytes that are no UTF-8 become U+FFFD."""
         return self.backend.decode([int(i) for i in ids], skip_special_tokens=True)
 
+    def unwritable(self, ids: int) -> list[int]:
+        """Those of `ids` many ids that no text holds: specials but EOS, and ids beyond ours."""
+        return [*sorted(self.special - {self.eos}), *range(self.vocabulary, ids)]
+
     def save(self, folder: Path) -> None:
         """Writes the two files that `transformers.AutoTokenizer` loads as a `Qwen2Tokenizer`."""
         folder.mkdir(parents=True, exist_ok=True)

@@ -169,8 +169,7 @@ def _steps(
     start_B = torch.tensor([length - len(p) for p in prompts], device=device)
     cache = text.new_cache(len(prompts), length + sampling.max_tokens, start_B)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    # A special token never is text: EOS ends it, the others must not be written.
-    forbidden = sorted(tokenizer.special - {tokenizer.eos})
+    forbidden = tokenizer.unwritable(text.vocabulary)
     token_BL = token_BL.to(device)
     for _ in range(sampling.max_tokens):
         logits_BV = text.logits(text(token_BL, cache=cache)[:, -1]).float()

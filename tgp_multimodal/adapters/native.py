@@ -1,0 +1,175 @@
+"""Our own exports behind the adapter seam, and the same network with weights that learned nothing.
+
+Shape letters: D width of a feature vector, Y rows, X columns, C channels.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tgp_multimodal import __version__, export
+from tgp_multimodal.data.tokenizer import Tokenizer
+from tgp_multimodal.evaluation.adapter import Adapter
+from tgp_multimodal.evaluation.requests import (
+    Answer,
+    Draw,
+    Embed,
+    Generate,
+    Perplexity,
+    PerplexityAnswer,
+    Request,
+    Score,
+    ScoreAnswer,
+)
+from tgp_multimodal.inference import image, text, writing
+from tgp_multimodal.inference.image import Drawing
+from tgp_multimodal.inference.text import Query
+from tgp_multimodal.inference.writing import Sampling
+from tgp_multimodal.models.networks import Multimodal, Network, describe, from_description
+
+_TWIN_SEED = 20_260_101
+
+
+class Native(Adapter):
+    """A folder that `tgp export` wrote, on the GPU if there is one.
+
+    Text features are means of the bidirectional states, picture features means of a middle block of
+    the diffusion head. Pictures are drawn with the settings of `Drawing`. New text may take half of
+    the context, so that a prompt keeps the other half.
+
+    Args:
+        folder: the export.
+        batch_tokens: positions of one forward pass; no answer depends on it beyond rounding.
+        batch: pictures, or texts being written, at once; no answer depends on it beyond rounding.
+    """
+
+    def __init__(
+        self, folder: str | Path, batch_tokens: int = text.BATCH_TOKENS, batch: int = image.BATCH
+    ) -> None:
+        folder = Path(folder)
+        loaded = export.load(folder)
+        self.tokenizer: Tokenizer = loaded.tokenizer
+        self.network = self._network(loaded.network)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.network.to(self.device)
+        self.batch_tokens, self.batch = batch_tokens, batch
+        self.drawing = Drawing()
+        self.name = self._name(folder.resolve())
+        has_head = isinstance(self.network, Multimodal)
+        self.supports = frozenset({Score, Perplexity, Generate, Embed, *([Draw] * has_head)})
+        self.embeds = frozenset({"text", "image"} if has_head else {"text"})
+
+    def _network(self, trained: Network) -> Network:
+        return trained
+
+    def _name(self, folder: Path) -> str:
+        return folder.parent.name if folder.name == "export" else folder.name
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        if not requests:
+            return []
+        answers: dict[type, Callable[[Any], list[Answer]]] = {
+            Score: self._score,
+            Perplexity: self._perplexity,
+            Generate: self._generate,
+            Embed: self._embed,
+            Draw: self._draw,
+        }
+        return answers[type(requests[0])](requests)
+
+    def facts(self) -> dict[str, Any]:
+        weights = export.weights_digest(self.network)
+        settings = (weights, self.tokenizer.digest, self.drawing, image.FEATURE_TIME, __version__)
+        return {
+            "digest": hashlib.sha256(repr(settings).encode()).hexdigest(),
+            "weights": weights,
+            "tokenizer": self.tokenizer.digest,
+            "parameters": sum(p.numel() for p in self.network.parameters()),
+            "context": self.network.text.context,
+            "device": str(self.device),
+            "torch": torch.__version__,
+        }
+
+    def _score(self, requests: Sequence[Score]) -> list[Answer]:
+        queries = [Query(r.context, r.continuation, r.suffix) for r in requests]
+        found = text.score(self.network.text, self.tokenizer, queries, self.batch_tokens)
+        return [ScoreAnswer(*one) for one in found]
+
+    def _perplexity(self, requests: Sequence[Perplexity]) -> list[Answer]:
+        texts = [r.text for r in requests]
+        found = text.perplexity(self.network.text, self.tokenizer, texts, self.batch_tokens)
+        return [
+            PerplexityAnswer(-one.nats, len(content.encode()), one.tokens)
+            for one, content in zip(found, texts, strict=True)
+        ]
+
+    def _generate(self, requests: Sequence[Generate]) -> list[Answer]:
+        network, tokenizer = self.network.text, self.tokenizer
+        answers: list[Answer] = [""] * len(requests)
+        groups: dict[tuple[int, tuple[str, ...]], list[int]] = {}
+        for index, request in enumerate(requests):
+            most = min(request.max_tokens, network.context // 2)
+            groups.setdefault((most, request.stop), []).append(index)
+        for (most, stop), chosen in groups.items():
+            prompts = [
+                writing.prompt_ids(network, tokenizer, r.prompt, r.suffix, most)
+                for r in (requests[i] for i in chosen)
+            ]
+            sampling = Sampling(most, stop=stop)
+            written = writing.generate(network, tokenizer, prompts, sampling, self.batch)
+            for index, new in zip(chosen, written, strict=True):
+                answers[index] = new
+        return answers
+
+    def _embed(self, requests: Sequence[Embed]) -> list[Answer]:
+        texts = [i for i, r in enumerate(requests) if isinstance(r.item, str)]
+        pictures = [i for i, r in enumerate(requests) if not isinstance(r.item, str)]
+        answers: list[Answer] = [None] * len(requests)
+        if texts:
+            items = [str(requests[i].item) for i in texts]
+            vectors = text.embed(
+                self.network.text, self.tokenizer, items, batch_tokens=self.batch_tokens
+            )
+            for index, vector in zip(texts, vectors, strict=True):
+                answers[index] = vector
+        if pictures:
+            seen = [np.asarray(requests[i].item) for i in pictures]
+            network = self._with_head()
+            vectors = image.features(network, self.tokenizer, seen, batch=self.batch)
+            for index, vector in zip(pictures, vectors, strict=True):
+                answers[index] = vector
+        return answers
+
+    def _draw(self, requests: Sequence[Draw]) -> list[Answer]:
+        prompts, seeds = [r.prompt for r in requests], [r.seed for r in requests]
+        network = self._with_head()
+        pixels = image.draw(network, self.tokenizer, prompts, self.drawing, seeds, self.batch)
+        return list(pixels)
+
+    def _with_head(self) -> Multimodal:
+        assert isinstance(self.network, Multimodal), "the engine asks `can` first"
+        return self.network
+
+
+class RandomTwin(Native):
+    """The network of an export with fresh weights, always the same: what training adds.
+
+    It is no dead network. The matrices that write into the residual streams start at zero, so its
+    layers are the identity: a text's features are the mean of random token vectors (a bag of
+    tokens, randomly projected), a picture's are means of randomly projected patches. Both carry
+    information, and a trained network has to beat them.
+    """
+
+    def _network(self, trained: Network) -> Network:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_TWIN_SEED)
+            fresh = from_description(describe(trained))
+        assert isinstance(fresh, Network)
+        return fresh.eval().requires_grad_(False)
+
+    def _name(self, folder: Path) -> str:
+        return f"{super()._name(folder)}-random"

@@ -1,0 +1,169 @@
+"""The README of an export: what the model is, what it saw, its numbers, how to load it, limits."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tgp_multimodal.data.tokenizer import Tokenizer
+from tgp_multimodal.models.diffusion_head import DiffusionHead
+from tgp_multimodal.models.networks import PROMPT_TOKENS, Multimodal, Network
+
+_TEXT = """\
+## Load it
+
+The folder opens with no code of ours:
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(FOLDER)
+model = AutoModelForCausalLM.from_pretrained(FOLDER)
+ids = tokenizer("The function returns", return_tensors="pt")
+print(tokenizer.decode(model.generate(**ids, max_new_tokens=40)[0], skip_special_tokens=True))
+```
+
+```python
+from sentence_transformers import SentenceTransformer
+
+vectors = SentenceTransformer(FOLDER).encode(["a text", "another"])  # bidirectional, mean
+```
+"""
+_PICTURES = """
+```python
+from diffusers import DiffusionPipeline
+
+pipeline = DiffusionPipeline.from_pretrained(FOLDER)  # needs the package ftfy
+pipeline("a red circle", guidance_scale=4.0, num_inference_steps=20, use_resolution_binning=False)
+```
+"""
+_OURS = """
+```python
+import tgp_multimodal as tgp
+
+model = tgp.load(FOLDER)
+model.write("The function returns")
+model.fill("def add(a, b):\\n    return ", "\\n")
+model.embed(["a text", "another"])
+```
+"""
+_LIMITS = """\
+## Limits
+
+* It is small. What it writes is fluent at best, and no source of facts; it was not taught to follow
+  instructions or to refuse, and repeats whatever biases its data hold.
+* Its context is {context} tokens.
+* Text is composed (Unicode NFC) when it is read.
+* The stock tokenizer reads special tokens that are spelled out in a text, for example
+  `<|prefix|>`; call it with `split_special_tokens=True` for text you do not trust.
+"""
+_PICTURE_LIMITS = """\
+* Pictures are {size} x {size} pixels; other multiples of {patch} run, at lower quality. A prompt is
+  cut after {prompt} tokens.
+* **Guidance with the stock pipeline is batch 1**: `PRXPixelPipeline` fails with guidance above 1
+  and more than one picture (it repeats the timestep twice, not per picture). Draw one prompt at a
+  time, or with `guidance_scale=1.0`, or with `tgp draw`, which batches.
+* The stock pipeline must be called with `use_resolution_binning=False`.
+"""
+
+
+def model_card(network: Network, tokenizer: Tokenizer, facts: Mapping[str, Any]) -> str:
+    """The text of README.md.
+
+    Args:
+        network: what is exported.
+        tokenizer: its tokenizer.
+        facts: plain data, all of it optional: `run` (name), `steps`, `data` (manifest of each
+            prepared folder), `metrics` (name -> number), `environment`, `precision`.
+    """
+    head = network.head if isinstance(network, Multimodal) else None
+    name = str(facts.get("run", "TGP-Multimodal model"))
+    limits = _LIMITS.format(context=network.text.context)
+    if head is not None:
+        limits += _PICTURE_LIMITS.format(size=head.size, patch=head.patch, prompt=PROMPT_TOKENS)
+    sections = [
+        "\n".join(_front_matter(head)),
+        f"# {name}",
+        "\n".join(_sizes(network, tokenizer)),
+        "\n".join(_data(facts)),
+        "\n".join(_numbers(facts)),
+        _TEXT + (_PICTURES if head is not None else "") + _OURS.rstrip(),
+        limits.rstrip(),
+    ]
+    return "\n\n".join(part for part in sections if part) + "\n"
+
+
+def _front_matter(head: DiffusionHead | None) -> Iterator[str]:
+    yield "---"
+    yield "library_name: transformers"
+    yield f"pipeline_tag: {'text-generation' if head is None else 'text-to-image'}"
+    yield "tags: [tgp-multimodal, qwen3, sentence-transformers" + (
+        "]" if head is None else ", diffusers, text-to-image]"
+    )
+    yield "---"
+
+
+def _sizes(network: Network, tokenizer: Tokenizer) -> Iterator[str]:
+    text = network.text
+    yield "Pretrained on unlabelled data with no task in mind, by TGP-Multimodal."
+    yield ""
+    yield "| part | parameters | shape |"
+    yield "|---|---|---|"
+    yield (
+        f"| text transformer (Qwen3) | {_count(text)} | vocabulary {tokenizer.vocabulary}, "
+        f"width {text.width}, {text.depth} layers, {text.heads} heads ({text.key_value_heads} "
+        f"key/value), context {text.context} |"
+    )
+    if isinstance(network, Multimodal):
+        head = network.head
+        yield (
+            f"| diffusion head (PRX, pixel space) | {_count(head)} | width {head.width}, "
+            f"{head.depth} blocks, {head.heads} heads, patch {head.patch}, {head.size} x "
+            f"{head.size} pixels |"
+        )
+
+
+def _data(facts: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Data"
+    yield ""
+    known = facts.get("data") or {}
+    if not known:
+        yield "Not recorded."
+        return
+    yield "| folder | split | size | content digest |"
+    yield "|---|---|---|---|"
+    for folder, manifest in known.items():
+        for split, sizes in manifest.get("splits", {}).items():
+            size = ", ".join(f"{v:,} {k}" for k, v in sizes.items() if isinstance(v, int))
+            yield f"| {folder} | {split} | {size} | `{manifest.get('digest', '')[:12]}` |"
+    yield ""
+    for folder, manifest in known.items():
+        for source in manifest.get("sources", []):
+            facts_of = "; ".join(f"{k}: {v}" for k, v in source.items() if not _is_long(v))
+            yield f"* {folder}: {facts_of}"
+
+
+def _numbers(facts: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Training and numbers"
+    yield ""
+    for key in ("steps", "precision", "device"):
+        if key in facts:
+            yield f"* {key}: {facts[key]}"
+    for key, value in (facts.get("environment") or {}).items():
+        if not _is_long(value):
+            yield f"* {key}: {value}"
+    yield ""
+    metrics = facts.get("metrics") or {}
+    if not metrics:
+        yield "No measurement was recorded."
+        return
+    yield "| measured at the end of training | value |"
+    yield "|---|---|"
+    for key, value in metrics.items():
+        yield f"| {key} | {value:.4g} |"
+
+
+def _count(part: Any) -> str:
+    return f"{sum(p.numel() for p in part.parameters()) / 1e6:.2f} M"
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, list | dict) or len(str(value)) > 200

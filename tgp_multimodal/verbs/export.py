@@ -1,0 +1,80 @@
+"""`tgp export`: a training checkpoint becomes one folder that stock libraries load."""
+
+from pathlib import Path
+from typing import Any
+
+
+def export(source: str, output: str | None = None) -> None:
+    """Turn a checkpoint into one folder that stock libraries load.
+
+    The libraries are transformers, diffusers and sentence-transformers. The averaged weights are
+    taken where the checkpoint has some.
+
+    Args:
+        source: run folder (its checkpoints/last.ckpt is taken), or a checkpoint file in one.
+        output: folder to write; left out: export/ in the run folder.
+
+    Examples:
+        tgp export runs/nano
+        tgp export runs/nano/checkpoints/last.ckpt --output my-model
+    """
+    from tgp_multimodal import export as exports
+    from tgp_multimodal.data import tokenizer as tokenizers
+    from tgp_multimodal.model_card import model_card
+
+    path = Path(source)
+    if path.is_dir():
+        run, path = path, path / "checkpoints" / "last.ckpt"
+    else:
+        run = path.resolve().parent.parent
+    checkpoint = exports.load_checkpoint(path)
+    network = exports.network_from_checkpoint(checkpoint)
+    tokenizer = tokenizers.load(_tokenizer_folder(run))
+    facts = run_facts(run, checkpoint)
+    folder = Path(output) if output else run / "export"
+    exports.save(folder, network, tokenizer, facts, model_card(network, tokenizer, facts))
+    print(f"export: {folder} (weights {exports.weights_digest(network)[:12]})")
+
+
+def run_facts(run: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """What a run folder says about its training: plain data for `tgp.json` and the card."""
+    import json
+
+    found: dict[str, Any] = {"run": run.resolve().name, "steps": checkpoint.get("global_step")}
+    manifest = run / "manifest.json"
+    if manifest.is_file():
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+        kept = ("data", "precision", "device", "environment")
+        found |= {key: content[key] for key in kept if key in content}
+    found["metrics"] = _last_metrics(run / "metrics.csv")
+    return found
+
+
+def _last_metrics(path: Path) -> dict[str, float]:
+    """The last value of each validation column of a metrics file."""
+    import csv
+
+    if not path.is_file():
+        return {}
+    last: dict[str, float] = {}
+    with path.open(newline="", encoding="utf-8") as stream:
+        for row in csv.DictReader(stream):
+            values = {k: v for k, v in row.items() if k and k.startswith("val") and v}
+            last |= {key: float(value) for key, value in values.items()}
+    return last
+
+
+def _tokenizer_folder(run: Path) -> Path:
+    import yaml
+
+    places = [run / "tokenizer", run / "data" / "tokenizer"]
+    config = run / "config.yaml"
+    if config.is_file():
+        data = (yaml.safe_load(config.read_text(encoding="utf-8")) or {}).get("data") or {}
+        if isinstance(data, dict) and data.get("folder"):
+            places.append(Path(data["folder"]) / "tokenizer")
+    for place in places:
+        if (place / "tokenizer.json").is_file():
+            return place
+    listed = ", ".join(map(str, places))
+    raise FileNotFoundError(f"tokenizer must be in one of {listed}. Got none there instead.")

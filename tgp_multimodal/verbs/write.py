@@ -1,0 +1,42 @@
+"""`tgp write`: continues a text."""
+
+
+def write(
+    folder: str,
+    prompt: str,
+    max_tokens: int = 128,
+    temperature: float = 0.8,
+    top_p: float = 0.95,
+    seed: int = 0,
+    stop: list[str] | None = None,
+) -> None:
+    """Continue a text, piece by piece as it is written.
+
+    Args:
+        folder: export folder of the model.
+        prompt: what the text starts with; - reads it from standard input.
+        max_tokens: most tokens to write.
+        temperature: 0 takes the most probable token; higher is more varied.
+        top_p: draw from the most probable tokens that hold this share of the probability.
+        seed: of the draws; the same seed writes the same text.
+        stop: end before the first of these strings.
+
+    Examples:
+        tgp write runs/nano/export "The function returns"
+        tgp write runs/nano/export "import os" --temperature 0 --max_tokens 40
+        cat start.txt | tgp write runs/nano/export -
+    """
+    import sys
+
+    import tgp_multimodal
+    from tgp_multimodal.inference.writing import Sampling
+
+    start = sys.stdin.read() if prompt == "-" else prompt
+    model = tgp_multimodal.load(folder)
+    sampling = Sampling(max_tokens, temperature, top_p, tuple(stop or ()), seed)
+    pieces = model.stream(start, None, sampling)
+    first = next(pieces)  # a wrong setting is told before anything is printed
+    print(start + first, end="", flush=True)
+    for piece in pieces:
+        print(piece, end="", flush=True)
+    print()
