@@ -1,5 +1,7 @@
 """The front door: fast, and one clear line for every mistake."""
 
+import importlib
+import re
 import shlex
 import subprocess
 import sys
@@ -7,7 +9,7 @@ import types
 import warnings
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -16,6 +18,8 @@ from tgp_multimodal.data.tokenizer import Tokenizer
 
 VERB_FILES = Path(cli.__file__).parent / "verbs"
 WRITTEN = [v for v in cli.VERBS if v != "fit" and (VERB_FILES / f"{v}.py").is_file()]
+REPOSITORY = Path(__file__).parent.parent
+DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")])
 HEAVY = {"torch", "numpy", "jsonargparse", "argparse", "difflib", "rich", "yaml", "inspect"}
 
 
@@ -184,20 +188,39 @@ def test_config_mistake_is_one_sentence(config: str | None, tmp_path: Path):
     assert said.startswith(told)
 
 
+def parser_of(verb: str) -> Any:
+    module = importlib.import_module(f"tgp_multimodal.verbs.{verb}")
+    return parsers.build_parser(verb, getattr(module, verb))
+
+
+def try_out(line: str) -> None:
+    """Parses a command as it is written for people, up to a pipe, redirection or comment."""
+    words = shlex.split(line[line.index("tgp ") :], comments=True)
+    end = min((i for i, word in enumerate(words) if word in (">", "|", "<")), default=None)
+    verb, *rest = words[1:end]
+    assert verb in {*cli.VERBS, "VERB", "--help", "help"}
+    if verb in WRITTEN and rest and "--help" not in rest:
+        parser_of(verb).parse_args(parsers._underscored(rest))
+
+
 @pytest.mark.parametrize("verb", WRITTEN)
 def test_every_verb_has_a_parser_help_and_examples_that_parse(verb: str):
-    import importlib
-
-    function = getattr(importlib.import_module(f"tgp_multimodal.verbs.{verb}"), verb)
-    parser = parsers.build_parser(verb, function)
+    parser = parser_of(verb)
     assert parser.description
     assert [a.dest for a in parser._actions if not a.help] == []
-    lines = [shlex.split(x) for x in parser.epilog.splitlines() if x.strip().startswith("tgp ")]
-    assert [words[1] for words in lines if words[1] != verb] == []
+    lines = [line for line in parser.epilog.splitlines() if "tgp " in line]
+    assert [line for line in lines if f"tgp {verb}" not in line] == []
     assert lines
-    for words in lines:
-        end = min((i for i, word in enumerate(words) if word in (">", "|", "<")), default=None)
-        parser.parse_args(parsers._underscored(words[2:end]))
+    for line in lines:
+        try_out(line)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_every_command_in_the_documents_parses(path: Path):
+    text = path.read_text(encoding="utf-8")
+    lines = re.findall(r"^(tgp .*)$", text, re.MULTILINE) + re.findall(r"`(tgp [^`]+)`", text)
+    for line in lines:
+        try_out(line)
 
 
 def test_every_verb_file_is_in_the_table():
@@ -255,7 +278,7 @@ FIT_MISTAKES = {
 @pytest.mark.parametrize("line", FIT_MISTAKES)
 def test_fit_mistake_is_one_line_and_exit_code_2(tgp, line: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "argv", ["tgp fit"])
-    config = Path(__file__).parent.parent / "configs" / "nano.yaml"
+    config = REPOSITORY / "configs" / "nano.yaml"
     code, out, err = tgp("fit", "--config", str(config), *line.split())
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
