@@ -71,9 +71,9 @@ def write_one(
         half = 1.96 * float(np.std(score_N)) / n**0.5
         interval = Interval(value - half, value + half)
     if card == "image/scene_eval":
-        details["axes"] = {
-            a: max(0.0, min(1.0, value + 0.4 - 0.13 * k)) for k, a in enumerate(AXES)
-        }
+        shares = {a: max(0.0, min(1.0, value + 0.4 - 0.13 * k)) for k, a in enumerate(AXES)}
+        details["axes"] = {a: {"value": share, "n": 30} for a, share in shares.items()}
+        details["held_out"] = {a: {"value": share / 2, "n": 8} for a, share in shares.items()}
     facts = {"digest": digest(model), "device": "cpu", "dtype": "float32"}
     facts |= {"parameters": parameters} if parameters else {}
     content = {

@@ -61,6 +61,16 @@ def test_items_that_do_not_explain_the_value_are_not_tested(tmp_path):
     assert build(tmp_path).columns[0].tests == ["95 % intervals"]
 
 
+def test_axes_weigh_the_same_however_many_items_they_have(tmp_path):
+    rows = [{"id": str(i), "axis": "ab"[i >= 90], "correct": i >= 90} for i in range(100)]
+    (tmp_path / "items").write_text("\n".join(map(json.dumps, rows)))
+    items, broken = read_items(tmp_path / "items")
+    assert broken == 0
+    assert items.explain(0.5)
+    assert not items.explain(0.1)
+    assert compare([(0.5, 0.4, 0.6)] * 2, [items] * 2, 0.05).tests == ["paired bootstrap"]
+
+
 def test_items_of_one_group_are_drawn_together(tmp_path):
     rows = [{"id": str(i), "group": str(i // 50), "correct": i < 100} for i in range(150)]
     other = [{**row, "correct": int(row["id"]) < 50} for row in rows]

@@ -94,6 +94,18 @@ def test_samples_picture_is_embedded_when_it_is_small_and_a_picture(tmp_path, mo
     assert "is left out" in render(build(tmp_path), "")
 
 
+def test_axes_are_drawn_and_their_records_are_not_printed(tmp_path):
+    table = {"counting": {"value": 0.5, "n": 30}, "colours": {"value": 1.0, "n": 30}}
+    details = {"axes": table, "held_out": {"colours": {"value": 0.25, "n": 8}}}
+    details["held_out_items"] = [{"id": "x", "prediction": "never print this"}]
+    write_one(tmp_path, "one", "image/scene_eval", 0.5, details=details)
+    page = render(build(tmp_path), "")
+    assert "On combinations held out of training" in page
+    widths = re.findall(r'class="series0" x="0" y="22" width="([\d.]+)%"', page)
+    assert widths == ["40.0", "80.0", "20.0"]
+    assert "never print this" not in page
+
+
 def test_skipped_cells_say_why(page):
     assert "cannot answer Perplexity" in page
 

@@ -59,7 +59,7 @@ def bootstrap_means(
     columns = [np.bincount(block_N, score_N * weight_N, blocks) for score_N in score_NM.T]
     drawn = _draws(blocks, seed)
     mass_R = drawn @ np.bincount(block_N, weight_N, blocks)
-    return np.stack([drawn @ column for column in columns], axis=1) / mass_R[:, None]
+    return drawn @ np.stack(columns, axis=1) / mass_R[:, None]
 
 
 @lru_cache(maxsize=2)

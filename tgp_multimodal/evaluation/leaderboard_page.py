@@ -235,24 +235,24 @@ def _card(column: Column, identifier: str) -> dict[str, Any]:
     }
 
 
-def _axes(column: Column) -> dict[str, Any] | None:
-    """The bars of `details["axes"]`, {axis: number or {"value": number}}, where results have it."""
-    values: dict[tuple[str, str], float] = {}
+def _axes(column: Column) -> list[dict[str, Any]]:
+    """Bar charts of the details that are {axis: {"value": number, "n": items}}."""
+    blocks = (("axes", "Score on each axis"), ("held_out", "On combinations held out of training"))
+    charts = ({**_bars(column, name), "title": title} for name, title in blocks)
+    return [chart for chart in charts if chart["plots"]]
+
+
+def _bars(column: Column, name: str) -> dict[str, Any]:
+    values: dict[str, dict[str, float]] = {}
     for result in column.results:
-        axes = result.details.get("axes")
+        axes = result.details.get(name)
         for axis, entry in axes.items() if isinstance(axes, dict) else ():
             number = entry.get("value") if isinstance(entry, dict) else entry
             if isinstance(number, int | float) and math.isfinite(number):
-                values[axis, result.model] = float(number)
-    having = {model for _, model in values}
-    models = [r.model for r in column.results if r.model in having]
-    if not models:
-        return None
+                values.setdefault(axis, {})[result.model] = float(number)
+    models = [r.model for r in column.results if any(r.model in v for v in values.values())]
     drawn, rest = models[: plots.BAR_COLOURS], models[plots.BAR_COLOURS :]
-    charts = [
-        plots.bars(axis, drawn, {m: v for (a, m), v in values.items() if a == axis})
-        for axis in dict.fromkeys(axis for axis, _ in values)
-    ]
+    charts = [plots.bars(axis, drawn, found) for axis, found in values.items()]
     return {"models": drawn, "plots": charts, "left_out": ", ".join(rest)}
 
 
@@ -282,9 +282,14 @@ def _card_facts(column: Column) -> list[tuple[str, str]]:
         rows.append(("published", [_plain(r) for r in card.references]))
     rows += [("card digest", best.card_digest), ("data digest", best.data_digest)]
     for result in column.results:
-        extra = {k: v for k, v in result.details.items() if k != "axes"}
-        rows.append((result.model, extra))
+        rows.append((result.model, {k: v for k, v in result.details.items() if _is_short(v)}))
     return [(name, text) for name, value in rows if (text := _plain(value))]
+
+
+def _is_short(value: Any) -> bool:
+    """Whether a detail may stand in a line of text: no table and no list of records."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return len(inner) <= 12 and not any(isinstance(v, dict | list) for v in inner)
 
 
 def _detectable(column: Column) -> float:
