@@ -85,13 +85,30 @@ def documents(split: str) -> Iterator[Document]:
     Raises:
         ValueError: `split` is none of train, validation, test.
     """
+    yield from prose(split)
+    yield from code(split)
+
+
+def prose(split: str, share: float = 1.0) -> Iterator[Document]:
+    """Docstrings, and in training the language reference before them.
+
+    Args:
+        split: train, validation or test.
+        share: of the files; which ones is decided by a hash of their names.
+    """
     if split == "train":
         yield from _topics()
     for file in _files(split):
+        if share < 1 and _share_of(f"share|{file.package}/{file.name}") >= share:
+            continue
         text = _read(file)
         for name, docstring in _docstrings(text):
             if len(docstring) >= _SHORTEST_DOCSTRING:
                 yield Document(docstring, "prose", f"docstring:{_module(file)}.{name}".rstrip("."))
+
+
+def code(split: str) -> Iterator[Document]:
+    """Source files, whole."""
     for file in _files(split):
         yield Document(_read(file), "code", f"code:{file.package}/{file.name}")
 
@@ -135,8 +152,12 @@ def _topics() -> Iterator[Document]:
 
 
 def _split_of(name: str, bounds: tuple[float, float] = (0.92, 0.95)) -> str:
-    share = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
+    share = _share_of(name)
     return SPLITS[(share >= bounds[0]) + (share >= bounds[1])]
+
+
+def _share_of(name: str) -> float:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
 
 
 def _root(package: str) -> Path | None:

@@ -49,7 +49,7 @@ def pydoc_package(split: str) -> list[Row]:
     if split not in _PER_CLASS:
         return []
     found: dict[str, list[Row]] = defaultdict(list)
-    seen = {_squeezed(d.text) for d in _prose("train")} if split == "test" else set()
+    seen = {_squeezed(d.text) for d in _some_prose()} if split == "test" else set()
     for document in _by_hash(_pydoc_pool(split)):
         package = _package(document)
         text = _GIVEAWAYS.sub(_MASK, document.text)[:_CLIP]
@@ -71,10 +71,10 @@ def code(split: str) -> list[Row]:
     """Source files: whole in training; in test a window of each, from a top-level definition."""
     if split not in embedded.SPLITS:
         return []
-    documents = [d for d in embedded.documents(split) if d.stream == "code"]
+    documents = _by_hash(embedded.code(split))
     if split == "train":
         return [{"text": d.text} for d in documents]
-    return [{"text": _window(d)} for d in _by_hash(documents)]
+    return [{"text": _window(d)} for d in documents]
 
 
 def functions(split: str) -> list[Row]:
@@ -145,12 +145,13 @@ def _level(name: str, level: int) -> str:
 
 @lru_cache(maxsize=4)
 def _prose(split: str) -> tuple[Document, ...]:
-    found = []
-    for document in embedded.documents(split) if split in embedded.SPLITS else ():
-        if document.stream != "prose":
-            break  # prose comes first, and code costs time
-        found.append(document)
-    return tuple(found)
+    return tuple(embedded.prose(split)) if split in embedded.SPLITS else ()
+
+
+@lru_cache(maxsize=1)
+def _some_prose() -> tuple[Document, ...]:
+    """Enough of the training prose for a probe, in half the time of all of it."""
+    return tuple(embedded.prose("train", share=0.5))
 
 
 @lru_cache(maxsize=4)
@@ -162,7 +163,7 @@ def _pydoc_pool(split: str) -> list[Document]:
     """Documents of a split of the task: train and validation from training files, by file."""
     if split == "test":
         return [*_prose("validation"), *_prose("test")]
-    documents = [d for d in _prose("train") if d.name.startswith("docstring:")]
+    documents = [d for d in _some_prose() if d.name.startswith("docstring:")]
     is_validation = [_share(d.name.rpartition(".")[0]) < 0.2 for d in documents]
     return [
         d for d, v in zip(documents, is_validation, strict=True) if v == (split == "validation")

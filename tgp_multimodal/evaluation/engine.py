@@ -55,13 +55,21 @@ def evaluate(
     for card in able:
         check_source(card)
     _store_skipped(adapter, results_folder, reasons, say)
-    return [_result(adapter, card, results_folder, limit, fresh, say) for card in able]
+    facts = adapter.facts()
+    assert facts.get("digest"), f"{adapter.name} must say its digest"
+    return [_result(adapter, card, results_folder, limit, fresh, facts, say) for card in able]
 
 
 def _result(
-    adapter: Adapter, card: Card, root: Path, limit: int | None, fresh: bool, say: Progress
+    adapter: Adapter,
+    card: Card,
+    root: Path,
+    limit: int | None,
+    fresh: bool,
+    facts: dict[str, Any],
+    say: Progress,
 ) -> Result:
-    facts, where = adapter.facts(), _where(card)
+    where = _where(card)
     standing = None if fresh else _standing(adapter, card, root, limit, facts, where)
     if standing is not None:
         say("kept", card.name, f"{card.metric} {standing.value:.4f}, computed before")

@@ -38,7 +38,7 @@ def recall_at(k: int, ranked: Sequence[Hashable], relevant: AbstractSet[Hashable
 
 
 def ndcg_at(k: int, ranked: Sequence[Hashable], relevant: AbstractSet[Hashable]) -> float:
-    """Discounted gain over the ideal one, relevance 0 or 1, discount log2(rank + 1), as pytrec_eval."""
+    """Discounted gain over the ideal one; relevance 0 or 1, discount log2(rank + 1)."""
     discounts = 1 / np.log2(np.arange(2, k + 2))
     gains = [document in relevant for document in ranked[:k]]
     return float(discounts[: len(gains)] @ gains / discounts[: len(relevant)].sum())
