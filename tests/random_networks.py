@@ -18,7 +18,7 @@ def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
     for name, weight in module.named_parameters():
         noise = torch.randn(weight.shape, generator=generator)
         if "embed_tokens" in name:
-            weight.copy_(noise)
+            weight.copy_(0.3 * noise)
         elif weight.ndim == 2:
             weight.copy_(0.7 * noise * weight.shape[1] ** -0.5)
         else:
