@@ -10,7 +10,7 @@ from lightning.pytorch import LightningDataModule
 
 from tgp_multimodal.data import tokenizer as tokenizers
 from tgp_multimodal.data.pipeline import Stream, open_stream
-from tgp_multimodal.data.prepare import prepare_embedded
+from tgp_multimodal.data.prepare_embedded import prepare_embedded
 from tgp_multimodal.data.prepared import manifest
 from tgp_multimodal.data.tokenizer import Tokenizer
 
