@@ -269,6 +269,9 @@ def _archive(file: Path, stream: str) -> Iterator[Captioned | Bad]:
                     key, parts = name, {}
                 content = tar.extractfile(member)
                 parts[suffix] = content.read() if content else b""
+            # A cut between or inside headers looks like the end to `tarfile`, but for the zeros.
+            if tar.fileobj is None or tar.fileobj.tell() - tar.offset < tarfile.BLOCKSIZE:
+                raise tarfile.ReadError("no end of the archive")
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ValueError(f"{file} must be a whole tar archive. Got {error} instead.") from error
     if parts:

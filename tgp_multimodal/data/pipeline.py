@@ -57,8 +57,8 @@ def text_batches(
     Raises:
         ValueError: a weight or an infilling share names a stream that is not there.
     """
-    names = [name for name, weight in weights.items() if weight > 0]
     _known("streams", [*weights, *infill], split.streams)
+    names = _present(weights, split)
     sources = [
         grain.MapDataset.source(
             RandomAccess(
@@ -95,7 +95,7 @@ def picture_batches(
     """Pictures of the weighted streams with tokenized captions of at most `longest` ids, shuffled anew each epoch."""
     _known("streams", list(weights), split.streams)
     captions = [row[:longest] for row in tokenizer.encode_batch(split.captions, bos=True)]
-    names = [name for name, weight in weights.items() if weight > 0]
+    names = _present(weights, split)
     sources = []
     for name in names:
         members = np.flatnonzero(split.stream == split.streams.index(name))
@@ -166,6 +166,15 @@ def open_stream(
     if not datasets:
         raise ValueError("streams must be text, pictures or both. Got none instead.")
     return Stream(datasets, threads)
+
+
+def _present(weights: Mapping[str, float], split: TextSplit | PictureSplit) -> list[str]:
+    """Streams of positive weight that have members in this split; a small one may have none to validate."""
+    there = [split.streams[i] for i in np.unique(split.stream)]
+    names = [name for name, weight in weights.items() if weight > 0 and name in there]
+    if not names:
+        raise ValueError(f"weights must be positive for one of {', '.join(there)}. Got {dict(weights)} instead.")
+    return names
 
 
 def _known(name: str, wanted: Sequence[str], there: Sequence[str]) -> None:

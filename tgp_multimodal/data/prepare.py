@@ -142,6 +142,8 @@ def split(items: Iterable[Keyed], share: float, halve: Callable[[Any], Any]) -> 
         stream = keyed.stream
         total[stream] += 1
         if keyed.split is not None or share == 0:
+            if keyed.split == "validation":
+                validated.add(stream)
             yield keyed.split or "train", keyed.item
         elif keyed.unit < share:
             validated.add(stream)

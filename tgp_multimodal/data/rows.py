@@ -148,9 +148,10 @@ def _objects(path: Path, lines: IO[bytes]) -> Iterator[Row | Bad]:
             continue
         where = f"line {number}"
         try:
-            found = json.loads(decoded(line))
+            found = json.loads(decoded(line).rstrip())
         except json.JSONDecodeError as error:
-            yield Bad(str(path), where, f"broken JSON ({error.msg} at character {error.pos})")
+            told = error.msg.removesuffix(" at")
+            yield Bad(str(path), where, f"broken JSON ({told} at character {error.pos})")
             continue
         except (ValueError, RecursionError) as error:
             yield Bad(str(path), where, str(error))

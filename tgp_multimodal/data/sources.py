@@ -176,7 +176,7 @@ def valid_text(value: Any, column: str = "") -> str:
         raise ValueError(f"column {column!r} is missing or null")
     found = rows.decoded(value) if isinstance(value, bytes) else value
     if not isinstance(found, str):
-        raise ValueError(f"column {column!r} holds no text but a {type(found).__name__}")
+        raise ValueError(f"column {column!r} holds {type(found).__name__} and no text")
     if not found.strip():
         raise ValueError("empty text")
     try:

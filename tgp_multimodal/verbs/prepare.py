@@ -191,10 +191,12 @@ def _plain(clock: Callable[[], float]) -> Callable[[str, int, int | None], None]
     said: dict[str, float] = {}
 
     def report(what: str, done: int, total: int | None) -> None:
+        is_new = what not in said
         last = said.setdefault(what, clock())
-        if done == total or clock() - last >= _PLAIN_SECONDS:
+        if done == total or (is_new and not done) or clock() - last >= _PLAIN_SECONDS:
             said[what] = clock()
-            print(f"{what}: {done:,}" + (f" of {total:,}" if total else ""), file=sys.stderr)
+            count = f": {done:,}" + (f" of {total:,}" if total else "") if done else ""
+            print(what + count, file=sys.stderr)
 
     return report
 

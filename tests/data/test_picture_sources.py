@@ -1,0 +1,237 @@
+"""Captioned pictures of every kind are read, and whatever cannot be read is named."""
+
+import io
+import json
+import tarfile
+
+import numpy as np
+import pyarrow
+import pytest
+from PIL import Image
+from pyarrow import parquet
+
+from tgp_multimodal.data.picture_sources import Captioned, Columns, decoded, pictures
+from tgp_multimodal.data.quarantine import Bad
+from tgp_multimodal.data.records import Pair
+
+
+def encoded(colour, kind="PNG"):
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8), colour).save(stream, kind)
+    return stream.getvalue()
+
+
+RED, BLUE = encoded("red"), encoded("blue")
+
+
+def read(spec, columns=None):
+    return list(pictures(str(spec), columns).read())
+
+
+def found(spec, columns=None):
+    return [(r.image, r.captions) for r in read(spec, columns) if not isinstance(r, Bad)]
+
+
+def bad(spec):
+    return [(r.row, r.reason) for r in read(spec) if isinstance(r, Bad)]
+
+
+def table(path, **columns):
+    parquet.write_table(pyarrow.table(columns), path)
+    return path
+
+
+def archive(path, mode="w", **members):
+    with tarfile.open(path, mode) as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name.replace("__", "."))
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def files(folder, **content):
+    for name, data in content.items():
+        path = folder / name.replace("__", ".").replace("_in_", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return folder
+
+
+def test_parquet_as_datasets_writes_it_and_plain_bytes(tmp_path):
+    image = [{"bytes": RED, "path": "x"}, {"bytes": BLUE, "path": None}]
+    path = table(tmp_path / "a.parquet", image=image, text=["red", "blue"])
+    assert found(path) == [(RED, ("red",)), (BLUE, ("blue",))]
+    assert read(f"tiles={path}")[0] == Captioned(RED, ("red",), "tiles", str(path), "row 0")
+    path = table(tmp_path / "b.parquet", picture=[RED], words=["red"])
+    assert found(path, Columns("picture", "words")) == [(RED, ("red",))]
+
+
+def test_paths_in_a_table_stay_inside_its_folder(tmp_path):
+    folder = files(tmp_path / "in", red__png=RED)
+    (tmp_path / "secret.png").write_bytes(BLUE)
+    names = ["red.png", "../secret.png", str(tmp_path / "secret.png"), "gone.png", None, ""]
+    path = folder / "a.jsonl"
+    path.write_text("".join(json.dumps({"image": n, "text": "t"}) + "\n" for n in names))
+    (folder / "red.png").rename(folder / "red.bin")  # or else the folder is one of picture files
+    (folder / "red.png").symlink_to("red.bin")
+    assert found(path) == [(RED, ("t",))]
+    assert [reason for _, reason in bad(path)] == [
+        "'../secret.png' lies outside of the data's folder",
+        f"'{tmp_path / 'secret.png'}' lies outside of the data's folder",
+        "'gone.png' does not exist",
+        "column 'image' holds no picture",
+        "column 'image' holds no picture",
+    ]
+
+
+def test_the_caption_column_is_text_caption_or_captions(tmp_path):
+    lists = [["one", " two ", ""]]
+    path = table(tmp_path / "a.parquet", image=[RED], text=["text"], captions=lists)
+    assert found(path) == [(RED, ("text",))]
+    assert found(path, Columns(caption="captions")) == [(RED, ("one", "two"))]
+    path = table(tmp_path / "b.parquet", image=[RED], captions=lists, caption=["c"])
+    assert found(path) == [(RED, ("c",))]
+
+
+def test_bad_rows_of_a_table(tmp_path):
+    captions = [["a"], [], [""], None]
+    path = table(tmp_path / "a.parquet", image=[RED] * 4, captions=captions)
+    assert bad(path) == [
+        ("row 1", "empty text"),
+        ("row 2", "empty text"),
+        ("row 3", "column 'captions' is missing or null"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (Columns("imag"), r"image_column must be a column of .* Did you mean image\?"),
+        (Columns(caption="txt"), r"caption_column must be a column of .*Got 'txt' instead"),
+        (Columns(), r"caption_column .*Got 'text or caption or captions' instead; .*label\."),
+    ],
+)
+def test_missing_columns_are_named(tmp_path, columns, expected):
+    path = table(tmp_path / "a.parquet", image=[RED], label=["red"])
+    with pytest.raises(ValueError, match=expected):
+        read(path, columns)
+
+
+def test_captions_in_text_files_beside_the_pictures(tmp_path):
+    names = {"a__png": RED, "a__txt": b"a red\nthing\n", "sub_in_b__png": BLUE}
+    files(tmp_path, **names, sub_in_c__png=BLUE, sub_in_c__txt=b"\xff")
+    assert found(tmp_path) == [(RED, ("a red thing",))]
+    assert bad(tmp_path) == [
+        ("sub/b.png", "no caption (b.txt does not exist)"),
+        ("sub/c.png", "not UTF-8 (byte 0xff at 0)"),
+    ]
+    assert pictures(str(tmp_path)).rows == 3
+
+
+def test_folders_as_labels(tmp_path):
+    files(tmp_path, red_things_in_a__png=RED, blue_in_sub_in_b__jpg=BLUE, c__png=RED)
+    assert found(tmp_path) == [(BLUE, ("sub",)), (RED, ("red things",))]
+    assert bad(tmp_path) == [
+        ("c.png", "no caption (no c.txt, no folder that names it, no metadata)")
+    ]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_metadata_with_captions(tmp_path, kind):
+    files(tmp_path, a__png=RED, sub_in_b__png=BLUE, c__png=BLUE, d__png=RED, a__txt=b"ignored")
+    rows = [("a.png", "red"), ("sub/b.png", "blue"), ("gone.png", "x"), ("c.png", "")]
+    if kind == "jsonl":
+        lines = [json.dumps({"file_name": n, "caption": c}) for n, c in rows]
+    else:
+        lines = ["file_name,caption", *(f"{n},{c}" for n, c in rows)]
+    (tmp_path / f"metadata.{kind}").write_text("\n".join(lines))
+    assert found(tmp_path) == [(RED, ("red",)), (BLUE, ("blue",))]
+    first = 1 if kind == "jsonl" else 2
+    assert bad(tmp_path) == [
+        (f"line {first + 2}", "'gone.png' does not exist"),
+        (f"line {first + 3}", "empty text"),
+        ("d.png", f"metadata.{kind} does not name it"),
+    ]
+
+
+def test_metadata_without_its_columns(tmp_path):
+    files(tmp_path, a__png=RED, metadata__csv=b"file,caption\na.png,red\n")
+    with pytest.raises(ValueError, match=r"file_name must be a column of .*there are: file, cap"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(("suffix", "mode"), [(".tar", "w"), (".tar.gz", "w:gz")])
+def test_webdataset(tmp_path, suffix, mode):
+    path = tmp_path / f"0000{suffix}"
+    samples = {"x/0__png": RED, "x/0__txt": b"red\n", "x/1__seg__png": b"", "x/1__JPG": BLUE}
+    samples |= {"x/1__json": b'{"caption": "blue", "id": 1}', "x/2__png": RED, "x/3__txt": b"t"}
+    samples |= {"x/4__png": RED, "x/4__json": b"{", "x/5__txt": b"five", "x/5__png": RED}
+    archive(path, mode, **samples)
+    assert found(path) == [(RED, ("red",)), (BLUE, ("blue",)), (RED, ("five",))]
+    assert [row for row, _ in bad(path)] == ["x/2", "x/3", "x/4"]
+    assert bad(path)[:2] == [
+        ("x/2", "no caption (.txt, .caption, .json)"),
+        ("x/3", "no picture"),
+    ]
+
+
+def test_a_folder_of_archives_and_tables(tmp_path):
+    archive(tmp_path / "0.tar", a__png=RED, a__txt=b"red")
+    table(tmp_path / "1.parquet", image=[BLUE], text=["blue"])
+    assert found(tmp_path) == [(RED, ("red",)), (BLUE, ("blue",))]
+    assert pictures(str(tmp_path)).rows is None
+
+
+@pytest.mark.parametrize("size", [30_000, 30_208, 30_700, 29 * 1024])
+def test_a_truncated_archive_is_refused(tmp_path, size):
+    many = {f"{i:03}__{s}": d for i in range(50) for s, d in (("png", RED), ("txt", b"red"))}
+    path = archive(tmp_path / "0.tar", **many)
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(ValueError, match=r"0\.tar must be a whole tar archive\. Got .* instead\."):
+        read(path)
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path):
+    files(tmp_path, a__txt=b"a", b__txt=b"b", metadata__csv=b"file_name,text\n")
+    expected = (
+        r"pictures must be a folder with pictures .*\. Got .* with 2 \.txt, 1 \.csv instead\."
+    )
+    with pytest.raises(ValueError, match=expected):
+        pictures(str(tmp_path))
+
+
+def test_decoding_keeps_the_order_and_names_what_is_broken():
+    items = [
+        Captioned(RED, ("red", "scarlet"), "s", "f", "row 0"),
+        Captioned(RED[:40], ("cut",), "s", "f", "row 1"),
+        Bad("f", "row 2", "no picture"),
+        Captioned(BLUE, ("blue",), "s", "f", "row 3"),
+        Pair(np.zeros((8, 8, 3), dtype=np.uint8), "black", "t", "p"),
+    ] * 100
+    out = list(decoded(items, 16, workers=2))
+    assert len(out) == len(items)
+    for first in range(0, len(out), len(out) // 100):
+        red, cut, absent, blue, black = out[first : first + 5]
+        assert [p.caption for p in red] == ["red", "scarlet"]
+        assert (red[1].pixels_YXC == (255, 0, 0)).all()
+        assert red[0].name == "f:row 0"
+        assert cut.row == "row 1"
+        assert "must be a whole image file" in cut.reason
+        assert absent == items[2]
+        assert (blue[0].pixels_YXC == (0, 0, 255)).all()
+        assert black[0].pixels_YXC.shape == (16, 16, 3)
+
+
+def test_decoding_is_lazy():
+    taken = []
+
+    def endless():
+        while True:
+            taken.append(1)
+            yield Captioned(RED, ("red",), "s", "f", "row")
+
+    stream = decoded(endless(), 16, workers=1)
+    next(stream)
+    assert len(taken) <= 256
+    stream.close()

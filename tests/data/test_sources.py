@@ -1,0 +1,263 @@
+"""Text of every kind is read, and whatever cannot be read is named."""
+
+import gzip
+import json
+import tracemalloc
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from tgp_multimodal.data import sources
+from tgp_multimodal.data.quarantine import Bad
+
+
+def read(spec, column="text"):
+    return list(sources.text(str(spec), column).read())
+
+
+def texts(spec, column="text"):
+    return [row.text for row in read(spec, column) if not isinstance(row, Bad)]
+
+
+def bad(spec, column="text"):
+    return [(row.row, row.reason) for row in read(spec, column) if isinstance(row, Bad)]
+
+
+def jsonl(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def table(path, columns, **options):
+    parquet.write_table(pyarrow.table(columns), path, **options)
+    return path
+
+
+def test_a_text_file_is_one_document_byte_for_byte(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeffone\r\n\r\ntw\u00f6\n".encode())
+    assert texts(path) == ["one\r\n\r\ntw\u00f6\n"]
+    assert read(path)[0].name == str(path)
+
+
+def test_a_folder_is_read_through_all_levels_in_order(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "b.txt").write_text("b")
+    (tmp_path / "a.md").write_text("a")
+    (tmp_path / "sub" / "c.TXT").write_text("c")
+    (tmp_path / ".git" / "hidden.txt").write_text("hidden")
+    (tmp_path / "picture.jpg").write_bytes(b"\xff")
+    jsonl(tmp_path / "d.jsonl", {"text": "d"})
+    assert texts(tmp_path) == ["a", "b", "d", "c"]
+    assert sources.text(str(tmp_path)).rows is None
+    assert sources.text(str(tmp_path / "sub")).rows == 1
+
+
+def test_a_pattern_takes_files_of_any_suffix(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.py").write_text("a = 1")
+    (tmp_path / "sub" / "b.py").write_text("b = 1")
+    source = sources.text(f"code={tmp_path}/**/*.py")
+    assert [d.text for d in source.read()] == ["a = 1", "b = 1"]
+    assert {d.stream for d in source.read()} == {"code"}
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_json_lines_with_every_kind_of_bad_line(tmp_path, compressed):
+    lines = [
+        b'{"text": "good \\u00e9", "id": 1}',
+        b'{"text": "cut',
+        b"[1, 2]",
+        b'{"text": ""}',
+        b'{"text": "  \\n"}',
+        b'{"other": 1}',
+        b'{"text": null}',
+        b'{"text": 3}',
+        b'{"text": "\xff"}',
+        b'{"text": "\\ud800"}',
+        b"",
+        '{"text": "also good \u00e9"}'.encode(),
+    ]
+    path = tmp_path / ("a.jsonl.gz" if compressed else "a.jsonl")
+    path.write_bytes((gzip.compress if compressed else bytes)(b"\n".join(lines)))
+    assert texts(path) == ["good \u00e9", "also good \u00e9"]
+    assert bad(path) == [
+        ("line 2", "broken JSON (Unterminated string starting at character 9)"),
+        ("line 3", "a JSON list and no object"),
+        ("line 4", "empty text"),
+        ("line 5", "empty text"),
+        ("line 6", "column 'text' is missing or null"),
+        ("line 7", "column 'text' is missing or null"),
+        ("line 8", "column 'text' holds int and no text"),
+        ("line 9", "not UTF-8 (byte 0xff at 10)"),
+        ("line 10", "half a surrogate pair at character 0"),
+    ]
+
+
+def test_bad_lines_before_the_first_good_one_do_not_hide_the_columns(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text("broken\n" * 150 + '{"text": "good"}\n')
+    assert texts(path) == ["good"]
+
+
+def test_text_that_is_not_utf8_is_named(tmp_path):
+    path = tmp_path / "latin.txt"
+    path.write_bytes("caf\u00e9".encode("latin-1"))
+    assert bad(path) == [("whole file", "not UTF-8 (byte 0xe9 at 3)")]
+
+
+def test_an_empty_text_file_is_named(tmp_path):
+    (tmp_path / "a.txt").touch()
+    assert bad(tmp_path / "a.txt") == [("whole file", "empty text")]
+
+
+def test_parquet_in_any_number_of_row_groups(tmp_path):
+    wanted = [f"text {i}" for i in range(500)]
+    columns = {"text": wanted, "number": list(range(500))}
+    path = table(tmp_path / "a.parquet", columns, row_group_size=130)
+    assert texts(path) == wanted
+    assert sources.text(str(path)).rows == 500
+    assert read(path)[499].name == f"{path}:row 499"
+
+
+def test_parquet_with_bad_rows(tmp_path):
+    raw = pyarrow.array([b"good", b"\xff\xfe", None, b"", b"fine"]).cast(pyarrow.binary())
+    strings = pyarrow.StringArray.from_buffers(5, *raw.buffers()[1:], raw.buffers()[0], 1)
+    path = table(tmp_path / "a.parquet", {"text": strings})
+    assert texts(path) == ["good", "fine"]
+    assert [row for row, _ in bad(path)] == ["row 1", "row 2", "row 3"]
+    assert "not UTF-8" in bad(path)[0][1]
+
+
+def test_parquet_with_numbers_for_text(tmp_path):
+    path = table(tmp_path / "a.parquet", {"text": [1, 2]})
+    assert bad(path)[0] == ("row 0", "column 'text' holds int and no text")
+
+
+def test_csv_with_quotes_line_breaks_and_a_bad_line(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(
+        b'id,text\r\n1,"one, two\nthree"\r\n2,\xff\r\n3,' + b"x" * 200_000 + b"\r\n4\r\n"
+    )
+    assert texts(path) == ["one, two\nthree", "x" * 200_000]
+    assert bad(path) == [
+        ("line 4", "not UTF-8"),
+        ("line 6", "column 'text' is missing or null"),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "csv"])
+def test_a_missing_column_names_those_there_are(tmp_path, kind):
+    path = tmp_path / f"a.{kind}"
+    if kind == "jsonl":
+        jsonl(path, {"text": "a"}, {"texts": "b", "id": 1})
+    elif kind == "parquet":
+        table(path, {"text": ["a"], "texts": ["b"], "id": [1]})
+    else:
+        path.write_text("text,texts,id\na,b,1\n")
+    expected = (
+        rf"text_column must be a column of {path}\. Got 'txt' instead; "
+        r"there are: text, texts, id\. Did you mean text\?"
+    )
+    with pytest.raises(ValueError, match=expected):
+        read(path, "txt")
+
+
+def test_a_damaged_parquet_file_is_refused(tmp_path):
+    path = table(tmp_path / "a.parquet", {"text": [str(i) * 50 for i in range(1000)]})
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(
+        ValueError, match=r"a\.parquet must be a whole parquet file\. Got .* instead"
+    ):
+        read(path)
+
+
+def test_a_damaged_gzip_file_is_refused(tmp_path):
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"text": "a"}\n' * 1000)[:-12])
+    with pytest.raises(ValueError, match=r"must be a whole gzip file\. Got .* instead\."):
+        read(path)
+
+
+def test_places_that_hold_nothing(tmp_path):
+    (tmp_path / "books").mkdir()
+    with pytest.raises(
+        ValueError, match=r"text must be a folder with text files .* no files instead"
+    ):
+        sources.text(str(tmp_path / "books"))
+    (tmp_path / "books" / "a.jpg").touch()
+    (tmp_path / "books" / "b.jpg").touch()
+    with pytest.raises(ValueError, match=r"Got .*books with 2 \.jpg instead\."):
+        sources.text(str(tmp_path / "books"))
+    expected = r"text must be a file or a folder\. Got .*boks, which does not exist, instead\."
+    with pytest.raises(ValueError, match=expected + r" Did you mean .*books\?"):
+        sources.text(str(tmp_path / "boks"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "parsed"),
+    [
+        ("a/b.txt", (None, "a/b.txt")),
+        ("code=a/b.txt", ("code", "a/b.txt")),
+        ("a/b=c.txt", (None, "a/b=c.txt")),
+        ("code=hub:owner/name", ("code", "hub:owner/name")),
+        ("x=", (None, "x=")),
+    ],
+)
+def test_specifications(spec, parsed):
+    assert sources.parse(spec) == parsed
+
+
+def test_an_existing_path_is_not_taken_apart(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a=b.txt").write_text("x")
+    assert sources.parse("a=b.txt") == (None, "a=b.txt")
+
+
+@pytest.mark.parametrize(
+    ("place", "stream"),
+    [
+        ("corpora/general/general-00000-of-00002.parquet", "general"),
+        ("corpora/Code/train.parquet", "code"),
+        ("corpora/webdataset/000000.tar", "webdataset"),
+        ("x/articles.jsonl.gz", "articles"),
+        ("corpora/code/*.py", "code"),
+        ("/train.txt", "data"),
+    ],
+)
+def test_names_of_streams(place, stream):
+    assert sources.stream_of(place) == stream
+
+
+@pytest.mark.parametrize(
+    ("card", "content"),
+    [
+        ("a-00000.card.json", {"license": "MIT"}),
+        ("a.card.json", {"license": "MIT"}),
+        ("card.json", {"license": "MIT"}),
+        ("../data.card.json", {"license": "MIT"}),
+        ("../data.card.json", {"a-00000": {"license": "MIT"}, "b": {"license": "GPL"}}),
+    ],
+)
+def test_the_license_is_on_the_card_beside_the_data(tmp_path, card, content):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    path = jsonl(folder / "a-00000.jsonl", {"text": "x"})
+    assert sources.text(str(path)).license is None
+    (folder / card).write_text(json.dumps(content))
+    assert sources.text(str(path)).license == "MIT"
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path):
+    text = "x" * 1000
+    path = table(tmp_path / "a.parquet", {"text": [text] * 20_000}, row_group_size=20_000)
+    lines = tmp_path / "a.jsonl"
+    lines.write_text((json.dumps({"text": text}) + "\n") * 20_000)
+    for place in (path, lines):
+        tracemalloc.start()
+        assert sum(len(d.text) for d in sources.text(str(place)).read()) == 20_000_000
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2_000_000
