@@ -124,6 +124,13 @@ def test_mistake_is_one_line_and_exit_code_2(tgp, line: str):
     assert err.rstrip().endswith(end)
 
 
+def test_long_sentence_keeps_its_end():
+    said = messages.one_line("start\n" + "name, " * 1000 + "Did you mean b?")
+    assert len(said) < 1100
+    assert said.startswith("start name,")
+    assert said.endswith("Did you mean b?")
+
+
 def test_debug_shows_the_traceback(tgp, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(ValueError, match="prompt must be nice"):
         tgp("draw", "value", "--debug")

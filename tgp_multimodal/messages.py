@@ -20,7 +20,7 @@ from typing import Any
 
 _PACKAGE = "tgp_multimodal"
 _LISTED = 14  # more names than this are a wall, not a help
-_LONGEST = 400
+_LONGEST = 1000
 _EXTRAS = {"gradio": "app", "lm_eval": "peers", "mteb": "peers", "timm": "peers"}
 
 _KEY = re.compile(r'Parser key "([^"]+)"(?: element \d+)?:')
@@ -66,9 +66,14 @@ def sentence(error: BaseException, program: str) -> str | None:
 
 
 def one_line(text: str) -> str:
-    """The text without line breaks and double spaces, cut where nobody reads on."""
+    """The text without line breaks and double spaces; if very long without its middle.
+
+    The end stays, because the name that was meant stands there.
+    """
     joined = " ".join(text.split())
-    return joined if len(joined) <= _LONGEST else joined[: _LONGEST - 4].rstrip() + " ..."
+    if len(joined) <= _LONGEST:
+        return joined
+    return f"{joined[: _LONGEST * 3 // 4].rstrip()} ... {joined[-_LONGEST // 4 :].lstrip()}"
 
 
 def parser_sentence(message: str, parser: argparse.ArgumentParser | None, program: str) -> str:
