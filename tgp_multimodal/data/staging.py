@@ -41,9 +41,12 @@ def staged(output: Path, tokenizer: Path | None, overwrite: bool) -> Iterator[Pa
     staging.mkdir(parents=True)
     try:
         yield staging
-        _install(staging, output)
-    finally:
+    except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
+        raise
+    # If this dies, what it leaves says that the parts in `output` are ours to replace.
+    _install(staging, output)
+    shutil.rmtree(staging, ignore_errors=True)
 
 
 def _check_free(output: Path, tokenizer: Path | None, overwrite: bool) -> None:
@@ -55,17 +58,18 @@ def _check_free(output: Path, tokenizer: Path | None, overwrite: bool) -> None:
             f"output must be a folder without a prepared set, unless --overwrite is given. "
             f"Got {output}, which holds {' and '.join(sets)}, instead."
         )
+    is_ours = bool(sets) or (output / _STAGING).is_dir()
     for name in PARTS:
-        if not _may_replace(output / name, bool(sets), tokenizer):
+        if not _may_replace(output / name, is_ours, tokenizer):
             there = f"{output} with a {name}/ that `tgp prepare` did not write"
             raise ValueError(f"output must be a folder of its own. Got {there} instead.")
 
 
-def _may_replace(folder: Path, in_set: bool, tokenizer: Path | None) -> bool:
+def _may_replace(folder: Path, is_ours: bool, tokenizer: Path | None) -> bool:
     if not folder.exists():
         return True
     if folder.name == "tokenizer":
-        return in_set or (tokenizer is not None and folder.samefile(tokenizer))
+        return is_ours or (tokenizer is not None and folder.samefile(tokenizer))
     if (folder / MANIFEST).is_file():
         try:
             return manifest(folder)["kind"] == folder.name

@@ -1,0 +1,277 @@
+"""`tgp prepare` from raw data to a prepared set: what bad input gets, and that nothing is lost."""
+
+import io
+import json
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pytest
+from PIL import Image
+from pyarrow import parquet
+
+from tgp_multimodal.cli import main
+from tgp_multimodal.data import prepare as work
+from tgp_multimodal.data import prepared, sources
+from tgp_multimodal.data import tokenizer as tokenizers
+from tgp_multimodal.data.picture_sources import pictures
+from tgp_multimodal.data.prepare import Keyed, Settings, prepare, split
+from tgp_multimodal.data.records import Pair
+from tgp_multimodal.data.sources import Source
+
+SMALL = Settings(vocabulary=300, size=16)
+
+
+def jsonl(path, rows):
+    path.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def words(count):
+    return [f"document {i} says {i * i} \u00e9\n" for i in range(count)]
+
+
+def image(seed, kind="PNG"):
+    noise = np.random.default_rng(seed).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noise).save(stream, kind)
+    return stream.getvalue()
+
+
+def picture_folder(folder, count, kind="PNG"):
+    (folder / "noise").mkdir(parents=True)
+    for i in range(count):
+        (folder / "noise" / f"{i:03}.{kind.lower()}").write_bytes(image(i, kind))
+    return folder
+
+
+def texts_of(output, name):
+    found = prepared.open_text(output / "text", name)
+    tokenizer = tokenizers.load(output / "tokenizer")
+    return [tokenizer.decode(found.tokens[a:b]) for a, b in pairwise(found.offsets)]
+
+
+def run(capsys, *arguments):
+    """Exit code, what it printed, and the one line of its error."""
+    code = main(["prepare", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    errors = [line for line in err.splitlines() if line.startswith("tgp: ")]
+    assert len(errors) == (code != 0)
+    return code, out, errors[0] if errors else ""
+
+
+def nothing_is_left(output):
+    return not list(output.glob("*/manifest.json")) and not (output / ".partial").exists()
+
+
+def test_every_document_and_picture_comes_back(tmp_path, capsys):
+    path = jsonl(tmp_path / "a.jsonl", words(200))
+    folder = picture_folder(tmp_path / "in", 30)
+    code, out, _ = run(
+        capsys, tmp_path / "o", "--text", f"prose={path}", "--pictures", folder,
+        "--vocabulary", 300, "--size", 16, "--validation_share", 0.1, "--workers", 2,
+    )  # fmt: skip
+    assert code == 0
+    text, validation = (texts_of(tmp_path / "o", name) for name in ("train", "validation"))
+    assert sorted(text + validation) == sorted(words(200))
+    assert 8 <= len(validation) <= 34
+    seen = prepared.open_pictures(tmp_path / "o" / "pictures", "train")
+    assert seen.pixels.shape[1:] == (16, 16, 3)
+    assert seen.captions == ["noise"] * len(seen.pixels)
+    assert seen.streams == ("in",)
+    (facts,) = prepared.manifest(tmp_path / "o" / "text")["sources"]
+    assert facts["bytes"] == sum(len(t.encode()) for t in words(200))
+    assert (facts["stream"], facts["rows"], facts["bad"]) == ("prose", 200, 0)
+    assert "bytes per token" in out
+    assert not (tmp_path / "o" / "quarantine.jsonl").exists()
+    assert not (tmp_path / "o" / ".partial").exists()
+
+
+def test_the_split_of_a_document_is_stable(tmp_path):
+    def validation(name, rows):
+        source = sources.text(str(jsonl(tmp_path / f"{name}.jsonl", rows)))
+        settings = SMALL._replace(validation_share=0.1)
+        prepare(tmp_path / name, [source], [], settings)
+        return set(texts_of(tmp_path / name, "validation"))
+
+    some = validation("some", words(200))
+    assert validation("turned", words(200)[::-1]) == some
+    assert validation("more", [*words(200), "one more"]) - {"one more"} == some
+
+
+def test_a_larger_share_keeps_what_a_smaller_one_took(tmp_path):
+    items = [Keyed(None, unit, "s", unit) for unit in np.random.default_rng(0).random(500)]
+
+    def validation(share):
+        return {i for name, i in split(items, share, work._whole) if name == "validation"}
+
+    assert validation(0) == set()
+    assert len(validation(1e-9)) == 1
+    assert validation(1e-9) < validation(0.05) < validation(0.2)
+    assert validation(0.2) == {k.unit for k in items if k.unit < 0.2}
+
+
+def test_no_item_is_lost_and_every_stream_has_validation():
+    random = np.random.default_rng(1)
+    items = [Keyed(None, u, f"s{i % 3}", i) for i, u in enumerate(random.random(90))]
+    out = list(split(items, 0.001, work._whole))
+    assert sorted(i for _, i in out) == list(range(90))
+    for stream in range(3):
+        chosen = [i for name, i in out if name == "validation" and i % 3 == stream]
+        smallest = min((k for k in items if k.stream == f"s{stream}"), key=lambda k: k.unit)
+        assert chosen == [smallest.item]
+
+
+def test_fixed_splits_are_kept():
+    items = [Keyed("test", 0.0, "s", 1), Keyed("validation", 0.9, "s", 2), Keyed(None, 0.5, "s", 3)]
+    out = {item: name for name, item in split(items, 0.1, work._whole)}
+    assert out == {1: "test", 2: "validation", 3: "train"}
+
+
+def test_the_only_document_is_cut_at_a_line(tmp_path):
+    text = "".join(words(100))
+    (tmp_path / "a.txt").write_text(text)
+    settings = SMALL._replace(validation_share=0.1)
+    prepare(tmp_path / "o", [sources.text(str(tmp_path / "a.txt"))], [], settings)
+    (train,), (validation,) = (texts_of(tmp_path / "o", n) for n in ("train", "validation"))
+    assert train + validation == text
+    assert train.endswith("\n")
+    assert 0.05 < len(validation) / len(text) < 0.15
+
+
+@pytest.mark.parametrize("text", ["word", "word ", "\nword"])
+def test_a_document_too_short_to_cut_is_training(tmp_path, text, capsys):
+    (tmp_path / "a.txt").write_text(text)
+    code, out, _ = run(capsys, tmp_path / "o", "--text", tmp_path / "a.txt", "--vocabulary", 270)
+    assert code == 0
+    assert texts_of(tmp_path / "o", "train") == [text]
+    assert "note: text has no validation split" in out
+
+
+def test_duplicates_go_unless_they_are_kept(tmp_path):
+    first = jsonl(tmp_path / "a.jsonl", ["one", "two", "one"])
+    second = jsonl(tmp_path / "b.jsonl", ["two", "three"])
+    both = [sources.text(str(first)), sources.text(str(second))]
+    settings = SMALL._replace(validation_share=0)
+    found = prepare(tmp_path / "o", both, [], settings)
+    assert texts_of(tmp_path / "o", "train") == ["one", "two", "three"]
+    assert [s["duplicates"] for s in found.text["sources"]] == [1, 1]
+    prepare(tmp_path / "p", both, [], settings._replace(keep_duplicates=True))
+    assert texts_of(tmp_path / "p", "train") == ["one", "two", "one", "two", "three"]
+
+
+def test_a_picture_with_several_captions_is_on_one_side(tmp_path):
+    path = tmp_path / "a.parquet"
+    columns = {
+        "image": [image(i // 2) for i in range(40)],  # each twice
+        "captions": [[f"one {i % 2}", "both", f"two {i}"] for i in range(40)],
+    }
+    parquet.write_table(pyarrow.table(columns), path)
+    settings = SMALL._replace(validation_share=0.3)
+    found = prepare(tmp_path / "o", [], [pictures(str(path))], settings)
+    train, validation = (
+        prepared.open_pictures(tmp_path / "o" / "pictures", name)
+        for name in ("train", "validation")
+    )
+    sides = [{p.tobytes() for p in s.pixels} for s in (train, validation)]
+    assert not sides[0] & sides[1]
+    assert len(sides[0] | sides[1]) == 20
+    assert len(train.captions) + len(validation.captions) == 100  # "both" counts once
+    assert found.pictures["sources"][0]["duplicates"] == 20
+
+
+def test_limit_is_of_each_source(tmp_path):
+    path = jsonl(tmp_path / "a.jsonl", words(50))
+    settings = SMALL._replace(limit=7)
+    found = prepare(tmp_path / "o", [sources.text(str(path))], [], settings)
+    assert sum(s["documents"] for s in found.text["splits"].values()) == 7
+
+
+def test_a_given_tokenizer_is_used(tmp_path):
+    given = tokenizers.train(words(10), 280)
+    given.save(tmp_path / "given")
+    path = jsonl(tmp_path / "a.jsonl", words(50))
+    source = [sources.text(str(path))]
+    found = prepare(tmp_path / "o", source, [], SMALL, tmp_path / "given")
+    assert found.tokenizer.digest == given.digest == found.text["tokenizer"]
+    assert tokenizers.load(tmp_path / "o" / "tokenizer").digest == given.digest
+    # One that lies in the output already may stay there.
+    given.save(tmp_path / "p" / "tokenizer")
+    prepare(tmp_path / "p", source, [], SMALL, tmp_path / "p" / "tokenizer")
+    assert tokenizers.load(tmp_path / "p" / "tokenizer").digest == given.digest
+
+
+def test_the_tokenizer_sees_no_validation_and_no_order(tmp_path):
+    rows = [*words(100), *(f"zqx{i} " * 50 for i in range(100))]
+    settings = SMALL._replace(validation_share=0.5)
+    digests = set()
+    for name, order in (("a", 1), ("b", -1)):
+        source = sources.text(str(jsonl(tmp_path / f"{name}.jsonl", rows[::order])))
+        digests.add(prepare(tmp_path / name, [source], [], settings).tokenizer.digest)
+    assert len(digests) == 1
+    trained = tokenizers.train(sorted(texts_of(tmp_path / "a", "train")), 300)
+    assert trained.digest in digests
+
+
+def test_the_tokenizer_is_trained_on_a_sample_of_a_large_corpus(tmp_path, monkeypatch):
+    monkeypatch.setattr(work, "_SAMPLE", 1)
+    seen = []
+    train = tokenizers.train
+    monkeypatch.setattr(
+        tokenizers, "train", lambda texts, v: train((seen.extend(texts), seen)[1], v)
+    )
+    source = sources.text(str(jsonl(tmp_path / "a.jsonl", words(500))))
+    prepare(tmp_path / "o", [source], [], SMALL)
+    assert 200 < sum(map(len, seen)) <= 300
+    assert {int(text.split()[1]) // 100 for text in seen} > {0, 4}  # from all over the file
+
+
+def test_pictures_alone_train_a_tokenizer_on_their_captions(tmp_path):
+    folder = picture_folder(tmp_path / "in", 3)
+    found = prepare(tmp_path / "o", [], [pictures(str(folder))], SMALL)
+    assert found.text is None
+    assert tokenizers.load(tmp_path / "o" / "tokenizer").digest == found.tokenizer.digest
+    assert len(found.tokenizer.encode("noise")) == 1
+
+
+def test_progress_is_told(tmp_path):
+    told = []
+    source = sources.text(str(jsonl(tmp_path / "a.jsonl", words(100))))
+    prepare(tmp_path / "o", [source], [], SMALL, progress=lambda *report: told.append(report))
+    assert ("training the tokenizer", 0, None) in told
+    counts = [done for what, done, _ in told if what == "tokenizing a.jsonl"]
+    assert counts == [32, 64, 96, 100]
+    assert told[-1] == ("tokenizing a.jsonl", 100, 100)
+
+
+@pytest.mark.shared_data
+def test_the_tiny_corpora(tmp_path, capsys):
+    if "TGP_DATA" not in os.environ:
+        pytest.skip("TGP_DATA names no folder of real data")
+    corpora = Path(os.environ["TGP_DATA"]).parent / "corpora"
+    text = [corpora / "tiny" / f"{name}.parquet" for name in ("general", "code", "biomedical")]
+    code, _, _ = run(
+        capsys, tmp_path / "o", "--text", *text, "--vocabulary", 1000,
+        "--pictures", corpora / "tiny" / "pairs.parquet", f"wds={corpora / 'webdataset'}",
+    )  # fmt: skip
+    assert code == 0
+    found = prepared.manifest(tmp_path / "o" / "text")
+    assert found["streams"] == ["general", "code", "biomedical"]
+    assert [s["bytes"] for s in found["sources"]] == [984109, 490091, 497888]
+    assert found["sources"][1]["license"]["MIT"] == 54
+    seen = prepared.manifest(tmp_path / "o" / "pictures")
+    assert [s["bad"] for s in seen["sources"]] == [0, 0]
+    assert sum(s["pictures"] for s in seen["splits"].values()) > 950
+
+
+def test_pairs_that_are_decoded_already_are_resized(tmp_path):
+    def read():
+        for i in range(10):
+            yield Pair(np.full((8, 8, 3), i, dtype=np.uint8), f"grey {i}", "grey", str(i))
+
+    found = prepare(tmp_path / "o", [], [Source("grey", "grey", read, split="train")], SMALL)
+    seen = prepared.open_pictures(tmp_path / "o" / "pictures", "train")
+    assert list(found.pictures["splits"]) == ["train"]
+    assert (seen.pixels == np.arange(10)[:, None, None, None]).all()
