@@ -118,8 +118,7 @@ def load(folder: Path) -> Loaded:
         raise ValueError(
             f"export format must be {FORMAT}. Got {found.get('format')} in {path} instead."
         )
-    network = from_description(found["network"])
-    assert isinstance(network, Network)
+    network = _empty(found["network"])
     tokenizer = tokenizers.load(folder)
     weights = {
         f"text.{k.removeprefix(_STOCK_PREFIX)}": v for k, v in _read_weights(folder / _TEXT).items()
@@ -173,8 +172,7 @@ def network_from_checkpoint(checkpoint: Mapping[str, Any]) -> Network:
             "checkpoint must be one that `tgp fit` wrote. "
             f"Got one without {', '.join(sorted(missing))} instead."
         )
-    network = from_description(checkpoint["network_description"])
-    assert isinstance(network, Network)
+    network = _empty(checkpoint["network_description"])
     prefix = "network."
     weights = {
         k.removeprefix(prefix): v
@@ -244,9 +242,17 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
+def _empty(description: dict[str, Any]) -> Network:
+    """A network without weights: nothing is drawn, so no random generator moves."""
+    with torch.device("meta"):
+        network = from_description(description)
+    assert isinstance(network, Network)
+    return network
+
+
 def _load_state(network: Network, weights: dict[str, Tensor], source: Path) -> None:
     try:
-        network.load_state_dict(weights)
+        network.load_state_dict({k: v.float() for k, v in weights.items()}, assign=True)
     except RuntimeError as error:
         raise ValueError(
             f"weights in {source} must fit the network described there. Got {error} instead."

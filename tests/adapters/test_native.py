@@ -1,0 +1,152 @@
+"""Our export behind the adapter seam."""
+
+import numpy as np
+import pytest
+import torch
+from random_networks import language_model, multimodal
+
+from tgp_multimodal import export
+from tgp_multimodal.adapters import make
+from tgp_multimodal.adapters.native import Native, RandomTwin
+from tgp_multimodal.evaluation.requests import (
+    Draw,
+    Embed,
+    Generate,
+    Perplexity,
+    PerplexityAnswer,
+    Score,
+    ScoreAnswer,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tokenizer, tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "nano" / "export"
+    network = multimodal(tokenizer.vocabulary)
+    with torch.no_grad():  # else each token would be its own most probable successor
+        network.text.embed_tokens.weight *= 0.03
+    export.save(path, network, tokenizer, {}, "")
+    return path
+
+
+@pytest.fixture(scope="module")
+def native(folder):
+    return Native(folder)
+
+
+def picture(seed):
+    return np.random.default_rng(seed).integers(0, 256, (28, 28, 3), dtype=np.uint8)
+
+
+REQUESTS = {
+    "score": [
+        *(Score("The river", f" {c}") for c in "abc"),
+        Score("The river", " a"),
+        Score("def f():", " pass", suffix="\n"),
+        Score("", "x"),
+    ],
+    "perplexity": [Perplexity(t) for t in ("caf\u00e9", "", "The river froze. " * 20)],
+    "generate": [
+        Generate("The river", 8),
+        Generate("", 8),
+        Generate("def f():", 5, stop=("e",)),
+        Generate("def f():", 5, suffix="\n"),
+        Generate("a set holds " * 20, 8),
+    ],
+    "embed": [Embed("The river"), Embed(picture(0)), Embed(""), Embed(picture(1)), Embed("x")],
+    "draw": [Draw("a circle", 3), Draw("a square", 3), Draw("a circle", 4)],
+}
+
+
+def same(one, two):
+    if isinstance(one, ScoreAnswer | PerplexityAnswer):
+        assert one.nats == pytest.approx(two.nats, abs=5e-5)
+        assert vars(one) | {"nats": 0} == vars(two) | {"nats": 0}
+    elif isinstance(one, str):
+        assert one == two
+    elif one.dtype == np.uint8:
+        assert np.abs(one.astype(int) - two).max() <= 1  # rounding
+    else:
+        np.testing.assert_allclose(one, two, atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", REQUESTS)
+def test_answers_depend_on_their_own_request_alone(native, folder, kind):
+    requests = REQUESTS[kind]
+    together = native.answer(requests)
+    assert len(together) == len(requests)
+    one_at_a_time = Native(folder, batch_tokens=1, batch=1)
+    for other in (
+        [native.answer([r])[0] for r in requests],
+        native.answer(requests[::-1])[::-1],
+        one_at_a_time.answer(requests),
+        Native(folder, batch_tokens=70, batch=7).answer(requests),
+    ):
+        for one, two in zip(together, other, strict=True):
+            same(one, two)
+
+
+def test_kinds_of_answers(native):
+    score, *_ = native.answer(REQUESTS["score"])
+    assert score.nats < 0
+    assert score.tokens >= 1
+    cafe, empty, _ = native.answer(REQUESTS["perplexity"])
+    assert cafe.nats > 0
+    assert cafe.bytes == 5
+    assert empty == PerplexityAnswer(0, 0, 0)
+    assert all(isinstance(t, str) and t for t in native.answer(REQUESTS["generate"])[:2])
+    text, image, *_ = native.answer(REQUESTS["embed"])
+    assert text.shape == (64,)
+    assert image.shape == (240,)
+    drawn = native.answer(REQUESTS["draw"])
+    assert drawn[0].shape == (16, 16, 3)
+    assert (drawn[0] != drawn[1]).any()
+    assert (drawn[0] != drawn[2]).any()
+    assert native.answer([]) == []
+
+
+def test_more_tokens_than_the_context_holds(native):
+    answer = native.answer([Generate("The river", 10_000)])[0]
+    assert len(answer) > 0
+
+
+def test_names_and_facts(native, folder):
+    assert native.name == "nano"
+    assert make(str(folder)).name == "nano"
+    assert make(f"random:{folder}").name == "nano-random"
+    facts = native.facts()
+    assert facts["weights"] == export.load(folder).digest
+    assert facts["parameters"] == sum(p.numel() for p in native.network.parameters())
+    assert facts["digest"] == Native(folder, batch=1).facts()["digest"]
+    assert facts["digest"] != RandomTwin(folder).facts()["digest"]
+
+
+def test_what_it_supports_follows_the_network(native, tokenizer, tmp_path):
+    assert {r.__name__ for r in native.supports} == {
+        "Score", "Perplexity", "Generate", "Embed", "Draw",
+    }  # fmt: skip
+    assert native.embeds == {"text", "image"}
+    export.save(tmp_path / "words", language_model(tokenizer.vocabulary), tokenizer, {}, "")
+    words = Native(tmp_path / "words")
+    assert Draw not in words.supports
+    assert words.embeds == {"text"}
+    assert words.name == "words"
+
+
+def test_random_twin_is_a_bag_of_tokens_and_always_the_same(folder, tokenizer):
+    before = torch.random.get_rng_state()
+    twin = RandomTwin(folder)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert twin.facts()["weights"] == RandomTwin(folder).facts()["weights"]
+    first, second, other = twin.answer([Embed("a b c"), Embed("c b a"), Embed("a b d")])
+    bags = [sorted(tokenizer.encode(t)) for t in ("a b c", "c b a")]
+    if bags[0] == bags[1]:
+        np.testing.assert_allclose(first, second, atol=1e-6)
+    assert np.abs(first - other).max() > 1e-3
+    table = twin.network.text.embed_tokens.weight[tokenizer.encode("a b c", bos=True)]
+    np.testing.assert_allclose(first, twin.network.text.norm(table).mean(0), atol=1e-6)
+
+
+def test_a_folder_that_is_no_export_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="model folder must be an export"):
+        Native(tmp_path)

@@ -1,0 +1,169 @@
+"""Drawing and looking: batches, guidance, seeds, sizes."""
+
+import numpy as np
+import pytest
+import torch
+from random_networks import multimodal
+
+from tgp_multimodal.diffusion.samplers import SAMPLERS, euler_times
+from tgp_multimodal.inference import image
+from tgp_multimodal.inference.image import Drawing
+
+PROMPTS = ["a red circle", "", "three green squares left of a blue triangle", "x", "a red circle"]
+TOLERANCE = 3e-5  # guidance multiplies rounding
+
+
+@pytest.fixture(scope="module")
+def network(tokenizer):
+    return multimodal(tokenizer.vocabulary)
+
+
+@torch.no_grad()
+def by_hand(network, tokenizer, prompt, seed, drawing):
+    """One picture, the two passes of guidance one after the other, keys and values every time."""
+    noise = torch.randn((1, 3, 16, 16), generator=torch.Generator().manual_seed(seed))
+    states = [
+        network.text(torch.tensor([tokenizer.encode(p, bos=True)[:64]])) for p in (prompt, "")
+    ]
+
+    def denoise(x, time):
+        with_prompt, without = (network.head(x, torch.tensor([time]), s) for s in states)
+        return without + drawing.guidance * (with_prompt - without)
+
+    return SAMPLERS[drawing.sampler](denoise, noise, euler_times(drawing.steps))[0]
+
+
+@pytest.mark.parametrize(
+    "drawing", [Drawing(4, 4.0), Drawing(4, 1.0), Drawing(3, 2.0, 0, 16, "heun")]
+)
+def test_batched_guidance_is_guidance(network, tokenizer, drawing):
+    noise = torch.stack([image.first_noise(seed, 16) for seed in range(len(PROMPTS))])
+    pixels = image.draw_pixels(network, tokenizer, PROMPTS, noise, drawing)
+    for seed, prompt in enumerate(PROMPTS):
+        expected = by_hand(network, tokenizer, prompt, seed, drawing)
+        torch.testing.assert_close(pixels[seed], expected, atol=TOLERANCE, rtol=0)
+
+
+def test_a_picture_depends_on_its_prompt_and_seed_alone(network, tokenizer):
+    drawing = Drawing(steps=4, seed=3)
+    pictures = image.draw(network, tokenizer, PROMPTS, drawing)
+    assert pictures.shape == (5, 16, 16, 3)
+    assert pictures.dtype == np.uint8
+    for size in (1, 2):
+        again = image.draw(network, tokenizer, PROMPTS, drawing, batch=size).astype(int)
+        assert np.abs(again - pictures).max() <= 1  # rounding
+    backwards = image.draw(network, tokenizer, PROMPTS[::-1], drawing, seeds=[7, 6, 5, 4, 3])
+    assert np.abs(backwards[::-1].astype(int) - pictures).max() <= 1
+    assert (pictures[0] != pictures[4]).any()  # the same prompt, another seed
+
+
+def test_prompt_guidance_steps_and_sampler_matter(network, tokenizer):
+    base = Drawing(steps=4)
+    first = image.draw(network, tokenizer, ["a red circle"], base)
+    for prompt, drawing in [
+        ("a blue circle", base),
+        ("a red circle", base._replace(guidance=1.0)),
+        ("a red circle", base._replace(steps=5)),
+        ("a red circle", base._replace(sampler="heun")),
+        ("a red circle", base._replace(seed=1)),
+    ]:
+        assert (image.draw(network, tokenizer, [prompt], drawing) != first).any()
+
+
+def test_other_sizes(network, tokenizer):
+    assert image.draw(network, tokenizer, ["x"], Drawing(2, size=24)).shape == (1, 24, 24, 3)
+
+
+def test_long_prompts_are_cut(network, tokenizer):
+    long = "a red circle and " * 40
+    _, mask_BL = image.read_prompts(network, tokenizer, [long, "x"])
+    assert mask_BL.sum(1).tolist() == [64, 1 + len(tokenizer.encode("x"))]
+
+
+def test_prompts_are_cleaned_as_the_stock_pipeline_does():
+    from diffusers.pipelines.prx.pipeline_prx_pixel import _basic_clean
+
+    for prompt in [
+        "  a  b\n",
+        "a &amp;amp; b",
+        "\u2018q\u2019 \u00e2\u20ac\u2122",
+        "caf\u00c3\u00a9",
+        "",
+    ]:
+        assert image.clean_prompt(prompt) == _basic_clean(prompt)
+
+
+def test_bytes_by_hand():
+    pixels = torch.tensor([-2.0, -1.0, 0.0, 1.0, 3.0]).view(1, 1, 1, 5).expand(1, 3, 1, 5)
+    assert image.to_bytes(pixels)[0, 0, :, 0].tolist() == [0, 0, 128, 255, 255]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"guidance": 0.5}, r"guidance must be at least 1\. Got 0\.5 instead\."),
+        ({"steps": 0}, r"steps must be at least 1\. Got 0 instead\."),
+        ({"size": 18}, r"size must be a positive multiple of 4 .* Got 18 instead\."),
+        ({"size": 0}, r"size must be a positive multiple of 4 .* Got 0 instead\."),
+        ({"size": -4}, r"size must be a positive multiple of 4 .* Got -4 instead\."),
+        ({"sampler": "eular"}, r"sampler must be .* Got eular instead; there are: euler, heun\."),
+    ],
+)
+def test_settings_out_of_range_are_refused(network, tokenizer, change, message):
+    with pytest.raises(ValueError, match=message):
+        image.draw(network, tokenizer, ["x"], Drawing()._replace(**change))
+
+
+def test_no_prompt_is_refused(network, tokenizer):
+    with pytest.raises(ValueError, match=r"prompts must hold at least one prompt\. Got none"):
+        image.draw(network, tokenizer, [], Drawing())
+
+
+@torch.no_grad()
+def test_features_by_hand(network, tokenizer):
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    found = image.features(network, tokenizer, [pixels], block=2, time=0.1)[0]
+    x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
+    null = network.text(torch.tensor([[tokenizer.bos]]))
+    text = network.head.text_keys_values(null)
+    state, _ = network.head.states(x, torch.tensor([0.1]), text, None, 2)
+    grid = state[0].view(4, 4, -1)
+    quarters = torch.stack(
+        [grid[y : y + 2, z : z + 2].mean((0, 1)) for y in (0, 2) for z in (0, 2)]
+    )
+    width = network.head.width
+    np.testing.assert_allclose(found[:width], state[0].mean(0), atol=TOLERANCE)
+    np.testing.assert_allclose(found[width:].reshape(width, 4).T, quarters, atol=TOLERANCE)
+
+
+def test_features_of_pictures_of_any_kind(network, tokenizer):
+    generator = np.random.default_rng(0)
+    pictures = [
+        generator.integers(0, 256, shape, dtype=np.uint8)
+        for shape in [(16, 16, 3), (28, 28), (8, 40, 1), (64, 64, 3)]
+    ]
+    many = image.features(network, tokenizer, pictures)
+    assert many.shape == (4, 5 * network.head.width)
+    for size in (1, 3):
+        again = image.features(network, tokenizer, pictures, batch=size)
+        np.testing.assert_allclose(again, many, atol=TOLERANCE)
+    grey = pictures[1]
+    colour = np.repeat(grey[:, :, None], 3, axis=2)
+    np.testing.assert_allclose(
+        image.features(network, tokenizer, [grey]), image.features(network, tokenizer, [colour])
+    )
+    assert image.features(network, tokenizer, []).shape == (0, 5 * network.head.width)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [np.zeros((16, 16, 3)), np.zeros((16, 16, 4), np.uint8), np.zeros(16, np.uint8)],
+)
+def test_what_is_no_picture_is_refused(network, tokenizer, picture):
+    with pytest.raises(ValueError, match=r"a picture must be unsigned bytes"):
+        image.features(network, tokenizer, [picture])
+
+
+def test_blocks_that_do_not_exist_are_refused(network, tokenizer):
+    with pytest.raises(ValueError, match=r"block must be between 0 and 3\. Got 4 instead\."):
+        image.features(network, tokenizer, [], block=4)

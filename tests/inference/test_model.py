@@ -1,0 +1,83 @@
+"""The object that a user holds."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from random_networks import language_model, multimodal
+
+from tgp_multimodal.inference import text, writing
+from tgp_multimodal.inference.model import Model
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer):
+    network = multimodal(tokenizer.vocabulary, context=64)
+    with torch.no_grad():  # else each token would be its own most probable successor
+        network.text.embed_tokens.weight *= 0.03
+    return Model(network, tokenizer, "digest")
+
+
+def test_write(model, tokenizer):
+    written = model.write("The river", max_tokens=10, temperature=0)
+    prompt = writing.plain_prompt(tokenizer, "The river", 54)
+    sampling = writing.Sampling(max_tokens=10)
+    assert written == writing.generate(model.network.text, tokenizer, [prompt], sampling)[0]
+    assert model.write("The river", max_tokens=10) == model.write("The river", max_tokens=10)
+    assert model.write("The river", max_tokens=10, seed=1) != model.write("The river", 10, seed=2)
+    assert written.startswith(model.write("The river", 10, temperature=0, stop=[written[2]]))
+
+
+def test_fill_reads_both_sides(model):
+    filled = model.fill("def f():", "return x", max_tokens=10, temperature=0)
+    assert filled != model.fill("def f():", "pass", max_tokens=10, temperature=0)
+    assert filled != model.write("def f():", max_tokens=10, temperature=0)
+
+
+def test_draw(model):
+    pictures = model.draw(["a circle", "a square"], steps=3)
+    assert [type(p) for p in pictures] == [Image.Image, Image.Image]
+    assert pictures[0].size == (16, 16)
+    alone = np.asarray(model.draw("a square", steps=3, seed=1)[0]).astype(int)
+    assert np.abs(alone - np.asarray(pictures[1])).max() <= 1
+    assert model.draw("a square", steps=2, size=24)[0].size == (24, 24)
+
+
+def test_embed_texts_and_pictures(model):
+    assert model.embed(["a", "b", "c"]).shape == (3, 64)
+    pictures = model.draw(["a circle", "a square"], steps=2)
+    vectors = model.embed(pictures)
+    assert vectors.shape == (2, 5 * 48)
+    pixels = np.stack([np.asarray(p) for p in pictures])
+    assert np.array_equal(model.embed(pixels), vectors)
+    assert np.array_equal(model.embed(list(pixels)), vectors)
+    with pytest.raises(ValueError, match="items must be a list"):
+        model.embed("one text")
+
+
+def test_score_is_a_log_likelihood(model, tokenizer):
+    query = text.Query("The river", " froze")
+    found = model.score("The river", " froze")
+    assert found == text.score(model.network.text, tokenizer, [query])[0].nats < 0
+
+
+def test_search_finds_the_text_itself(model, corpus):
+    for index in (0, 3, 11):
+        (best, score), second, *_ = model.search(corpus[index], corpus, k=4)
+        assert best == index
+        assert score == pytest.approx(1, abs=1e-4)
+        assert second[1] < 0.99
+    assert len(model.search("x", corpus, k=3)) == 3
+    assert len(model.search("x", corpus[:2], k=9)) == 2
+    assert model.search(corpus[0], corpus[:1])[0] == (0, pytest.approx(1, abs=1e-4))
+    with pytest.raises(ValueError, match=r"documents must hold at least one text\. Got none"):
+        model.search("x", [])
+
+
+def test_pictures_need_a_head(tokenizer):
+    model = Model(language_model(tokenizer.vocabulary), tokenizer, "digest")
+    for ask in (lambda: model.draw("x"), lambda: model.embed(np.zeros((1, 16, 16, 3), np.uint8))):
+        with pytest.raises(
+            ValueError, match=r"must have a diffusion head .* LanguageModel instead"
+        ):
+            ask()

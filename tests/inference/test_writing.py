@@ -1,0 +1,194 @@
+"""Writing: greedy, sampled, streamed, stopped, in batches of any size."""
+
+import numpy as np
+import pytest
+import torch
+from random_networks import text_transformer
+
+from tgp_multimodal.inference import writing
+from tgp_multimodal.inference.writing import Sampling
+
+PROMPTS = ["The river", "def add(a, b):\n", "", "a set holds each item once", "x"]
+
+
+@pytest.fixture(scope="module")
+def network(tokenizer):
+    text = text_transformer(tokenizer.vocabulary, context=64)
+    with torch.no_grad():  # else each token would be its own most probable successor
+        text.embed_tokens.weight *= 0.03
+    return text
+
+
+@pytest.fixture(scope="module")
+def prompts(tokenizer):
+    return [writing.plain_prompt(tokenizer, p, 64) for p in PROMPTS]
+
+
+@torch.no_grad()
+def by_hand(network, tokenizer, ids, count):
+    """Greedy writing by a full forward pass per token."""
+    ids, new = list(ids), []
+    for _ in range(count):
+        logits = network.logits(network(torch.tensor([ids])))[0, -1]
+        logits[sorted(tokenizer.special - {tokenizer.eos})] = -torch.inf
+        token = int(logits.argmax())
+        if token == tokenizer.eos:
+            break
+        ids.append(token)
+        new.append(token)
+    return tokenizer.decode(new)
+
+
+def test_greedy_equals_full_passes(network, tokenizer, prompts):
+    written = writing.generate(network, tokenizer, prompts, Sampling(max_tokens=15))
+    assert written == [by_hand(network, tokenizer, p, 15) for p in prompts]
+    assert len(set(written)) > 1
+
+
+def test_greedy_equals_transformers(network, tokenizer, prompts):
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    from tgp_multimodal import stock_export
+
+    settings = stock_export.qwen3(network, tokenizer, "Qwen3ForCausalLM", True)
+    model = Qwen3ForCausalLM(Qwen3Config(**settings)).eval()
+    model.model.load_state_dict(network.state_dict())
+    model.tie_weights()
+    written = writing.generate(network, tokenizer, prompts, Sampling(max_tokens=20))
+    for prompt, ours in zip(prompts, written, strict=True):
+        new = model.generate(
+            torch.tensor([prompt]),
+            attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+            do_sample=False,
+            max_new_tokens=20,
+            suppress_tokens=tokenizer.unwritable(network.vocabulary),
+        )[0, len(prompt) :]
+        assert ours == tokenizer.decode(int(i) for i in new if i != tokenizer.eos)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_batches_change_nothing(network, tokenizer, prompts, temperature):
+    sampling = Sampling(max_tokens=12, temperature=temperature, top_p=0.9, seed=5)
+    whole = writing.generate(network, tokenizer, prompts, sampling)
+    for size in (1, 2, 7):
+        assert writing.generate(network, tokenizer, prompts, sampling, size) == whole
+    for index, prompt in enumerate(prompts):
+        own = sampling._replace(seed=sampling.seed + index)
+        assert writing.generate(network, tokenizer, [prompt], own) == [whole[index]]
+
+
+def test_seeds(network, tokenizer, prompts):
+    sampling = Sampling(max_tokens=12, temperature=1.0)
+    first, second, other = (
+        writing.generate(network, tokenizer, prompts[:1], sampling._replace(seed=seed))
+        for seed in (1, 1, 2)
+    )
+    assert first == second != other
+
+
+def test_draws_follow_the_distribution():
+    logits = torch.tensor([[1.0, 3.0, 2.0, 0.0, -torch.inf]])
+    generator = torch.Generator().manual_seed(0)
+    draw = [
+        int(writing._choose(logits, Sampling(temperature=0.7), [generator])) for _ in range(4000)
+    ]
+    share = np.bincount(draw, minlength=5) / len(draw)
+    expected = (logits / 0.7).softmax(-1)[0].numpy()
+    np.testing.assert_allclose(share, expected, atol=0.03)
+    assert share[4] == 0
+
+
+@pytest.mark.parametrize(("top_p", "allowed"), [(0.5, {1}), (0.7, {1, 2}), (0.95, {0, 1, 2})])
+def test_nucleus(top_p, allowed):
+    logits = torch.tensor([[1.0, 3.0, 2.0, 0.0]])  # shares .09 .64 .24 .03
+    generator = torch.Generator().manual_seed(0)
+    sampling = Sampling(temperature=1.0, top_p=top_p)
+    drawn = {int(writing._choose(logits, sampling, [generator])) for _ in range(500)}
+    assert drawn == allowed
+
+
+def test_stop_strings_end_the_text(network, tokenizer, prompts):
+    whole = writing.generate(network, tokenizer, prompts, Sampling(max_tokens=30))
+    for prompt, text in zip(prompts, whole, strict=True):
+        stop = text[len(text) // 2 :][:3]
+        sampling = Sampling(max_tokens=30, stop=(stop, "never written"))
+        written = writing.generate(network, tokenizer, [prompt], sampling)
+        assert written == [text[: text.index(stop)]]
+        pieces = list(writing.stream(network, tokenizer, prompt, sampling))
+        assert "".join(pieces) == written[0]
+
+
+def test_special_tokens_are_never_written(tokenizer):
+    network = text_transformer(tokenizer.vocabulary + 7)
+    with torch.no_grad():  # a network that wants nothing but what is no text
+        network.embed_tokens.weight[tokenizer.unwritable(network.vocabulary)] *= 50
+    new = []
+    steps = writing._steps(network, tokenizer, [[tokenizer.bos]], Sampling(max_tokens=20), [0])
+    for (token,) in steps:
+        new.append(token)
+    assert len(new) == 20
+    assert not set(new) & set(tokenizer.unwritable(network.vocabulary))
+
+
+def test_writing_ends_at_eos(network, tokenizer, prompts):
+    eager = text_transformer(tokenizer.vocabulary)
+    with torch.no_grad():
+        state = eager(torch.tensor([prompts[0]]))[0, -1]
+        eager.embed_tokens.weight[tokenizer.eos] = state  # now the most similar one
+    written = writing.generate(eager, tokenizer, prompts[:1], Sampling(max_tokens=9))
+    assert written == [""]
+    assert list(writing.stream(eager, tokenizer, prompts[0], Sampling(max_tokens=9))) == [""]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_pieces_of_a_stream_make_the_text(network, tokenizer, prompts, temperature):
+    for seed, prompt in enumerate(prompts):
+        sampling = Sampling(max_tokens=30, temperature=temperature, seed=seed)
+        pieces = list(writing.stream(network, tokenizer, prompt, sampling))
+        assert "".join(pieces) == writing.generate(network, tokenizer, [prompt], sampling)[0]
+        assert len(pieces) > 1
+
+
+def test_a_stream_shows_no_half_characters(tokenizer):
+    row = writing._Written(tokenizer, ())
+    ids = tokenizer.encode("\U0001f468")  # four bytes, four tokens here
+    assert len(ids) == 4
+    for token in ids[:3]:
+        row.add(token)
+        assert row.text().rstrip("\ufffd") == ""
+    row.add(ids[3])
+    assert row.text() == "\U0001f468"
+
+
+def test_prompts_are_cut_on_the_left_and_keep_bos(network, tokenizer):
+    long = "a set holds each item once. " * 20
+    ids = writing.prompt_ids(network, tokenizer, long, None, 20)
+    assert len(ids) == network.context - 20
+    assert ids[0] == tokenizer.bos
+    assert ids[1:] == tokenizer.encode(long)[-(len(ids) - 1) :]
+    filled = writing.prompt_ids(network, tokenizer, long, long, 20)
+    assert len(filled) == network.context - 20
+    assert filled[-1] == tokenizer.middle
+    assert writing.plain_prompt(tokenizer, long, 1) == [tokenizer.bos]
+
+
+@pytest.mark.parametrize("count", [0, -1, 57, 64])
+def test_token_counts_that_leave_no_prompt_are_refused(network, tokenizer, count):
+    with pytest.raises(ValueError, match=rf"max_tokens must be between 1 and 56 .* Got {count} in"):
+        writing.prompt_ids(network, tokenizer, "x", None, count)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"temperature": -1.0}, r"temperature must be at least 0\. Got -1\.0 instead\."),
+        ({"top_p": 0.0}, r"top_p must be above 0 and at most 1\. Got 0\.0 instead\."),
+        ({"top_p": 1.5}, r"top_p must be above 0 and at most 1\. Got 1\.5 instead\."),
+        ({"stop": ("",)}, r"stop must hold no empty string\."),
+    ],
+)
+def test_settings_out_of_range_are_refused(network, tokenizer, prompts, setting, message):
+    with pytest.raises(ValueError, match=message):
+        writing.generate(network, tokenizer, prompts, Sampling(**setting))
+    with pytest.raises(ValueError, match=message):
+        next(writing.stream(network, tokenizer, prompts[0], Sampling(**setting)))

@@ -1,0 +1,202 @@
+"""The verbs that use a model: write, fill, draw, search, export."""
+
+import io
+import json
+
+import pytest
+import torch
+from PIL import Image
+from random_networks import multimodal
+
+import tgp_multimodal as tgp
+from tgp_multimodal import export as exports
+from tgp_multimodal.cli import main
+from tgp_multimodal.models.networks import describe
+
+
+@pytest.fixture(scope="module")
+def run(tokenizer, tmp_path_factory):
+    """A run folder as training leaves it."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    network = multimodal(tokenizer.vocabulary)
+    with torch.no_grad():  # else each token would be its own most probable successor
+        network.text.embed_tokens.weight *= 0.03
+    (folder / "checkpoints").mkdir(parents=True)
+    weights = {f"network.{k}": v for k, v in network.state_dict().items()}
+    checkpoint = {
+        "state_dict": weights,
+        "network_description": describe(network),
+        "ema": {k: v * 0.5 for k, v in network.state_dict().items()},
+        "global_step": 40,
+    }
+    torch.save(checkpoint, folder / "checkpoints" / "last.ckpt")
+    tokenizer.save(folder / "data" / "tokenizer")
+    (folder / "metrics.csv").write_text("step,val/bits,train/x\n1,9.5,1\n2,,1\n3,8.5,\n")
+    manifest = {"precision": "float32", "data": {"text": {"splits": {}, "digest": "d"}}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(run):
+    assert main(["export", str(run)]) == 0
+    return str(run / "export")
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return tgp.load(folder)
+
+
+def test_export_takes_averaged_weights_and_the_runs_facts(run, folder, tmp_path, capsys):
+    loaded = exports.load(run / "export")
+    assert loaded.facts["steps"] == 40
+    assert loaded.facts["run"] == "tiny"
+    assert loaded.facts["metrics"] == {"val/bits": 8.5}
+    assert loaded.facts["precision"] == "float32"
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert torch.equal(loaded.network.text.norm.weight, checkpoint["ema"]["text.norm.weight"])
+    source = str(run / "checkpoints" / "last.ckpt")
+    assert main(["export", source, "--output", str(tmp_path / "other")]) == 0
+    assert "other" in capsys.readouterr().out
+    assert exports.load(tmp_path / "other").digest == loaded.digest
+
+
+def test_export_of_nothing(tmp_path, capsys):
+    for source in (tmp_path, tmp_path / "nothing.ckpt"):
+        assert main(["export", str(source)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert all("checkpoint must be a file. Got" in line for line in lines)
+
+
+def test_write(model, folder, capsys, monkeypatch):
+    options = ["--max_tokens", "12", "--seed", "3"]
+    assert main(["write", folder, "The river", *options]) == 0
+    expected = "The river" + model.write("The river", 12, seed=3) + "\n"
+    assert capsys.readouterr().out == expected
+    monkeypatch.setattr("sys.stdin", io.StringIO("The river"))
+    assert main(["write", folder, "-", *options]) == 0
+    assert capsys.readouterr().out == expected
+
+
+def test_fill(model, folder, tmp_path, capsys):
+    options = ["--max_tokens", "6", "--temperature", "0"]
+    assert main(["fill", folder, "--prefix", "def f():", "--suffix", "return", *options]) == 0
+    middle = model.fill("def f():", "return", 6, temperature=0)
+    assert capsys.readouterr().out == middle + "\n"
+    source = tmp_path / "half.py"
+    source.write_text("def f():<FILL>return")
+    assert main(["fill", folder, "--file", str(source), *options]) == 0
+    assert capsys.readouterr().out == f"def f():{middle}return"
+
+
+def test_fill_needs_one_gap(folder, tmp_path, capsys):
+    source = tmp_path / "half.py"
+    source.write_text("<FILL> and <FILL>")
+    for arguments, message in [
+        ([], "Got none instead."),
+        (["--prefix", "a", "--file", str(source)], "Got both instead."),
+        (["--file", str(source)], "Got it 2 times instead."),
+        (["--file", str(source), "--marker", ""], "Got it 0 times instead."),
+        (["--file", str(tmp_path / "no.py")], "no.py"),
+    ]:
+        assert main(["fill", folder, *arguments]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+
+
+def test_draw_writes_pictures_that_say_how_they_were_made(model, folder, tmp_path, capsys):
+    options = ["--steps", "3", "--count", "2", "--seed", "7", "--output", str(tmp_path)]
+    assert main(["draw", folder, "a red circle", "../x: \u00e9", *options]) == 0
+    paths = capsys.readouterr().out.split("\n")[:-1]
+    names = ["000-a-red-circle.png", "001-a-red-circle.png", "002-x-\u00e9.png", "003-x-\u00e9.png"]
+    assert paths == [str(tmp_path / n) for n in [*names, "sheet.png"]]
+    with Image.open(tmp_path / names[2]) as picture:
+        about = picture.text
+        assert picture.size == (16, 16)
+    assert about["prompt"] == "../x: \u00e9"
+    assert about["seed"] == "9"
+    assert about["steps"] == "3"
+    assert about["guidance"] == "4.0"
+    assert about["weights"] == model.digest
+    again = model.draw(about["prompt"], steps=3, seed=9)[0]
+    with Image.open(tmp_path / names[2]) as picture:
+        assert max(abs(a - b) for a, b in zip(picture.tobytes(), again.tobytes(), strict=True)) <= 1
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size[0] > 300
+
+
+def test_one_picture_needs_no_sheet(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("\na circle\n\n"))
+    assert main(["draw", folder, "-", "--steps", "2", "--output", str(tmp_path)]) == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["000-a-circle.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["x", "--size", "18"],
+            "size must be a positive multiple of 4 (the patch). Got 18 instead.",
+        ),
+        (["x", "--count", "0"], "count must be at least 1. Got 0 instead."),
+        (["-"], "prompts must hold at least one prompt. Got none instead."),
+        ([], "prompts"),
+        (["x", "--guidance", "0"], "guidance must be at least 1. Got 0.0 instead."),
+        (["x", "--sampler", "eular"], "there are: euler, heun"),
+    ],
+)
+def test_mistakes_of_draw(folder, tmp_path, capsys, monkeypatch, arguments, message):
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    place = tmp_path / "drawings"
+    assert main(["draw", folder, *arguments, "--output", str(place)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not place.exists()
+
+
+def test_search(folder, tmp_path, corpus, capsys):
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "a.txt").write_text("\n".join(corpus[:2]))
+    (notes / "b.txt").write_text(f"\n{corpus[3]}")
+    (notes / "c.py").write_text("pass")
+    (notes / "d.txt").write_bytes(b"\xff\xfe\x00")  # no text: passed over
+    (notes / ".hidden.txt").write_text(corpus[3])
+    options = ["--path", str(notes), "--pattern", "*.txt", "--lines", "1", "--k", "2"]
+    assert main(["search", folder, corpus[3], *options]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    score, place, *text = first.split()
+    assert float(score) == pytest.approx(1, abs=0.002)
+    assert place == f"{notes / 'b.txt'}:2"
+    assert " ".join(text) == " ".join(corpus[3].split())
+    assert float(second.split()[0]) < 0.99
+
+
+def test_mistakes_of_search(folder, tmp_path, capsys):
+    for arguments, message in [
+        (["--path", str(tmp_path)], "path must hold text files that match *."),
+        (["--path", str(tmp_path / "no")], "path must be a file or a folder."),
+        (["--k", "0"], "k must be at least 1. Got 0 instead."),
+        (["--lines", "-1"], "lines must be at least 1. Got -1 instead."),
+    ]:
+        assert main(["search", folder, "x", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", ["write", "fill", "draw", "search"])
+def test_a_folder_that_is_no_export(run, verb, capsys, tmp_path):
+    arguments = {
+        "write": ["x"], "fill": ["--prefix", "x"], "draw": ["x", "--output", str(tmp_path)],
+        "search": ["x", "--path", __file__],
+    }[verb]  # fmt: skip
+    assert main([verb, str(run), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert "model folder must be an export" in error
+    assert "Did you mean" in error
+    assert error.count("\n") == 1
