@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+import tracemalloc
 
 import numpy as np
 import pyarrow
@@ -174,6 +175,17 @@ def test_webdataset(tmp_path, suffix, mode):
         ("x/2", "no caption (.txt, .caption, .json)"),
         ("x/3", "no picture"),
     ]
+
+
+def test_memory_does_not_grow_with_the_archive(tmp_path):
+    members = {f"{i:04}__{s}": d for i in range(3000) for s, d in (("png", RED), ("txt", b"red"))}
+    path = archive(tmp_path / "0.tar", **members)
+    del members
+    tracemalloc.start()
+    assert sum(1 for _ in pictures(str(path)).read()) == 3000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
 
 
 def test_a_folder_of_archives_and_tables(tmp_path):

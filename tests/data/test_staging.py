@@ -36,10 +36,11 @@ def text_source(folder, count):
     return [sources.text(str(jsonl(folder / "a.jsonl", words(count))))]
 
 
-def test_an_older_set_is_kept_unless_overwritten(tmp_path):
-    def grey():
-        yield from (Pair(np.full((8, 8, 3), i, dtype=np.uint8), "g", "g", "") for i in range(9))
+def grey():
+    yield from (Pair(np.full((8, 8, 3), i, dtype=np.uint8), "g", "g", "") for i in range(9))
 
+
+def test_an_older_set_is_kept_unless_overwritten(tmp_path):
     output = tmp_path / "o"
     first = text_source(tmp_path, 20)
     prepare(output, first, [Source("grey", "g", grey)], SMALL)
@@ -107,10 +108,10 @@ def test_killed_while_reading_an_older_set_stays_whole(tmp_path, monkeypatch, la
     assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["text", "tokenizer"]
 
 
-@pytest.mark.parametrize("moves", range(8))
+@pytest.mark.parametrize("moves", range(14))
 def test_killed_while_moving_there_is_a_whole_set_or_none(tmp_path, monkeypatch, moves):
-    source = text_source(tmp_path, 20)
-    prepare(tmp_path / "o", source, [], SMALL)
+    source, pictures = text_source(tmp_path, 20), [Source("grey", "g", grey)]
+    prepare(tmp_path / "o", source, pictures, SMALL)
     replace, left = Path.replace, [moves]
 
     def dying(self, target):
@@ -122,10 +123,10 @@ def test_killed_while_moving_there_is_a_whole_set_or_none(tmp_path, monkeypatch,
 
     monkeypatch.setattr(Path, "replace", dying)
     with pytest.raises(Killed):
-        prepare(tmp_path / "o", source, [], SMALL, overwrite=True)
+        prepare(tmp_path / "o", source, pictures, SMALL, overwrite=True)
     monkeypatch.undo()
-    assert not (tmp_path / "o" / "text" / "manifest.json").exists()
-    prepare(tmp_path / "o", source, [], SMALL)
+    assert not list((tmp_path / "o").glob("*/manifest.json"))
+    prepare(tmp_path / "o", source, pictures, SMALL)
     assert len(texts_of(tmp_path / "o", "train")) > 10
 
 

@@ -182,6 +182,7 @@ class _Work:
                 )
             self.progress("training the tokenizer", 0, None)
             found = tokenizers.train(sample, self.settings.vocabulary)
+            self.progress("training the tokenizer", 1, 1)
             self.tallies.clear()
         found.save(self.folder / "tokenizer")
         return found

@@ -169,6 +169,8 @@ def _splits_table(kind: str, found: dict[str, Any]) -> Any:
 
 
 def _sources_table(done: Any) -> Any:
+    from pathlib import Path
+
     from rich.markup import escape
     from rich.table import Table
 
@@ -181,7 +183,8 @@ def _sources_table(done: Any) -> Any:
         for fact in found["sources"] if found else ():
             numbers = [f"{fact[name]:,}" for name in ("rows", "bad", "duplicates")]
             size = f"{fact['bytes'] / 1e6:,.1f}" if fact["bytes"] else ""
-            table.add_row(escape(fact["name"]), escape(fact["stream"]), *numbers, size)
+            short = "/".join(Path(fact["name"]).parts[-2:])  # the manifest has all of it
+            table.add_row(escape(short), escape(fact["stream"]), *numbers, size)
     return table
 
 
