@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
@@ -59,6 +59,8 @@ class RunCLI(LightningCLI):
                 "enable_progress_bar": False,
                 "enable_model_summary": False,
             },
+            # The command line turns the errors of a parser into one sentence (messages.py).
+            parser_kwargs={"exit_on_error": False, "fit": {"exit_on_error": False}},
             args=arguments,
             run=run,
         )
@@ -95,11 +97,15 @@ class RunCLI(LightningCLI):
         ]
         given = config["trainer"].get("callbacks") or []
         return super().instantiate_trainer(
-            logger=loggers, callbacks=[*given, *callbacks], enable_checkpointing=False, **kwargs
+            logger=loggers, callbacks=[*given, *callbacks, *self.extra()], enable_checkpointing=False, **kwargs
         )
 
     def _own(self) -> Any:
         return self.config[self.subcommand] if self.subcommand else self.config
+
+    def extra(self) -> list[Callback]:
+        """More callbacks; a seam for whoever starts runs from Python."""
+        return []
 
     def before_fit(self) -> None:
         self.prepare()
@@ -107,16 +113,25 @@ class RunCLI(LightningCLI):
     def prepare(self) -> None:
         """Prepares the data and chooses the arithmetic, which the optimizer must know before it is made."""
         data, module = self.datamodule, self.model
-        data.trainer = self.trainer
+        data.trainer, module.trainer = self.trainer, self.trainer
         data.prepare_data()
         data.setup("fit")
-        resumed = self._own().get("ckpt_path")
-        if not resumed:
-            batch = data.first_batch()
-            chosen = module.choose_precision(batch)
+        if self.trainer.global_step == 0 and not self._own().get("ckpt_path"):
+            chosen = module.choose_precision(data.first_batch())
             if chosen.seconds:
                 measured = ", ".join(f"{n} {s:.2f} s" for n, s in chosen.seconds.items())
-                print(f"precision: {chosen.name} (a training step takes {measured})")
+                print(f"precision: {chosen.name} (forward and backward: {measured})")
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Measured seconds of a forward and a backward pass in the chosen arithmetic."""
+        chosen = self.model.arithmetic
+        return chosen.seconds.get(chosen.name, 1.0) if chosen else 1.0
+
+    def set_steps(self, steps: int) -> None:
+        """Changes the length of the run before it starts."""
+        self.trainer.fit_loop.epoch_loop.max_steps = steps
+        self.config["trainer"]["max_steps"] = steps
 
 
 def run(arguments: list[str]) -> RunCLI:

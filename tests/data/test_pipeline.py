@@ -1,0 +1,95 @@
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from tgp_multimodal.data import tokenizer as tokenizers
+from tgp_multimodal.data.pipeline import Stream, collate_pictures, picture_batches, text_batches
+from tgp_multimodal.data.prepared import PictureSplit, TextSplit
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return tokenizers.train(["a red circle", "a blue square"], 280)
+
+
+@pytest.fixture(scope="module")
+def text():
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(5, 60, 80)
+    ids = rng.integers(10, 260, sizes.sum()).astype(np.uint16)
+    stream = (np.arange(80) % 2).astype(np.uint8)
+    return TextSplit(ids, np.concatenate(([0], np.cumsum(sizes))), stream, ("prose", "code"))
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    pixels = np.arange(20, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8)
+    captions = [f"a {'red circle' if i % 2 else 'blue square'} {i}" for i in range(20)]
+    return PictureSplit(pixels, captions, np.zeros(20, np.uint8), ("scenes",))
+
+
+def stream(text, pictures, tokenizer, seed=0, shard=(0, 1), threads=1):
+    weights = {"prose": 0.5, "code": 0.5}
+    return Stream(
+        {
+            "text": text_batches(text, tokenizer, weights, {"code": 0.5}, 16, 4, seed, shard),
+            "pictures": picture_batches(pictures, tokenizer, {"scenes": 1.0}, 12, 3, seed, shard),
+        },
+        threads,
+    )
+
+
+def equal(first, second):
+    return all(
+        np.array_equal(a, b)
+        for name in first
+        for a, b in zip(first[name], second[name], strict=True)
+    )
+
+
+@pytest.mark.parametrize("start", [1, 7, 23])
+def test_a_resumed_stream_gives_the_batches_of_an_unbroken_one(text, pictures, tokenizer, start):
+    whole = list(islice(stream(text, pictures, tokenizer).batches(), 30))
+    rest = list(islice(stream(text, pictures, tokenizer, threads=3).batches(start), 30 - start))
+    assert all(equal(a, b) for a, b in zip(whole[start:], rest, strict=True))
+
+
+def test_shards_together_are_the_whole(text, pictures, tokenizer):
+    whole = list(islice(stream(text, pictures, tokenizer).batches(), 4))
+    parts = [
+        list(islice(stream(text, pictures, tokenizer, shard=(i, 2)).batches(), 2)) for i in (0, 1)
+    ]
+    rows = np.concatenate([b["text"].row_B for b in whole])
+    assert sorted(np.concatenate([b["text"].row_B for p in parts for b in p])) == sorted(rows)
+    assert not set(parts[0][0]["text"].row_B) & set(parts[1][0]["text"].row_B)
+
+
+def test_the_mixture_has_its_shares_and_row_numbers_are_unique(text, tokenizer):
+    batches = text_batches(text, tokenizer, {"prose": 0.75, "code": 0.25}, {"code": 1.0}, 40, 8, 0)
+    rows = [batches[i] for i in range(50)]
+    numbers = np.concatenate([b.row_B for b in rows])
+    assert len(set(numbers)) == len(numbers)
+    infilled = np.concatenate([b.infill_B for b in rows]).mean()
+    assert 0.08 < infilled <= 0.25  # rows of crumbs stay as they are
+
+
+def test_seeds_differ(text, pictures, tokenizer):
+    one, other = (next(stream(text, pictures, tokenizer, seed).batches()) for seed in (0, 1))
+    assert not equal(one, other)
+
+
+def test_captions_are_cut_padded_and_masked(tokenizer):
+    pixels = [np.zeros((4, 4, 3), np.uint8)] * 2
+    batch = collate_pictures(pixels, [[0, 11, 12], [0]], tokenizer.pad)
+    assert batch.pixels_BCYX.shape == (2, 3, 4, 4)
+    assert batch.token_BL.shape == (2, 8)
+    assert batch.mask_BL.sum(1).tolist() == [3, 1]
+    assert (batch.token_BL[~batch.mask_BL] == tokenizer.pad).all()
+
+
+def test_unknown_streams_and_empty_mixtures_are_named(text, pictures, tokenizer):
+    with pytest.raises(ValueError, match="prose, code. Got 'cod' instead"):
+        text_batches(text, tokenizer, {"cod": 1.0}, {}, 16, 4, 0)
+    with pytest.raises(ValueError, match="weights must be positive for one of scenes"):
+        picture_batches(pictures, tokenizer, {"scenes": 0.0}, 12, 3, 0)

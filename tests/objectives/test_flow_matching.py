@@ -1,0 +1,94 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from tgp_multimodal.data.records import CaptionedImages
+from tgp_multimodal.models.diffusion_head import DiffusionHead
+from tgp_multimodal.models.networks import Multimodal
+from tgp_multimodal.models.text_transformer import TextTransformer
+from tgp_multimodal.objectives.flow_matching import FlowMatching
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    model = Multimodal(
+        TextTransformer(40, 32, 1, 48, 2, 1), DiffusionHead(32, 32, 2, 2, patch=4, size=8)
+    )
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.2)
+    return model
+
+
+def batch(count=6):
+    generator = torch.Generator().manual_seed(3)
+    token_BL = torch.randint(10, 40, (count, 8), generator=generator)
+    token_BL[:, 0] = 0
+    mask_BL = torch.arange(8) < torch.randint(2, 8, (count, 1), generator=generator)
+    pixels = torch.randint(0, 256, (count, 3, 8, 8), generator=generator, dtype=torch.uint8)
+    return CaptionedImages(pixels, token_BL, mask_BL)
+
+
+def test_a_head_that_knows_the_picture_has_no_loss():
+    pictures = batch()
+    data = pictures.pixels_BCYX.float() / 127.5 - 1
+    head = SimpleNamespace(
+        text_keys_values=lambda text: [], denoise=lambda x, t, text, mask: data
+    )
+    oracle = SimpleNamespace(text=lambda token, mask_BL: token, head=head)
+    assert FlowMatching().loss(oracle, pictures, 0.0, 0).value == 0
+
+
+def test_every_weight_gets_a_gradient(network):
+    FlowMatching(caption_drop=0.0).loss(network, batch(), 0.0, 0).value.backward()
+    for name, weight in network.named_parameters():
+        assert weight.grad is not None, name
+        assert weight.grad.abs().sum() > 0, name
+
+
+def test_text_can_be_left_out_of_the_training(network):
+    FlowMatching(train_text=False).loss(network, batch(), 0.0, 0).value.backward()
+    assert all(p.grad is None for p in network.text.parameters())
+    assert all(p.grad is not None for p in network.head.parameters())
+
+
+def test_equal_seeds_draw_equal_noise_and_others_do_not(network):
+    values = [FlowMatching().loss(network, batch(), 0.0, seed).value.item() for seed in (1, 1, 2)]
+    assert values[0] == values[1] != values[2]
+
+
+def test_dropped_captions_look_like_the_null_prompt_to_the_head(network):
+    pictures = batch(400)
+    generator = torch.Generator().manual_seed(0)
+    _, mask_BL = FlowMatching(caption_drop=0.3).dropped(
+        pictures.token_BL, pictures.mask_BL, generator
+    )
+    null_B = mask_BL.sum(1) == 1
+    assert abs(null_B.float().mean() - 0.3) < 0.07
+    assert mask_BL[:, 0].all()
+    assert (mask_BL[~null_B] == pictures.mask_BL[~null_B]).all()
+    states = network.text(pictures.token_BL[:3], mask_BL=mask_BL[:3])[:, :1]
+    alone = network.text(torch.zeros(3, 1, dtype=torch.int64))
+    assert torch.allclose(states, alone, atol=1e-6)
+
+
+def test_times_are_mostly_in_the_middle():
+    time_B = FlowMatching().times(5000, torch.Generator().manual_seed(0))
+    assert ((time_B > 0) & (time_B < 1)).all()
+    middle = ((time_B > 0.25) & (time_B < 0.75)).float().mean()
+    assert 0.68 < middle < 0.75  # 0.9 x 0.728 + 0.1 x 0.5
+
+
+def test_repeats_draw_more_noise_for_the_same_pictures(network):
+    once = FlowMatching(caption_drop=0.0).loss(network, batch(), 0.0, 0).parts
+    often = FlowMatching(caption_drop=0.0, repeats=8).loss(network, batch(), 0.0, 0).parts
+    assert once["velocity_error"] != often["velocity_error"]
+    assert 0.3 < often["pixel_error"] / once["pixel_error"] < 3
+
+
+def test_bad_settings_are_refused():
+    with pytest.raises(ValueError, match="repeats must be at least 1. Got 0 instead"):
+        FlowMatching(repeats=0)
+    with pytest.raises(ValueError, match="caption_drop must be at least 0 and below 1"):
+        FlowMatching(caption_drop=1.0)

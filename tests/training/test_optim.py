@@ -1,0 +1,110 @@
+import pytest
+import torch
+from torch import nn
+
+from tgp_multimodal.models.diffusion_head import DiffusionHead
+from tgp_multimodal.models.networks import Multimodal
+from tgp_multimodal.models.text_transformer import TextTransformer
+from tgp_multimodal.training.optim import MuonAdamW, orthogonal, parameter_groups, trapezoid
+
+
+def weights_and_gradients(shapes, steps):
+    generator = torch.Generator().manual_seed(0)
+    start = [torch.randn(s, generator=generator) for s in shapes]
+    gradients = [[torch.randn(s, generator=generator) for s in shapes] for _ in range(steps)]
+    return start, gradients
+
+
+def run(make, start, gradients):
+    weights = [nn.Parameter(w.clone()) for w in start]
+    optimizer = make(weights)
+    for step in gradients:
+        for weight, gradient in zip(weights, step, strict=True):
+            weight.grad = gradient.clone()
+        optimizer.step()
+    return weights
+
+
+def test_the_matrix_rule_is_that_of_torch():
+    start, gradients = weights_and_gradients([(24, 16), (16, 24), (16, 16), (24, 16)], 4)
+    ours = run(
+        lambda w: MuonAdamW([{"params": w, "lr": 0.02, "rule": "muon"}], dtype=torch.bfloat16),
+        start,
+        gradients,
+    )
+    stock = run(lambda w: torch.optim.Muon(w, lr=0.02, weight_decay=0.0), start, gradients)
+    for mine, theirs in zip(ours, stock, strict=True):
+        assert torch.allclose(mine, theirs, atol=2e-3)  # batched products round otherwise in bfloat16
+
+
+def test_the_other_rule_is_that_of_torch():
+    start, gradients = weights_and_gradients([(24, 16), (7,)], 5)
+    group = {"lr": 0.01, "rule": "adamw"}
+    ours = run(lambda w: MuonAdamW([{"params": w, **group}], betas=(0.9, 0.95)), start, gradients)
+    stock = run(
+        lambda w: torch.optim.AdamW(w, lr=0.01, betas=(0.9, 0.95), weight_decay=0.0),
+        start,
+        gradients,
+    )
+    for mine, theirs in zip(ours, stock, strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(5, 32, 16), (2, 16, 48), (1, 8, 8)])
+def test_orthogonal_matrices_have_singular_values_near_one(shape):
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    values = torch.linalg.svdvals(orthogonal(matrices, 5, torch.float32))
+    assert values.min() > 0.3
+    assert values.max() < 1.3
+
+
+def test_weight_decay_acts_only_along_the_update():
+    weights = nn.Parameter(torch.tensor([1.0, 1.0]))
+    weights.grad = torch.tensor([1.0, -1.0])
+    optimizer = MuonAdamW([{"params": [weights], "lr": 0.1, "rule": "adamw"}], weight_decay=0.5)
+    optimizer.step()
+    assert weights.tolist() == pytest.approx([1 - 0.05 - 0.1, 1 + 0.1], abs=1e-5)
+
+
+def test_every_weight_is_in_one_group_and_matrices_of_blocks_are_muons():
+    network = Multimodal(
+        TextTransformer(40, 32, 2, 48, 2, 1), DiffusionHead(32, 32, 2, 2, patch=4, size=8)
+    )
+    groups = {g["name"]: g for g in parameter_groups(network, 0.02, 0.003, 0.01)}
+    grouped = [id(p) for g in groups.values() for p in g["params"]]
+    assert sorted(grouped) == sorted(id(p) for p in network.parameters())
+    muon = {id(p) for p in groups["muon"]["params"]}
+    names = {n for n, p in network.named_parameters() if id(p) in muon}
+    assert "text.layers.0.self_attn.q_proj.weight" in names
+    assert "head.blocks.1.attention.img_qkv_proj.weight" in names
+    assert not any("modulation" in n or "norm" in n or "embed" in n for n in names)
+    assert [p.shape for p in groups["embedding"]["params"]] == [(40, 32)]
+
+
+def test_the_state_survives_a_round_trip():
+    start, gradients = weights_and_gradients([(16, 8), (4,)], 6)
+    groups = lambda w: [  # noqa: E731
+        {"params": w[:1], "lr": 0.02, "rule": "muon"},
+        {"params": w[1:], "lr": 0.01, "rule": "adamw"},
+    ]
+    whole = run(lambda w: MuonAdamW(groups(w)), start, gradients)
+    weights = [nn.Parameter(w.clone()) for w in start]
+    optimizer = MuonAdamW(groups(weights))
+    for index, step in enumerate(gradients):
+        if index == 3:
+            state = optimizer.state_dict()
+            optimizer = MuonAdamW(groups(weights))
+            optimizer.load_state_dict(state)
+        for weight, gradient in zip(weights, step, strict=True):
+            weight.grad = gradient.clone()
+        optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(whole, weights, strict=True))
+
+
+def test_the_schedule_is_a_trapezoid():
+    assert trapezoid(0.0, 0.1, 0.5) == 0
+    assert trapezoid(0.05, 0.1, 0.5) == pytest.approx(0.5)
+    assert trapezoid(0.3, 0.1, 0.5) == 1
+    assert trapezoid(0.75, 0.1, 0.5) == pytest.approx(0.5)
+    assert trapezoid(1.0, 0.1, 0.5) == 0
+    assert trapezoid(0.0, 0.0, 0.0) == 1

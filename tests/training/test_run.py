@@ -1,0 +1,120 @@
+import csv
+import json
+import os
+import signal
+
+import pytest
+import torch
+import yaml
+from lightning.pytorch import Callback
+
+from tgp_multimodal.export import load_checkpoint, network_from_checkpoint
+from tgp_multimodal.training.run import RunCLI
+
+QUIET = pytest.mark.filterwarnings(
+    "ignore:.*LeafSpec.*",  # Lightning against newer torch
+    "ignore:.*litlogger.*",
+    "ignore:.*does not have many workers.*",
+    "ignore:.*exists and is not empty.*",
+    "ignore:.*weights_only.*",
+)
+pytestmark = QUIET
+
+
+def start(arguments, monkeypatch, *more):
+    monkeypatch.setattr("sys.argv", ["tgp fit"])
+    return RunCLI(["fit", *arguments, *more])
+
+
+def weights(path):
+    checkpoint = load_checkpoint(path)
+    return checkpoint["state_dict"], checkpoint["ema"], checkpoint["global_step"]
+
+
+class InterruptAt(Callback):
+    """Presses Ctrl-C in the middle of a step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_run_leaves_everything_in_its_folder(arguments, tmp_path, monkeypatch):
+    start(arguments, monkeypatch, "--sample_every", "4")
+    run = tmp_path / "run"
+    assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["max_steps"] == 8
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert manifest["precision"] == "float32"
+    assert set(manifest["data"]) == {"text", "pictures"}
+    rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
+    assert {"train/text/value", "train/pictures/velocity_error"} <= set(rows[0])
+    assert any(row["validation/text/causal_nats_per_token"] for row in rows)
+    assert sorted(p.name for p in (run / "samples").iterdir()) == [
+        "step_000004.png",
+        "step_000008.png",
+    ]
+    assert list(run.glob("events.*"))
+    assert [p.name for p in (run / "checkpoints").iterdir()] == ["last.ckpt"]
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bits(arguments, tmp_path, monkeypatch):
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    start(arguments, monkeypatch)
+    whole = weights(last)
+    last.unlink()
+    monkeypatch.setattr(
+        RunCLI, "extra", lambda self: [InterruptAt(3)], raising=False
+    )
+    stopped = start(arguments, monkeypatch)
+    assert stopped.stop.stopped
+    assert weights(last)[2] == 4
+    monkeypatch.setattr(RunCLI, "extra", lambda self: [])
+    start(arguments, monkeypatch, "--ckpt_path", "last")
+    resumed = weights(last)
+    assert resumed[2] == whole[2] == 8
+    for before, after in zip(whole[:2], resumed[:2], strict=True):
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[k], after[k]) for k in before)
+
+
+def test_a_checkpoint_opens_as_a_network_without_code(arguments, tmp_path, monkeypatch):
+    cli = start(arguments, monkeypatch, "--trainer.max_steps", "2")
+    checkpoint = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    network = network_from_checkpoint(checkpoint)
+    average = cli.model.average
+    assert all(torch.equal(v, average[k]) for k, v in network.state_dict().items())
+
+
+def test_training_on_one_batch_learns_it(arguments, monkeypatch):
+    cli = start(arguments, monkeypatch, "--trainer.max_steps", "1")
+    batch = cli.datamodule.first_batch()
+    module = cli.model
+    optimizer = module.configure_optimizers()
+    losses = []
+    for _ in range(60):
+        loss = module._losses(batch, 0.0, 0)[0]
+        losses.append(loss.item())
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_last_without_a_checkpoint_and_a_foreign_network_are_named(
+    arguments, tmp_path, monkeypatch
+):
+    with pytest.raises(ValueError, match="ckpt_path last must have a checkpoint at"):
+        start(arguments, monkeypatch, "--ckpt_path", "last")
+    start(arguments, monkeypatch, "--trainer.max_steps", "1")
+    deeper = "--model.network.init_args.text.init_args.depth"
+    with pytest.raises(ValueError, match="network must be the one of the checkpoint"):
+        start(arguments, monkeypatch, "--ckpt_path", "last", deeper, "3")
+
+
+def test_a_vocabulary_below_the_tokenizers_is_named(arguments, monkeypatch):
+    smaller = "--model.network.init_args.text.init_args.vocabulary"
+    with pytest.raises(ValueError, match="must be at least the tokenizer's 320. Got 300"):
+        start(arguments, monkeypatch, smaller, "300")
