@@ -1,6 +1,7 @@
 """Finds the files that ship with the package: configs, benchmark cards and suites.
 
-They live at the top of a checkout and under `tgp_multimodal/_shipped/` in an installed wheel; nobody else needs to know.
+They live at the top of a checkout and under `tgp_multimodal/_shipped/` in an installed wheel;
+nobody else needs to know.
 """
 
 from pathlib import Path
@@ -19,4 +20,6 @@ def shipped(*parts: str) -> Path:
         path = place.joinpath(*parts)
         if path.exists():
             return path
-    raise FileNotFoundError(f"{'/'.join(parts)} must ship with tgp_multimodal. Got no such file below {places} instead.")
+    raise FileNotFoundError(
+        f"{'/'.join(parts)} must ship with tgp_multimodal. Got no such file below {places} instead."
+    )

@@ -58,5 +58,7 @@ def test_every_package_that_is_read_has_a_license():
 
 
 def test_an_unknown_split_is_named():
-    with pytest.raises(ValueError, match="split must be one of train, validation, test. Got 'dev'"):
+    with pytest.raises(
+        ValueError, match=r"split must be one of train, validation, test. Got 'dev'"
+    ):
         list(embedded.documents("dev"))

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -27,7 +29,7 @@ def documents_in(rows, tokenizer):
     """Documents of the rows of one epoch, put back into the order of the concatenation."""
     joined = np.concatenate(rows)
     starts = np.flatnonzero(joined == tokenizer.bos)
-    return [tuple(joined[a + 1 : b - 1]) for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    return [tuple(joined[a + 1 : b - 1]) for a, b in pairwise(starts)]
 
 
 @given(
@@ -119,7 +121,7 @@ def test_the_hash_is_even_and_depends_on_each_counter():
 
 
 def test_too_little_text_and_unknown_streams_are_refused(tokenizer):
-    with pytest.raises(ValueError, match="at least one row of 64 tokens. Got 12 tokens instead"):
+    with pytest.raises(ValueError, match=r"at least one row of 64 tokens. Got 12 tokens instead"):
         PackedRows(split_of([[20] * 10]), "prose", 64, tokenizer)
-    with pytest.raises(ValueError, match="stream must be one of prose, code. Got 'cod' instead"):
+    with pytest.raises(ValueError, match=r"stream must be one of prose, code. Got 'cod' instead"):
         PackedRows(split_of([[20] * 10]), "cod", 4, tokenizer)

@@ -89,7 +89,7 @@ def test_captions_are_cut_padded_and_masked(tokenizer):
 
 
 def test_unknown_streams_and_empty_mixtures_are_named(text, pictures, tokenizer):
-    with pytest.raises(ValueError, match="prose, code. Got 'cod' instead"):
+    with pytest.raises(ValueError, match=r"prose, code. Got 'cod' instead"):
         text_batches(text, tokenizer, {"cod": 1.0}, {}, 16, 4, 0)
-    with pytest.raises(ValueError, match="weights must be positive for one of scenes"):
+    with pytest.raises(ValueError, match=r"weights must be positive for one of scenes"):
         picture_batches(pictures, tokenizer, {"scenes": 0.0}, 12, 3, 0)

@@ -33,9 +33,7 @@ def batch(count=6):
 def test_a_head_that_knows_the_picture_has_no_loss():
     pictures = batch()
     data = pictures.pixels_BCYX.float() / 127.5 - 1
-    head = SimpleNamespace(
-        text_keys_values=lambda text: [], denoise=lambda x, t, text, mask: data
-    )
+    head = SimpleNamespace(text_keys_values=lambda text: [], denoise=lambda x, t, text, mask: data)
     oracle = SimpleNamespace(text=lambda token, mask_BL: token, head=head)
     assert FlowMatching().loss(oracle, pictures, 0.0, 0).value == 0
 
@@ -88,7 +86,7 @@ def test_repeats_draw_more_noise_for_the_same_pictures(network):
 
 
 def test_bad_settings_are_refused():
-    with pytest.raises(ValueError, match="repeats must be at least 1. Got 0 instead"):
+    with pytest.raises(ValueError, match=r"repeats must be at least 1. Got 0 instead"):
         FlowMatching(repeats=0)
-    with pytest.raises(ValueError, match="caption_drop must be at least 0 and below 1"):
+    with pytest.raises(ValueError, match=r"caption_drop must be at least 0 and below 1"):
         FlowMatching(caption_drop=1.0)

@@ -54,7 +54,8 @@ def test_a_hidden_token_is_scored_one_position_before_it_and_is_not_in_the_input
     target_BL = batch.token_BL[:, 1:]
     changed_BL = drawn.input_BL != batch.token_BL[:, :-1]
     assert not drawn.is_causal_B.any()
-    # What was changed at k + 1 is scored at k; what is scored may by design be kept one time in ten.
+    # What was changed at k + 1 is scored at k; what is scored may by design be kept one time in
+    # ten.
     assert drawn.scored_BL[:, :-1][changed_BL[:, 1:]].all()
     assert not drawn.scored_BL[:, -1].any()
     masked = (drawn.input_BL[:, 1:] == MASK)[drawn.scored_BL[:, :-1]].float().mean()

@@ -34,7 +34,9 @@ def test_the_matrix_rule_is_that_of_torch():
     )
     stock = run(lambda w: torch.optim.Muon(w, lr=0.02, weight_decay=0.0), start, gradients)
     for mine, theirs in zip(ours, stock, strict=True):
-        assert torch.allclose(mine, theirs, atol=2e-3)  # batched products round otherwise in bfloat16
+        assert torch.allclose(
+            mine, theirs, atol=2e-3
+        )  # batched products round otherwise in bfloat16
 
 
 def test_the_other_rule_is_that_of_torch():
@@ -83,10 +85,13 @@ def test_every_weight_is_in_one_group_and_matrices_of_blocks_are_muons():
 
 def test_the_state_survives_a_round_trip():
     start, gradients = weights_and_gradients([(16, 8), (4,)], 6)
-    groups = lambda w: [  # noqa: E731
-        {"params": w[:1], "lr": 0.02, "rule": "muon"},
-        {"params": w[1:], "lr": 0.01, "rule": "adamw"},
-    ]
+
+    def groups(w):
+        return [
+            {"params": w[:1], "lr": 0.02, "rule": "muon"},
+            {"params": w[1:], "lr": 0.01, "rule": "adamw"},
+        ]
+
     whole = run(lambda w: MuonAdamW(groups(w)), start, gradients)
     weights = [nn.Parameter(w.clone()) for w in start]
     optimizer = MuonAdamW(groups(weights))

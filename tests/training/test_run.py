@@ -65,9 +65,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(arguments, tmp_path, monkey
     start(arguments, monkeypatch)
     whole = weights(last)
     last.unlink()
-    monkeypatch.setattr(
-        RunCLI, "extra", lambda self: [InterruptAt(3)], raising=False
-    )
+    monkeypatch.setattr(RunCLI, "extra", lambda self: [InterruptAt(3)], raising=False)
     stopped = start(arguments, monkeypatch)
     assert stopped.stop.stopped
     assert weights(last)[2] == 4
@@ -106,15 +104,15 @@ def test_training_on_one_batch_learns_it(arguments, monkeypatch):
 def test_last_without_a_checkpoint_and_a_foreign_network_are_named(
     arguments, tmp_path, monkeypatch
 ):
-    with pytest.raises(ValueError, match="ckpt_path last must have a checkpoint at"):
+    with pytest.raises(ValueError, match=r"ckpt_path last must have a checkpoint at"):
         start(arguments, monkeypatch, "--ckpt_path", "last")
     start(arguments, monkeypatch, "--trainer.max_steps", "1")
     deeper = "--model.network.init_args.text.init_args.depth"
-    with pytest.raises(ValueError, match="network must be the one of the checkpoint"):
+    with pytest.raises(ValueError, match=r"network must be the one of the checkpoint"):
         start(arguments, monkeypatch, "--ckpt_path", "last", deeper, "3")
 
 
 def test_a_vocabulary_below_the_tokenizers_is_named(arguments, monkeypatch):
     smaller = "--model.network.init_args.text.init_args.vocabulary"
-    with pytest.raises(ValueError, match="must be at least the tokenizer's 320. Got 300"):
+    with pytest.raises(ValueError, match=r"must be at least the tokenizer's 320. Got 300"):
         start(arguments, monkeypatch, smaller, "300")

@@ -1,1 +1,1 @@
-"""Raw data in, deterministic batches out; numpy only, so that evaluation can read data without torch."""
+"""Raw data in, deterministic batches out; numpy only, so that evaluation needs no torch."""

@@ -1,7 +1,8 @@
-"""The corpus that needs no download: the Python installation that the user already has, and scikit-learn's handwritten digits.
+"""The corpus that needs no download: the Python installation, and scikit-learn's digits.
 
-Prose is docstrings and the language reference (`pydoc_data.topics`); code is source files. Files are read, never imported or run.
-The split is a hash of a file's name inside its package, so a docstring and its code always fall on the same side, on every machine.
+Prose is docstrings and the language reference (`pydoc_data.topics`); code is source files. Files
+are read, never imported or run. The split is a hash of a file's name inside its package, so a
+docstring and its code always fall on the same side, on every machine.
 """
 
 import ast
@@ -37,12 +38,14 @@ LICENSES = {
 }
 DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
-_PACKAGE_BYTES = 2_500_000  # of each package, so that no library drowns the others and preparing stays a matter of seconds
-_STDLIB_BYTES = 8_000_000
+# Shares, so that no library drowns the others and preparing stays a matter of seconds.
+_PACKAGE_BYTES = 2_000_000
+_STDLIB_BYTES = 7_000_000
 _FILE_BYTES = 120_000
 _SHORTEST_DOCSTRING = 120  # characters; shorter ones say little
 _SKIPPED = re.compile(
-    r"(^|/)(tests?|testing|idlelib|turtledemo|lib2to3|site-packages|__pycache__|_vendor|pydoc_data|ensurepip)(/|$)"
+    r"(^|/)(tests?|testing|idlelib|turtledemo|lib2to3|site-packages|__pycache__|_vendor|pydoc_data"
+    r"|ensurepip)(/|$)"
     r"|encodings/|_generated|/externals/|dummy_|(^|/)models/[a-z]"
 )
 
@@ -125,7 +128,7 @@ def functions(split: str) -> Iterator[Function]:
 
 
 def digits(split: str) -> Iterator[Pair]:
-    """Scikit-learn's 1,797 handwritten digits (Alpaydin & Kaynak 1998), 8 x 8 pixels drawn at 32 x 32, white on black."""
+    """Scikit-learn's 1,797 handwritten digits (Alpaydin & Kaynak 1998), drawn at 32 x 32 pixels."""
     bunch = load_digits()
     for index, (image, label) in enumerate(zip(bunch.images, bunch.target, strict=True)):
         if _split_of(f"digits/{index}", (0.6, 0.7)) != split:
@@ -133,8 +136,12 @@ def digits(split: str) -> Iterator[Pair]:
         grey = np.rint(image * (255 / 16)).astype(np.uint8)
         large = np.asarray(_enlarge(grey))
         word = DIGIT_WORDS[label]
-        caption = (f"the digit {word}", f"a handwritten {word}", f"a handwritten digit {word}")[index % 3]
-        yield Pair(np.repeat(large[..., None], 3, axis=2), caption, "digits", f"digits/{index}/{label}")
+        caption = (f"the digit {word}", f"a handwritten {word}", f"a handwritten digit {word}")[
+            index % 3
+        ]
+        yield Pair(
+            np.repeat(large[..., None], 3, axis=2), caption, "digits", f"digits/{index}/{label}"
+        )
 
 
 def sources() -> list[dict[str, str]]:
@@ -180,7 +187,7 @@ def _all_files() -> tuple[SourceFile, ...]:
 
 
 def _package_files(package: str) -> list[SourceFile]:
-    """Files of a package up to its share of bytes; which ones is decided by a hash of their names, the order by the names."""
+    """Files of a package up to its share of bytes, chosen by a hash of their names."""
     root = _root(package)
     if root is None:
         return []

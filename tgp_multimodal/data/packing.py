@@ -1,6 +1,7 @@
-"""Documents packed into rows of one length, by random access: row i is a pure function of (seed, i).
+"""Documents packed into rows of one length: row i is a pure function of (seed, i).
 
-That is what makes the stream resumable, shardable and independent of worker processes: its whole state is one integer.
+That is what makes the stream resumable, shardable and independent of worker processes: its whole
+    state is one integer.
 
 Shape letters: L length of a row in tokens.
 """
@@ -83,7 +84,8 @@ class PackedRows:
         self.per_epoch = int(self.size.sum()) // length
         if self.per_epoch < 1:
             raise ValueError(
-                f"stream {stream!r} must hold at least one row of {length} tokens. Got {int(self.size.sum())} tokens instead."
+                f"stream {stream!r} must hold at least one row of {length} tokens. "
+                f"Got {int(self.size.sum())} tokens instead."
             )
         self._epoch = lru_cache(maxsize=2)(self._shuffled)
 
@@ -127,10 +129,15 @@ class PackedRows:
 
 
 def rearranged(row: Row, tokenizer: Tokenizer, seed: int) -> Row:
-    """The row with its longest piece as `[BOS] [PREFIX] prefix [SUFFIX] suffix [MIDDLE] middle [EOS]` (Bavarian et al. 2022, arXiv:2207.14255).
+    """The row with its longest piece rearranged for infilling.
 
-    Cut inside the row rather than inside the document, so that all three parts are in view; the specials displace the last tokens
-    of the piece. A row without a piece of 24 tokens stays as it is.
+    As Bavarian et al. 2022 (arXiv:2207.14255), but inside the row.
+
+    The piece becomes `[BOS] [PREFIX] prefix [SUFFIX] suffix [MIDDLE] middle [EOS]`.
+
+    Cut inside the row rather than inside the document, so that all three parts are in view; the
+    specials displace the last tokens of the piece. A row without a piece of 24 tokens stays as it
+    is.
     """
     starts = np.flatnonzero(row.position_L == 0)
     ends = np.append(starts[1:], len(row.token_L))
@@ -153,6 +160,7 @@ def rearranged(row: Row, tokenizer: Tokenizer, seed: int) -> Row:
     joined = np.concatenate(parts)
     token_L[begin : begin + len(joined)] = joined
     if len(joined) < end - begin:
-        # The piece had held a BOS and an EOS of its own: what is left over after them is one document of a single end mark.
+        # The piece had held a BOS and an EOS of its own: what is left over after them is one
+        # document of a single end mark.
         token_L[begin + len(joined) : end] = tokenizer.eos
     return Row(token_L, row.position_L, True, row.number)

@@ -1,4 +1,6 @@
-"""The deterministic stream of batches, on Grain: mix, shard, batch, prefetch; its whole state is the number of the next batch.
+"""The deterministic stream of batches, on Grain: mix, shard, batch, prefetch.
+
+Its whole state is the number of the next batch.
 
 Shape letters: B batch, L length in tokens, C channels, Y rows, X columns.
 """
@@ -52,7 +54,9 @@ def text_batches(
     seed: int,
     shard: tuple[int, int] = (0, 1),
 ) -> "grain.MapDataset[TextRows]":
-    """Packed rows of the weighted streams, `length + 1` tokens each (inputs and the shifted targets), `batch` rows at a time.
+    """Packed rows of the weighted streams, `batch` at a time.
+
+    A row has `length + 1` tokens: inputs and the targets, which are shifted by one.
 
     Raises:
         ValueError: a weight or an infilling share names a stream that is not there.
@@ -92,7 +96,7 @@ def picture_batches(
     seed: int,
     shard: tuple[int, int] = (0, 1),
 ) -> "grain.MapDataset[CaptionedImages]":
-    """Pictures of the weighted streams with tokenized captions of at most `longest` ids, shuffled anew each epoch."""
+    """Pictures of the weighted streams, shuffled each epoch; captions of at most `longest` ids."""
     _known("streams", list(weights), split.streams)
     captions = [row[:longest] for row in tokenizer.encode_batch(split.captions, bos=True)]
     names = _present(weights, split)
@@ -113,7 +117,7 @@ def picture_batches(
 def collate_pictures(
     pixels: Sequence[np.ndarray], captions: Sequence[Sequence[int]], pad: int
 ) -> CaptionedImages:
-    """Pictures (Y, X, 3) and captions of unequal length as one batch; captions are padded to a multiple of 8."""
+    """Pictures (Y, X, 3) and captions as one batch; captions are padded to a multiple of 8."""
     length = -(-max(len(c) for c in captions) // 8) * 8
     token_BL = np.full((len(captions), length), pad, dtype=np.int64)
     for row, caption in zip(token_BL, captions, strict=True):
@@ -155,7 +159,18 @@ def open_stream(
     shard: tuple[int, int] = (0, 1),
     threads: int = 1,
 ) -> Stream:
-    """The stream of a run: keyword arguments of `text_batches` and `picture_batches`, or None for a stream that is not wanted."""
+    """The stream of a run.
+
+    Args:
+        folder: a prepared set.
+        split: train, validation or test.
+        tokenizer: the set's own.
+        text: keyword arguments of `text_batches`; None for no text.
+        pictures: keyword arguments of `picture_batches`; None for no pictures.
+        seed: decides everything that is drawn.
+        shard: number of this process, and of how many.
+        threads: reading threads of each stream.
+    """
     datasets: dict[str, Any] = {}
     if text is not None:
         found = open_text(folder / "text", split)
@@ -169,11 +184,13 @@ def open_stream(
 
 
 def _present(weights: Mapping[str, float], split: TextSplit | PictureSplit) -> list[str]:
-    """Streams of positive weight that have members in this split; a small one may have none to validate."""
+    """Streams of positive weight with members in this split; a small stream may have none."""
     there = [split.streams[i] for i in np.unique(split.stream)]
     names = [name for name, weight in weights.items() if weight > 0 and name in there]
     if not names:
-        raise ValueError(f"weights must be positive for one of {', '.join(there)}. Got {dict(weights)} instead.")
+        raise ValueError(
+            f"weights must be positive for one of {', '.join(there)}. Got {dict(weights)} instead."
+        )
     return names
 
 
@@ -181,5 +198,6 @@ def _known(name: str, wanted: Sequence[str], there: Sequence[str]) -> None:
     for stream in wanted:
         if stream not in there:
             raise ValueError(
-                f"{name} must be among those of the prepared data: {', '.join(there)}. Got {stream!r} instead."
+                f"{name} must be among those of the prepared data: {', '.join(there)}. "
+                f"Got {stream!r} instead."
             )

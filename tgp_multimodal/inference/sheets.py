@@ -28,7 +28,8 @@ def contact_sheet(
     """
     if not pictures or len(pictures) != len(captions):
         raise ValueError(
-            f"captions must be one for each of at least one picture. Got {len(captions)} for {len(pictures)} instead."
+            "captions must be one for each of at least one picture. "
+            f"Got {len(captions)} for {len(pictures)} instead."
         )
     columns = columns or min(8, len(pictures), max(4, round(len(pictures) ** 0.5)))
     font = ImageFont.load_default(13)

@@ -1,4 +1,4 @@
-"""What every objective is: one method from (network, batch, progress) to a loss with named parts."""
+"""What every objective is: one method from a network and a batch to a loss with named parts."""
 
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
@@ -21,7 +21,10 @@ class Loss(NamedTuple):
 
 
 class Objective(ABC):
-    """A way to learn from one stream of batches. It owns no state: learned scalars belong to the network, randomness to the call."""
+    """A way to learn from one stream of batches.
+
+    It owns no state: learned scalars belong to the network, randomness to the call.
+    """
 
     @abstractmethod
     def loss(self, network: Network, batch: Any, progress: float, seed: int) -> Loss:

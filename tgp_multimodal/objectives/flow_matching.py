@@ -1,7 +1,8 @@
-"""Flow matching for captioned pictures: the head predicts the clean picture, the loss compares velocities.
+"""Flow matching for captioned pictures: the head predicts pictures, the loss compares velocities.
 
-Predicting the picture is what lets a small network use large patches (Li & He 2025, arXiv:2511.13720); comparing velocities weighs the
-times as the sampler uses them. The division by max(t, 0.05) is the stock pipeline's.
+Predicting the picture is what lets a small network use large patches (Li & He 2025,
+arXiv:2511.13720); comparing velocities weighs the times as the sampler uses them. The division by
+max(t, 0.05) is the stock pipeline's.
 
 Shape letters: B batch, C channels, Y rows, X columns, L caption length, D width.
 """
@@ -21,8 +22,10 @@ class FlowMatching(Objective):
     """Text-to-image flow matching with caption dropping.
 
     Args:
-        caption_drop: share of pictures shown with the null prompt (one BOS), for classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598).
-        uniform_times: share of times drawn uniformly; the rest is logit-normal(0, 1) (Esser et al. 2024, arXiv:2403.03206, section 3.1).
+        caption_drop: share of pictures shown with the null prompt (one BOS), for classifier-free
+            guidance (Ho & Salimans 2022, arXiv:2207.12598).
+        uniform_times: share of times drawn uniformly; the rest is logit-normal(0, 1) (Esser et al.
+            2024, arXiv:2403.03206, section 3.1).
         repeats: noise and time draws per picture and step, which share one pass over the caption.
         train_text: whether the gradient reaches the text transformer.
     """

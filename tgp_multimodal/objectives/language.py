@@ -1,7 +1,10 @@
-"""Causal, masked-next-token and infilling rows in one batch, on one set of weights (Charpentier & Samuel 2024, arXiv:2410.24159).
+"""Causal, masked-next-token and infilling rows in one batch, on one set of weights.
 
-In a masked row the token at position k + 1 is hidden and predicted at position k, so both kinds of rows share one shifted target and
-one output layer. The kind of a row is a hash of its number: exact shares, resumable, independent of the number of processes.
+The recipe is GPT-BERT's (Charpentier & Samuel 2024, arXiv:2410.24159).
+
+In a masked row the token at position k + 1 is hidden and predicted at position k, so both kinds of
+rows share one shifted target and one output layer. The kind of a row is a hash of its number: exact
+shares, resumable, independent of the number of processes.
 
 Shape letters: B batch, L length in tokens, N scored positions, V vocabulary.
 """
@@ -37,7 +40,8 @@ class HybridLanguage(Objective):
         masked_rows: share of masked rows at the start and at the end of the run, linear between.
         mask_rate: share of tokens hidden in a masked row at the start and at the end.
         longest_span: hidden tokens come in spans of 1 to this many.
-        z_loss: weight of the squared log-partition, which keeps logits small (Chowdhery et al. 2022, arXiv:2204.02311, section 5).
+        z_loss: weight of the squared log-partition, which keeps logits small (Chowdhery et al.
+            2022, arXiv:2204.02311, section 5).
     """
 
     def __init__(
@@ -54,7 +58,7 @@ class HybridLanguage(Objective):
         self.longest_span, self.z_loss = longest_span, z_loss
 
     def loss(self, network: Network, batch: TextRows, progress: float, seed: int) -> Loss:
-        """Mean nats per scored token, causal and masked rows weighted by their number; see `Objective.loss`."""
+        """Mean nats per scored token, both kinds of rows by their number; see `Objective.loss`."""
         target_BL = batch.token_BL[:, 1:]
         rows = self.rows(batch, progress, seed)
         state_BLD = network.text(rows.input_BL, batch.position_BL[:, :-1], rows.is_causal_B)
@@ -86,7 +90,8 @@ class HybridLanguage(Objective):
             ]
         )
         input_BL, target_BL = token_BL[:, :-1].copy(), token_BL[:, 1:]
-        # A BOS begins another document, which nothing before it can tell; what follows an EOS is such a BOS or filler.
+        # A BOS begins another document, which nothing before it can tell; what follows an EOS is
+        # such a BOS or filler.
         scored_BL = (target_BL != _BOS) & (input_BL != _EOS)
         vocabulary = int(token_BL.max()) + 1
         for b in np.flatnonzero(~is_causal_B):
@@ -117,7 +122,7 @@ def _between(ends: tuple[float, float], progress: float) -> float:
 def _spans(
     plain_L: np.ndarray, rate: float, longest: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """Marks about `rate` of the plain tokens, in spans of 1 to `longest`; the first token is never hidden."""
+    """Marks about `rate` of the plain tokens, in spans of 1 to `longest`; never the first token."""
     hidden_L = np.zeros(len(plain_L), dtype=bool)
     mean_span = (1 + longest) / 2
     starts = np.flatnonzero(
@@ -132,7 +137,10 @@ def _spans(
 def _corrupted(
     input_L: np.ndarray, hidden_L: np.ndarray, vocabulary: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """Hidden tokens become the mask 8 times in 10, another token once, and stay once (Devlin et al. 2019, arXiv:1810.04805)."""
+    """Hidden tokens become the mask 8 times in 10, another token once, and stay once.
+
+    As in BERT (Devlin et al. 2019, arXiv:1810.04805).
+    """
     draw_L = generator.random(len(input_L))
     other_L = generator.integers(_FIRST_PLAIN, vocabulary, len(input_L))
     changed_L = np.where(draw_L < 0.8, _MASK, np.where(draw_L < 0.9, other_L, input_L))

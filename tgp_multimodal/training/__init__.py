@@ -1,1 +1,1 @@
-"""Lightning: one training module for every mix of objectives, its optimizer, data module and callbacks."""
+"""Lightning: one training module for every mix of objectives, and what it needs around it."""

@@ -1,4 +1,4 @@
-"""What happens around training: progress, sample sheets, checkpoints, a clean stop, and the manifest of the run."""
+"""What happens around training: progress, sample sheets, checkpoints, a clean stop, a manifest."""
 
 import json
 import os
@@ -18,7 +18,6 @@ from tgp_multimodal.evaluation import environment
 from tgp_multimodal.inference.image import Drawing, draw
 from tgp_multimodal.inference.sheets import contact_sheet
 
-
 SHEET_PROMPTS = (
     "a red circle", "a blue square on a white background", "a green triangle",
     "a yellow circle on a black background", "a red circle left of a blue square",
@@ -27,7 +26,9 @@ SHEET_PROMPTS = (
 
 
 class Throughput(Callback):
-    """Shows step, loss, tokens/s, images/s and the time left: a bar on a terminal, a plain line now and then elsewhere.
+    """Shows step, loss, tokens/s, images/s and the time left.
+
+    A bar on a terminal, a plain line now and then elsewhere.
 
     Args:
         every: steps between two updates; the loss is read, and so the device waited for, only then.
@@ -42,9 +43,10 @@ class Throughput(Callback):
         self._begin()
         if trainer.is_global_zero and sys.stderr.isatty():
             columns = (
-                TextColumn("pretraining"), BarColumn(), TextColumn("{task.completed}/{task.total} steps"),
-                TextColumn("{task.description}"), TimeElapsedColumn(), TextColumn("elapsed,"), TimeRemainingColumn(),
-                TextColumn("left"),
+                TextColumn("pretraining"), BarColumn(),
+                TextColumn("{task.completed}/{task.total} steps"),
+                TextColumn("{task.description}"), TimeElapsedColumn(), TextColumn("elapsed,"),
+                TimeRemainingColumn(), TextColumn("left"),
             )  # fmt: skip
             self.bar = Progress(*columns, transient=False)
             self.bar.add_task("", total=trainer.max_steps, completed=trainer.global_step)
@@ -97,7 +99,7 @@ class Throughput(Callback):
 
 
 class SampleSheet(Callback):
-    """Draws the same prompts from the averaged weights as training goes on, into `samples/step_<n>.png`.
+    """Draws the same prompts from the averaged weights now and then, into `samples/step_<n>.png`.
 
     Args:
         folder: the run's folder.
@@ -129,7 +131,9 @@ class SampleSheet(Callback):
 
 
 class Checkpoint(Callback):
-    """Keeps `checkpoints/last.ckpt`: written beside, synced, renamed, so that a kill never leaves half a file.
+    """Keeps `checkpoints/last.ckpt`.
+
+    It is written beside, synced, renamed, so that a kill never leaves half a file.
 
     Args:
         folder: the run's folder.
@@ -160,7 +164,7 @@ class Checkpoint(Callback):
 
 
 class CleanStop(Callback):
-    """Turns Ctrl-C and SIGTERM into the end of the present step, a checkpoint, and a word on how to go on.
+    """Turns Ctrl-C and SIGTERM into the end of the present step and a checkpoint.
 
     A second Ctrl-C stops at once.
 
@@ -198,7 +202,7 @@ class CleanStop(Callback):
 
 
 class Manifest(Callback):
-    """Writes `manifest.json` into the run's folder: data digests, versions, device, precision, parameters.
+    """Writes the run's `manifest.json`: data digests, versions, device, precision, parameters.
 
     Args:
         folder: the run's folder.

@@ -1,4 +1,7 @@
-"""From prepared folders to batches of tensors: the training stream from the step the trainer is at, and fixed validation batches."""
+"""From prepared folders to batches of tensors.
+
+The training stream starts at the step that the trainer is at; validation batches are fixed.
+"""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -50,10 +53,12 @@ class StreamData(LightningDataModule):
     """The streams of a run, from one prepared folder.
 
     Args:
-        folder: what `tgp prepare` wrote: `tokenizer/` with `text/`, `pictures/` or both. If it is missing and `embedded` is set, the
-            embedded corpus is prepared there.
-        text: weights and infilling shares of the text streams, row length and rows per batch; see `text_batches`.
-        pictures: weights of the picture streams, longest caption, pictures per batch; see `picture_batches`.
+        folder: what `tgp prepare` wrote: `tokenizer/` with `text/`, `pictures/` or both. If it is
+            missing and `embedded` is set, the embedded corpus is prepared there.
+        text: weights and infilling shares of the text streams, row length and rows per batch; see
+            `text_batches`.
+        pictures: weights of the picture streams, longest caption, pictures per batch; see
+            `picture_batches`.
         embedded: whether to prepare the embedded corpus where there is no data.
         seed: decides order, mixture, infilling, row kinds, noise.
         validation_batches: batches of the validation split that are looked at.
@@ -88,12 +93,14 @@ class StreamData(LightningDataModule):
             and manifest(self.folder / "text")["tokenizer"] != self.tokenizer.digest
         ):
             raise ValueError(
-                f"data.folder must hold text of its own tokenizer. Got {self.folder} with another one's instead."
+                "data.folder must hold text of its own tokenizer. "
+                f"Got {self.folder} with another one's instead."
             )
         network = getattr(getattr(self.trainer, "lightning_module", None), "network", None)
         if network is not None and network.text.vocabulary < self.tokenizer.vocabulary:
             raise ValueError(
-                f"model.network.text.vocabulary must be at least the tokenizer's {self.tokenizer.vocabulary}. "
+                "model.network.text.vocabulary must be at least the tokenizer's "
+                f"{self.tokenizer.vocabulary}. "
                 f"Got {network.text.vocabulary} instead."
             )
 

@@ -1,9 +1,8 @@
-"""The one training module, for every mix of objectives: a batch is a dict of streams, the loss a weighted sum over them."""
+"""The one training module: a batch is a dict of streams, the loss a weighted sum over them."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -49,8 +48,10 @@ class TrainingModule(LightningModule):
         objectives: stream name -> how to learn from it.
         weights: stream name -> weight of its loss; 1 where none is given.
         optimizer: learning rates and schedule.
-        ema: decay of the running average of the weights, which is what is validated, drawn from and exported.
-        precision: float32, bfloat16, or auto: whichever takes a training step faster here, by measurement.
+        ema: decay of the running average of the weights, which is what is validated, drawn from and
+            exported.
+        precision: float32, bfloat16, or auto: whichever takes a training step faster here, by
+            measurement.
         compile: whether the network is compiled, which costs half a minute at the start.
 
     Raises:
@@ -62,16 +63,17 @@ class TrainingModule(LightningModule):
         network: Network,
         objectives: dict[str, Objective],
         weights: dict[str, float] | None = None,
-        optimizer: OptimizerSettings = OptimizerSettings(),  # noqa: B008 - frozen
+        optimizer: OptimizerSettings = OptimizerSettings(),
         ema: float = 0.99,
         precision: Literal["auto", "float32", "bfloat16"] = "auto",
-        compile: bool = False,  # noqa: A002 - the field's word
+        compile: bool = False,
     ) -> None:
         super().__init__()
         unknown = set(weights or {}) - set(objectives)
         if unknown:
             raise ValueError(
-                f"weights must name objectives ({', '.join(objectives)}). Got {sorted(unknown)} instead."
+                f"weights must name objectives ({', '.join(objectives)}). "
+                f"Got {sorted(unknown)} instead."
             )
         self.network, self.objectives, self.settings = network, objectives, optimizer
         self.weights = {name: (weights or {}).get(name, 1.0) for name in objectives}
@@ -179,7 +181,7 @@ class TrainingModule(LightningModule):
         torch.set_rng_state(checkpoint["random"]["torch"])
 
     def choose_precision(self, batch: Mapping[str, Any]) -> Precision:
-        """Decides the arithmetic of the run, by measurement on this batch if the setting is auto."""
+        """Decides the arithmetic of the run; by measurement on this batch for `auto`."""
         if self.arithmetic is None:
             if self.precision == "auto":
                 self.arithmetic = fastest(lambda: self._losses(batch, 0.0, 0)[0], self)

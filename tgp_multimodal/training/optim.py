@@ -1,7 +1,8 @@
 """Muon for the matrices inside the blocks, AdamW for everything else, as one optimizer object.
 
-One object, because two make Lightning count every step twice. The algorithm is torch.optim.Muon's; the Newton-Schulz iterations of all
-matrices of one shape run as one batch, in bfloat16 where that is fast.
+One object, because two make Lightning count every step twice. The algorithm is torch.optim.Muon's;
+the Newton-Schulz iterations of all matrices of one shape run as one batch, in bfloat16 where that
+is fast.
 """
 
 from collections import defaultdict
@@ -18,13 +19,15 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 class MuonAdamW(Optimizer):
     """Muon (Jordan et al. 2024) and AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).
 
-    Every group holds `lr` and `rule`, "muon" or "adamw". A schedule multiplies the `lr` of all groups alike.
+    Every group holds `lr` and `rule`, "muon" or "adamw". A schedule multiplies the `lr` of all
+    groups alike.
 
     Args:
         groups: parameter groups.
         betas: AdamW's decay rates.
         momentum: Muon's decay rate (Nesterov).
-        weight_decay: decoupled decay; applied only where it does not fight the update (cautious, Chen et al. 2025, arXiv:2510.12402).
+        weight_decay: decoupled decay; applied only where it does not fight the update (cautious,
+            Chen et al. 2025, arXiv:2510.12402).
         iterations: Newton-Schulz iterations.
         dtype: precision of the iterations.
     """
@@ -106,7 +109,10 @@ class MuonAdamW(Optimizer):
 
 
 def orthogonal(matrices_NRC: Tensor, iterations: int, dtype: torch.dtype) -> Tensor:
-    """The nearest orthogonal matrices, approximately: singular values land in about [0.7, 1.2] (quintic Newton-Schulz)."""
+    """The nearest orthogonal matrices, roughly (quintic Newton-Schulz).
+
+    Singular values land in about [0.7, 1.2], which is as good as 1 for this purpose.
+    """
     x = matrices_NRC.to(dtype)
     tall = x.shape[-2] > x.shape[-1]
     if tall:
@@ -122,7 +128,9 @@ def orthogonal(matrices_NRC: Tensor, iterations: int, dtype: torch.dtype) -> Ten
 def parameter_groups(
     network: nn.Module, muon_lr: float, adamw_lr: float, embedding_lr: float
 ) -> list[dict[str, Any]]:
-    """Matrices inside blocks for Muon; token tables, and the rest (norms, biases, input, output, modulation, time), for AdamW.
+    """Matrices inside blocks for Muon, everything else for AdamW.
+
+    Everything else: the token table; norms, biases, input, output, modulation and time.
 
     Raises:
         ValueError: the network has no trainable weight.
@@ -155,7 +163,7 @@ def parameter_groups(
 
 
 def trapezoid(progress: float, warmup: float, decay: float) -> float:
-    """Learning-rate factor: linear up over the first `warmup` of the run, flat, linear to zero over the last `decay`."""
+    """Learning-rate factor: up during `warmup`, flat, down to zero during `decay` (shares)."""
     up = progress / warmup if warmup else 1.0
     down = (1 - progress) / decay if decay else 1.0
     return max(0.0, min(1.0, up, down))

@@ -1,4 +1,7 @@
-"""The arithmetic of a run, chosen by measurement: bfloat16 is 4-5x faster on some processors and slower on others."""
+"""The arithmetic of a run, chosen by measurement.
+
+Products in bfloat16 are 4-5x faster on some processors and slower on others.
+"""
 
 import time
 from collections.abc import Callable
@@ -40,7 +43,8 @@ def fastest(loss: Callable[[], Tensor], holder: Any) -> Precision:
 
     Args:
         loss: computes the loss of one batch under the arithmetic in `holder.arithmetic`.
-        holder: has the attribute `arithmetic`, which is set in turn, and the parameters; their gradients are dropped.
+        holder: has the attribute `arithmetic`, which is set in turn, and the parameters; their
+            gradients are dropped.
     """
     seconds = {}
     for name in ("bfloat16", "float32"):

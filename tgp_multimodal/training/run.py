@@ -1,4 +1,4 @@
-"""A run: LightningCLI over a YAML config, with the loggers and callbacks that every run has, in one folder."""
+"""A run: LightningCLI over a YAML config, with the loggers and callbacks that every run has."""
 
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class WriteConfig(SaveConfigCallback):
 
 
 class RunCLI(LightningCLI):
-    """LightningCLI that keeps everything of a run in `trainer.default_root_dir` and understands `--ckpt_path last`."""
+    """LightningCLI that keeps a run in `trainer.default_root_dir` and knows `--ckpt_path last`."""
 
     def __init__(self, arguments: list[str], run: bool = True) -> None:
         super().__init__(
@@ -97,7 +97,10 @@ class RunCLI(LightningCLI):
         ]
         given = config["trainer"].get("callbacks") or []
         return super().instantiate_trainer(
-            logger=loggers, callbacks=[*given, *callbacks, *self.extra()], enable_checkpointing=False, **kwargs
+            logger=loggers,
+            callbacks=[*given, *callbacks, *self.extra()],
+            enable_checkpointing=False,
+            **kwargs,
         )
 
     def _own(self) -> Any:
@@ -111,7 +114,7 @@ class RunCLI(LightningCLI):
         self.prepare()
 
     def prepare(self) -> None:
-        """Prepares the data and chooses the arithmetic, which the optimizer must know before it is made."""
+        """Prepares the data and chooses the arithmetic, which the optimizer must know early."""
         data, module = self.datamodule, self.model
         data.trainer, module.trainer = self.trainer, self.trainer
         data.prepare_data()
@@ -120,7 +123,7 @@ class RunCLI(LightningCLI):
             chosen = module.choose_precision(data.first_batch())
             if chosen.seconds:
                 measured = ", ".join(f"{n} {s:.2f} s" for n, s in chosen.seconds.items())
-                print(f"precision: {chosen.name} (forward and backward: {measured})")
+                print(f"   precision: {chosen.name} (forward and backward: {measured})")
 
     @property
     def seconds_per_step(self) -> float:

@@ -8,7 +8,8 @@ _SUBCOMMANDS = ("fit", "validate", "test", "predict")
 def run(argv: list[str]) -> None:
     """Pretrains from a YAML config.
 
-    Options before any subcommand are those of `fit`, so `tgp fit --config nano.yaml` is the same as `tgp fit fit --config nano.yaml`.
+    Options before any subcommand are those of `fit`, so `tgp fit --config nano.yaml` is the same as
+    `tgp fit fit --config nano.yaml`.
 
     Args:
         argv: what stands behind `tgp fit`.

@@ -67,7 +67,9 @@ def quickstart(
         sheet = _draw(run)
     page = _leaderboard(run, sheet)
     _summary(found)
-    print(f"leaderboard page: {page}\nsample sheet:     {sheet}\nmodel:            {run / 'export'}")
+    print(
+        f"leaderboard page: {page}\nsample sheet:     {sheet}\nmodel:            {run / 'export'}"
+    )
     print(f'draw your own:    tgp draw {run / "export"} "a red circle left of a blue square"')
     print(f"all of it took {(time.monotonic() - start) / 60:.1f} minutes")
 
@@ -142,7 +144,9 @@ def _evaluate(run: Path, suite: str) -> dict[str, list[Any]]:
         adapter = make(model)
         start = time.monotonic()
         found[adapter.name] = engine.evaluate(adapter, chosen, run / "results")
-        print(f"   {adapter.name}: {len(found[adapter.name])} cards, {time.monotonic() - start:.0f} s")
+        print(
+            f"   {adapter.name}: {len(found[adapter.name])} cards, {time.monotonic() - start:.0f} s"
+        )
     return found
 
 
