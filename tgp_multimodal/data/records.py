@@ -3,9 +3,11 @@
 Shape letters: B batch, L length in tokens, C channels, Y rows, X columns.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+
+Array: TypeAlias = Any  # numpy in the pipeline, torch from the loader on
 
 
 class Document(NamedTuple):
@@ -48,10 +50,10 @@ class TextRows(NamedTuple):
         row_B: global number of each row since the start of training; its mode is a hash of it.
     """
 
-    token_BL: np.ndarray
-    position_BL: np.ndarray
-    infill_B: np.ndarray
-    row_B: np.ndarray
+    token_BL: Array
+    position_BL: Array
+    infill_B: Array
+    row_B: Array
 
 
 class CaptionedImages(NamedTuple):
@@ -63,6 +65,6 @@ class CaptionedImages(NamedTuple):
         mask_BL: False at padding.
     """
 
-    pixels_BCYX: np.ndarray
-    token_BL: np.ndarray
-    mask_BL: np.ndarray
+    pixels_BCYX: Array
+    token_BL: Array
+    mask_BL: Array

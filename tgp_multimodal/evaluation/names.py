@@ -3,14 +3,18 @@
 import difflib
 from collections.abc import Iterable
 
+_LONG = 12  # more names than this may be cut off where the line is printed: the hint comes first
+
 
 def unknown(kind: str, name: str, there_are: Iterable[str]) -> str:
     """`<kind> must be one that exists ... Did you mean ...?`, for a ValueError."""
     known = sorted(there_are)
-    sentence = (
-        f"{kind} must be one that exists. Got {name!r} instead; there are: {', '.join(known)}."
-    )
     short = {k.rsplit("/", 1)[-1]: k for k in known}
     close = difflib.get_close_matches(name, known, 1, 0.6)
     close = close or [short[c] for c in difflib.get_close_matches(name, short, 1, 0.6)]
-    return f"{sentence} Did you mean {close[0]}?" if close else sentence
+    sentence = f"{kind} must be one that exists. Got {name!r} instead"
+    hint = f" Did you mean {close[0]}?" if close else ""
+    listed = f"there are: {', '.join(known)}."
+    return (
+        f"{sentence}.{hint} T{listed[1:]}" if len(known) > _LONG else f"{sentence}; {listed}{hint}"
+    )

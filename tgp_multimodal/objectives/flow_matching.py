@@ -7,12 +7,14 @@ max(t, 0.05) is the stock pipeline's.
 Shape letters: B batch, C channels, Y rows, X columns, L caption length, D width.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
 from tgp_multimodal.data.records import CaptionedImages
 from tgp_multimodal.diffusion.paths import noisy, velocity
-from tgp_multimodal.models.networks import Multimodal
+from tgp_multimodal.models.networks import Multimodal, Network
 from tgp_multimodal.objectives.base import Loss, Objective
 
 _BOS = 0
@@ -46,8 +48,9 @@ class FlowMatching(Objective):
         self.caption_drop, self.uniform_times = caption_drop, uniform_times
         self.repeats, self.train_text = repeats, train_text
 
-    def loss(self, network: Multimodal, batch: CaptionedImages, progress: float, seed: int) -> Loss:
+    def loss(self, network: Network, batch: CaptionedImages, progress: float, seed: int) -> Loss:
         """Mean squared error of the velocity; see `Objective.loss`."""
+        network = cast(Multimodal, network)
         generator = torch.Generator(device="cpu").manual_seed(seed)
         data = batch.pixels_BCYX.float() / 127.5 - 1
         token_BL, mask_BL = self.dropped(batch.token_BL, batch.mask_BL, generator)

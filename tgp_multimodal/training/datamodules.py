@@ -109,7 +109,7 @@ class StreamData(LightningDataModule):
         return next(iter(Loader(self._stream("train"))))
 
     def train_dataloader(self) -> Loader:
-        return Loader(self._stream("train"), start=self.trainer.global_step)
+        return Loader(self._stream("train"), start=self.trainer.global_step if self.trainer else 0)
 
     def val_dataloader(self) -> Loader:
         return FiniteLoader(self._stream("validation"), count=self.validation_batches)

@@ -1,15 +1,14 @@
 """The one training module: a batch is a dict of streams, the loss a weighted sum over them."""
 
-import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from tgp_multimodal.models.networks import Network, describe
 from tgp_multimodal.objectives.base import Objective
@@ -96,7 +95,7 @@ class TrainingModule(LightningModule):
         return MuonAdamW(groups, weight_decay=s.weight_decay, dtype=dtype)
 
     def on_fit_start(self) -> None:
-        self.seed = int(getattr(self.trainer.datamodule, "seed", 0))
+        self.seed = int(getattr(getattr(self.trainer, "datamodule", None), "seed", 0))
         if not self.average:
             self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.average = {k: v.to(self.device) for k, v in self.average.items()}
@@ -106,7 +105,7 @@ class TrainingModule(LightningModule):
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
         step = self.trainer.global_step
         total, parts = self._losses(batch, self.progress, self.seed * 1_000_003 + step)
-        if step % self.trainer.log_every_n_steps == 0:
+        if step % int(getattr(self.trainer, "log_every_n_steps", 1)) == 0:
             self.log_dict({f"train/{k}": v for k, v in parts.items()})
         return total
 
@@ -121,7 +120,7 @@ class TrainingModule(LightningModule):
                 parts.update({f"{name}/{k}": v for k, v in loss.parts.items()})
         return total, parts
 
-    def on_before_optimizer_step(self, optimizer: MuonAdamW) -> None:
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         done = (self.trainer.global_step + 1) / max(1, self.trainer.max_steps)
         factor = trapezoid(done, self.settings.warmup, self.settings.decay)
         for group in optimizer.param_groups:
@@ -163,11 +162,7 @@ class TrainingModule(LightningModule):
         checkpoint["network_description"] = describe(self.network)
         checkpoint["ema"] = dict(self.average)
         checkpoint["precision"] = self._chosen().name
-        checkpoint["random"] = {
-            "torch": torch.get_rng_state(),
-            "python": repr(random.getstate()),
-            "numpy": repr(np.random.get_state()[1].tolist()),  # noqa: NPY002 - what libraries below us may draw from
-        }
+        checkpoint["random"] = torch.get_rng_state()  # our own draws are functions of the step
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         mine, saved = describe(self.network), checkpoint["network_description"]
@@ -178,7 +173,7 @@ class TrainingModule(LightningModule):
         self.average = dict(checkpoint["ema"])
         # A run goes on in the arithmetic it began with, whatever is faster today.
         self.arithmetic = Precision(checkpoint["precision"])
-        torch.set_rng_state(checkpoint["random"]["torch"])
+        torch.set_rng_state(checkpoint["random"])
 
     def choose_precision(self, batch: Mapping[str, Any]) -> Precision:
         """Decides the arithmetic of the run; by measurement on this batch for `auto`."""

@@ -64,7 +64,7 @@ class MuonAdamW(Optimizer):
         return loss
 
     def _muon(self, group: dict[str, Any], weights: list[Tensor]) -> None:
-        gradients = [w.grad for w in weights]
+        gradients = [w.grad for w in weights if w.grad is not None]
         for w in weights:
             if "momentum" not in self.state[w]:
                 self.state[w]["momentum"] = torch.zeros_like(w)
@@ -85,7 +85,7 @@ class MuonAdamW(Optimizer):
             if "step" not in self.state[w]:
                 self.state[w].update(step=0, mean=torch.zeros_like(w), square=torch.zeros_like(w))
             self.state[w]["step"] += 1
-        gradients = [w.grad for w in weights]
+        gradients = [w.grad for w in weights if w.grad is not None]
         means = [self.state[w]["mean"] for w in weights]
         squares = [self.state[w]["square"] for w in weights]
         torch._foreach_lerp_(means, gradients, 1 - first)

@@ -100,6 +100,6 @@ def _table(cards: list[str], found: "dict[str, list[Result]]", limit: int | None
             table.add_row(card, "", "", *("-" for _ in of))
             continue
         metric = first.metric if first.higher_is_better else f"{first.metric} (lower is better)"
-        cells = (f"{r.value:.3f} [{r.low:.3f}, {r.high:.3f}]" if r else "-" for r in of.values())
+        cells = (f"{r.value:.3f}\n[{r.low:.2f}, {r.high:.2f}]" if r else "-" for r in of.values())
         table.add_row(card, metric, f"{first.chance:.3g}", *map(Text, cells))
     return table
