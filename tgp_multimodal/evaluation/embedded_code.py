@@ -10,11 +10,11 @@ from tgp_multimodal.data.embedded import Function
 
 Row = dict[str, Any]
 
-_QUERY = 400  # characters of a docstring that are shown
-_BODY = 800
+_QUERY = 240  # characters of a docstring that are shown
+_BODY = 400
 _LONGEST_GAP = 3  # lines
 _FUNCTION_LINES = (6, 30)
-_FUNCTION_CHARACTERS = 1200
+_FUNCTION_CHARACTERS = 800
 
 
 def retrieval_rows(split: str, functions: Callable[[str], Sequence[Function]]) -> list[Row]:

@@ -9,10 +9,10 @@ from tgp_multimodal.data import embedded, scene_language, scenes
 Row = dict[str, Any]
 
 _SIZE = 32
-_SCENES = {"train": 600, "validation": 150, "test": 400}
+_SCENES = {"train": 500, "validation": 150, "test": 300}
 _SCENE_SEED = 20240613
-_PROMPTS_PER_AXIS = 30
-_PROMPTS_HELD_OUT = 20
+_PROMPTS_PER_AXIS = 20
+_PROMPTS_HELD_OUT = 10
 
 
 def digits(split: str) -> list[Row]:

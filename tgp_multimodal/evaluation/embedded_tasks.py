@@ -33,7 +33,7 @@ PACKAGES = (
     "networkx",
     "sympy",
 )
-_PER_CLASS = {"train": 120, "validation": 30, "test": 50}
+_PER_CLASS = {"train": 60, "validation": 20, "test": 50}
 # Names that give a package away, of all packages alike.
 _GIVEAWAYS = re.compile(
     r"\b(python|numpy|np|scipy|sp|scikit-learn|scikit|sklearn|pytorch|torch|transformers"
@@ -41,7 +41,7 @@ _GIVEAWAYS = re.compile(
     re.IGNORECASE,
 )
 _MASK = "___"
-_CLIP = 400  # characters of a docstring that are shown
+_CLIP = 240  # characters of a docstring that are shown
 
 
 def pydoc_package(split: str) -> list[Row]:
@@ -63,7 +63,7 @@ def pydoc_package(split: str) -> list[Row]:
 def prose(split: str) -> list[Row]:
     """Docstrings; those of one class or module are one group."""
     return [
-        {"text": d.text[:3000], "group": d.name.rpartition(".")[0]} for d in _by_hash(_prose(split))
+        {"text": d.text[:1000], "group": d.name.rpartition(".")[0]} for d in _by_hash(_prose(split))
     ]
 
 
@@ -109,10 +109,12 @@ def wisconsin(split: str) -> list[Row]:
         values = bunch.data[index]
         levels = (values > bounds).sum(axis=0)
         words = {n: _level(n, int(i)) for n, i in zip(names, levels, strict=True)}
-        told = zip(names[:10], values[:10], strict=True)
         rows.append(
             {
-                "text": "; ".join(f"{n}: {words[n]} ({v:.4g})" for n, v in told),
+                "text": "; ".join(
+                    f"{n} {words[f'mean {n}']} ({values[names.index(f'mean {n}')]:.2g})"
+                    for n in (*_SHORT, "fractal dimension")
+                ),
                 "short": ", ".join(f"{n} {words[f'worst {n}']}" for n in _SHORT),
                 "label": str(bunch.target_names[bunch.target[index]]),
                 "answer": int(1 - bunch.target[index]),  # 0 benign, 1 malignant
@@ -179,10 +181,10 @@ def _package(document: Document) -> str:
 def _continuations(documents: list[Document]) -> list[Row]:
     halves: dict[str, list[tuple[Document, str, str]]] = defaultdict(list)
     for document in _by_hash(documents):
-        cut = document.text.rfind(" ", 0, min(len(document.text) // 2, 300))
+        cut = document.text.rfind(" ", 0, min(len(document.text) // 2, 200))
         head = document.text[:cut].rstrip()
-        tail = document.text[cut:].strip()[:100].rpartition(" ")[0].strip()
-        if len(head) >= 80 and len(tail) >= 50:
+        tail = document.text[cut:].strip()[:80].rpartition(" ")[0].strip()
+        if len(head) >= 80 and len(tail) >= 40:
             halves[_package(document)].append((document, head, tail))
     rows = []
     for found in halves.values():
@@ -199,7 +201,7 @@ def _shuffled(name: str, head: str, tail: str, wrong: list[str]) -> Row:
     return {"text": head, "choices": choices, "answer": choices.index(tail), "name": name}
 
 
-def _window(document: Document, size: int = 3000) -> str:
+def _window(document: Document, size: int = 1600) -> str:
     starts = [m.start() for m in re.finditer(r"^(?:def|class|@)", document.text, re.MULTILINE)]
     starts = [s for s in starts if len(document.text) - s >= size // 2] or [0]
     start = starts[int(_share(document.name) * len(starts))]

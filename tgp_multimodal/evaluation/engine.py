@@ -4,13 +4,13 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from tgp_multimodal.evaluation import environment, results
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.examples import Examples, check_source
-from tgp_multimodal.evaluation.outcome import Outcome
+from tgp_multimodal.evaluation.outcome import Ask
 from tgp_multimodal.evaluation.protocols import PROTOCOLS
 from tgp_multimodal.evaluation.requests import Answer, Request, key
 from tgp_multimodal.evaluation.results import Result
@@ -57,66 +57,39 @@ def evaluate(
     _store_skipped(adapter, results_folder, reasons, say)
     facts = adapter.facts()
     assert facts.get("digest"), f"{adapter.name} must say its digest"
-    return [_result(adapter, card, results_folder, limit, fresh, facts, say) for card in able]
+    run = _Run(adapter, asker(adapter), results_folder, limit, fresh, facts, say)
+    return [_result(run, card) for card in able]
 
 
-def _result(
-    adapter: Adapter,
-    card: Card,
-    root: Path,
-    limit: int | None,
-    fresh: bool,
-    facts: dict[str, Any],
-    say: Progress,
-) -> Result:
-    where = _where(card)
-    standing = None if fresh else _standing(adapter, card, root, limit, facts, where)
+class _Run(NamedTuple):
+    """What stays the same from card to card."""
+
+    adapter: Adapter
+    ask: Ask
+    root: Path
+    limit: int | None
+    fresh: bool
+    facts: dict[str, Any]
+    say: Progress
+
+
+def _result(run: _Run, card: Card) -> Result:
+    where = environment.describe()
+    if "embedded" in card.source:
+        where["corpus_versions"] = environment.corpus_versions()
+    standing = None if run.fresh else _standing(run, card, where)
     if standing is not None:
-        say("kept", card.name, f"{card.metric} {standing.value:.4f}, computed before")
+        run.say("kept", card.name, f"{card.metric} {standing.value:.4f}, computed before")
         return standing
-    say("data", card.name, "reading the data")
-    examples = Examples(card, limit)
+    run.say("data", card.name, "reading the data")
+    examples = Examples(card, run.limit)
     count = examples.read()
-    say("asking", card.name, f"{count} items")
+    run.say("asking", card.name, f"{count} items")
     start = time.perf_counter()
-    outcome = PROTOCOLS[card.protocol](examples, adapter, asker(adapter))
+    outcome = PROTOCOLS[card.protocol](examples, run.adapter, run.ask)
     seconds = time.perf_counter() - start
-    result = _assemble(adapter, examples, outcome, seconds, facts, where)
-    results.write(root, result, outcome.records)
-    say("done", card.name, f"{card.metric} {result.value:.4f}, {seconds:.1f} s")
-    return result
-
-
-def asker(adapter: Adapter) -> Callable[[Sequence[Request]], list[Answer]]:
-    """Sends each distinct request once and puts the answers into the order of the questions."""
-
-    def ask(requests: Sequence[Request]) -> list[Answer]:
-        if not requests:
-            return []
-        keys = [key(r) for r in requests]
-        distinct = dict(zip(reversed(keys), reversed(requests), strict=True))
-        distinct = {k: distinct[k] for k in dict.fromkeys(keys)}
-        answers = adapter.answer(list(distinct.values()))
-        assert len(answers) == len(distinct), (
-            f"{adapter.name} answered {len(answers)} of {len(distinct)}"
-        )
-        found = dict(zip(distinct, answers, strict=True))
-        return [found[k] for k in keys]
-
-    return ask
-
-
-def _assemble(
-    adapter: Adapter,
-    examples: Examples,
-    outcome: Outcome,
-    seconds: float,
-    facts: dict[str, Any],
-    where: dict[str, Any],
-) -> Result:
-    card = examples.card
-    return Result(
-        model=adapter.name,
+    result = Result(
+        model=run.adapter.name,
         card=card.name,
         card_version=card.version,
         card_digest=card.digest,
@@ -130,48 +103,59 @@ def _assemble(
         chance=card.chance,
         higher_is_better=card.higher_is_better,
         details=outcome.details,
-        limit=examples.limit,
+        limit=run.limit,
         data_digest=examples.digest,
         seconds=round(seconds, 3),
-        model_facts=facts,
+        model_facts=run.facts,
         environment=where,
-        items_file=results.path(Path(), adapter.name, card.name).with_suffix(".jsonl").name,
+        items_file=results.path(Path(), run.adapter.name, card.name).with_suffix(".jsonl").name,
     )
+    results.write(run.root, result, outcome.records)
+    run.say("done", card.name, f"{card.metric} {result.value:.4f}, {seconds:.1f} s")
+    return result
 
 
-def _where(card: Card) -> dict[str, Any]:
-    found = environment.describe()
-    if "embedded" in card.source:
-        found["corpus_versions"] = environment.corpus_versions()
-    return found
-
-
-def _standing(
-    adapter: Adapter,
-    card: Card,
-    root: Path,
-    limit: int | None,
-    facts: dict[str, Any],
-    where: dict[str, Any],
-) -> Result | None:
-    file = results.path(root, adapter.name, card.name)
+def _standing(run: _Run, card: Card, where: dict[str, Any]) -> Result | None:
+    """The stored result, if all that decides it is as it was."""
+    file = results.path(run.root, run.adapter.name, card.name)
     if not file.is_file() or not file.with_suffix(".jsonl").is_file():
         return None
     try:
         found = results.read(file)
     except ValueError:
         return None
+    code = ("tgp_multimodal", "corpus_versions")
+    then = [found.card_digest, found.limit, found.model_facts.get("digest")]
+    now = [card.digest, run.limit, run.facts.get("digest")]
+    then += [found.environment.get(name) for name in code]
+    now += [where.get(name) for name in code]
+    return found if then == now else None
 
-    def mark(digest: str, facts: dict[str, Any], limit: int | None, where: dict[str, Any]) -> Any:
-        code = [where.get(k) for k in ("tgp_multimodal", "corpus_versions")]
-        return digest, facts.get("digest"), limit, code
 
-    mine = mark(card.digest, facts, limit, where)
-    return (
-        found
-        if mark(found.card_digest, found.model_facts, found.limit, found.environment) == mine
-        else None
-    )
+def asker(adapter: Adapter) -> Ask:
+    """Sends each distinct request once and puts the answers into the order of the questions.
+
+    Answers are kept, so that two cards with the same items cost as much as one; but not those of
+    models that are fitted on each card, whose answers differ from card to card.
+    """
+    is_fitted = type(adapter).fit is not Adapter.fit
+    kept: dict[str, Answer] = {}
+
+    def ask(requests: Sequence[Request]) -> list[Answer]:
+        if not requests:
+            return []
+        if is_fitted:
+            kept.clear()
+        keys = [key(r) for r in requests]
+        distinct = {k: r for k, r in zip(keys, requests, strict=True) if k not in kept}
+        answers = adapter.answer(list(distinct.values())) if distinct else []
+        assert len(answers) == len(distinct), (
+            f"{adapter.name} answered {len(answers)} of {len(distinct)}"
+        )
+        kept.update(zip(distinct, answers, strict=True))
+        return [kept[k] for k in keys]
+
+    return ask
 
 
 def _store_skipped(

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 
 Z_95 = 1.959963984540054
-_RESAMPLES = 10_000
 _CHUNK = 1_000
 
 
@@ -36,6 +35,7 @@ def bootstrap(
     groups: Sequence[str] | None = None,
     weights: Sequence[float] | None = None,
     seed: int = 0,
+    resamples: int = 10_000,
 ) -> Interval:
     """Percentile interval of sum(values) / sum(weights), whole groups resampled (Efron 1979).
 
@@ -47,6 +47,7 @@ def bootstrap(
         groups: name of each item's group; each item its own where None.
         weights: one number an item, for ratios such as nats per byte.
         seed: of the draws; equal input and seed give an equal interval.
+        resamples: how often.
     """
     value_N = np.asarray(values, dtype=np.float64)
     if not value_N.size:
@@ -60,8 +61,9 @@ def bootstrap(
     generator = np.random.default_rng(seed)
     count = len(value_G)
     replicates = []
-    for _ in range(_RESAMPLES // _CHUNK):
-        drawn_RG = generator.multinomial(count, np.full(count, 1 / count), size=_CHUNK)
+    for start in range(0, resamples, _CHUNK):
+        size = min(_CHUNK, resamples - start)  # in chunks, for memory's sake
+        drawn_RG = generator.multinomial(count, np.full(count, 1 / count), size=size)
         replicates.append(drawn_RG @ value_G / np.maximum(drawn_RG @ weight_G, 1e-300))
     low, high = np.quantile(np.concatenate(replicates), [0.025, 0.975])
     return Interval(float(low), float(high))

@@ -3,36 +3,32 @@
 Shape letters: N items, D width.
 """
 
-import warnings
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from tgp_multimodal.evaluation import metrics
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Example, Examples
+from tgp_multimodal.evaluation.logistic import Axes, Classifier, Features, rotate, solve
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, later
 from tgp_multimodal.evaluation.requests import Embed
 from tgp_multimodal.evaluation.stats import bootstrap, wilson
 
 DECADES = tuple(10.0**e for e in range(-5, 5))
-_PATIENCE = 2  # decades in a row that bring nothing, after which larger C are not tried
-_ITERATIONS = 300
+_PATIENCE = 2
 _VALIDATION_SHARE = 0.2
-
-Features: TypeAlias = np.ndarray | sparse.csr_matrix
 
 
 class Fit(NamedTuple):
     """A chosen classifier and how it was chosen."""
 
-    classifier: LogisticRegression
+    classifier: Classifier
     c: float
     validation_accuracy: dict[str, float]
 
@@ -88,50 +84,35 @@ def stack(vectors: Sequence[Any]) -> Features:
     return matrix_ND
 
 
-def fit(features_ND: Features, labels: np.ndarray, train: np.ndarray, held: np.ndarray) -> Fit:
+def fit(axes: Axes, label_N: np.ndarray, train: np.ndarray, held: np.ndarray) -> Fit:
     """Sweeps C from small to large, each solve started from the last, and refits the best.
 
-    The sweep ends when two decades in a row bring nothing: a lower validation accuracy, or the same
-    where the training items are all right already.
+    The sweep ends early when the training items are all right already and two decades in a row have
+    brought nothing.
 
     Args:
-        features_ND: of train and validation items.
-        labels: of the same.
+        axes: features of train and validation items, rotated.
+        label_N: of the same.
         train: indices that the sweep fits on.
         held: indices that choose C; ties go to the smaller C.
     """
-    classifier = LogisticRegression(max_iter=_ITERATIONS, warm_start=True)
+    classes = int(label_N.max()) + 1
+    found: Classifier | None = None
     scores: dict[str, float] = {}
     best, best_score, idle = DECADES[0], -1.0, 0
-    with warnings.catch_warnings():
-        # An unconverged solve is a valid probe: the sweep judges it by its validation score.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for c in DECADES:
-            classifier.set_params(C=c).fit(features_ND[train], labels[train])
-            score = float(classifier.score(features_ND[held], labels[held]))
-            scores[f"{c:g}"] = score
-            if score > best_score:
-                best, best_score, idle = c, score, 0
-            elif score < best_score or classifier.score(features_ND[train], labels[train]) == 1:
-                idle += 1
-            if idle >= _PATIENCE:
-                break
-        final = LogisticRegression(C=best, max_iter=2 * _ITERATIONS).fit(features_ND, labels)
+    at_train, at_held = axes.at_NR[train], axes.at_NR[held]
+    for c in DECADES:
+        found = solve(at_train, axes.squares_R, label_N[train], classes, c, found)
+        score = float((found.predict(at_held) == label_N[held]).mean())
+        scores[f"{c:g}"] = score
+        if score > best_score:
+            best, best_score, idle = c, score, 0
+        elif (found.predict(at_train) == label_N[train]).all():
+            idle += 1
+        if idle >= _PATIENCE:
+            break
+    final = solve(axes.at_NR[: len(label_N)], axes.squares_R, label_N, classes, best)
     return Fit(final, best, scores)
-
-
-def rotated(features_ND: np.ndarray, known: int) -> np.ndarray:
-    """The same features in the span of the first `known` items, where that has fewer dimensions.
-
-    Logistic regression with an L2 penalty does not see the difference: its solution lies in the
-    span of the items it is fitted on, and a rotation keeps the penalty. It is only faster.
-    """
-    if features_ND.shape[1] <= known:
-        return features_ND
-    squares, basis = np.linalg.eigh(features_ND[:known] @ features_ND[:known].T)
-    kept = squares > squares[-1] * 1e-12
-    coordinates = features_ND @ features_ND[:known].T @ basis[:, kept]
-    return np.asarray(coordinates / np.sqrt(squares[kept]))
 
 
 def _predict(
@@ -150,14 +131,16 @@ def _predict(
     width = int(features_ND.shape[1])
     if not sparse.issparse(features_ND):
         features_ND = StandardScaler().fit(features_ND[fit_on]).transform(features_ND)
-        features_ND = rotated(features_ND, known)
-    found = fit(features_ND[:known], labels, fit_on, held)
-    chosen = [names[i] for i in found.classifier.predict(features_ND[known:])]
+    # Matrices this small are fastest on one thread, and by far where other processes compute too.
+    with threadpool_limits(1, user_api="blas"):
+        axes = rotate(features_ND, known)
+        found = fit(axes, labels, fit_on, held)
+        chosen = [names[i] for i in found.classifier.predict(axes.at_NR[known:])]
     return chosen, {
         "c": found.c,
         "validation_accuracy": found.validation_accuracy,
         "features": width,
-        "iterations": int(found.classifier.n_iter_.max()),
+        "steps": found.classifier.steps,
     }
 
 

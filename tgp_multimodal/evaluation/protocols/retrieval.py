@@ -11,8 +11,9 @@ from sklearn.preprocessing import normalize
 from tgp_multimodal.evaluation import metrics
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Examples
+from tgp_multimodal.evaluation.logistic import Features
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, later
-from tgp_multimodal.evaluation.protocols.probe import Features, stack
+from tgp_multimodal.evaluation.protocols.probe import stack
 from tgp_multimodal.evaluation.requests import Embed
 from tgp_multimodal.evaluation.stats import bootstrap
 

@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tgp_multimodal.evaluation import cards
+
+GOOD = {
+    "name": "text/made_up",
+    "version": 1,
+    "domain": "text",
+    "description": "d",
+    "license": "l",
+    "citation": "c",
+    "source": {"folder": "text/made_up"},
+    "protocol": "probe",
+    "metric": "accuracy",
+    "chance": 0.5,
+    "columns": {"item": "text", "label": "label"},
+}
+
+
+def card(folder: Path, **changes: object) -> Path:
+    path = folder / "card.yaml"
+    content = {k: v for k, v in {**GOOD, **changes}.items() if v is not None}
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_a_good_card_loads(tmp_path: Path) -> None:
+    loaded = cards.load(card(tmp_path))
+    assert loaded.name == "text/made_up"
+    assert loaded.modality == "text"
+    assert cards.find(str(card(tmp_path))) == loaded
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"metrik": "x"}, "Did you mean metric"),
+        ({"license": None}, "card must say license"),
+        ({"version": "one"}, "version must be a int. Got 'one' instead"),
+        ({"domain": "txt"}, "Did you mean text"),
+        ({"protocol": "probes"}, "Did you mean probe"),
+        ({"metric": "acuracy"}, "Did you mean accuracy"),
+        ({"settings": {"modalty": "image"}}, "Did you mean modality"),
+        ({"columns": {"item": "text", "lable": "label"}}, "Did you mean label"),
+        ({"columns": {"item": "text"}}, "columns or templates must give label"),
+        ({"sizes": {"tset": 5}}, "Did you mean test"),
+        ({"source": {"folders": "x"}}, "Did you mean folder"),
+        ({"source": {"folder": "x", "hub": "y"}}, "source must have one of"),
+        ({"name": "code/made_up"}, "name must start with text/"),
+    ],
+)
+def test_a_mistake_is_named_in_one_sentence(
+    tmp_path: Path, changes: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the sentence is compared below
+        cards.load(card(tmp_path, **changes))
+    assert sentence in str(caught.value)
+    assert "card.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_yaml_and_no_mapping(tmp_path: Path) -> None:
+    path = tmp_path / "card.yaml"
+    path.write_text("a: [")
+    with pytest.raises(ValueError, match="must be YAML"):
+        cards.load(path)
+    path.write_text("- a")
+    with pytest.raises(ValueError, match=r"must be a mapping of keys\. Got list instead"):
+        cards.load(path)
+
+
+def test_digest_changes_with_what_decides_the_number_alone(tmp_path: Path) -> None:
+    plain = cards.load(card(tmp_path)).digest
+    for changes in (
+        {"version": 2},
+        {"columns": {"item": "text[:9]", "label": "label"}},
+        {"sizes": {"test": 7}},
+        {"source": {"folder": "text/other"}},
+        {"metric": "macro_f1"},
+    ):
+        assert cards.load(card(tmp_path, **changes)).digest != plain
+    for changes in ({"description": "better"}, {"references": [{"model": "m", "value": 1}]}):
+        assert cards.load(card(tmp_path, **changes)).digest == plain
+
+
+def test_unknown_names_are_answered_with_known_ones() -> None:
+    with pytest.raises(ValueError, match="Did you mean text/pydoc_package"):
+        cards.find("text/pydoc_pakage")
+    with pytest.raises(ValueError, match="Did you mean text/pydoc_package"):
+        cards.find("pydoc_package")
+    with pytest.raises(ValueError, match=r"there are: core, embedded\. Did you mean embedded"):
+        cards.suite("embeded")
+    with pytest.raises(ValueError, match="card file must exist"):
+        cards.find("nowhere.yaml")
+
+
+def test_a_suite_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text("cards: [image/digits]")
+    assert [c.name for c in cards.suite(str(path))] == ["image/digits"]
+    path.write_text("crads: [image/digits]")
+    with pytest.raises(ValueError, match="suite must have"):
+        cards.suite(str(path))

@@ -1,0 +1,119 @@
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet as parquet
+import pytest
+from PIL import Image
+
+from tgp_multimodal.evaluation.cards import Card
+from tgp_multimodal.evaluation.examples import Examples, check_source
+
+
+def store(root: Path, split: str, rows: list[dict[str, Any]]) -> None:
+    (root / "made/up").mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pyarrow.Table.from_pylist(rows), root / "made/up" / f"{split}.parquet")
+
+
+def card(**changes: Any) -> Card:
+    said: dict[str, Any] = {
+        "columns": {"label": "label"},
+        "templates": {"item": "<{{ text }}>"},
+        "source": {"folder": "made/up"},
+        **changes,
+    }
+    fixed = ("text/x", 1, "text", "d", "l", "c")
+    return Card(*fixed, protocol="probe", metric="accuracy", chance=0.5, **said)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TGP_DATA", str(tmp_path))
+    store(tmp_path, "test", [{"text": f"t{i}", "label": i % 2} for i in range(50)])
+    store(tmp_path, "train", [{"text": f"s{i}", "label": i % 2} for i in range(400)])
+    return tmp_path
+
+
+def test_columns_keep_their_type_and_templates_make_text(root: Path) -> None:
+    examples = Examples(card())
+    assert examples.test[3].fields == {"label": 1, "item": "<t3>"}
+    assert [e.id for e in examples.test[:2]] == ["test-0", "test-1"]
+    assert examples.validation == []
+
+
+def test_smaller_subsets_are_subsets_of_larger_ones(root: Path) -> None:
+    def ids(size: int) -> set[str]:
+        return {e.id for e in Examples(card(sizes={"test": size})).test}
+
+    assert len(ids(20)) == 20
+    assert ids(5) < ids(20) < ids(50)
+    assert {e.id for e in Examples(card(), limit=5).test} == ids(5)
+    assert ids(5) != {f"test-{i}" for i in range(5)}  # not the first: files are often sorted
+
+
+def test_limit_limits_training_items_too(root: Path) -> None:
+    assert len(Examples(card(), limit=3).train) == 24
+    assert len(Examples(card()).train) == 400
+
+
+def test_digest_follows_the_test_items(root: Path) -> None:
+    before = Examples(card()).digest
+    assert before == Examples(card()).digest
+    store(root, "test", [{"text": f"t{i}", "label": i % 3} for i in range(50)])
+    assert Examples(card()).digest != before
+
+
+def test_pictures_are_decoded_to_rgb(root: Path) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.arange(6, dtype=np.uint8).reshape(2, 3)).save(buffer, "PNG")
+    store(root, "test", [{"image": {"bytes": buffer.getvalue(), "path": "x"}, "label": 0}])
+    pixels = Examples(card(templates={}, columns={"item": "image", "label": "label"})).test[0]
+    assert pixels.fields["item"].shape == (2, 3, 3)
+    assert pixels.fields["item"][1, 2].tolist() == [5, 5, 5]
+
+
+def test_a_broken_picture_is_named(root: Path) -> None:
+    store(root, "test", [{"image": {"bytes": b"no picture", "path": "x"}, "label": 0}])
+    with pytest.raises(ValueError, match=r"image must be a picture in .*test\.parquet"):
+        _ = Examples(card(templates={}, columns={"item": "image", "label": "label"})).test
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"columns": {"label": "lable"}},
+        {"templates": {"item": "{{ texts }}"}},
+        {"templates": {"item": "{{ text"}},
+        {"columns": {"label": "label +"}},
+    ],
+)
+def test_a_wrong_column_is_answered_with_the_columns(root: Path, said: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="columns text, label"):
+        _ = Examples(card(**said)).test
+
+
+def test_templates_cannot_reach_the_interpreter(root: Path) -> None:
+    with pytest.raises(ValueError, match="unsafe"):
+        _ = Examples(card(templates={"item": "{{ text.__class__.__mro__ }}"})).test
+
+
+def test_missing_data_are_one_sentence(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="made/down must be a folder below"):
+        check_source(card(source={"folder": "made/down"}))
+    with pytest.raises(ValueError, match="Did you mean prose"):
+        check_source(card(source={"embedded": "pros"}))
+    monkeypatch.delenv("TGP_DATA")
+    with pytest.raises(ValueError, match="TGP_DATA must name the folder that holds made/up"):
+        check_source(card())
+
+
+def test_a_split_may_have_another_name(root: Path) -> None:
+    renamed = card(source={"folder": "made/up", "splits": {"test": "train"}})
+    assert len(Examples(renamed).test) == 400
+
+
+def test_a_card_without_test_items_is_refused(root: Path) -> None:
+    with pytest.raises(ValueError, match="test split must hold an item"):
+        _ = Examples(card(source={"folder": "made/up", "splits": {"test": "none"}})).test

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+from scipy import sparse
+from scipy.special import log_softmax
+from sklearn.linear_model import LogisticRegression
+
+from tgp_multimodal.evaluation.logistic import rotate, solve
+
+
+def data(width: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Correlated features, some axes a thousand times longer than others; labels with noise."""
+    rng = np.random.default_rng(seed)
+    mixing = rng.standard_normal((width, width)) * np.logspace(0, -3, width)[:, None]
+    features = rng.standard_normal((120, width)) @ mixing
+    score = features @ rng.standard_normal((width, classes)) + rng.standard_normal((120, classes))
+    return features - features.mean(0), score.argmax(1)
+
+
+def probabilities(features: np.ndarray, labels: np.ndarray, c: float) -> np.ndarray:
+    reference = LogisticRegression(C=c, tol=1e-10, max_iter=100_000)
+    return reference.fit(features[:90], labels[:90]).predict_proba(features[90:])
+
+
+@pytest.mark.parametrize(("width", "classes"), [(12, 4), (200, 3), (12, 2)])
+@pytest.mark.parametrize("c", [0.001, 1.0, 100.0])
+def test_the_solution_is_scikit_learns(width: int, classes: int, c: float) -> None:
+    features, labels = data(width, classes)
+    at, squares = rotate(features, 90)
+    assert at.shape[1] <= min(width, 90)
+    found = solve(at[:90], squares, labels[:90], classes, c, tolerance=1e-8, steps=5000)
+    logits = at[90:] @ found.weight_RK + found.bias_K
+    mine = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    np.testing.assert_allclose(mine, probabilities(features, labels, c), atol=2e-3)
+
+
+@pytest.mark.parametrize("c", [0.001, 1.0, 100.0])
+def test_the_usual_tolerance_is_at_least_as_good_as_scikit_learns(c: float) -> None:
+    features, labels = data(200, 3)
+    at, squares = rotate(features, 90)
+    found = solve(at[:90], squares, labels[:90], 3, c)
+    reference = LogisticRegression(C=c, max_iter=1000).fit(features[:90], labels[:90])
+
+    def cost(matrix: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> float:
+        log_p = log_softmax(matrix[:90] @ weight + bias, axis=1)
+        return (weight**2).sum() / 2 - c * log_p[range(90), labels[:90]].sum()
+
+    mine = cost(at, found.weight_RK, found.bias_K)
+    assert mine <= cost(features, reference.coef_.T, reference.intercept_) * (1 + 1e-5)
+
+
+def test_a_warm_start_ends_where_a_cold_one_does() -> None:
+    features, labels = data(30, 3)
+    at, squares = rotate(features, 90)
+    before = solve(at[:90], squares, labels[:90], 3, 0.01)
+    warm = solve(at[:90], squares, labels[:90], 3, 0.1, before)
+    cold = solve(at[:90], squares, labels[:90], 3, 0.1)
+    np.testing.assert_allclose(warm.weight_RK, cold.weight_RK, atol=1e-3)
+    assert (warm.predict(at[90:]) == cold.predict(at[90:])).all()
+
+
+def test_sparse_features_give_what_dense_ones_give() -> None:
+    features, labels = data(200, 3)
+    features[np.abs(features) < 0.5] = 0
+    dense, squares = rotate(features, 90)
+    thin, same = rotate(sparse.csr_matrix(features), 90)
+    np.testing.assert_allclose(squares, same)
+    one, other = (solve(x[:90], squares, labels[:90], 3, 1.0) for x in (dense, thin))
+    assert (one.predict(dense) == other.predict(thin)).all()
+
+
+def test_more_axes_than_can_be_rotated_are_solved_as_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    features, labels = data(40, 3)
+    rotated = solve(*(x[:90] for x in rotate(features, 90)), labels[:90], 3, 0.1)
+    monkeypatch.setattr("tgp_multimodal.evaluation.logistic._MOST_AXES", 10)
+    at, squares = rotate(sparse.csr_matrix(features), 90)
+    assert sparse.issparse(at)
+    plain = solve(at[:90], squares, labels[:90], 3, 0.1)
+    monkeypatch.undo()
+    expected = rotated.predict(rotate(features, 90).at_NR)
+    assert (plain.predict(at) == expected).mean() > 0.97
