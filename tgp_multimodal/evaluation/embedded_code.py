@@ -1,9 +1,8 @@
 """Rows of the code cards: functions to be found by their docstring, and functions with a gap."""
 
 import hashlib
-import textwrap
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tgp_multimodal.data.embedded import Function
@@ -61,9 +60,11 @@ def _gap(function: Function, lines: list[str], by_place: dict[str, list[Function
     number = _number(f"{function.module}|{function.name}|{function.body}")
     count = 1 + number % _LONGEST_GAP
     start = 2 + (number // 7) % (len(lines) - count - 2)
-    gap = lines[start : start + count]
-    middle = "\n".join(gap) + "\n"
-    indent = gap[0][: len(gap[0]) - len(gap[0].lstrip())]
+    indent = lines[start][: len(lines[start]) - len(lines[start].lstrip())]
+    # A gap ends before its block does: no candidate goes back to the left.
+    while not all(line.startswith(indent) for line in lines[start : start + count]):
+        count -= 1
+    middle = "".join(line + "\n" for line in lines[start : start + count])
     wrong: list[str] = []
     for place in (function.module, function.module.partition("/")[0]):
         others = [f for f in by_place[place] if f.body != function.body]
@@ -83,11 +84,14 @@ def _gap(function: Function, lines: list[str], by_place: dict[str, list[Function
     }
 
 
-def _pieces(function: Function, count: int, indent: str) -> list[str]:
-    """All runs of `count` lines inside a function, moved to an indentation."""
+def _pieces(function: Function, count: int, indent: str) -> Iterator[str]:
+    """All runs of `count` lines inside a function, moved so that the first has an indentation."""
     lines = function.body.split("\n")
-    runs = (lines[i : i + count] for i in range(2, len(lines) - count))
-    return [textwrap.indent(textwrap.dedent("\n".join(run)), indent) + "\n" for run in runs]
+    for start in range(2, len(lines) - count):
+        run = lines[start : start + count]
+        own = run[0][: len(run[0]) - len(run[0].lstrip())]
+        if all(line.startswith(own) for line in run):
+            yield "".join(f"{indent}{line.removeprefix(own)}\n" for line in run)
 
 
 def _query(function: Function) -> str:

@@ -63,7 +63,8 @@ def pydoc_package(split: str) -> list[Row]:
 def prose(split: str) -> list[Row]:
     """Docstrings; those of one class or module are one group."""
     return [
-        {"text": d.text[:1000], "group": d.name.rpartition(".")[0]} for d in _by_hash(_prose(split))
+        {"text": d.text[:1000], "group": d.name.rpartition(".")[0] or d.name}
+        for d in _by_hash(_prose(split))
     ]
 
 

@@ -1,0 +1,150 @@
+"""What holds for every card that ships, found by listing."""
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from planted_models import dummy
+
+from tgp_multimodal import resources
+from tgp_multimodal.adapters import make
+from tgp_multimodal.evaluation import cards, engine
+from tgp_multimodal.evaluation.cards import PROTOCOLS, Card
+from tgp_multimodal.evaluation.examples import Examples
+from tgp_multimodal.evaluation.requests import Embed
+
+NAMES = cards.names()
+CARDS = {name: cards.find(name) for name in NAMES}
+BASELINES = ("majority", "tfidf", "pixels")
+
+
+def parameters(wanted: list[str]) -> list[object]:
+    """Cards with data below $TGP_DATA carry the marker that skips them where it is not set."""
+    return [
+        name if "embedded" in CARDS[name].source else pytest.param(name, marks=_SHARED)
+        for name in wanted
+    ]
+
+
+_SHARED = [
+    pytest.mark.shared_data,
+    pytest.mark.skipif(not os.environ.get("TGP_DATA"), reason="needs $TGP_DATA"),
+]
+EVERY = pytest.mark.parametrize("card", [CARDS[n] for n in NAMES], ids=NAMES)
+EVERY_WITH_DATA = pytest.mark.parametrize("name", parameters(NAMES))
+
+
+@EVERY
+def test_a_card_says_who_owns_its_data_and_what_chance_is(card: Card) -> None:
+    assert card.license
+    assert len(card.citation) > 10
+    assert len(card.description) > 60
+    assert card.version >= 1
+    assert math.isfinite(card.chance)
+    assert card.higher_is_better == (card.protocol != "perplexity")
+    for reference in card.references:
+        assert {"model", "metric", "value", "source"} == set(reference)
+        assert 0 <= reference["value"] <= 1
+
+
+@EVERY
+def test_a_card_lies_where_its_name_says(card: Card) -> None:
+    assert resources.shipped("benchmarks", "cards", f"{card.name}.yaml").is_file()
+
+
+def test_cards_are_told_apart() -> None:
+    assert len({c.digest for c in CARDS.values()}) == len(CARDS)
+
+
+def test_suites_hold_cards_that_exist_and_every_domain() -> None:
+    for name in cards.suites():
+        found = cards.suite(name)
+        assert {c.domain for c in found} == set(cards.DOMAINS), name
+        assert len({c.name for c in found}) == len(found)
+    assert {c.name for s in cards.suites() for c in cards.suite(s)} == set(NAMES)
+    assert all("embedded" in c.source for c in cards.suite("embedded"))
+
+
+@EVERY_WITH_DATA
+def test_every_example_renders(name: str) -> None:
+    card = CARDS[name]
+    examples = Examples(card)
+    examples.read()
+    assert len({e.id for e in examples.test}) == len(examples.test) >= 30
+    trained = () if card.protocol == "perplexity" else (*examples.train, *examples.validation)
+    for example in (*examples.test, *trained, *examples.corpus):
+        assert example.group
+        for field, value in example.fields.items():
+            assert isinstance(value, np.ndarray) or value not in ("", None), (name, field)
+            if isinstance(value, str):
+                assert "{{" not in value or card.domain == "code"
+    wanted = {f for f in PROTOCOLS[card.protocol].fields if not f.endswith("?")}
+    found = {*examples.test[0].fields, *(examples.corpus[0].fields if examples.corpus else ())}
+    assert found == wanted
+    if card.protocol in ("multiple_choice", "infilling"):
+        for example in examples.test:
+            choices = example.fields["choices"]
+            assert 0 <= example.fields["answer"] < len(choices) == len(set(choices))
+        assert card.chance == pytest.approx(1 / len(choices), abs=1e-3)
+    if card.protocol == "probe":
+        labels = {e.fields["label"] for e in examples.train}
+        assert card.chance == pytest.approx(1 / len(labels), abs=1e-3)
+        assert {e.fields["label"] for e in examples.test} <= labels
+
+
+@EVERY_WITH_DATA
+def test_no_test_item_is_among_the_training_items(name: str) -> None:
+    examples = Examples(CARDS[name])
+    if CARDS[name].protocol == "retrieval":
+        pytest.skip("nothing is trained on a corpus")
+    key = {"probe": "item", "multiple_choice": "prompt", "perplexity": "text"}
+    field = key.get(CARDS[name].protocol)
+    if field is None:
+        pytest.skip("no training items")
+
+    def reading(value: object) -> object:
+        return value.tobytes() if isinstance(value, np.ndarray) else "".join(str(value).split())
+
+    # Words for fifths of five measurements are not many: records with equal words do exist.
+    if name.startswith("biomedical/wisconsin"):
+        pytest.skip("different records may read the same")
+    trained = {reading(e.fields[field]) for e in examples.train}
+    assert not [e.id for e in examples.test if reading(e.fields[field]) in trained]
+
+
+@EVERY_WITH_DATA
+def test_a_dummy_completes_the_card(name: str, tmp_path: Path) -> None:
+    (result,) = engine.evaluate(dummy(), [CARDS[name]], tmp_path, limit=6)
+    assert result.low <= result.value <= result.high
+    assert 1 <= result.n <= 6
+    assert result.metric in result.details or CARDS[name].protocol in ("perplexity", "scene_eval")
+
+
+@pytest.mark.parametrize("baseline", BASELINES)
+@EVERY_WITH_DATA
+def test_a_baseline_completes_what_it_can(name: str, baseline: str, tmp_path: Path) -> None:
+    model = make(baseline)
+    if reason := model.can(CARDS[name]):
+        assert reason.startswith(("cannot", "has one answer"))
+        return
+    (result,) = engine.evaluate(model, [CARDS[name]], tmp_path, limit=6)
+    assert result.low <= result.value <= result.high
+
+
+@pytest.mark.parametrize("baseline", ["tfidf", "pixels"])
+def test_an_answer_depends_on_its_own_request_alone(baseline: str) -> None:
+    name = {"tfidf": "biomedical/wisconsin", "pixels": "image/digits"}[baseline]
+    items = [e.fields["item"] for e in Examples(CARDS[name], limit=4).test]
+    model = make(baseline)
+    model.fit(iter(items))
+    there = model.answer([Embed(i) for i in items])
+    back = model.answer([Embed(i) for i in reversed(items)])[::-1]
+    alone = [model.answer([Embed(i)])[0] for i in items]
+
+    def same(a: object, b: object) -> bool:
+        return not np.any(abs(a - b) > 1e-12) if isinstance(a, np.ndarray) else (a != b).nnz == 0
+
+    assert all(same(a, b) for a, b in zip(there, back, strict=True))
+    assert all(same(a, b) for a, b in zip(there, alone, strict=True))

@@ -1,0 +1,156 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from planted_models import Planted, dummy, hashed
+
+from tgp_multimodal.evaluation import embedded_tasks, engine, environment, results
+from tgp_multimodal.evaluation.cards import Card
+from tgp_multimodal.evaluation.requests import Embed, PerplexityAnswer
+
+
+@pytest.fixture
+def made_up(monkeypatch: pytest.MonkeyPatch) -> list[Card]:
+    def rows(split: str) -> list[dict[str, Any]]:
+        count = {"train": 40, "validation": 10, "test": 20}.get(split, 0)
+        return [{"text": f"{split} {i}", "label": i % 2} for i in range(count)]
+
+    monkeypatch.setitem(embedded_tasks.TASKS, "made_up", rows)
+    rest: dict[str, Any] = {"description": "", "license": "", "citation": "", "domain": "text"}
+    rest |= {"version": 1, "source": {"embedded": "made_up"}, "chance": 0.5}
+    columns = {"item": "text", "label": "label"}
+    probe = Card(name="text/one", protocol="probe", metric="accuracy", columns=columns, **rest)
+    cost = Card(
+        name="text/two",
+        protocol="perplexity",
+        metric="bits_per_byte",
+        columns={"text": "text"},
+        **rest,
+    )
+    return [probe, cost]
+
+
+def test_a_result_file_says_everything(made_up: list[Card], tmp_path: Path) -> None:
+    first, second = engine.evaluate(dummy(), made_up, tmp_path)
+    stored = json.loads((tmp_path / "dummy/text__one.json").read_text())
+    assert stored["format"] == 1
+    assert stored["card_digest"] == made_up[0].digest
+    assert stored["n"] == 20
+    assert 0 <= stored["low"] <= stored["value"] <= stored["high"] <= 1
+    assert stored["model_facts"] == {"digest": "0"}
+    assert stored["environment"]["numpy"] == np.__version__
+    lines = (tmp_path / "dummy" / stored["items_file"]).read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [f"test-{i}" for i in range(20)]
+    share = np.mean([json.loads(line)["correct"] for line in lines])
+    assert share == stored["value"] == first.value
+    assert second.value == pytest.approx(5 / np.log(2))
+    assert results.read(tmp_path / "dummy/text__two.json") == second
+
+
+def test_what_stands_is_kept_and_what_changed_is_not(
+    made_up: list[Card], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    card = made_up[:1]
+
+    def runs(digest: str = "0", cards: list[Card] = card, **how: Any) -> bool:
+        model = Planted(digest=digest, embed=hashed)
+        engine.evaluate(model, cards, tmp_path, **how)
+        return bool(model.asked)
+
+    assert runs()
+    assert not runs()
+    assert runs(fresh=True)
+    assert runs(digest="1")  # other weights under the same name
+    assert runs(digest="1", cards=[replace(card[0], version=2)])
+    assert runs(digest="1", cards=[replace(card[0], version=2)], limit=5)
+    assert not runs(digest="1", cards=[replace(card[0], version=2)], limit=5)
+    monkeypatch.setattr(environment, "corpus_versions", lambda: "another numpy")
+    assert runs(digest="1", cards=[replace(card[0], version=2)], limit=5)
+    (tmp_path / "planted/text__one.json").write_text("{")
+    assert runs(digest="1", cards=[replace(card[0], version=2)], limit=5)
+
+
+def test_a_killed_run_goes_on_where_it_was(made_up: list[Card], tmp_path: Path) -> None:
+    def dies(request: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        engine.evaluate(Planted(embed=hashed, perplexity=dies), made_up, tmp_path)
+    assert [p.name for p in sorted((tmp_path / "planted").iterdir())] == [
+        "text__one.json",
+        "text__one.jsonl",
+    ]
+    lives = Planted(embed=dies, perplexity=lambda r: PerplexityAnswer(1.0, 1, 1))
+    assert len(engine.evaluate(lives, made_up, tmp_path)) == 2
+
+
+def test_what_a_model_cannot_do_is_known_before_data_are_read(
+    made_up: list[Card], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unread(split: str) -> list[dict[str, Any]]:
+        raise AssertionError("read")
+
+    monkeypatch.setitem(embedded_tasks.TASKS, "made_up", unread)
+    said: list[tuple[str, ...]] = []
+    model = Planted(draw=hashed)
+    assert engine.evaluate(model, made_up, tmp_path, progress=lambda *w: said.append(w)) == []
+    assert said[0] == ("skipped", "text/one", "planted cannot answer Embed")
+    stored = (tmp_path / "planted/skipped.jsonl").read_text().splitlines()
+    assert json.loads(stored[1]) == {"card": "text/two", "reason": "cannot answer Perplexity"}
+    blind = Planted(embed=hashed)
+    blind.embeds = frozenset({"image"})
+    assert blind.can(made_up[0]) == "cannot embed text"
+
+
+def test_missing_data_stop_the_run_before_it_starts(
+    made_up: list[Card], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    monkeypatch.delenv("TGP_DATA", raising=False)
+    missing = replace(made_up[0], source={"folder": "text/x"})
+    model = dummy()
+    with pytest.raises(ValueError, match="TGP_DATA must name the folder"):
+        engine.evaluate(model, [made_up[1], missing], tmp_path)
+    assert not model.asked
+    with pytest.raises(ValueError, match=r"limit must be at least 1\. Got 0"):
+        engine.evaluate(model, made_up, tmp_path, limit=0)
+
+
+def test_equal_requests_are_sent_once_and_answered_everywhere() -> None:
+    model = Planted(embed=lambda r: np.array([len(r.item)]))
+    ask = engine.asker(model)
+    assert [int(a[0]) for a in ask([Embed(t) for t in ("aa", "b", "aa", "b", "ccc")])] == [
+        2,
+        1,
+        2,
+        1,
+        3,
+    ]
+    assert [r.item for r in model.asked] == ["aa", "b", "ccc"]
+    ask([Embed("b"), Embed("dddd")])
+    assert len(model.asked) == 4
+
+
+def test_answers_of_a_model_that_is_fitted_are_not_kept() -> None:
+    class Fitted(Planted):
+        def fit(self, items: Any) -> None:
+            pass
+
+    model = Fitted(embed=hashed)
+    ask = engine.asker(model)
+    ask([Embed("a")])
+    ask([Embed("a")])
+    assert len(model.asked) == 2
+
+
+def test_pictures_are_told_apart_by_shape_too() -> None:
+    model = Planted(embed=lambda r: np.array(r.item.shape))
+    flat, tall = np.zeros((2, 8, 3), np.uint8), np.zeros((8, 2, 3), np.uint8)
+    first, second = engine.asker(model)([Embed(flat), Embed(tall)])
+    assert first.tolist() == [2, 8, 3]
+    assert second.tolist() == [8, 2, 3]

@@ -1,0 +1,55 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tgp_multimodal.evaluation import results
+from tgp_multimodal.evaluation.results import Result
+
+ONE = Result(
+    model="runs/nano: best",
+    card="text/x",
+    card_version=1,
+    card_digest="d",
+    domain="text",
+    protocol="probe",
+    metric="accuracy",
+    value=0.5,
+    n=2,
+    low=0.1,
+    high=0.9,
+    chance=0.25,
+    higher_is_better=True,
+    details={"c": 0.1},
+    limit=None,
+    data_digest="e",
+    seconds=1.5,
+    model_facts={"digest": "f"},
+    environment={},
+    items_file="text__x.jsonl",
+)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    file = results.write(tmp_path, ONE, [{"id": "a", "correct": np.bool_(True)}])
+    assert file == tmp_path / "runs-nano-best/text__x.json"
+    assert results.read(file) == ONE
+    assert (file.parent / ONE.items_file).read_text() == '{"id": "a", "correct": true}\n'
+    assert len(list(file.parent.iterdir())) == 2
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    file = results.write(tmp_path, ONE, [])
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        results.write(tmp_path, replace(ONE, value=float("nan")), [])
+    assert results.read(file) == ONE
+    assert len(list(file.parent.iterdir())) == 2
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"format": 1}', '{"format": 2}', "\x00"])
+def test_what_is_no_result_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "odd.json"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=r"odd\.json must"):
+        results.read(file)
