@@ -19,7 +19,7 @@ def quickstart(
     folder: str = "runs/quickstart",
     minutes: float = 6.0,
     steps: int | None = None,
-    config: str = "configs/nano.yaml",
+    config: str = "configs/quickstart.yaml",
     suite: str = "embedded",
     fresh: bool = False,
 ) -> None:
