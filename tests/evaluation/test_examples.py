@@ -1,5 +1,7 @@
 import io
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -117,3 +119,20 @@ def test_a_split_may_have_another_name(root: Path) -> None:
 def test_a_card_without_test_items_is_refused(root: Path) -> None:
     with pytest.raises(ValueError, match="test split must hold an item"):
         _ = Examples(card(source={"folder": "made/up", "splits": {"test": "none"}})).test
+
+
+def test_a_hub_source_is_read_through_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def load_dataset(name: str, config: str | None, revision: str | None) -> dict[str, Any]:
+        asked.append((name, config, revision))
+        picture = Image.fromarray(np.zeros((2, 2), np.uint8))
+        return {"held_out": [{"text": "t", "label": 1, "image": picture}]}
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    source = {"hub": "some/set", "revision": "abc", "splits": {"test": "held_out"}}
+    columns = {"label": "label", "item": "image"}
+    examples = Examples(card(source=source, templates={}, columns=columns))
+    assert examples.test[0].fields["item"].shape == (2, 2, 3)
+    assert examples.train == []
+    assert set(asked) == {("some/set", None, "abc")}
