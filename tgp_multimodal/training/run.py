@@ -1,5 +1,6 @@
 """A run: LightningCLI over a YAML config, with the loggers and callbacks that every run has."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ from tgp_multimodal.training.callbacks import (
 )
 from tgp_multimodal.training.datamodules import StreamData
 from tgp_multimodal.training.module import TrainingModule
+
+# Lightning greets every run with the seed, the devices and a product of its makers.
+for _name in ("lightning.pytorch", "lightning.fabric"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 # What a YAML may name without its module: `class_path: Multimodal`.
 SHORT_NAMES = (
