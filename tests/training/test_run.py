@@ -116,3 +116,14 @@ def test_a_vocabulary_below_the_tokenizers_is_named(arguments, monkeypatch):
     smaller = "--model.network.init_args.text.init_args.vocabulary"
     with pytest.raises(ValueError, match=r"must be at least the tokenizer's 320. Got 300"):
         start(arguments, monkeypatch, smaller, "300")
+
+
+@pytest.mark.slow
+def test_compiling_changes_neither_the_weights_nor_their_names(arguments, tmp_path, monkeypatch):
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    start(arguments, monkeypatch)
+    eager = weights(last)[0]
+    start(arguments, monkeypatch, "--model.compile", "true")
+    compiled = weights(last)[0]
+    assert eager.keys() == compiled.keys()
+    assert all(torch.allclose(eager[k], compiled[k], atol=1e-3) for k in eager)

@@ -37,8 +37,9 @@ _TWIN_SEED = 20_260_101
 class Native(Adapter):
     """A folder that `tgp export` wrote, on the GPU if there is one.
 
-    Text features are means of the bidirectional states, picture features means of a middle block of
-    the diffusion head. Pictures are drawn with the settings of `Drawing`. New text may take half of
+    Text features are means of the bidirectional states after the first half of the layers (the last
+    ones serve the prediction of the next token), picture features means of a middle block of the
+    diffusion head. Pictures are drawn with the settings of `Drawing`. New text may take half of
     the context, so that a prompt keeps the other half.
 
     Args:
@@ -83,7 +84,14 @@ class Native(Adapter):
 
     def facts(self) -> dict[str, Any]:
         weights = export.weights_digest(self.network)
-        settings = (weights, self.tokenizer.digest, self.drawing, image.FEATURE_TIME, __version__)
+        settings = (
+            weights,
+            self.tokenizer.digest,
+            self.drawing,
+            image.FEATURE_TIME,
+            "half",
+            __version__,
+        )
         return {
             "digest": hashlib.sha256(repr(settings).encode()).hexdigest(),
             "weights": weights,
@@ -131,15 +139,14 @@ class Native(Adapter):
         answers: list[Answer] = [None] * len(requests)
         if texts:
             items = [str(requests[i].item) for i in texts]
-            vectors = text.embed(
-                self.network.text, self.tokenizer, items, batch_tokens=self.batch_tokens
-            )
+            network = self.network.text
+            depth = -(-network.depth // 2)
+            vectors = text.embed(network, self.tokenizer, items, depth, self.batch_tokens)
             for index, vector in zip(texts, vectors, strict=True):
                 answers[index] = vector
         if pictures:
             seen = [np.asarray(requests[i].item) for i in pictures]
-            network = self._with_head()
-            vectors = image.features(network, self.tokenizer, seen, batch=self.batch)
+            vectors = image.features(self._with_head(), self.tokenizer, seen, batch=self.batch)
             for index, vector in zip(pictures, vectors, strict=True):
                 answers[index] = vector
         return answers

@@ -10,7 +10,9 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tgp_multimodal.models.diffusion_head import HeadBlock
 from tgp_multimodal.models.networks import Network, describe
+from tgp_multimodal.models.text_transformer import Block
 from tgp_multimodal.objectives.base import Objective
 from tgp_multimodal.training.optim import MuonAdamW, parameter_groups, trapezoid
 from tgp_multimodal.training.precision import Precision, fastest
@@ -51,7 +53,7 @@ class TrainingModule(LightningModule):
             exported.
         precision: float32, bfloat16, or auto: whichever takes a training step faster here, by
             measurement.
-        compile: whether the network is compiled, which costs half a minute at the start.
+        compile: whether blocks are compiled: about 1.4x faster steps for a minute at the start.
 
     Raises:
         ValueError: a weight names no objective.
@@ -100,7 +102,10 @@ class TrainingModule(LightningModule):
             self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.average = {k: v.to(self.device) for k, v in self.average.items()}
         if self.compile_network:
-            self.network.compile()
+            # Block by block: equal blocks share one compiled graph, and no key of a weight changes.
+            for part in self.network.modules():
+                if isinstance(part, Block | HeadBlock):
+                    part.compile()
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
         step = self.trainer.global_step
@@ -154,7 +159,8 @@ class TrainingModule(LightningModule):
         kept = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.network.load_state_dict(self.average)
         try:
-            yield
+            with torch.compiler.set_stance("force_eager"):  # a few batches are not worth a graph
+                yield
         finally:
             self.network.load_state_dict(kept)
 

@@ -183,15 +183,30 @@ def _leaderboard(run: Path, sheet: Path) -> Path:
 
 
 def _summary(found: dict[str, list[Any]]) -> None:
+    """One line a card: the model, the same network untrained, and the best baseline."""
     from rich.console import Console
     from rich.table import Table
 
+    model, twin, *others = found
     table = Table(title="Held-out data, value and 95 % interval", title_justify="left")
-    for name in ("card", "metric", *found):
-        table.add_column(name, justify="left" if name in ("card", "metric") else "right")
-    by_card = {r.card: r.metric for results in found.values() for r in results}
-    for card in sorted(by_card, key=lambda c: (_SHOWN.index(c) if c in _SHOWN else 99, c)):
-        results = [next((r for r in rs if r.card == card), None) for rs in found.values()]
-        cells = [f"{r.value:.3f}\n{r.low:.2f}-{r.high:.2f}" if r else "" for r in results]
-        table.add_row(card, by_card[card].replace("_", " "), *cells)
+    for name in ("card", "this model", "random weights", "best baseline"):
+        table.add_column(name, justify="left" if name == "card" else "right")
+    results: dict[str, dict[str, Any]] = {}
+    for name, kept in found.items():
+        for result in kept:
+            results.setdefault(result.card, {})[name] = result
+    for card in sorted(results, key=lambda c: (_SHOWN.index(c) if c in _SHOWN else 99, c)):
+        of = results[card]
+        rivals = [of[name] for name in others if name in of]
+        sign = 1 if all(r.higher_is_better for r in of.values()) else -1
+        best = max(rivals, key=lambda r: sign * r.value, default=None)
+        low = "" if sign > 0 else "\n(lower is better)"
+        table.add_row(card + low, _cell(of.get(model)), _cell(of.get(twin)), _cell(best, True))
     Console().print(table)
+
+
+def _cell(result: Any, named: bool = False) -> str:
+    if result is None:
+        return ""
+    name = f"{result.model} " if named else ""
+    return f"{name}{result.value:.3f}\n{result.low:.3f}-{result.high:.3f}"
