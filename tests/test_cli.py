@@ -78,6 +78,12 @@ def tgp(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
     return run
 
 
+def test_a_list_may_be_given_in_several_options(tgp):
+    code, out, _ = tgp("draw", "a", "--cards", "x", "y", "--cards", "z")
+    assert code == 0
+    assert "['x', 'y', 'z']" in out
+
+
 def test_verb_runs_with_both_spellings(tgp):
     code, out, err = tgp("draw", "a cat", "a dog", "--steps=3", "--cards", "x", "y", "--sheet")
     assert (code, err) == (0, "")

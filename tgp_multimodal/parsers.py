@@ -59,7 +59,11 @@ def _kind(annotation: Any, is_required: bool) -> dict[str, Any]:
         members = [a for a in typing.get_args(annotation) if a is not type(None)]
         plain = members[0] if len(members) == 1 else annotation
     if typing.get_origin(plain) is list:
-        return {"type": typing.get_args(plain)[0], "nargs": "+" if is_required else "*"}
+        member = typing.get_args(plain)[0]
+        if is_required:
+            return {"type": member, "nargs": "+"}
+        # `--text a --text b` means both; argparse alone would drop the first without a word.
+        return {"type": member, "nargs": "*", "action": "extend"}
     return {"type": annotation}
 
 
