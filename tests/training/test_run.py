@@ -119,6 +119,7 @@ def test_a_vocabulary_below_the_tokenizers_is_named(arguments, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the tracer of torch warns about its own look at .grad
 def test_compiling_changes_neither_the_weights_nor_their_names(arguments, tmp_path, monkeypatch):
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     start(arguments, monkeypatch)
