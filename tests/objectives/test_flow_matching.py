@@ -71,17 +71,36 @@ def test_dropped_captions_look_like_the_null_prompt_to_the_head(network):
     assert torch.allclose(states, alone, atol=1e-6)
 
 
+def test_the_loss_is_the_velocity_error_down_to_its_floor():
+    pictures = batch()
+    data = pictures.pixels_BCYX.float() / 127.5 - 1
+    head = SimpleNamespace(
+        text_keys_values=lambda text: [], denoise=lambda x, t, text, mask: data + 0.5
+    )
+    oracle = SimpleNamespace(text=lambda token, mask_BL: token, head=head)
+    flat = FlowMatching(weight_floor=1.0).loss(oracle, pictures, 0.0, 0).value
+    assert flat == pytest.approx(0.25)  # every time weighs the same
+    objective = FlowMatching(weight_floor=0.05)
+    generator = torch.Generator().manual_seed(0)
+    objective.dropped(pictures.token_BL, pictures.mask_BL, generator)
+    time_B = objective.times(len(data), generator)
+    steep = objective.loss(oracle, pictures, 0.0, 0).value
+    assert steep == pytest.approx((0.25 / time_B.clamp_min(0.05) ** 2).mean().item(), rel=1e-5)
+
+
 def test_times_are_mostly_in_the_middle():
-    time_B = FlowMatching().times(5000, torch.Generator().manual_seed(0))
+    time_B = FlowMatching(time_mean=0.0).times(5000, torch.Generator().manual_seed(0))
     assert ((time_B > 0) & (time_B < 1)).all()
     middle = ((time_B > 0.25) & (time_B < 0.75)).float().mean()
     assert 0.68 < middle < 0.75  # 0.9 x 0.728 + 0.1 x 0.5
+    noisy_B = FlowMatching(time_mean=1.0).times(5000, torch.Generator().manual_seed(0))
+    assert noisy_B.median() > 0.7
 
 
 def test_repeats_draw_more_noise_for_the_same_pictures(network):
     once = FlowMatching(caption_drop=0.0).loss(network, batch(), 0.0, 0).parts
     often = FlowMatching(caption_drop=0.0, repeats=8).loss(network, batch(), 0.0, 0).parts
-    assert once["velocity_error"] != often["velocity_error"]
+    assert once["value"] != often["value"]
     assert 0.3 < often["pixel_error"] / once["pixel_error"] < 3
 
 
@@ -90,3 +109,5 @@ def test_bad_settings_are_refused():
         FlowMatching(repeats=0)
     with pytest.raises(ValueError, match=r"caption_drop must be at least 0 and below 1"):
         FlowMatching(caption_drop=1.0)
+    with pytest.raises(ValueError, match=r"weight_floor must be above 0 and at most 1. Got 0"):
+        FlowMatching(weight_floor=0)

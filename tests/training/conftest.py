@@ -51,7 +51,9 @@ def arguments(data_folder, tmp_path):
             "objectives": {
                 "text": {"class_path": "HybridLanguage"},
                 "pictures": {"class_path": "FlowMatching"},
+                "passages": {"class_path": "PassageContrast"},
             },
+            "every": {"passages": 3},
             "precision": "float32",
         },
         "data": {
@@ -61,6 +63,7 @@ def arguments(data_folder, tmp_path):
                 "length": 24, "batch": 4,
             },
             "pictures": {"weights": {"scenes": 1.0}, "longest": 16, "batch": 3},
+            "passages": {"weights": {"prose": 1.0, "code": 1.0}, "length": 12, "batch": 3},
             "validation_batches": 1,
         },
         "trainer": {

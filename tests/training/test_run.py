@@ -2,13 +2,18 @@ import csv
 import json
 import os
 import signal
+import time
 
 import pytest
 import torch
 import yaml
 from lightning.pytorch import Callback
 
+from tgp_multimodal.data.scene_language import prompts
+from tgp_multimodal.data.scenes import Scene, Thing, render
 from tgp_multimodal.export import load_checkpoint, network_from_checkpoint
+from tgp_multimodal.objectives.passage_contrast import PassageContrast
+from tgp_multimodal.training.precision import fastest
 from tgp_multimodal.training.run import RunCLI
 
 QUIET = pytest.mark.filterwarnings(
@@ -50,7 +55,7 @@ def test_a_run_leaves_everything_in_its_folder(arguments, tmp_path, monkeypatch)
     assert manifest["precision"] == "float32"
     assert set(manifest["data"]) == {"text", "pictures"}
     rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
-    assert {"train/text/value", "train/pictures/velocity_error"} <= set(rows[0])
+    assert {"train/text/value", "train/pictures/value", "train/passages/nats"} <= set(rows[0])
     assert any(row["validation/text/causal_nats_per_token"] for row in rows)
     assert sorted(p.name for p in (run / "samples").iterdir()) == [
         "step_000004.png",
@@ -58,6 +63,23 @@ def test_a_run_leaves_everything_in_its_folder(arguments, tmp_path, monkeypatch)
     ]
     assert list(run.glob("events.*"))
     assert [p.name for p in (run / "checkpoints").iterdir()] == ["last.ckpt"]
+
+
+def test_scenes_are_checked_on_the_way(arguments, tmp_path, monkeypatch):
+    """A network that draws a red square on white, whatever it is asked for."""
+
+    def draw(network, tokenizer, texts, drawing):
+        scene = Scene((Thing("square", "red", 0.5, 0.5, 0.5),), "white")
+        return [render(scene) for _ in texts]
+
+    monkeypatch.setattr("tgp_multimodal.training.callbacks.draw", draw)
+    start(arguments, monkeypatch, "--scene_eval_every", "3", "--sample_every", "1000")
+    rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").read_text().splitlines()))
+    found = [r["scene_eval/single_object"] for r in rows if r["scene_eval/single_object"]]
+    assert len(found) == 3  # after steps 3 and 6, and at the end
+    right = sum("square" in p.text for p in prompts("single_object", 24, seed=0)) / 24
+    assert float(found[0]) == pytest.approx(right)
+    assert 0.2 < right < 0.5
 
 
 def test_an_interrupted_run_goes_on_to_the_same_bits(arguments, tmp_path, monkeypatch):
@@ -93,7 +115,7 @@ def test_training_on_one_batch_learns_it(arguments, monkeypatch):
     optimizer = module.configure_optimizers()
     losses = []
     for _ in range(60):
-        loss = module._losses(batch, 0.0, 0)[0]
+        loss = module._losses(batch, 0.0, 0, module.objectives)[0]
         losses.append(loss.item())
         loss.backward()
         optimizer.step()
@@ -110,6 +132,41 @@ def test_last_without_a_checkpoint_and_a_foreign_network_are_named(
     deeper = "--model.network.init_args.text.init_args.depth"
     with pytest.raises(ValueError, match=r"network must be the one of the checkpoint"):
         start(arguments, monkeypatch, "--ckpt_path", "last", deeper, "3")
+
+
+def test_a_stream_is_learned_from_as_often_as_asked(arguments, monkeypatch):
+    seeds, learn = [], PassageContrast.loss
+
+    def watched(self, network, batch, progress, seed):
+        seeds.append((torch.is_grad_enabled(), seed))
+        return learn(self, network, batch, progress, seed)
+
+    monkeypatch.setattr(PassageContrast, "loss", watched)
+    start(arguments, monkeypatch)
+    assert [seed for trains, seed in seeds if trains] == [0, 3, 6]  # at seed 0, the step itself
+
+
+def test_streams_that_leave_a_step_empty_are_refused(arguments, monkeypatch):
+    every = ("--model.every", '{"text": 2, "pictures": 2, "passages": 3}')
+    with pytest.raises(ValueError, match=r"every must be at least 1, and 1 for one objective"):
+        start(arguments, monkeypatch, *every)
+    with pytest.raises(ValueError, match=r"every must name objectives .* Got \['sound'\] instead"):
+        start(arguments, monkeypatch, "--model.every", '{"sound": 2}')
+
+
+def test_the_measured_step_counts_a_stream_by_its_share():
+    holder = torch.nn.Linear(1, 1)
+
+    def loss(seconds):
+        def run():
+            time.sleep(seconds)
+            return holder(torch.ones(1)).sum()
+
+        return run
+
+    chosen = fastest({loss(0.02): 1.0, loss(0.08): 0.25}, holder)
+    assert 0.04 <= chosen.seconds[chosen.name] < 0.08
+    assert holder.weight.grad is None
 
 
 def test_a_vocabulary_below_the_tokenizers_is_named(arguments, monkeypatch):

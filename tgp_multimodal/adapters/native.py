@@ -37,9 +37,9 @@ _TWIN_SEED = 20_260_101
 class Native(Adapter):
     """A folder that `tgp export` wrote, on the GPU if there is one.
 
-    Text features are means of the bidirectional states after the first half of the layers (the last
-    ones serve the prediction of the next token), picture features means of a middle block of the
-    diffusion head. Pictures are drawn with the settings of `Drawing`. New text may take half of
+    Text features are means of the bidirectional, final-normed states, which is what
+    sentence-transformers computes from the folder; picture features are means of a middle block of
+    the diffusion head. Pictures are drawn with the settings of `Drawing`. New text may take half of
     the context, so that a prompt keeps the other half.
 
     Args:
@@ -89,7 +89,6 @@ class Native(Adapter):
             self.tokenizer.digest,
             self.drawing,
             image.FEATURE_TIME,
-            "half",
             __version__,
         )
         return {
@@ -139,9 +138,9 @@ class Native(Adapter):
         answers: list[Answer] = [None] * len(requests)
         if texts:
             items = [str(requests[i].item) for i in texts]
-            network = self.network.text
-            depth = -(-network.depth // 2)
-            vectors = text.embed(network, self.tokenizer, items, depth, self.batch_tokens)
+            vectors = text.embed(
+                self.network.text, self.tokenizer, items, batch_tokens=self.batch_tokens
+            )
             for index, vector in zip(texts, vectors, strict=True):
                 answers[index] = vector
         if pictures:

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tgp_multimodal.data.packing import PackedRows, Row
+from tgp_multimodal.data.passages import PassagePairs
 from tgp_multimodal.data.prepared import PictureSplit, TextSplit, open_pictures, open_text
-from tgp_multimodal.data.records import CaptionedImages, TextRows
+from tgp_multimodal.data.records import CaptionedImages, PassageRows, TextRows
 from tgp_multimodal.data.tokenizer import Tokenizer
 
 logging.getLogger("absl").setLevel(
@@ -117,14 +118,47 @@ def picture_batches(
 def collate_pictures(
     pixels: Sequence[np.ndarray], captions: Sequence[Sequence[int]], pad: int
 ) -> CaptionedImages:
-    """Pictures (Y, X, 3) and captions as one batch; captions are padded to a multiple of 8."""
-    length = -(-max(len(c) for c in captions) // 8) * 8
-    token_BL = np.full((len(captions), length), pad, dtype=np.int64)
-    for row, caption in zip(token_BL, captions, strict=True):
-        row[: len(caption)] = caption
-    lengths = np.array([len(c) for c in captions])
-    mask_BL = np.arange(length) < lengths[:, None]
+    """Pictures (Y, X, 3) and captions as one batch."""
+    token_BL, mask_BL = _padded(captions, pad)
     return CaptionedImages(np.stack(pixels).transpose(0, 3, 1, 2), token_BL, mask_BL)
+
+
+def passage_batches(
+    split: TextSplit,
+    tokenizer: Tokenizer,
+    weights: Mapping[str, float],
+    length: int,
+    batch: int,
+    seed: int,
+    shard: tuple[int, int] = (0, 1),
+) -> "grain.MapDataset[PassageRows]":
+    """Pairs of passages of the weighted streams, `batch` pairs at a time, of `length` ids at most.
+
+    Raises:
+        ValueError: a weight names a stream that is not there.
+    """
+    _known("streams", list(weights), split.streams)
+    names = _present(weights, split)
+    sources = [
+        grain.MapDataset.source(RandomAccess(PassagePairs(split, n, length, seed).__getitem__))
+        for n in names
+    ]
+    mixed = grain.MapDataset.mix(sources, weights=[weights[n] for n in names])
+
+    def collate(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> PassageRows:
+        passages = [[tokenizer.bos, *pair[side].tolist()] for side in (0, 1) for pair in pairs]
+        return PassageRows(*_padded(passages, tokenizer.pad))
+
+    return mixed[shard[0] :: shard[1]].batch(batch, batch_fn=collate)
+
+
+def _padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and mask, padded to a multiple of 8."""
+    length = -(-max(len(row) for row in rows) // 8) * 8
+    token_BL = np.full((len(rows), length), pad, dtype=np.int64)
+    for padded, row in zip(token_BL, rows, strict=True):
+        padded[: len(row)] = row
+    return token_BL, np.arange(length) < np.array([len(row) for row in rows])[:, None]
 
 
 class Stream:
@@ -158,6 +192,7 @@ def open_stream(
     seed: int,
     shard: tuple[int, int] = (0, 1),
     threads: int = 1,
+    passages: Mapping[str, Any] | None = None,
 ) -> Stream:
     """The stream of a run.
 
@@ -170,6 +205,7 @@ def open_stream(
         seed: decides everything that is drawn.
         shard: number of this process, and of how many.
         threads: reading threads of each stream.
+        passages: keyword arguments of `passage_batches`; None for no passages.
     """
     datasets: dict[str, Any] = {}
     if text is not None:
@@ -178,8 +214,11 @@ def open_stream(
     if pictures is not None:
         seen = open_pictures(folder / "pictures", split)
         datasets["pictures"] = picture_batches(seen, tokenizer, **pictures, seed=seed, shard=shard)
+    if passages is not None:
+        read = open_text(folder / "text", split)
+        datasets["passages"] = passage_batches(read, tokenizer, **passages, seed=seed, shard=shard)
     if not datasets:
-        raise ValueError("streams must be text, pictures or both. Got none instead.")
+        raise ValueError("streams must be text, pictures or passages. Got none instead.")
     return Stream(datasets, threads)
 
 

@@ -68,3 +68,15 @@ class CaptionedImages(NamedTuple):
     pixels_BCYX: Array
     token_BL: Array
     mask_BL: Array
+
+
+class PassageRows(NamedTuple):
+    """A batch of pairs of passages: rows b and b + B / 2 are from one document.
+
+    Attributes:
+        token_BL: ids, BOS first, padded; int64.
+        mask_BL: False at padding.
+    """
+
+    token_BL: Array
+    mask_BL: Array

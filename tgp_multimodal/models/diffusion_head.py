@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tgp_multimodal.models.layers import RMSNorm, attention, rotary_tables, rotate_neighbours
+from tgp_multimodal.models.local_start import look_nearby
 
 ROPE_THETA = 10000.0
 TIME_CHANNELS = 256
@@ -192,7 +193,10 @@ class DiffusionHead(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draws fresh weights: 1/sqrt(fan-in) matrices, zero biases, zero modulation and output."""
+        """Draws fresh weights: 1/sqrt(fan-in) matrices, zero biases, zero gates and output.
+
+        Attention starts with its eyes on neighbouring patches; see `local_start`.
+        """
         for name, weight in self.named_parameters():
             if name.endswith("bias") or "odulation" in name or name == "final_layer.linear.weight":
                 nn.init.zeros_(weight)
@@ -200,6 +204,14 @@ class DiffusionHead(nn.Module):
                 nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
             else:
                 nn.init.ones_(weight)
+        for number, block in enumerate(self._blocks):
+            look_nearby(
+                block.attention.img_qkv_proj.weight,
+                block.modulation.lin.bias[: self.width],
+                self.head_size,
+                number * self.heads,
+                ROPE_THETA,
+            )
 
     def forward(
         self,

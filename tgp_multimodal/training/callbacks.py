@@ -14,6 +14,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tgp_multimodal.data.scene_check import check
+from tgp_multimodal.data.scene_language import prompts as scene_prompts
 from tgp_multimodal.evaluation import environment
 from tgp_multimodal.inference.image import Drawing, draw
 from tgp_multimodal.inference.sheets import contact_sheet
@@ -128,6 +130,45 @@ class SampleSheet(Callback):
         with module.averaged(), torch.random.fork_rng():
             pixels = draw(module.network, tokenizer, self.prompts, Drawing(steps=12))
         contact_sheet(list(pixels), self.prompts).save(self.folder / f"step_{step:06d}.png")
+
+
+class SceneCurve(Callback):
+    """Draws prompts of drawn scenes now and then, and logs the share of pictures that are right.
+
+    The prompts are those of SceneEval's axes, the pictures those of the averaged weights, the judge
+    is `data.scene_check`; metrics `scene_eval/<axis>`.
+
+    Args:
+        every: steps between two points of the curve; 0 for none.
+        axes: axes of SceneEval.
+        prompts: how many of each axis.
+    """
+
+    def __init__(
+        self,
+        every: int = 0,
+        axes: Sequence[str] = ("single_object", "colours"),
+        prompts: int = 24,
+    ) -> None:
+        self.every = every
+        self.prompts = {axis: scene_prompts(axis, prompts, seed=0) for axis in axes}
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_index: int
+    ) -> None:
+        step = trainer.global_step
+        due = self.every and (step % self.every == 0 or step == trainer.max_steps)
+        if not due or not trainer.is_global_zero or not hasattr(module.network, "head"):
+            return
+        tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
+        wanted = [prompt for chosen in self.prompts.values() for prompt in chosen]
+        with module.averaged(), torch.random.fork_rng():
+            pictures = draw(module.network, tokenizer, [p.text for p in wanted], Drawing(steps=20))
+        right: dict[str, list[bool]] = {axis: [] for axis in self.prompts}
+        for prompt, picture in zip(wanted, pictures, strict=True):
+            right[prompt.axis].append(check(picture, prompt.truth).correct)
+        found = {f"scene_eval/{axis}": sum(r) / len(r) for axis, r in right.items()}
+        module.log_dict(found, batch_size=1)
 
 
 class Checkpoint(Callback):

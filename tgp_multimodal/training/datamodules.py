@@ -59,6 +59,8 @@ class StreamData(LightningDataModule):
             `text_batches`.
         pictures: weights of the picture streams, longest caption, pictures per batch; see
             `picture_batches`.
+        passages: weights of the passage streams, most tokens, pairs per batch; see
+            `passage_batches`.
         embedded: whether to prepare the embedded corpus where there is no data.
         seed: decides order, mixture, infilling, row kinds, noise.
         validation_batches: batches of the validation split that are looked at.
@@ -72,9 +74,11 @@ class StreamData(LightningDataModule):
         embedded: bool = False,
         seed: int = 0,
         validation_batches: int = 8,
+        passages: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.folder, self.text, self.pictures = Path(folder), text, pictures
+        self.passages = passages
         self.embedded, self.seed, self.validation_batches = embedded, seed, validation_batches
         self.tokenizer: Tokenizer | None = None
 
@@ -88,10 +92,9 @@ class StreamData(LightningDataModule):
                 f"data.folder must be a folder that `tgp prepare` wrote. Got {self.folder} instead."
             )
         self.tokenizer = tokenizers.load(self.folder / "tokenizer")
-        if (
-            self.text is not None
-            and manifest(self.folder / "text")["tokenizer"] != self.tokenizer.digest
-        ):
+        if (self.text is not None or self.passages is not None) and manifest(self.folder / "text")[
+            "tokenizer"
+        ] != self.tokenizer.digest:
             raise ValueError(
                 "data.folder must hold text of its own tokenizer. "
                 f"Got {self.folder} with another one's instead."
@@ -118,9 +121,8 @@ class StreamData(LightningDataModule):
         shard = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         assert self.tokenizer is not None, "setup comes first"
         threads = 0 if split == "validation" else 1
-        return open_stream(
-            self.folder, split, self.tokenizer, self.text, self.pictures, self.seed, shard, threads
-        )
+        wanted = (self.text, self.pictures, self.seed, shard, threads, self.passages)
+        return open_stream(self.folder, split, self.tokenizer, *wanted)
 
 
 def tensors(batch: Any) -> Any:

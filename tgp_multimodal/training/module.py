@@ -1,8 +1,9 @@
 """The one training module: a batch is a dict of streams, the loss a weighted sum over them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -31,6 +32,8 @@ class OptimizerSettings:
         weight_decay: decoupled, cautious.
         warmup: share of the run in which the rates rise.
         decay: share of the run, at its end, in which they fall to zero.
+        iterations: Newton-Schulz iterations of Muon; 3 for networks so small that the optimizer is
+            a large part of a step.
     """
 
     muon_lr: float = 0.02
@@ -39,6 +42,7 @@ class OptimizerSettings:
     weight_decay: float = 0.0
     warmup: float = 0.03
     decay: float = 0.4
+    iterations: int = 5
 
 
 class TrainingModule(LightningModule):
@@ -48,6 +52,7 @@ class TrainingModule(LightningModule):
         network: what is trained.
         objectives: stream name -> how to learn from it.
         weights: stream name -> weight of its loss; 1 where none is given.
+        every: stream name -> how many steps apart it is learned from; 1 where none is given.
         optimizer: learning rates and schedule.
         ema: decay of the running average of the weights, which is what is validated, drawn from and
             exported.
@@ -56,7 +61,7 @@ class TrainingModule(LightningModule):
         compile: whether blocks are compiled: about 1.4x faster steps for a minute at the start.
 
     Raises:
-        ValueError: a weight names no objective.
+        ValueError: a weight names no objective, or no objective is learned from in each step.
     """
 
     def __init__(
@@ -68,13 +73,21 @@ class TrainingModule(LightningModule):
         ema: float = 0.99,
         precision: Literal["auto", "float32", "bfloat16"] = "auto",
         compile: bool = False,
+        every: dict[str, int] | None = None,
     ) -> None:
         super().__init__()
-        unknown = set(weights or {}) - set(objectives)
-        if unknown:
+        for setting, given in (("weights", weights), ("every", every)):
+            unknown = set(given or {}) - set(objectives)
+            if unknown:
+                raise ValueError(
+                    f"{setting} must name objectives ({', '.join(objectives)}). "
+                    f"Got {sorted(unknown)} instead."
+                )
+        self.every = {name: (every or {}).get(name, 1) for name in objectives}
+        if min(self.every.values()) != 1:
             raise ValueError(
-                f"weights must name objectives ({', '.join(objectives)}). "
-                f"Got {sorted(unknown)} instead."
+                "every must be at least 1, and 1 for one objective, so that no step is empty. "
+                f"Got {self.every} instead."
             )
         self.network, self.objectives, self.settings = network, objectives, optimizer
         self.weights = {name: (weights or {}).get(name, 1.0) for name in objectives}
@@ -94,7 +107,7 @@ class TrainingModule(LightningModule):
         for group in groups:
             group["peak_lr"] = group["lr"]
         dtype = self._chosen().dtype
-        return MuonAdamW(groups, weight_decay=s.weight_decay, dtype=dtype)
+        return MuonAdamW(groups, weight_decay=s.weight_decay, iterations=s.iterations, dtype=dtype)
 
     def on_fit_start(self) -> None:
         self.seed = int(getattr(getattr(self.trainer, "datamodule", None), "seed", 0))
@@ -109,18 +122,19 @@ class TrainingModule(LightningModule):
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
         step = self.trainer.global_step
-        total, parts = self._losses(batch, self.progress, self.seed * 1_000_003 + step)
+        due = [name for name, apart in self.every.items() if step % apart == 0]
+        total, parts = self._losses(batch, self.progress, self.seed * 1_000_003 + step, due)
         if step % int(getattr(self.trainer, "log_every_n_steps", 1)) == 0:
             self.log_dict({f"train/{k}": v for k, v in parts.items()})
         return total
 
     def _losses(
-        self, batch: Mapping[str, Any], progress: float, seed: int
+        self, batch: Mapping[str, Any], progress: float, seed: int, names: Iterable[str]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         total, parts = torch.zeros((), device=self.device), {}
         with self._chosen().autocast(self.device.type):
-            for name, objective in self.objectives.items():
-                loss = objective.loss(self.network, batch[name], progress, seed)
+            for name in names:
+                loss = self.objectives[name].loss(self.network, batch[name], progress, seed)
                 total = total + self.weights[name] * loss.value
                 parts.update({f"{name}/{k}": v for k, v in loss.parts.items()})
         return total, parts
@@ -147,7 +161,7 @@ class TrainingModule(LightningModule):
         self._swapped.__exit__(None, None, None)
 
     def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> None:
-        _, parts = self._losses(batch, 1.0, _VALIDATION_SEED + batch_index)
+        _, parts = self._losses(batch, 1.0, _VALIDATION_SEED + batch_index, self.objectives)
         self.log_dict({f"validation/{k}": v for k, v in parts.items()}, on_epoch=True, batch_size=1)
 
     @contextmanager
@@ -185,7 +199,11 @@ class TrainingModule(LightningModule):
         """Decides the arithmetic of the run; by measurement on this batch for `auto`."""
         if self.arithmetic is None:
             if self.precision == "auto":
-                self.arithmetic = fastest(lambda: self._losses(batch, 0.0, 0)[0], self)
+                losses: dict[Callable[[], Tensor], float] = {
+                    partial(lambda name: self._losses(batch, 0.0, 0, [name])[0], name): 1 / apart
+                    for name, apart in self.every.items()
+                }
+                self.arithmetic = fastest(losses, self)
             else:
                 self.arithmetic = Precision(self.precision)
         return self.arithmetic

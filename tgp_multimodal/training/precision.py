@@ -4,7 +4,7 @@ Products in bfloat16 are 4-5x faster on some processors and slower on others.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from statistics import median
 from typing import Any
@@ -38,24 +38,30 @@ class Precision:
         return torch.autocast(device, self.dtype, enabled=self.name == "bfloat16")
 
 
-def fastest(loss: Callable[[], Tensor], holder: Any) -> Precision:
+def fastest(losses: Mapping[Callable[[], Tensor], float], holder: Any) -> Precision:
     """Times forward and backward in both arithmetics and takes the faster.
 
     Args:
-        loss: computes the loss of one batch under the arithmetic in `holder.arithmetic`.
+        losses: each computes a loss of one batch under the arithmetic in `holder.arithmetic`; the
+            value is the share of steps that have it.
         holder: has the attribute `arithmetic`, which is set in turn, and the parameters; their
             gradients are dropped.
     """
     seconds = {}
     for name in ("bfloat16", "float32"):
         holder.arithmetic = Precision(name)
-        times = []
-        for _ in range(1 + _REPEATS):
-            start = time.perf_counter()
-            loss().backward()  # type: ignore[no-untyped-call]
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            times.append(time.perf_counter() - start)
-            holder.zero_grad(set_to_none=True)
-        seconds[name] = median(times[1:])
+        seconds[name] = sum(share * _seconds(loss) for loss, share in losses.items())
+        holder.zero_grad(set_to_none=True)
     return Precision(min(seconds, key=lambda n: seconds[n]), seconds)
+
+
+def _seconds(loss: Callable[[], Tensor]) -> float:
+    """Median of a few forward and backward passes, after one that does not count."""
+    times = []
+    for _ in range(1 + _REPEATS):
+        start = time.perf_counter()
+        loss().backward()  # type: ignore[no-untyped-call]
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return median(times[1:])

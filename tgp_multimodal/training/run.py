@@ -14,11 +14,14 @@ from tgp_multimodal.models.networks import LanguageModel, Multimodal
 from tgp_multimodal.models.text_transformer import TextTransformer
 from tgp_multimodal.objectives.flow_matching import FlowMatching
 from tgp_multimodal.objectives.language import HybridLanguage
+from tgp_multimodal.objectives.passage_contrast import PassageContrast
+from tgp_multimodal.training.allocator import keep_freed_memory
 from tgp_multimodal.training.callbacks import (
     Checkpoint,
     CleanStop,
     Manifest,
     SampleSheet,
+    SceneCurve,
     Throughput,
 )
 from tgp_multimodal.training.datamodules import StreamData
@@ -36,6 +39,7 @@ SHORT_NAMES = (
     DiffusionHead,
     HybridLanguage,
     FlowMatching,
+    PassageContrast,
 )
 
 
@@ -75,6 +79,12 @@ class RunCLI(LightningCLI):
             "--sample_every", type=int, default=250, help="steps between two sample sheets"
         )
         parser.add_argument(
+            "--scene_eval_every",
+            type=int,
+            default=0,
+            help="steps between two checks of drawn scenes (SceneEval); 0 for none",
+        )
+        parser.add_argument(
             "--save_every", type=int, default=500, help="steps between two checkpoints"
         )
 
@@ -94,7 +104,8 @@ class RunCLI(LightningCLI):
         self.stop = CleanStop()
         callbacks = [
             self.stop, Throughput(), SampleSheet(folder, config["sample_every"]),
-            Checkpoint(folder, config["save_every"]), Manifest(folder),
+            SceneCurve(config["scene_eval_every"]), Checkpoint(folder, config["save_every"]),
+            Manifest(folder),
         ]  # fmt: skip
         loggers = [
             CSVLogger(folder, name="", version=""),
@@ -120,6 +131,7 @@ class RunCLI(LightningCLI):
 
     def prepare(self) -> None:
         """Prepares the data and chooses the arithmetic, which the optimizer must know early."""
+        keep_freed_memory()
         data, module = self.datamodule, self.model
         data.trainer, module.trainer = self.trainer, self.trainer
         data.prepare_data()

@@ -17,7 +17,7 @@ _OVERHEAD = 1.25  # a step of training over one forward and backward pass: optim
 
 def quickstart(
     folder: str = "runs/quickstart",
-    minutes: float = 6.0,
+    minutes: float = 7.0,
     steps: int | None = None,
     config: str = "configs/quickstart.yaml",
     suite: str = "embedded",

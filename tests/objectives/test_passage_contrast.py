@@ -1,0 +1,72 @@
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from tgp_multimodal.data.records import PassageRows
+from tgp_multimodal.inference import text as inference
+from tgp_multimodal.models.networks import LanguageModel
+from tgp_multimodal.models.text_transformer import TextTransformer
+from tgp_multimodal.objectives.passage_contrast import PassageContrast, mean_states
+
+
+def batch(pairs=4, length=8):
+    generator = torch.Generator().manual_seed(1)
+    token_BL = torch.randint(10, 40, (2 * pairs, length), generator=generator)
+    mask_BL = torch.arange(length) < torch.randint(3, length, (2 * pairs, 1), generator=generator)
+    return PassageRows(token_BL, mask_BL)
+
+
+def network():
+    torch.manual_seed(0)
+    model = LanguageModel(TextTransformer(40, 32, 2, 48, 2, 1))
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.2)
+    return model
+
+
+def seen_as(vectors):
+    """A network whose state of each row is given."""
+    state = torch.tensor(vectors)[:, None].expand(-1, 8, -1)
+    return SimpleNamespace(text=lambda token, is_causal, mask_BL: state)
+
+
+def test_pairs_that_agree_cost_nothing_and_swapped_ones_a_lot():
+    eye = torch.eye(4).tolist()
+    agreed = PassageContrast(0.05).loss(seen_as(eye + eye), batch(), 0.0, 0)
+    assert agreed.value < 1e-6
+    assert agreed.parts["found"] == 1
+    swapped = PassageContrast(0.05).loss(seen_as(eye + eye[::-1]), batch(), 0.0, 0)
+    assert swapped.value == pytest.approx(20, rel=1e-3)  # a cosine of 1 over 0.05
+    alike = PassageContrast(0.05).loss(seen_as([eye[0]] * 8), batch(), 0.0, 0)
+    assert alike.value == pytest.approx(math.log(4))
+
+
+def test_padding_and_the_size_of_a_vector_do_not_count():
+    pairs, model = batch(), network()
+    first = PassageContrast().loss(model, pairs, 0.0, 0).value
+    other = torch.where(pairs.mask_BL, pairs.token_BL, 39 - pairs.token_BL % 10)
+    again = PassageContrast().loss(model, PassageRows(other, pairs.mask_BL), 0.0, 0).value
+    assert torch.allclose(first, again, atol=1e-5)
+
+
+def test_every_weight_of_the_text_transformer_gets_a_gradient():
+    model = network()
+    PassageContrast().loss(model, batch(), 0.0, 0).value.backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+@torch.no_grad()
+def test_the_vector_is_that_of_inference():
+    model, pairs = network().eval(), batch()
+    ids = [row[mask].tolist() for row, mask in zip(pairs.token_BL, pairs.mask_BL, strict=True)]
+    tokenizer = SimpleNamespace(pad=2, encode_batch=lambda texts, bos: [ids[int(t)] for t in texts])
+    there = inference.embed(model.text, tokenizer, [str(i) for i in range(len(ids))])
+    here = mean_states(model, pairs.token_BL, pairs.mask_BL)
+    assert torch.allclose(here, torch.from_numpy(there), atol=1e-5)
+
+
+def test_a_temperature_of_zero_is_refused():
+    with pytest.raises(ValueError, match=r"temperature must be above 0. Got 0 instead"):
+        PassageContrast(0)

@@ -1,0 +1,50 @@
+"""Vectors of texts, learned by telling which two passages are from one document.
+
+A language model's states serve the next token; their mean says little about what a text is about.
+This objective teaches the same weights to say it, without labels (Neelakantan et al. 2022,
+arXiv:2201.10005). The vector is what sentence-transformers computes from an export: the mean of the
+bidirectional, final-normed states.
+
+Shape letters: B rows (two per pair), P pairs, L length in tokens, D width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tgp_multimodal.data.records import PassageRows
+from tgp_multimodal.models.networks import Network
+from tgp_multimodal.objectives.base import Loss, Objective
+
+
+class PassageContrast(Objective):
+    """InfoNCE in both directions among the pairs of a batch.
+
+    The loss is van den Oord et al. 2018's (arXiv:1807.03748).
+
+    Args:
+        temperature: the cosines are divided by it.
+    """
+
+    def __init__(self, temperature: float = 0.05) -> None:
+        if temperature <= 0:
+            raise ValueError(f"temperature must be above 0. Got {temperature} instead.")
+        self.temperature = temperature
+
+    def loss(self, network: Network, batch: PassageRows, progress: float, seed: int) -> Loss:
+        """Mean nats of naming the other passage among all of the batch; see `Objective.loss`."""
+        vector_BD = mean_states(network, batch.token_BL, batch.mask_BL.bool())
+        first_PD, second_PD = F.normalize(vector_BD, dim=-1).chunk(2)
+        score_PP = first_PD @ second_PD.T / self.temperature
+        partner_P = torch.arange(len(score_PP), device=score_PP.device)
+        there = F.cross_entropy(score_PP, partner_P)
+        value = (there + F.cross_entropy(score_PP.T, partner_P)) / 2
+        found = (score_PP.argmax(dim=1) == partner_P).float().mean()
+        return Loss(value, {"nats": value.detach(), "found": found})
+
+
+def mean_states(network: Network, token_BL: Tensor, mask_BL: Tensor) -> Tensor:
+    """Means over the tokens of the bidirectional, final-normed states, (B, D), float32."""
+    state_BLD = network.text(token_BL, is_causal=False, mask_BL=mask_BL).float()
+    weight_BL1 = mask_BL[:, :, None].float()
+    return (state_BLD * weight_BL1).sum(dim=1) / weight_BL1.sum(dim=1)
