@@ -20,7 +20,7 @@ PACKAGE = "tgp_multimodal"
 # Who may import whom, below the package. A layer is a folder, or a file beside cli.py.
 BELOW_TORCH = {"resources", "data", "evaluation"}
 NETWORKS = {"models", "diffusion"}
-SIBLINGS = {"inference", "objectives", "export", "stock_export", "model_card"}
+SIBLINGS = {"inference", "objectives", "export", "stock_export", "stock_weights", "model_card"}
 ALLOWED = {
     "resources": set(),
     "data": {"resources"},
@@ -31,6 +31,7 @@ ALLOWED = {
     "objectives": {"models", "diffusion", "data", "resources"},
     "export": {"stock_export", "models", "diffusion", "data", "resources"},
     "stock_export": {"models", "diffusion", "data", "resources"},  # export, second file
+    "stock_weights": {"models", "data", "resources"},  # the way back from a stock folder
     "model_card": {"models", "data", "resources"},  # export, third file
     "adapters": BELOW_TORCH | NETWORKS | SIBLINGS,
     "training": BELOW_TORCH | NETWORKS | SIBLINGS | {"adapters"},

@@ -93,3 +93,33 @@ def test_unknown_streams_and_empty_mixtures_are_named(text, pictures, tokenizer)
         text_batches(text, tokenizer, {"cod": 1.0}, {}, 16, 4, 0)
     with pytest.raises(ValueError, match=r"weights must be positive for one of scenes"):
         picture_batches(pictures, tokenizer, {"scenes": 0.0}, 12, 3, 0)
+
+
+def ramped(text, tokenizer, **more):
+    stages = [{"until": 3, "length": 8, "batch": 6}, {"until": 5, "length": 12, "batch": 5}]
+    weights = {"prose": 0.5, "code": 0.5}
+    return text_batches(text, tokenizer, weights, {}, 16, 4, 0, ramp=stages, **more)
+
+
+def test_a_ramp_has_its_stages_and_then_the_batches_of_a_run_without_one(text, tokenizer):
+    batches = [ramped(text, tokenizer)[i] for i in range(8)]
+    shapes = [b.token_BL.shape for b in batches]
+    assert shapes == [(6, 9)] * 3 + [(5, 13)] * 2 + [(4, 17)] * 3
+    plain = text_batches(text, tokenizer, {"prose": 0.5, "code": 0.5}, {}, 16, 4, 0)
+    assert np.array_equal(batches[6].token_BL, plain[6].token_BL)
+
+
+@pytest.mark.parametrize("start", [1, 3, 4])
+def test_a_stream_resumes_inside_a_ramp(text, tokenizer, start):
+    whole = list(islice(Stream({"text": ramped(text, tokenizer)}).batches(), 8))
+    rest = islice(Stream({"text": ramped(text, tokenizer)}, threads=3).batches(start), 8 - start)
+    assert all(equal(a, b) for a, b in zip(whole[start:], rest, strict=True))
+
+
+def test_ramps_that_do_not_rise_are_refused(text, tokenizer):
+    weights = {"prose": 1.0}
+    same = [{"until": 3, "length": 8, "batch": 6}] * 2
+    with pytest.raises(ValueError, match=r"until must rise from stage to stage of ramp. Got 3"):
+        text_batches(text, tokenizer, weights, {}, 16, 4, 0, ramp=same)
+    with pytest.raises(ValueError, match=r"a stage of ramp must have until, length and batch"):
+        text_batches(text, tokenizer, weights, {}, 16, 4, 0, ramp=[{"until": 3}])

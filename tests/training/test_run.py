@@ -13,6 +13,7 @@ from tgp_multimodal.data.scene_language import prompts
 from tgp_multimodal.data.scenes import Scene, Thing, render
 from tgp_multimodal.export import load_checkpoint, network_from_checkpoint
 from tgp_multimodal.objectives.passage_contrast import PassageContrast
+from tgp_multimodal.training.callbacks import Throughput
 from tgp_multimodal.training.precision import fastest
 from tgp_multimodal.training.run import RunCLI
 
@@ -48,6 +49,7 @@ class InterruptAt(Callback):
 
 
 def test_a_run_leaves_everything_in_its_folder(arguments, tmp_path, monkeypatch):
+    monkeypatch.setattr(Throughput.__init__, "__defaults__", (2,))
     start(arguments, monkeypatch, "--sample_every", "4")
     run = tmp_path / "run"
     assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["max_steps"] == 8
@@ -56,13 +58,14 @@ def test_a_run_leaves_everything_in_its_folder(arguments, tmp_path, monkeypatch)
     assert set(manifest["data"]) == {"text", "pictures"}
     rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
     assert {"train/text/value", "train/pictures/value", "train/passages/nats"} <= set(rows[0])
+    assert all(0 < float(row["mfu"]) < 1 for row in rows if row["mfu"])
     assert any(row["validation/text/causal_nats_per_token"] for row in rows)
     assert sorted(p.name for p in (run / "samples").iterdir()) == [
         "step_000004.png",
         "step_000008.png",
     ]
     assert list(run.glob("events.*"))
-    assert [p.name for p in (run / "checkpoints").iterdir()] == ["last.ckpt"]
+    assert [p.name for p in (run / "checkpoints").iterdir()] == ["last.ckpt"]  # nothing half done
 
 
 def test_scenes_are_checked_on_the_way(arguments, tmp_path, monkeypatch):
@@ -126,7 +129,7 @@ def test_training_on_one_batch_learns_it(arguments, monkeypatch):
 def test_last_without_a_checkpoint_and_a_foreign_network_are_named(
     arguments, tmp_path, monkeypatch
 ):
-    with pytest.raises(ValueError, match=r"ckpt_path last must have a checkpoint at"):
+    with pytest.raises(ValueError, match=r"ckpt_path last must have a whole checkpoint in"):
         start(arguments, monkeypatch, "--ckpt_path", "last")
     start(arguments, monkeypatch, "--trainer.max_steps", "1")
     deeper = "--model.network.init_args.text.init_args.depth"

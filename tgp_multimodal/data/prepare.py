@@ -3,6 +3,9 @@
     <output>/tokenizer/  text/  pictures/     as `tokenizer.py` and `prepared.py` describe
     <output>/quarantine.jsonl                 bad rows, if there are any
 
+Copies of earlier documents are left out (`duplicates.py`), what is kept is described by numbers
+(`quality.py`), and the training text leaves an index of its 13-grams (`contamination.py`).
+
 The split of a document is a hash of its text, that of a picture one of its pixels: it stays when
 other data are added, and no picture stands on both sides with two captions.
 """
@@ -17,9 +20,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from tgp_multimodal.data import contamination
 from tgp_multimodal.data import tokenizer as tokenizers
+from tgp_multimodal.data.contamination import IndexWriter
+from tgp_multimodal.data.duplicates import NEAR, NearDuplicates, Seen
 from tgp_multimodal.data.picture_sources import Captioned, decoded
 from tgp_multimodal.data.prepared import PictureWriter, TextWriter
+from tgp_multimodal.data.quality import Quality
 from tgp_multimodal.data.quarantine import ALLOWED, Quarantine, Tally
 from tgp_multimodal.data.records import Document
 from tgp_multimodal.data.sources import Source
@@ -46,6 +53,9 @@ class Settings(NamedTuple):
         limit: rows of each source that are read; None reads all.
         workers: threads that decode pictures; 0 takes one for each core.
         keep_duplicates: keep documents, and captioned pictures, that were there before.
+        near_duplicates: whether to keep or drop documents that are nearly one that was before.
+        near_threshold: the Jaccard similarity from which they are.
+        ngrams: write the index of 13-grams.
     """
 
     vocabulary: int = 4096
@@ -55,6 +65,9 @@ class Settings(NamedTuple):
     limit: int | None = None
     workers: int = 0
     keep_duplicates: bool = False
+    near_duplicates: str = "drop"
+    near_threshold: float = NEAR
+    ngrams: bool = True
 
 
 class Prepared(NamedTuple):
@@ -117,8 +130,10 @@ def prepare(
     """
     chosen = settings or Settings()
     _check(chosen, text, pictures)
+    drops = chosen.near_duplicates == "drop"
+    near = NearDuplicates(chosen.near_threshold) if drops else None
     with staged(output, tokenizer, overwrite) as staging:
-        work = _Work(staging, chosen, progress or (lambda what, done, total: None))
+        work = _Work(staging, chosen, progress or (lambda what, done, total: None), near)
         found = work.tokenizer(tokenizer, text, pictures)
         with Quarantine(output / QUARANTINE, chosen.allow_bad) as quarantine:
             written = work.text(text, found, quarantine) if text else None
@@ -164,9 +179,12 @@ def split(items: Iterable[Keyed], share: float, halve: Callable[[Any], Any]) -> 
 class _Work:
     """One run: where it writes, how, and what it counted."""
 
-    def __init__(self, folder: Path, settings: Settings, progress: Progress) -> None:
+    def __init__(
+        self, folder: Path, settings: Settings, progress: Progress, near: NearDuplicates | None
+    ) -> None:
         self.folder, self.settings, self.progress = folder, settings, progress
         self.tallies: list[Tally] = []
+        self.near = near
 
     def tokenizer(
         self, given: Path | None, text: Sequence[Source], pictures: Sequence[Source]
@@ -176,7 +194,7 @@ class _Work:
         else:
             with Quarantine(self.folder.parent / QUARANTINE, self.settings.allow_bad) as quarantine:
                 sample = self._sample(
-                    self._documents(text, quarantine, "choosing from", [])
+                    self._documents(text, quarantine, "choosing from", [], Quality())
                     if text
                     else self._captions(pictures, quarantine)
                 )
@@ -192,11 +210,19 @@ class _Work:
     ) -> dict[str, Any]:
         facts: list[dict[str, Any]] = []
         share = self.settings.validation_share
+        quality = Quality()
+        index = IndexWriter(self.folder / "ngrams") if self.settings.ngrams else None
         with TextWriter(self.folder / "text", tokenizer) as writer:
-            documents = self._documents(sources, quarantine, "tokenizing", facts)
+            documents = self._documents(sources, quarantine, "tokenizing", facts, quality)
             for name, document in split(documents, share, partial(_halved, share=share)):
                 writer.add(name, document)
-            return writer.finish(facts)
+                quality.add(document)
+                if index is not None and name == "train":
+                    index.add(document.text)
+            more: dict[str, Any] = {"quality": quality.numbers(writer.lengths())}
+            if index is not None:
+                more["ngrams"] = index.finish(self.folder / "text" / contamination.FILE)
+            return writer.finish(facts, more)
 
     def pictures(self, sources: Sequence[Source], quarantine: Quarantine) -> dict[str, Any]:
         facts: list[dict[str, Any]] = []
@@ -224,27 +250,36 @@ class _Work:
         return [text for _, text in sorted(heap)]
 
     def _documents(
-        self, sources: Sequence[Source], quarantine: Quarantine, verb: str, facts: list[Any]
+        self,
+        sources: Sequence[Source],
+        quarantine: Quarantine,
+        verb: str,
+        facts: list[Any],
+        quality: Quality,
     ) -> Iterator[Keyed]:
-        seen = _Seen(self.settings.keep_duplicates)
+        seen = Seen(self.settings.keep_duplicates)
         for source in sources:
             tally = self._tally(source, "document")
             rows = islice(source.read(), self.settings.limit)
-            read = duplicates = 0
+            read = duplicates = near = 0
             for document in self._told(source, quarantine.keep(tally, rows), verb, tally):
                 raw = document.text.encode()
                 read += len(raw)
                 digest = hashlib.sha256(raw).digest()
                 if seen.before(digest):
                     duplicates += 1
+                    quality.drop(document.stream, "exact")
+                elif self.near is not None and self.near.before(digest, document.text):
+                    near += 1
+                    quality.drop(document.stream, "near")
                 else:
                     yield Keyed(source.split, _unit(digest), document.stream, document)
-            facts.append(_fact(source, tally, duplicates, read))
+            facts.append(_fact(source, tally, duplicates, read) | {"near_duplicates": near})
 
     def _pairs(
         self, sources: Sequence[Source], quarantine: Quarantine, facts: list[Any]
     ) -> Iterator[Keyed]:
-        seen = _Seen(self.settings.keep_duplicates)
+        seen = Seen(self.settings.keep_duplicates)
         workers = self.settings.workers or os.cpu_count() or 1
         for source in sources:
             tally = self._tally(source, "picture")
@@ -282,22 +317,6 @@ class _Work:
                 self.progress(label, tally.rows, total)
             yield row
         self.progress(label, tally.rows, tally.rows)
-
-
-class _Seen:
-    """Remembers eight bytes of each key, so that a hundred million keys fit into memory."""
-
-    def __init__(self, never: bool) -> None:
-        self.never, self.keys = never, set[bytes]()
-
-    def before(self, key: bytes) -> bool:
-        """Whether the key was asked for before."""
-        if self.never:
-            return False
-        short = hashlib.sha256(key).digest()[:8]
-        known = short in self.keys
-        self.keys.add(short)
-        return known
 
 
 def _text(text: str) -> Document:
@@ -342,6 +361,9 @@ def _check(settings: Settings, text: Sequence[Source], pictures: Sequence[Source
     if not 0 <= settings.validation_share <= 0.5:
         wrong = settings.validation_share
         raise ValueError(f"validation_share must be from 0 to 0.5. Got {wrong} instead.")
+    if settings.near_duplicates not in ("keep", "drop"):
+        given = settings.near_duplicates
+        raise ValueError(f"near_duplicates must be keep or drop. Got {given} instead.")
     for name, least in (("size", 8), ("limit", 1), ("workers", 0)):
         value = getattr(settings, name)
         if value is not None and value < least:

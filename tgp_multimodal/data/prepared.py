@@ -6,6 +6,7 @@ A prepared folder holds, for each split it has (train, validation, test), by kin
               <split>.streams.npy     uint8, index of each item's stream in manifest["streams"]
     text      <split>.tokens.npy      uint16 or uint32, all documents in a row, no specials
               <split>.offsets.npy     int64, where each document starts, and the end
+              ngrams.npy              uint64, 13-grams of the training text (`contamination.py`)
     pictures  <split>.pixels.npy      uint8, (N, Y, X, 3)
               <split>.captions.json   N strings
 
@@ -56,7 +57,7 @@ class PictureSplit(NamedTuple):
     streams: tuple[str, ...]
 
 
-class _ArrayFile:
+class ArrayFile:
     """A `.npy` file that grows by rows; its header gets the number of rows at the end."""
 
     def __init__(self, path: Path, dtype: type, row: tuple[int, ...] = ()) -> None:
@@ -131,7 +132,7 @@ class TextWriter(_Writer):
         self.dtype = np.uint16 if tokenizer.vocabulary <= 2**16 else np.uint32
         self.waiting: dict[str, list[Document]] = {}
         self.characters: dict[str, int] = {}  # of those that wait
-        self.tokens: dict[str, _ArrayFile] = {}
+        self.tokens: dict[str, ArrayFile] = {}
         self.offsets: dict[str, array] = {}
         self.bytes: dict[str, int] = {}
 
@@ -141,7 +142,7 @@ class TextWriter(_Writer):
     def add(self, split: str, document: Document) -> None:
         """Appends one document to a split."""
         if split not in self.tokens:
-            file = _ArrayFile(self.folder / f"{split}.tokens.npy", self.dtype)
+            file = ArrayFile(self.folder / f"{split}.tokens.npy", self.dtype)
             self.files.callback(file.close)
             self.tokens[split] = file
             self.waiting[split], self.characters[split], self.bytes[split] = [], 0, 0
@@ -152,8 +153,18 @@ class TextWriter(_Writer):
         if full or len(self.waiting[split]) == _CHUNK:
             self._flush(split)
 
-    def finish(self, sources: list[dict[str, Any]]) -> dict[str, Any]:
-        """Writes what is left, and the manifest, which it returns."""
+    def lengths(self) -> dict[str, np.ndarray]:
+        """Tokens of each document so far, of all splits, by stream."""
+        for split in self.tokens:
+            self._flush(split)
+        length_D = np.concatenate([np.diff(np.array(o)) for o in self.offsets.values()])
+        stream_D = np.concatenate([np.array(self.stream[split]) for split in self.offsets])
+        return {name: length_D[stream_D == i] for i, name in enumerate(self.streams)}
+
+    def finish(
+        self, sources: list[dict[str, Any]], facts: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Writes what is left, and the manifest, with other facts in it, which it returns."""
         for split in self.tokens:
             self._flush(split)
         sizes = {
@@ -167,7 +178,8 @@ class TextWriter(_Writer):
         self.files.close()
         for split, offsets in self.offsets.items():
             np.save(self.folder / f"{split}.offsets.npy", np.array(offsets, dtype=np.int64))
-        return self._finish(sizes, {"tokenizer": self.tokenizer.digest, "sources": sources})
+        own = {"tokenizer": self.tokenizer.digest, "sources": sources}
+        return self._finish(sizes, own | (facts or {}))
 
     def _flush(self, split: str) -> None:
         documents, offsets = self.waiting[split], self.offsets[split]
@@ -188,7 +200,7 @@ class PictureWriter(_Writer):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.shape: tuple[int, ...] = ()
-        self.pixels: dict[str, _ArrayFile] = {}
+        self.pixels: dict[str, ArrayFile] = {}
         self.captions: dict[str, IO[str]] = {}
 
     def __enter__(self) -> "PictureWriter":
@@ -224,7 +236,7 @@ class PictureWriter(_Writer):
         return self._finish(sizes, {"sources": sources})
 
     def _open(self, split: str) -> None:
-        pixels = _ArrayFile(self.folder / f"{split}.pixels.npy", np.uint8, self.shape)
+        pixels = ArrayFile(self.folder / f"{split}.pixels.npy", np.uint8, self.shape)
         self.files.callback(pixels.close)
         captions = (self.folder / f"{split}.captions.json").open("w", encoding="utf-8")
         self.files.enter_context(captions)
@@ -297,9 +309,9 @@ def open_text(folder: Path, split: str) -> TextSplit:
     """
     found = _checked(folder, split, "text")
     opened = TextSplit(
-        _open_array(folder / f"{split}.tokens.npy", found["splits"][split]["tokens"], "r"),
-        _open_array(folder / f"{split}.offsets.npy", found["splits"][split]["documents"] + 1),
-        _open_array(folder / f"{split}.streams.npy", found["splits"][split]["documents"]),
+        open_array(folder / f"{split}.tokens.npy", found["splits"][split]["tokens"], "r"),
+        open_array(folder / f"{split}.offsets.npy", found["splits"][split]["documents"] + 1),
+        open_array(folder / f"{split}.streams.npy", found["splits"][split]["documents"]),
         tuple(found["streams"]),
     )
     return opened
@@ -315,9 +327,9 @@ def open_pictures(folder: Path, split: str) -> PictureSplit:
     count = found["splits"][split]["pictures"]
     captions = json.loads((folder / f"{split}.captions.json").read_text(encoding="utf-8"))
     return PictureSplit(
-        _open_array(folder / f"{split}.pixels.npy", count, "r"),
+        open_array(folder / f"{split}.pixels.npy", count, "r"),
         captions,
-        _open_array(folder / f"{split}.streams.npy", count),
+        open_array(folder / f"{split}.streams.npy", count),
         tuple(found["streams"]),
     )
 
@@ -332,7 +344,12 @@ def _checked(folder: Path, split: str, kind: str) -> dict[str, Any]:
     return found
 
 
-def _open_array(path: Path, rows: int, mode: Any = None) -> np.ndarray:
+def open_array(path: Path, rows: int, mode: Any = None) -> np.ndarray:
+    """An array of a prepared folder, memory-mapped if there is a mode.
+
+    Raises:
+        ValueError: it has not as many rows as the manifest says.
+    """
     wanted = f"{path} must hold {rows:,} rows, as its manifest says"
     try:
         found = np.load(path, mmap_mode=mode, allow_pickle=False)

@@ -17,7 +17,7 @@ PARTS = ("text", "pictures", "tokenizer")
 
 _STAGING = ".partial"
 _FILES = {
-    "text": (MANIFEST, "*.tokens.npy", "*.offsets.npy", "*.streams.npy"),
+    "text": (MANIFEST, "*.tokens.npy", "*.offsets.npy", "*.streams.npy", "ngrams.npy"),
     "pictures": (MANIFEST, "*.pixels.npy", "*.captions.json", "*.streams.npy"),
     "tokenizer": ("tokenizer.json", "tokenizer_config.json"),
 }

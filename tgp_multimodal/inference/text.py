@@ -16,7 +16,7 @@ from torch import Tensor
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.models.text_transformer import TextTransformer
 
-BATCH_TOKENS = 8192  # positions of one forward pass, padding included
+BATCH_TOKENS = 2048  # positions of one forward pass, padding included: what caches hold
 _PROJECTED = 2048  # scored positions whose logits are in memory at once
 
 

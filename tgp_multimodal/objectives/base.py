@@ -36,3 +36,7 @@ class Objective(ABC):
             progress: share of the run that is done, 0 to 1; schedules are functions of it.
             seed: decides every random draw, so that a resumed run draws the same.
         """
+
+    def flops(self, network: Network, batch: Any) -> int:
+        """Floating-point operations of one step on this batch, for the log; 0 where unknown."""
+        return 0

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tgp_multimodal.data.records import CaptionedImages
 from tgp_multimodal.diffusion.paths import noisy
+from tgp_multimodal.models.flops import head_flops, text_flops
 from tgp_multimodal.models.networks import Multimodal, Network
 from tgp_multimodal.objectives.base import Loss, Objective
 
@@ -84,6 +85,14 @@ class FlowMatching(Objective):
         value = (error_B / time_B.clamp_min(self.weight_floor).square()).mean()
         parts = {"value": value, "pixel_error": error_B.mean()}
         return Loss(value, {k: v.detach() for k, v in parts.items()})
+
+    def flops(self, network: Network, batch: CaptionedImages) -> int:
+        """See `Objective.flops`."""
+        network = cast(Multimodal, network)
+        count, length = batch.token_BL.shape
+        rows, columns = batch.pixels_BCYX.shape[-2:]
+        text = (3 if self.train_text else 1) * text_flops(network.text, count, length)
+        return text + 3 * head_flops(network.head, self.repeats * count, rows, columns, length)
 
     def times(self, count: int, generator: torch.Generator) -> Tensor:
         """Times in (0, 1), shape (count,)."""

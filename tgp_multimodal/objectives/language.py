@@ -18,6 +18,7 @@ from torch import Tensor
 from tgp_multimodal.data.packing import hash_unit
 from tgp_multimodal.data.records import TextRows
 from tgp_multimodal.data.tokenizer import SPECIALS
+from tgp_multimodal.models.flops import text_flops
 from tgp_multimodal.models.networks import Network
 from tgp_multimodal.objectives.base import Loss, Objective
 
@@ -76,6 +77,11 @@ class HybridLanguage(Objective):
         if not bool(rows.is_causal_B.all()):
             parts["masked_nats_per_token"] = masked
         return Loss(value, {k: v.detach() for k, v in parts.items()})
+
+    def flops(self, network: Network, batch: TextRows) -> int:
+        """As if every position were scored; see `Objective.flops`."""
+        rows, length = batch.token_BL[:, 1:].shape
+        return 3 * text_flops(network.text, rows, length, rows * length)
 
     def rows(self, batch: TextRows, progress: float, seed: int) -> Rows:
         """Draws the kind of each row, hides tokens in the masked ones, and says what is scored."""

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tgp_multimodal.data.records import PassageRows
+from tgp_multimodal.models.flops import text_flops
 from tgp_multimodal.models.networks import Network
 from tgp_multimodal.objectives.base import Loss, Objective
 
@@ -41,6 +42,10 @@ class PassageContrast(Objective):
         value = (there + F.cross_entropy(score_PP.T, partner_P)) / 2
         found = (score_PP.argmax(dim=1) == partner_P).float().mean()
         return Loss(value, {"nats": value.detach(), "found": found})
+
+    def flops(self, network: Network, batch: PassageRows) -> int:
+        """Without the comparison itself; see `Objective.flops`."""
+        return 3 * text_flops(network.text, *batch.token_BL.shape)
 
 
 def mean_states(network: Network, token_BL: Tensor, mask_BL: Tensor) -> Tensor:

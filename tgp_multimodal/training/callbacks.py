@@ -1,7 +1,6 @@
-"""What happens around training: progress, sample sheets, checkpoints, a clean stop, a manifest."""
+"""What happens around training: progress, sample sheets, a clean stop, a manifest."""
 
 import json
-import os
 import signal
 import sys
 import time
@@ -19,6 +18,7 @@ from tgp_multimodal.data.scene_language import prompts as scene_prompts
 from tgp_multimodal.evaluation import environment
 from tgp_multimodal.inference.image import Drawing, draw
 from tgp_multimodal.inference.sheets import contact_sheet
+from tgp_multimodal.training.precision import peak_flops
 
 SHEET_PROMPTS = (
     "a red circle", "a blue square on a white background", "a green triangle",
@@ -28,9 +28,10 @@ SHEET_PROMPTS = (
 
 
 class Throughput(Callback):
-    """Shows step, loss, tokens/s, images/s and the time left.
+    """Shows step, loss, rates and the time left; logs the rates, and how busy the device is.
 
-    A bar on a terminal, a plain line now and then elsewhere.
+    A bar on a terminal, a plain line now and then elsewhere. `mfu` is the share of the device's
+    best rate that the products of the formula took (model FLOPs utilisation).
 
     Args:
         every: steps between two updates; the loss is read, and so the device waited for, only then.
@@ -39,9 +40,12 @@ class Throughput(Callback):
     def __init__(self, every: int = 20) -> None:
         self.every = every
         self.bar: Progress | None = None
-        self._since, self._tokens, self._images = 0.0, 0, 0
+        self.peak: float | None = None
+        self._since, self._tokens, self._images, self._flops = 0.0, 0, 0, 0
 
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, module: Any) -> None:
+        dtype = module.arithmetic.dtype if module.arithmetic else torch.float32
+        self.peak = peak_flops(module.device, dtype)
         self._begin()
         if trainer.is_global_zero and sys.stderr.isatty():
             columns = (
@@ -55,8 +59,9 @@ class Throughput(Callback):
             self.bar.start()
 
     def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int
+        self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_index: int
     ) -> None:
+        self._flops += module.flops(batch, trainer.global_step - 1)
         if "text" in batch:
             self._tokens += batch["text"].token_BL[:, 1:].numel() * trainer.world_size
         if "pictures" in batch:
@@ -76,6 +81,7 @@ class Throughput(Callback):
 
     def _begin(self) -> None:
         self._since, self._tokens, self._images = time.monotonic(), 0, 0
+        self._flops = 0
 
     def _report(self, trainer: Trainer, module: LightningModule, loss: float) -> None:
         seconds = max(time.monotonic() - self._since, 1e-9)
@@ -84,7 +90,10 @@ class Throughput(Callback):
             rates["tokens_per_second"] = self._tokens / seconds
         if self._images:
             rates["images_per_second"] = self._images / seconds
-        module.log_dict(rates, batch_size=1)
+        work = {"teraflops_per_second": self._flops / seconds / 1e12} if self._flops else {}
+        if work and self.peak:
+            work["mfu"] = self._flops / seconds / self.peak
+        module.log_dict(rates | work, batch_size=1)
         words = [
             f"loss {loss:.3f}",
             *(f"{v:,.0f} {k.replace('_per_second', '/s')}" for k, v in rates.items()),
@@ -168,40 +177,8 @@ class SceneCurve(Callback):
         for prompt, picture in zip(wanted, pictures, strict=True):
             right[prompt.axis].append(check(picture, prompt.truth).correct)
         found = {f"scene_eval/{axis}": sum(r) / len(r) for axis, r in right.items()}
-        module.log_dict(found, batch_size=1)
-
-
-class Checkpoint(Callback):
-    """Keeps `checkpoints/last.ckpt`.
-
-    It is written beside, synced, renamed, so that a kill never leaves half a file.
-
-    Args:
-        folder: the run's folder.
-        every: steps between two checkpoints.
-    """
-
-    def __init__(self, folder: Path, every: int = 500) -> None:
-        self.path, self.every = folder / "checkpoints" / "last.ckpt", every
-
-    def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int
-    ) -> None:
-        if trainer.global_step % self.every == 0:
-            self.save(trainer)
-
-    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        self.save(trainer)
-
-    def save(self, trainer: Trainer) -> None:
-        """Writes the checkpoint of the present step; every process must call it."""
-        partial = self.path.with_suffix(".partial")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        trainer.save_checkpoint(partial)
-        if trainer.is_global_zero and partial.is_file():
-            with partial.open("rb") as stream:
-                os.fsync(stream.fileno())
-            partial.replace(self.path)
+        for logger in trainer.loggers:  # at this step alone: `log` would repeat it in every row
+            logger.log_metrics(found, step=step)
 
 
 class CleanStop(Callback):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -15,6 +16,8 @@ from tgp_multimodal.models.diffusion_head import HeadBlock
 from tgp_multimodal.models.networks import Network, describe
 from tgp_multimodal.models.text_transformer import Block
 from tgp_multimodal.objectives.base import Objective
+from tgp_multimodal.stock_weights import start_from
+from tgp_multimodal.training.guard import SpikeGuard
 from tgp_multimodal.training.optim import MuonAdamW, parameter_groups, trapezoid
 from tgp_multimodal.training.precision import Precision, fastest
 
@@ -34,6 +37,11 @@ class OptimizerSettings:
         decay: share of the run, at its end, in which they fall to zero.
         iterations: Newton-Schulz iterations of Muon; 3 for networks so small that the optimizer is
             a large part of a step.
+        momentum: Muon's decay rate at the start and after `momentum_steps`, linear between.
+        momentum_steps: steps of that ramp (Jordan et al. 2024 use 300).
+        spike_factor: a step whose gradient is so many times the usual norm, or no number, is
+            skipped; 0 skips only what is no number.
+        spikes: so many skipped steps in a row end the run.
     """
 
     muon_lr: float = 0.02
@@ -43,6 +51,10 @@ class OptimizerSettings:
     warmup: float = 0.03
     decay: float = 0.4
     iterations: int = 5
+    momentum: tuple[float, float] = (0.85, 0.95)
+    momentum_steps: int = 300
+    spike_factor: float = 10.0
+    spikes: int = 10
 
 
 class TrainingModule(LightningModule):
@@ -52,6 +64,8 @@ class TrainingModule(LightningModule):
         network: what is trained.
         objectives: stream name -> how to learn from it.
         weights: stream name -> weight of its loss; 1 where none is given.
+        init_from: folder of a stock Qwen3 model of the same shape, whose weights the text
+            transformer starts with; left out: fresh weights.
         every: stream name -> how many steps apart it is learned from; 1 where none is given.
         optimizer: learning rates and schedule.
         ema: decay of the running average of the weights, which is what is validated, drawn from and
@@ -74,6 +88,7 @@ class TrainingModule(LightningModule):
         precision: Literal["auto", "float32", "bfloat16"] = "auto",
         compile: bool = False,
         every: dict[str, int] | None = None,
+        init_from: str | None = None,
     ) -> None:
         super().__init__()
         for setting, given in (("weights", weights), ("every", every)):
@@ -92,8 +107,11 @@ class TrainingModule(LightningModule):
         self.network, self.objectives, self.settings = network, objectives, optimizer
         self.weights = {name: (weights or {}).get(name, 1.0) for name in objectives}
         self.decay, self.precision, self.compile_network = ema, precision, compile
+        if init_from is not None:
+            start_from(network.text, Path(init_from))
         self.arithmetic: Precision | None = None
         self.average: dict[str, Tensor] = {}
+        self.guard = SpikeGuard(optimizer.spike_factor)
         self.seed = 0
 
     @property
@@ -122,11 +140,19 @@ class TrainingModule(LightningModule):
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
         step = self.trainer.global_step
-        due = [name for name, apart in self.every.items() if step % apart == 0]
-        total, parts = self._losses(batch, self.progress, self.seed * 1_000_003 + step, due)
+        seed = self.seed * 1_000_003 + step
+        total, parts = self._losses(batch, self.progress, seed, self.due(step))
         if step % int(getattr(self.trainer, "log_every_n_steps", 1)) == 0:
             self.log_dict({f"train/{k}": v for k, v in parts.items()})
         return total
+
+    def due(self, step: int) -> list[str]:
+        """Streams that are learned from in this step."""
+        return [name for name, apart in self.every.items() if step % apart == 0]
+
+    def flops(self, batch: Mapping[str, Any], step: int) -> int:
+        """Operations of one step, forward and backward, by formula."""
+        return sum(self.objectives[n].flops(self.network, batch[n]) for n in self.due(step))
 
     def _losses(
         self, batch: Mapping[str, Any], progress: float, seed: int, names: Iterable[str]
@@ -142,10 +168,37 @@ class TrainingModule(LightningModule):
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         done = (self.trainer.global_step + 1) / max(1, self.trainer.max_steps)
         factor = trapezoid(done, self.settings.warmup, self.settings.decay)
+        first, last = self.settings.momentum
+        risen = min(1.0, self.trainer.global_step / max(1, self.settings.momentum_steps))
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor
+            group["momentum"] = first + (last - first) * risen
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        if gradient_clip_algorithm == "value":
+            raise ValueError("gradient_clip_algorithm must be norm. Got 'value' instead.")
+        weights = [w for group in optimizer.param_groups for w in group["params"]]
+        norm = self.guard.clip(weights, gradient_clip_val)
+        if self.trainer.global_step % int(getattr(self.trainer, "log_every_n_steps", 1)) == 0:
+            self._report_spikes(norm)
+
+    def _report_spikes(self, norm: Tensor) -> None:
+        _, _, in_a_row, in_all = self.guard.state.tolist()
+        self.log_dict({"train/gradient_norm": norm, "train/skipped_steps": in_all})
+        if in_a_row >= self.settings.spikes:
+            raise FloatingPointError(
+                f"{int(in_a_row)} steps in a row had a broken gradient (norm {float(norm):.3g}); "
+                "lower the learning rates, or set spike_factor to 0 if such norms are right"
+            )
+
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        super().optimizer_step(*arguments, **named)
+        # Here and not at the end of the batch: callbacks, which save, come before a module's hook.
         step = self.trainer.global_step
         keep = min(
             self.decay, (1 + step) / (10 + step)
@@ -182,6 +235,7 @@ class TrainingModule(LightningModule):
         checkpoint["network_description"] = describe(self.network)
         checkpoint["ema"] = dict(self.average)
         checkpoint["precision"] = self._chosen().name
+        checkpoint["guard"] = self.guard.state
         checkpoint["random"] = torch.get_rng_state()  # our own draws are functions of the step
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -191,6 +245,7 @@ class TrainingModule(LightningModule):
                 f"network must be the one of the checkpoint, {saved}. Got {mine} instead."
             )
         self.average = dict(checkpoint["ema"])
+        self.guard.state = checkpoint["guard"]
         # A run goes on in the arithmetic it began with, whatever is faster today.
         self.arithmetic = Precision(checkpoint["precision"])
         torch.set_rng_state(checkpoint["random"])

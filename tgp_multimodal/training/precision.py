@@ -10,9 +10,11 @@ from statistics import median
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.throughput import get_available_flops
 from torch import Tensor
 
 _REPEATS = 2
+_PEAK_SIZE = 1024
 
 
 class Precision:
@@ -65,3 +67,22 @@ def _seconds(loss: Callable[[], Tensor]) -> float:
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return median(times[1:])
+
+
+def peak_flops(device: torch.device, dtype: torch.dtype) -> float | None:
+    """Operations a second that a device could do at best; None where nobody knows.
+
+    Of a GPU what its maker says, of a processor the rate of one large product, measured now.
+    """
+    if device.type == "cuda":
+        found = get_available_flops(device, dtype)
+        return float(found) if found else None
+    if device.type != "cpu":
+        return None
+    x = torch.randn(_PEAK_SIZE, _PEAK_SIZE).to(dtype)
+    times = []
+    for _ in range(1 + _REPEATS):
+        start = time.perf_counter()
+        x @ x
+        times.append(time.perf_counter() - start)
+    return float(2 * _PEAK_SIZE**3 / min(times[1:]))

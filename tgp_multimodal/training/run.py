@@ -17,13 +17,13 @@ from tgp_multimodal.objectives.language import HybridLanguage
 from tgp_multimodal.objectives.passage_contrast import PassageContrast
 from tgp_multimodal.training.allocator import keep_freed_memory
 from tgp_multimodal.training.callbacks import (
-    Checkpoint,
     CleanStop,
     Manifest,
     SampleSheet,
     SceneCurve,
     Throughput,
 )
+from tgp_multimodal.training.checkpoints import Checkpoint, folder_of, newest
 from tgp_multimodal.training.datamodules import StreamData
 from tgp_multimodal.training.module import TrainingModule
 
@@ -91,10 +91,12 @@ class RunCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         config = self._own()
         if config.get("ckpt_path") == "last":
-            last = Path(config["trainer"]["default_root_dir"]) / "checkpoints" / "last.ckpt"
-            if not last.is_file():
+            run = Path(config["trainer"]["default_root_dir"])
+            last = newest(run)
+            if last is None:
                 raise ValueError(
-                    f"ckpt_path last must have a checkpoint at {last}. Got none there instead."
+                    f"ckpt_path last must have a whole checkpoint in {folder_of(run)}. "
+                    "Got none there instead."
                 )
             config["ckpt_path"] = str(last)
 

@@ -2,8 +2,24 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
+_MOST_COLUMNS = 5  # streams side by side in 80 characters
+_QUALITY = {  # numbers of the manifest: their title and their form
+    "documents": ("documents", "{:,}"),
+    "bytes": ("bytes", "{:,}"),
+    "characters": ("characters", "{:,}"),
+    "tokens": ("tokens", "{:,}"),
+    "bytes_per_token": ("bytes per token", "{:.2f}"),
+    "mean_length": ("tokens, mean", "{:,.0f}"),
+    "median_length": ("tokens, median", "{:,.0f}"),
+    "longest": ("tokens, longest", "{:,}"),
+    "repeated_lines": ("repeated lines", "{:.2%}"),
+    "non_alphanumeric": ("not alphanumeric", "{:.2%}"),
+    "replacement_characters": ("unreadable", "{:.4%}"),
+    "exact_duplicates": ("exact duplicates", "{:,}"),
+    "near_duplicates": ("near duplicates", "{:,}"),
+}
 _PLAIN_SECONDS = 10  # between two lines of progress where there is no terminal
 
 
@@ -21,6 +37,9 @@ def prepare(
     validation_share: float = 0.02,
     allow_bad: float = 0.01,
     keep_duplicates: bool = False,
+    near_duplicates: Literal["keep", "drop"] = "drop",
+    near_threshold: float = 0.8,
+    ngrams: bool = True,
     limit: int | None = None,
     workers: int = 0,
     scenes: int = 20_000,
@@ -50,6 +69,13 @@ def prepare(
         validation_share: Share of documents and pictures for validation, chosen by their hash.
         allow_bad: Largest share of unreadable rows of each source.
         keep_duplicates: Keep exact duplicates.
+        near_duplicates: What to do with documents that are nearly an earlier one. Dropped, since
+            the split is by a hash: the copy of a document of training may fall into validation.
+            Each is compared with the last 200,000 that were kept; those of fewer than 50 words are
+            never near duplicates.
+        near_threshold: Jaccard similarity of the 5-grams of words from which a document is one.
+        ngrams: Write text/ngrams.npy, the 13-grams of the training text, for reports of
+            contamination; it takes about as much disk as the text. --no_ngrams leaves it out.
         limit: Read that many rows of each source.
         workers: Threads that decode pictures; 0 takes one for each core.
         scenes: Drawn scenes for training, with --embedded.
@@ -58,6 +84,7 @@ def prepare(
     Examples:
         tgp prepare data/mine --text books/ code='src/**/*.py' --pictures photos/
         tgp prepare data/web --text prose=articles.jsonl.gz --vocabulary 16384
+        tgp prepare data/papers --text papers/ --near_threshold 0.7 --no_ngrams
         tgp prepare data/embedded --embedded
     """
     from pathlib import Path
@@ -79,7 +106,16 @@ def prepare(
         documents += prepare_embedded.text_sources()
         captioned += prepare_embedded.picture_sources(size, scenes, seed=0)
     settings = work.Settings(
-        vocabulary, size, validation_share, allow_bad, limit, workers, keep_duplicates
+        vocabulary,
+        size,
+        validation_share,
+        allow_bad,
+        limit,
+        workers,
+        keep_duplicates,
+        near_duplicates,
+        near_threshold,
+        ngrams,
     )
     given = None if tokenizer is None else Path(tokenizer)
     with progress_bar() as progress:
@@ -140,6 +176,8 @@ def show(done: Any) -> None:
         if found is not None:
             console.print(_splits_table(kind, found))
     console.print(_sources_table(done))
+    for table in _quality_tables(done.text):
+        console.print(table)
     for tally in done.tallies:
         for bad in tally.first:
             console.print(f"bad: {escape(bad.source)} {bad.row}: {escape(bad.reason)}")
@@ -186,6 +224,23 @@ def _sources_table(done: Any) -> Any:
             short = "/".join(Path(fact["name"]).parts[-2:])  # the manifest has all of it
             table.add_row(escape(short), escape(fact["stream"]), *numbers, size)
     return table
+
+
+def _quality_tables(found: dict[str, Any] | None) -> Iterator[Any]:
+    """What the text is like: a row for each number, a column for each stream, a few at a time."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    quality = list(found["quality"].items()) if found else []
+    for start in range(0, len(quality), _MOST_COLUMNS):
+        some = quality[start : start + _MOST_COLUMNS]
+        table = Table(title="text by stream", title_justify="left")
+        table.add_column("")
+        for stream, _ in some:
+            table.add_column(escape(stream), justify="right", overflow="fold")
+        for name, (title, form) in _QUALITY.items():
+            table.add_row(title, *(form.format(numbers[name]) for _, numbers in some))
+        yield table
 
 
 def _plain(clock: Callable[[], float]) -> Callable[[str, int, int | None], None]:

@@ -102,6 +102,7 @@ def _counts(splits: dict[str, dict[str, int]]) -> str:
 
 def _pretrain(run: Path, config: str, minutes: float, steps: int | None) -> None:
     from tgp_multimodal.resources import shipped
+    from tgp_multimodal.training.checkpoints import newest
     from tgp_multimodal.training.run import RunCLI
 
     path = Path(config) if Path(config).is_file() else shipped(*Path(config).parts)
@@ -112,9 +113,7 @@ def _pretrain(run: Path, config: str, minutes: float, steps: int | None) -> None
     planned = steps or plan(cli.seconds_per_step, minutes)
     cli.set_steps(planned)
     print(f"   {planned} steps ({'as asked' if steps else f'what fits into {minutes:g} minutes'})")
-    last = run / "checkpoints" / "last.ckpt"
-    resumed = last if last.is_file() else None
-    cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=resumed)
+    cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=newest(run))
     if cli.stop.stopped:
         print("stopped and saved; go on with the same command", file=sys.stderr)
         raise SystemExit(130)

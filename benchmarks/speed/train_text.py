@@ -1,0 +1,100 @@
+"""A training step of the text transformer, against transformers' class of the same shape.
+
+Ours: our chosen precision and Muon. The peer: the same weights, AdamW, each way in which it is run.
+
+Shape letters: B batch, L length, V vocabulary.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from benchmarks.speed import exports, steps
+from benchmarks.speed.harness import Contest, Side, require
+from tgp_multimodal import stock_export
+from tgp_multimodal.models.networks import LanguageModel
+from tgp_multimodal.models.text_transformer import Block
+
+
+def contests(quick: bool) -> Iterator[Contest]:
+    """Against eager float32, eager bfloat16, and compiled in the arithmetic that we chose.
+
+    The compiled peer meets our step as it is by default, and with its blocks compiled as
+    `compile: true` does it.
+    """
+    batch, length = (2, 64) if quick else (16, 256)
+    generator = torch.Generator().manual_seed(0)
+    row_BL = torch.randint(300, exports.VOCABULARY, (batch, length + 1), generator=generator)
+    facts = {"batch": batch, "length": length, "width": 256, "depth": 6}
+    ours, theirs = _ours(row_BL), _theirs(row_BL)
+    _check(ours, theirs)
+    chosen = steps.chosen_precision(*ours)
+    facts["parameters"] = sum(p.numel() for p in ours[0].parameters())
+    runs = [("float32", False, False), ("bfloat16", False, False)]
+    if not quick:
+        runs += [(chosen, False, True), (chosen, True, True)]
+    for precision, compile_ours, compile_theirs in runs:
+        mine, loss = _ours(row_BL)
+        stock, stock_loss = _theirs(row_BL)
+        if compile_ours:
+            for part in mine.modules():
+                if isinstance(part, Block):
+                    part.compile()
+        if compile_theirs:
+            stock.compile()
+        how = f"{'compiled' if compile_ours else 'eager'} / "
+        how += "compiled" if compile_theirs else "eager"
+        yield Contest(
+            f"text step {batch} x {length}, {how}",
+            Side("MuonAdamW", chosen, steps.Step(mine, loss, chosen, steps.our_optimizer)),
+            Side(
+                "transformers.Qwen3ForCausalLM, AdamW",
+                precision,
+                steps.Step(stock, stock_loss, precision, steps.stock_optimizer),
+            ),
+            steps.relative,
+            steps.tolerance(chosen, precision),
+            facts,
+        )
+
+
+def _ours(row_BL: Tensor) -> tuple[LanguageModel, Callable[[], Tensor]]:
+    network = exports.random_language_model().train()
+
+    def loss() -> Tensor:
+        return _cross_entropy(network.text.logits(network.text(row_BL[:, :-1])), row_BL)
+
+    return network, loss
+
+
+def _theirs(row_BL: Tensor) -> tuple[Qwen3ForCausalLM, Callable[[], Tensor]]:
+    text, tokenizer = exports.random_language_model().text, exports.tokenizer()
+    settings = stock_export.qwen3(text, tokenizer, "Qwen3ForCausalLM", True)
+    model = Qwen3ForCausalLM(Qwen3Config(**settings))
+    model.model.load_state_dict(text.state_dict())
+    model.tie_weights()
+    model.train()
+
+    def loss() -> Tensor:
+        return _cross_entropy(model(input_ids=row_BL[:, :-1], use_cache=False).logits, row_BL)
+
+    return model, loss
+
+
+def _cross_entropy(logits_BLV: Tensor, row_BL: Tensor) -> Tensor:
+    return F.cross_entropy(logits_BLV.float().flatten(0, 1), row_BL[:, 1:].flatten())
+
+
+def _check(
+    ours: tuple[LanguageModel, Callable[[], Tensor]],
+    theirs: tuple[Qwen3ForCausalLM, Callable[[], Tensor]],
+) -> None:
+    mine, stock = dict(ours[0].text.named_parameters()), dict(theirs[0].model.named_parameters())
+    require("number of text weights", len(mine.keys() ^ stock.keys()), 0)
+    counts = (sum(p.numel() for p in part[0].parameters()) for part in (ours, theirs))
+    require("number of text parameters", abs(next(counts) - next(counts)), 0)
+    pairs = [(weight, stock[name]) for name, weight in mine.items()]
+    require("text gradients", steps.gradient_difference(ours[1], theirs[1], pairs), 1e-3)

@@ -1,0 +1,56 @@
+"""The formulas give what torch counts."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from tgp_multimodal.data.records import CaptionedImages, PassageRows, TextRows
+from tgp_multimodal.models.diffusion_head import DiffusionHead
+from tgp_multimodal.models.flops import head_flops, text_flops
+from tgp_multimodal.models.networks import Multimodal
+from tgp_multimodal.models.text_transformer import TextTransformer
+from tgp_multimodal.objectives.flow_matching import FlowMatching
+from tgp_multimodal.objectives.language import HybridLanguage
+from tgp_multimodal.objectives.passage_contrast import PassageContrast
+
+
+def counted(run):
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def network():
+    text = TextTransformer(90, 48, 3, 80, 4, 2)
+    return Multimodal(text, DiffusionHead(48, 64, 2, 4, 2.5, 4, 16))
+
+
+def test_of_the_text_transformer():
+    text = network().text
+    token_BL = torch.zeros(5, 17, dtype=torch.long)
+    assert counted(lambda: text(token_BL)) == text_flops(text, 5, 17)
+    assert counted(lambda: text.logits(text(token_BL)[:, :3])) == text_flops(text, 5, 17, 15)
+
+
+def test_of_the_head():
+    head = network().head
+    pixels = torch.zeros(3, 3, 16, 24)
+    run = lambda: head(pixels, torch.ones(3), torch.zeros(3, 7, 48))  # noqa: E731
+    assert counted(run) == head_flops(head, 3, 16, 24, 7)
+
+
+@pytest.mark.parametrize("train_text", [True, False])
+def test_of_a_step_of_each_objective(train_text):
+    token_BL = torch.randint(10, 90, (6, 9))
+    pixels = torch.zeros(6, 3, 16, 16, dtype=torch.uint8)
+    pictures = CaptionedImages(pixels, token_BL, torch.ones(6, 9, dtype=torch.bool))
+    rows = TextRows(token_BL, torch.arange(9).expand(6, 9), torch.ones(6).bool(), torch.arange(6))
+    passages = PassageRows(token_BL, torch.ones(6, 9, dtype=torch.bool))
+    flow = FlowMatching(repeats=2, train_text=train_text)
+    for objective, batch in (
+        (HybridLanguage(), rows), (flow, pictures), (PassageContrast(), passages),
+    ):  # fmt: skip
+        model = network()
+        run = lambda: objective.loss(model, batch, 0.0, 0).value.backward()  # noqa: B023, E731
+        # A first layer needs no gradient of its input, and the two scores of a contrast are small.
+        assert objective.flops(model, batch) == pytest.approx(counted(run), rel=0.06)

@@ -1,0 +1,116 @@
+"""The 13-grams of the training text, and how many of a test item's are among them.
+
+An index is one file, `ngrams.npy` in the folder of prepared text: the hashes (`ngrams.py`) of all
+runs of 13 lowercased words of the documents of training, uint64, sorted, each once. Thirteen words
+in a row are not met by chance (Brown et al. 2020, appendix C). A text of fewer words is one gram:
+it is found if a document of training is that text and no more, and not inside a longer one.
+
+Shape letters: G grams of one text, N texts.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tgp_multimodal.data.ngrams import ngrams, words
+from tgp_multimodal.data.prepared import ArrayFile, manifest, open_array
+
+FILE = "ngrams.npy"
+SIZE = 13  # words
+
+_ROOM = 1 << 23  # grams that are held at once, 64 MB; sorting and merging take about as much again
+
+
+class IndexWriter:
+    """Gathers the grams of documents in sorted runs on disk and merges them.
+
+    Args:
+        runs: folder for the runs, which the caller removes.
+    """
+
+    def __init__(self, runs: Path) -> None:
+        runs.mkdir(parents=True, exist_ok=True)
+        self.folder = runs
+        self.runs: list[Path] = []
+        self.grams, self.filled = np.empty(_ROOM, dtype=np.uint64), 0
+
+    def add(self, text: str) -> None:
+        """Takes in one document."""
+        gram_G = ngrams(words(text), SIZE)
+        while len(gram_G):
+            some = gram_G[: len(self.grams) - self.filled]
+            self.grams[self.filled : self.filled + len(some)] = some
+            self.filled += len(some)
+            gram_G = gram_G[len(some) :]
+            if self.filled == len(self.grams):
+                self._spill()
+
+    def finish(self, path: Path) -> dict[str, Any]:
+        """Writes the index and returns what a manifest says of it."""
+        self._spill()
+        room, file = len(self.grams), ArrayFile(path, np.uint64)
+        total = sum(len(np.load(run, mmap_mode="r")) for run in self.runs)
+        # Hashes are spread evenly, so ranges of equal width hold about as many each.
+        parts = max(1, -(-total // room))
+        edges = np.array([i * 2**64 // parts for i in range(1, parts)], dtype=np.uint64)
+        cuts = [_cuts(np.load(run, mmap_mode="r"), edges) for run in self.runs]
+        for part in range(parts):
+            # Opened anew for each part: a hundred gigabytes of text have more runs than files
+            # may be open.
+            opened = (np.load(run, mmap_mode="r") for run in self.runs)
+            pieces = [run[cut[part] : cut[part + 1]] for run, cut in zip(opened, cuts, strict=True)]
+            file.append(_sorted_once(np.concatenate(pieces)))
+        file.close()
+        return {"file": path.name, "words": SIZE, "count": file.rows}
+
+    def _spill(self) -> None:
+        self.runs.append(self.folder / f"{len(self.runs)}.npy")
+        np.save(self.runs[-1], _sorted_once(self.grams[: self.filled]))
+        self.filled = 0
+
+
+def open_index(folder: Path) -> np.ndarray:
+    """Memory-maps the index of a folder of prepared text, uint64, sorted.
+
+    Raises:
+        ValueError: the folder was not prepared, or without an index, or its file is not whole.
+    """
+    found = manifest(folder).get("ngrams")
+    if not found:
+        wanted = f"{folder} must hold an index of {SIZE}-grams (tgp prepare --ngrams)"
+        raise ValueError(f"{wanted}. Got one without instead.")
+    if found["words"] != SIZE:
+        raise ValueError(f"the index must be of {SIZE}-grams. Got {found['words']} instead.")
+    return open_array(folder / found["file"], found["count"], "r")
+
+
+def shares(texts: Sequence[str], index: np.ndarray) -> np.ndarray:
+    """For each text, the share of its 13-grams that are in the index, (N,), float64.
+
+    A text of fewer than 13 words counts as one gram, so its share is 0 or 1; one without words has
+    a share of 0.
+    """
+    found_N = np.zeros(len(texts))
+    for i, text in enumerate(texts):
+        gram_G = np.sort(ngrams(words(text), SIZE))  # neighbours are on the same page of the file
+        if len(gram_G) and len(index):
+            place_G = np.minimum(np.searchsorted(index, gram_G), len(index) - 1)
+            found_N[i] = np.mean(index[place_G] == gram_G)
+    return found_N
+
+
+def _sorted_once(grams: np.ndarray) -> np.ndarray:
+    """Sorts in place and leaves each value out but once.
+
+    `np.unique` of NumPy 2.4 puts integers into a hash table first, which takes ten times as long.
+    """
+    grams.sort()
+    is_first = np.ones(len(grams), dtype=bool)
+    np.not_equal(grams[1:], grams[:-1], out=is_first[1:])
+    return grams[is_first]
+
+
+def _cuts(run: np.ndarray, edges: np.ndarray) -> list[int]:
+    return [0, *np.searchsorted(run, edges).tolist(), len(run)]

@@ -1,0 +1,75 @@
+"""Gradient clipping that skips a step whose gradient is no number or far too large."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+_MEMORY = 0.98  # decay of the running mean of the logarithm of the norm: some 50 steps
+_YOUNG = 20  # steps before a large norm counts as a spike
+
+
+class SpikeGuard:
+    """Clips gradients to a norm; sets those of a broken step to zero.
+
+    Broken is a norm that is infinite or no number, or more than `factor` times the geometric mean
+    of recent norms. Everything stays on the device of the gradients: nothing waits for it.
+
+    Args:
+        factor: how many times the usual norm is a spike; 0 lets every finite gradient pass.
+
+    Attributes:
+        state: mean of the log norm, steps in it, broken steps in a row, broken steps in all;
+            float32, (4,).
+    """
+
+    def __init__(self, factor: float = 10.0) -> None:
+        if factor != 0 and factor <= 1:
+            raise ValueError(f"spike_factor must be 0 or above 1. Got {factor} instead.")
+        self.factor = factor
+        self.state = torch.zeros(4)
+
+    @torch.no_grad()
+    def clip(self, weights: Iterable[nn.Parameter], largest: float | None) -> Tensor:
+        """Clips in place.
+
+        Args:
+            weights: whose gradients; those without one are left alone.
+            largest: norm to clip to; None leaves sound gradients as they are.
+
+        Returns:
+            The norm before, a scalar.
+        """
+        gradients = [w.grad for w in weights if w.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        is_sound = self._judge(norm)
+        scale = torch.ones_like(norm)
+        if largest:
+            scale = (largest / (norm + 1e-6)).clamp_max(1.0)
+        if norm.device.type == "cpu" and bool(is_sound):
+            torch._foreach_mul_(gradients, scale)
+            return norm
+        for gradient in gradients:  # infinity times zero is no number: masked, not multiplied
+            gradient.mul_(scale).masked_fill_(~is_sound, 0.0)
+        return norm
+
+    def _judge(self, norm: Tensor) -> Tensor:
+        self.state = self.state.to(norm.device)
+        mean, seen, in_a_row, in_all = self.state
+        logarithm = norm.float().clamp_min(1e-20).log()
+        is_sound = torch.isfinite(norm)
+        if self.factor:
+            limit = mean + torch.log(torch.tensor(self.factor, device=norm.device))
+            is_sound = is_sound & ((seen < _YOUNG) | (logarithm <= limit))
+        weight = torch.maximum(1 / (seen + 1), torch.tensor(1 - _MEMORY, device=norm.device))
+        safe = torch.where(is_sound, logarithm, mean)
+        broken = (~is_sound).float()
+        self.state = torch.stack(
+            (
+                mean + weight * (safe - mean),
+                seen + is_sound.float(),
+                (in_a_row + 1) * broken,
+                in_all + broken,
+            )
+        )
+        return is_sound
