@@ -2,12 +2,26 @@
 
 import json
 import math
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from itertools import count
+from pathlib import Path
 
 import pytest
 
-from benchmarks.speed import harness
-from benchmarks.speed.harness import Contest, DifferentWorkError, Side
+
+def _opened():
+    """The harness by its place: `benchmarks` is no part of the package, and so of no path."""
+    path = Path(__file__).parents[2] / "benchmarks" / "speed" / "harness.py"
+    spec = spec_from_file_location("speed_harness", path)
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+harness = _opened()
+Contest, DifferentWorkError, Side = harness.Contest, harness.DifferentWorkError, harness.Side
 
 
 class World:
