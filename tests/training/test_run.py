@@ -149,6 +149,21 @@ def test_a_stream_is_learned_from_as_often_as_asked(arguments, monkeypatch):
     assert [seed for trains, seed in seeds if trains] == [0, 3, 6]  # at seed 0, the step itself
 
 
+class Explode(Callback):
+    """Makes every gradient infinite."""
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        for weight in pl_module.network.parameters():
+            if weight.grad is not None:
+                weight.grad.fill_(float("inf"))
+
+
+def test_a_run_of_broken_gradients_ends_with_a_sentence(arguments, monkeypatch):
+    monkeypatch.setattr(RunCLI, "extra", lambda self: [Explode()])
+    with pytest.raises(ValueError, match=r"broken gradients in a row must be fewer than spikes=3"):
+        start(arguments, monkeypatch, "--model.optimizer.spikes", "3")
+
+
 def test_streams_that_leave_a_step_empty_are_refused(arguments, monkeypatch):
     every = ("--model.every", '{"text": 2, "pictures": 2, "passages": 3}')
     with pytest.raises(ValueError, match=r"every must be at least 1, and 1 for one objective"):

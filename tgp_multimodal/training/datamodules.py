@@ -121,8 +121,16 @@ class StreamData(LightningDataModule):
         shard = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         assert self.tokenizer is not None, "setup comes first"
         threads = 0 if split == "validation" else 1
-        wanted = (self.text, self.pictures, self.seed, shard, threads, self.passages)
-        return open_stream(self.folder, split, self.tokenizer, *wanted)
+        streams = {"text": self.text, "pictures": self.pictures, "passages": self.passages}
+        return open_stream(
+            self.folder,
+            split,
+            self.tokenizer,
+            seed=self.seed,
+            shard=shard,
+            threads=threads,
+            **streams,
+        )
 
 
 def tensors(batch: Any) -> Any:

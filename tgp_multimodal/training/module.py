@@ -37,11 +37,12 @@ class OptimizerSettings:
         decay: share of the run, at its end, in which they fall to zero.
         iterations: Newton-Schulz iterations of Muon; 3 for networks so small that the optimizer is
             a large part of a step.
-        momentum: Muon's decay rate at the start and after `momentum_steps`, linear between.
-        momentum_steps: steps of that ramp (Jordan et al. 2024 use 300).
-        spike_factor: a step whose gradient is so many times the usual norm, or no number, is
-            skipped; 0 skips only what is no number.
-        spikes: so many skipped steps in a row end the run.
+        momentum: Muon's decay rate at the start and after `momentum_steps`, linear between; Jordan
+            et al. 2024 begin at 0.85.
+        momentum_steps: steps of that ramp.
+        spike_factor: a gradient of so many times the usual norm, or that is no number, is dropped,
+            and the step moves by its momentum alone; 0 drops only what is no number.
+        spikes: so many dropped gradients in a row, looked at when the log is written, end the run.
     """
 
     muon_lr: float = 0.02
@@ -51,7 +52,7 @@ class OptimizerSettings:
     warmup: float = 0.03
     decay: float = 0.4
     iterations: int = 5
-    momentum: tuple[float, float] = (0.85, 0.95)
+    momentum: tuple[float, float] = (0.95, 0.95)
     momentum_steps: int = 300
     spike_factor: float = 10.0
     spikes: int = 10
@@ -191,9 +192,10 @@ class TrainingModule(LightningModule):
         _, _, in_a_row, in_all = self.guard.state.tolist()
         self.log_dict({"train/gradient_norm": norm, "train/skipped_steps": in_all})
         if in_a_row >= self.settings.spikes:
-            raise FloatingPointError(
-                f"{int(in_a_row)} steps in a row had a broken gradient (norm {float(norm):.3g}); "
-                "lower the learning rates, or set spike_factor to 0 if such norms are right"
+            raise ValueError(
+                f"broken gradients in a row must be fewer than spikes={self.settings.spikes} "
+                "(lower the learning rates, or set spike_factor to 0 if such norms are right). "
+                f"Got {int(in_a_row)}, the last of norm {float(norm):.3g}, instead."
             )
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
