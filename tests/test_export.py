@@ -15,6 +15,7 @@ import tgp_multimodal as tgp
 from tgp_multimodal import export
 from tgp_multimodal.inference import image, text, writing
 from tgp_multimodal.inference.image import Drawing
+from tgp_multimodal.inference.sampling import Sampling
 from tgp_multimodal.model_card import model_card
 from tgp_multimodal.models.networks import describe
 
@@ -97,9 +98,7 @@ def test_stock_greedy_text(stock, network, tokenizer):
     for index, prompt in enumerate(PROMPTS):
         ids = [int(i) for i in stock[f"written_{index}"]]
         prompt_ids = writing.plain_prompt(tokenizer, prompt, 64)
-        written = writing.generate(
-            network.text, tokenizer, [prompt_ids], writing.Sampling(max_tokens=NEW)
-        )
+        written = writing.generate(network.text, tokenizer, [prompt_ids], Sampling(max_tokens=NEW))
         assert written == [tokenizer.decode(i for i in ids if i != tokenizer.eos)]
         assert len(ids) == NEW or ids[-1] == tokenizer.eos
 

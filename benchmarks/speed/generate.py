@@ -10,6 +10,7 @@ from benchmarks.speed import exports
 from benchmarks.speed.harness import Contest, Side
 from tgp_multimodal import export
 from tgp_multimodal.inference import writing
+from tgp_multimodal.inference.sampling import Sampling
 from tgp_multimodal.models.text_transformer import TextTransformer
 
 
@@ -48,7 +49,7 @@ def different_texts(ours: list[str], theirs: list[str]) -> float:
 
 
 def _ours(text: TextTransformer, prompts: list[list[int]], new: int) -> Callable[[], list[str]]:
-    sampling = writing.Sampling(max_tokens=new)
+    sampling = Sampling(max_tokens=new)
     return lambda: writing.generate(text, exports.tokenizer(), prompts, sampling)
 
 

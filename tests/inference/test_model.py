@@ -8,6 +8,7 @@ from random_networks import language_model, multimodal
 
 from tgp_multimodal.inference import text, writing
 from tgp_multimodal.inference.model import Model
+from tgp_multimodal.inference.sampling import Sampling
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def model(tokenizer):
 def test_write(model, tokenizer):
     written = model.write("The river", max_tokens=10, temperature=0)
     prompt = writing.plain_prompt(tokenizer, "The river", 54)
-    sampling = writing.Sampling(max_tokens=10)
+    sampling = Sampling(max_tokens=10)
     assert written == writing.generate(model.network.text, tokenizer, [prompt], sampling)[0]
     assert model.write("The river", max_tokens=10) == model.write("The river", max_tokens=10)
     assert model.write("The river", max_tokens=10, seed=1) != model.write("The river", 10, seed=2)

@@ -1,12 +1,14 @@
 """Writing: greedy, sampled, streamed, stopped, in batches of any size."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from random_networks import text_transformer
 
 from tgp_multimodal.inference import writing
-from tgp_multimodal.inference.writing import Sampling
+from tgp_multimodal.inference.sampling import Sampling, choose
 
 PROMPTS = ["The river", "def add(a, b):\n", "", "a set holds each item once", "x"]
 
@@ -45,7 +47,8 @@ def test_greedy_equals_full_passes(network, tokenizer, prompts):
     assert len(set(written)) > 1
 
 
-def test_greedy_equals_transformers(network, tokenizer, prompts):
+@pytest.mark.parametrize("penalty", [1.0, 1.3, 0.8])
+def test_greedy_equals_transformers(network, tokenizer, prompts, penalty):
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     from tgp_multimodal import stock_export
@@ -54,13 +57,15 @@ def test_greedy_equals_transformers(network, tokenizer, prompts):
     model = Qwen3ForCausalLM(Qwen3Config(**settings)).eval()
     model.model.load_state_dict(network.state_dict())
     model.tie_weights()
-    written = writing.generate(network, tokenizer, prompts, Sampling(max_tokens=20))
+    sampling = Sampling(max_tokens=20, repetition_penalty=penalty)
+    written = writing.generate(network, tokenizer, prompts, sampling)
     for prompt, ours in zip(prompts, written, strict=True):
         new = model.generate(
             torch.tensor([prompt]),
             attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
             do_sample=False,
             max_new_tokens=20,
+            repetition_penalty=penalty,
             suppress_tokens=tokenizer.unwritable(network.vocabulary),
         )[0, len(prompt) :]
         assert ours == tokenizer.decode(int(i) for i in new if i != tokenizer.eos)
@@ -89,9 +94,7 @@ def test_seeds(network, tokenizer, prompts):
 def test_draws_follow_the_distribution():
     logits = torch.tensor([[1.0, 3.0, 2.0, 0.0, -torch.inf]])
     generator = torch.Generator().manual_seed(0)
-    draw = [
-        int(writing._choose(logits, Sampling(temperature=0.7), [generator])) for _ in range(4000)
-    ]
+    draw = [int(choose(logits, Sampling(temperature=0.7), [generator])) for _ in range(4000)]
     share = np.bincount(draw, minlength=5) / len(draw)
     expected = (logits / 0.7).softmax(-1)[0].numpy()
     np.testing.assert_allclose(share, expected, atol=0.03)
@@ -103,8 +106,56 @@ def test_nucleus(top_p, allowed):
     logits = torch.tensor([[1.0, 3.0, 2.0, 0.0]])  # shares .09 .64 .24 .03
     generator = torch.Generator().manual_seed(0)
     sampling = Sampling(temperature=1.0, top_p=top_p)
-    drawn = {int(writing._choose(logits, sampling, [generator])) for _ in range(500)}
+    drawn = {int(choose(logits, sampling, [generator])) for _ in range(500)}
     assert drawn == allowed
+
+
+@pytest.mark.parametrize(("top_k", "allowed"), [(1, {1}), (2, {1, 2}), (3, {0, 1, 2}), (9, None)])
+def test_the_most_probable_few(top_k, allowed):
+    logits = torch.tensor([[1.0, 3.0, 2.0, 0.0]])
+    generator = torch.Generator().manual_seed(0)
+    sampling = Sampling(temperature=1.0, top_k=top_k)
+    drawn = {int(choose(logits, sampling, [generator])) for _ in range(500)}
+    assert drawn == (allowed or {0, 1, 2, 3})
+
+
+def test_the_nucleus_is_of_what_the_most_probable_few_leave():
+    logits = torch.tensor([[1.0, 3.0, 2.0, 0.0]])  # of the best two: 0.73 and 0.27
+    generator = torch.Generator().manual_seed(0)
+    sampling = Sampling(temperature=1.0, top_k=2, top_p=0.7)
+    assert {int(choose(logits, sampling, [generator])) for _ in range(300)} == {1}
+
+
+def test_rows_that_end_early_leave_the_others_alone(network, tokenizer, prompts):
+    """Stops end rows at different times, so that rows are dropped on the way."""
+    whole = writing.generate(network, tokenizer, prompts, Sampling(max_tokens=40))
+    stops = tuple({text[n : n + 2] for n, text in zip((2, 9, 15, 30), whole, strict=False)})
+    sampling = Sampling(max_tokens=40, stop=stops, repetition_penalty=1.1)
+    together = writing.generate(network, tokenizer, prompts, sampling)
+    alone = [writing.generate(network, tokenizer, [p], sampling)[0] for p in prompts]
+    assert together == alone
+    assert len({len(text) for text in together}) > 1
+
+
+def test_equal_prompts_are_read_once_and_drawn_apart(network, tokenizer, prompts):
+    sampling = Sampling(max_tokens=15, temperature=1.0, seed=3)
+    many = writing.generate(network, tokenizer, [prompts[1]] * 4, sampling)
+    alone = [
+        writing.generate(network, tokenizer, [prompts[1]], sampling._replace(seed=3 + i))[0]
+        for i in range(4)
+    ]
+    assert many == alone
+    assert len(set(many)) > 1
+
+
+def test_changed_weights_are_seen(network, tokenizer, prompts):
+    network = copy.deepcopy(network)
+    before = writing.generate(network, tokenizer, prompts[:1], Sampling(max_tokens=8))
+    with torch.no_grad():
+        network.layers[0].mlp.down_proj.weight.mul_(-3.0)
+    after = writing.generate(network, tokenizer, prompts[:1], Sampling(max_tokens=8))
+    assert after == [by_hand(network, tokenizer, prompts[0], 8)]
+    assert after != before
 
 
 def test_stop_strings_end_the_text(network, tokenizer, prompts):
@@ -122,10 +173,7 @@ def test_special_tokens_are_never_written(tokenizer):
     network = text_transformer(tokenizer.vocabulary + 7)
     with torch.no_grad():  # a network that wants nothing but what is no text
         network.embed_tokens.weight[tokenizer.unwritable(network.vocabulary)] *= 50
-    new = []
-    steps = writing._steps(network, tokenizer, [[tokenizer.bos]], Sampling(max_tokens=20), [0])
-    for (token,) in steps:
-        new.append(token)
+    new = list(writing._tokens(network, tokenizer, [tokenizer.bos], Sampling(max_tokens=20)))
     assert len(new) == 20
     assert not set(new) & set(tokenizer.unwritable(network.vocabulary))
 
@@ -185,6 +233,8 @@ def test_token_counts_that_leave_no_prompt_are_refused(network, tokenizer, count
         ({"top_p": 0.0}, r"top_p must be above 0 and at most 1\. Got 0\.0 instead\."),
         ({"top_p": 1.5}, r"top_p must be above 0 and at most 1\. Got 1\.5 instead\."),
         ({"stop": ("",)}, r"stop must hold no empty string\."),
+        ({"top_k": -1}, r"top_k must be at least 0\. Got -1 instead\."),
+        ({"repetition_penalty": 0.0}, r"repetition_penalty must be above 0\. Got 0\.0 instead\."),
     ],
 )
 def test_settings_out_of_range_are_refused(network, tokenizer, prompts, setting, message):

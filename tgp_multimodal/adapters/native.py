@@ -27,8 +27,8 @@ from tgp_multimodal.evaluation.requests import (
 )
 from tgp_multimodal.inference import image, text, writing
 from tgp_multimodal.inference.image import Drawing
+from tgp_multimodal.inference.sampling import Sampling
 from tgp_multimodal.inference.text import Query
-from tgp_multimodal.inference.writing import Sampling
 from tgp_multimodal.models.networks import Multimodal, Network, describe, from_description
 
 _TWIN_SEED = 20_260_101

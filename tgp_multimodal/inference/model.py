@@ -8,8 +8,8 @@ from PIL import Image
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.inference import image, text, writing
 from tgp_multimodal.inference.image import Drawing
+from tgp_multimodal.inference.sampling import Sampling
 from tgp_multimodal.inference.text import Query
-from tgp_multimodal.inference.writing import Sampling
 from tgp_multimodal.models.networks import Multimodal, Network
 
 Pictures = Sequence[Image.Image] | np.ndarray
@@ -35,9 +35,13 @@ class Model:
         top_p: float = 0.95,
         seed: int = 0,
         stop: Sequence[str] = (),
+        top_k: int = 0,
+        repetition_penalty: float = 1.0,
     ) -> str:
         """New text behind the prompt (the prompt is not repeated)."""
-        sampling = Sampling(max_tokens, temperature, top_p, tuple(stop), seed)
+        sampling = Sampling(
+            max_tokens, temperature, top_p, tuple(stop), seed, top_k, repetition_penalty
+        )
         return "".join(self.stream(prompt, None, sampling))
 
     def fill(
@@ -49,9 +53,13 @@ class Model:
         top_p: float = 0.95,
         seed: int = 0,
         stop: Sequence[str] = (),
+        top_k: int = 0,
+        repetition_penalty: float = 1.0,
     ) -> str:
         """The text between prefix and suffix."""
-        sampling = Sampling(max_tokens, temperature, top_p, tuple(stop), seed)
+        sampling = Sampling(
+            max_tokens, temperature, top_p, tuple(stop), seed, top_k, repetition_penalty
+        )
         return "".join(self.stream(prefix, suffix, sampling))
 
     def stream(self, prompt: str, suffix: str | None, sampling: Sampling) -> Iterator[str]:

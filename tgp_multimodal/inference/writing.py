@@ -4,36 +4,20 @@ Shape letters: B batch, L length, V vocabulary.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from tgp_multimodal.data.tokenizer import Tokenizer
+from tgp_multimodal.inference.fused import fused
+from tgp_multimodal.inference.sampling import Sampling, check, choose
 from tgp_multimodal.inference.text import device_of, infilling_prompt
+from tgp_multimodal.models.layers import KeyValueCache
 from tgp_multimodal.models.text_transformer import TextTransformer
 
 BATCH = 32
+_SHRINK = 2 / 3  # share of rows that are not finished, at which the others are dropped
 _UNFINISHED = "\ufffd"  # what a cut UTF-8 sequence decodes to
-
-
-class Sampling(NamedTuple):
-    """How the next token is chosen, and when to stop.
-
-    Attributes:
-        max_tokens: most new tokens.
-        temperature: divides the logits; 0 takes the most probable token.
-        top_p: draws from the most probable tokens that hold this much of the probability
-            (Holtzman et al. 2019, arXiv:1904.09751).
-        stop: the text ends before the first of these strings.
-        seed: prompt i draws from its own generator, seeded with `seed + i`.
-    """
-
-    max_tokens: int = 128
-    temperature: float = 0.0
-    top_p: float = 1.0
-    stop: tuple[str, ...] = ()
-    seed: int = 0
 
 
 def plain_prompt(tokenizer: Tokenizer, text: str, room: int) -> list[int]:
@@ -82,21 +66,33 @@ def generate(
     Raises:
         ValueError: a setting of `sampling` is out of range.
     """
-    _check(sampling)
+    check(sampling)
     answers = [""] * len(prompts)
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     for start in range(0, len(order), batch):
         chosen = order[start : start + batch]
         seeds = [sampling.seed + i for i in chosen]
         written = [_Written(tokenizer, sampling.stop) for _ in chosen]
-        for tokens in _steps(text, tokenizer, [prompts[i] for i in chosen], sampling, seeds):
-            for row, token in zip(written, tokens, strict=True):
-                row.add(token)
-            if all(row.finished for row in written):
-                break
+        _write(_Decoder(text, tokenizer, [prompts[i] for i in chosen], sampling, seeds), written)
         for index, row in zip(chosen, written, strict=True):
             answers[index] = row.text()
     return answers
+
+
+@torch.inference_mode()
+def _write(decoder: "_Decoder", written: Sequence["_Written"]) -> None:
+    """Writes until every row is finished; rows that are go, once they are a third."""
+    going = list(written)
+    for left in reversed(range(decoder.sampling.max_tokens)):
+        for row, token in zip(going, decoder.next(), strict=True):
+            row.add(token)
+        alive = [i for i, row in enumerate(going) if not row.finished]
+        if not alive or not left:
+            return
+        decoder.read()
+        if len(alive) <= _SHRINK * len(going):
+            decoder.keep(alive)
+            going = [going[i] for i in alive]
 
 
 def stream(
@@ -107,11 +103,11 @@ def stream(
     Raises:
         ValueError: a setting of `sampling` is out of range.
     """
-    _check(sampling)
+    check(sampling)
     row = _Written(tokenizer, sampling.stop)
     shown = ""
     held = max((len(s) for s in sampling.stop), default=1) - 1
-    for (token,) in _steps(text, tokenizer, [prompt], sampling, [sampling.seed]):
+    for token in _tokens(text, tokenizer, prompt, sampling):
         row.add(token)
         if row.finished:
             break
@@ -122,6 +118,18 @@ def stream(
             yield ready[len(shown) :]
             shown = ready
     yield row.text()[len(shown) :]
+
+
+@torch.inference_mode()
+def _tokens(
+    text: TextTransformer, tokenizer: Tokenizer, prompt: Sequence[int], sampling: Sampling
+) -> Iterator[int]:
+    """The new tokens of one row."""
+    decoder = _Decoder(text, tokenizer, [prompt], sampling, [sampling.seed])
+    for left in reversed(range(sampling.max_tokens)):
+        yield decoder.next()[0]
+        if left:
+            decoder.read()
 
 
 class _Written:
@@ -152,51 +160,77 @@ class _Written:
         return whole[: min(ends)] if ends else whole
 
 
-@torch.inference_mode()
-def _steps(
-    text: TextTransformer,
-    tokenizer: Tokenizer,
-    prompts: Sequence[Sequence[int]],
-    sampling: Sampling,
-    seeds: Sequence[int],
-) -> Iterator[list[int]]:
-    """The next token of every row, `max_tokens` times. Rows are padded on the left."""
-    device = device_of(text)
-    length = max(map(len, prompts))
-    token_BL = torch.full((len(prompts), length), tokenizer.pad)
-    for index, prompt in enumerate(prompts):
-        token_BL[index, length - len(prompt) :] = torch.tensor(prompt)
-    start_B = torch.tensor([length - len(p) for p in prompts], device=device)
-    cache = text.new_cache(len(prompts), length + sampling.max_tokens, start_B)
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    forbidden = tokenizer.unwritable(text.vocabulary)
-    token_BL = token_BL.to(device)
-    for _ in range(sampling.max_tokens):
-        logits_BV = text.logits(text(token_BL, cache=cache)[:, -1]).float()
-        logits_BV[:, forbidden] = -torch.inf
-        token_BL = _choose(logits_BV, sampling, generators)[:, None]
-        yield token_BL[:, 0].tolist()
+class _Decoder:
+    """Rows that are written side by side, with their cache.
 
+    Rows are padded on the left. Equal prompts are read once.
+    """
 
-def _choose(logits_BV: Tensor, sampling: Sampling, generators: Sequence[torch.Generator]) -> Tensor:
-    if sampling.temperature == 0:
-        return logits_BV.argmax(dim=-1)
-    share_BV = (logits_BV / sampling.temperature).softmax(dim=-1)
-    share_BV, token_BV = share_BV.sort(dim=-1, descending=True)
-    before_BV = share_BV.cumsum(dim=-1) - share_BV
-    share_BV = share_BV.masked_fill(before_BV >= sampling.top_p, 0.0)
-    drawn = [float(torch.rand((), generator=g)) for g in generators]
-    # One uniform number per row, looked up in the cumulative distribution of that row alone.
-    level_B1 = torch.tensor(drawn, device=share_BV.device)[:, None] * share_BV.sum(-1, keepdim=True)
-    place_B1 = (share_BV.cumsum(dim=-1) <= level_B1).sum(dim=-1, keepdim=True)
-    last_B1 = (share_BV > 0).sum(dim=-1, keepdim=True) - 1
-    return token_BV.gather(1, place_B1.minimum(last_B1))[:, 0]
+    def __init__(
+        self,
+        text: TextTransformer,
+        tokenizer: Tokenizer,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        seeds: Sequence[int],
+    ) -> None:
+        self.network, self.sampling = fused(text), sampling
+        device = device_of(text)
+        self.forbidden_N = torch.tensor(tokenizer.unwritable(text.vocabulary), device=device)
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        distinct = {tuple(prompt): i for i, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
+        index_B = torch.tensor([distinct[tuple(prompt)] for prompt in prompts], device=device)
+        length = max(map(len, prompts))
+        token_NL = torch.full((len(distinct), length), tokenizer.pad)
+        for index, prompt in enumerate(distinct):
+            token_NL[index, length - len(prompt) :] = torch.tensor(prompt)
+        start_N = torch.tensor([length - len(prompt) for prompt in distinct])
+        self.is_padded = bool(start_N.any())
+        token_NL, start_N = token_NL.to(device), start_N.to(device)
+        cache = text.new_cache(len(distinct), length + sampling.max_tokens, start_N)
+        logits_NV = self._read(token_NL, cache)
+        self.cache = cache.rows(index_B) if len(distinct) < len(prompts) else cache
+        self.logits_BV = logits_NV[index_B]
+        self.seen_BV: Tensor | None = None
+        if sampling.repetition_penalty != 1:
+            self.seen_BV = torch.zeros_like(self.logits_BV, dtype=torch.bool)
+            for row, ids in zip(self.seen_BV, prompts, strict=True):
+                row[torch.tensor(ids, device=device)] = True
 
+    def next(self) -> list[int]:
+        """The next token of every row."""
+        token_B = choose(self.logits_BV, self.sampling, self.generators, self.seen_BV)
+        if self.seen_BV is not None:
+            self.seen_BV.scatter_(1, token_B[:, None], True)
+        self.token_B = token_B
+        return token_B.tolist()
 
-def _check(sampling: Sampling) -> None:
-    if sampling.temperature < 0:
-        raise ValueError(f"temperature must be at least 0. Got {sampling.temperature} instead.")
-    if not 0 < sampling.top_p <= 1:
-        raise ValueError(f"top_p must be above 0 and at most 1. Got {sampling.top_p} instead.")
-    if "" in sampling.stop:
-        raise ValueError(f"stop must hold no empty string. Got {list(sampling.stop)} instead.")
+    def read(self) -> None:
+        """Reads the tokens that `next` gave."""
+        self.logits_BV = self._read(self.token_B[:, None], self.cache)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Goes on with these rows alone; must not come between `next` and `read`."""
+        index_B = torch.tensor(rows, device=self.logits_BV.device)
+        self.logits_BV = self.logits_BV[index_B]
+        self.cache = self.cache.rows(index_B)
+        self.generators = [self.generators[row] for row in rows]
+        if self.seen_BV is not None:
+            self.seen_BV = self.seen_BV[index_B]
+
+    def _read(self, token_BL: Tensor, cache: KeyValueCache) -> Tensor:
+        """Scores of the token behind each row, (B, V)."""
+        position_BL, allowed_BLM = None, None
+        new, start_B1 = token_BL.shape[1], cache.start_B[:, None]
+        column_M = torch.arange(cache.length + new, device=token_BL.device)
+        column_L = column_M[cache.length :]
+        if self.is_padded:
+            position_BL = (column_L - start_B1).clamp_min(0)
+        if self.is_padded or new > 1:
+            # Padding, in front of a row, looks at itself alone.
+            behind_LM = column_L[:, None] >= column_M
+            is_itself_LM = column_L[:, None] == column_M
+            allowed_BLM = behind_LM & (column_M >= start_B1)[:, None] | is_itself_LM
+        state_BLD = self.network.states(token_BL, position_BL, allowed_BLM, cache)
+        logits_BV = self.network.logits(state_BLD[:, -1]).float()
+        return logits_BV.index_fill_(1, self.forbidden_N, -torch.inf)

@@ -115,3 +115,13 @@ class KeyValueCache:
         keys[:, :, self.length : end] = key
         values[:, :, self.length : end] = value
         return keys[:, :, :end], values[:, :, :end]
+
+    def rows(self, index_N: Tensor) -> "KeyValueCache":
+        """A cache of the chosen rows, which may repeat; what is filled is copied."""
+        depth, _, _, heads, _, size = self.store.shape
+        shape = (depth, len(index_N), heads, self.capacity, size)
+        chosen = KeyValueCache(*shape, self.store, self.start_B[index_N])
+        filled = self.store[:, :, index_N, :, : self.length]
+        chosen.store[:, :, :, :, : self.length] = filled
+        chosen.length = self.length
+        return chosen

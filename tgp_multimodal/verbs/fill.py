@@ -12,6 +12,8 @@ def fill(
     top_p: float = 0.95,
     seed: int = 0,
     stop: list[str] | None = None,
+    top_k: int = 0,
+    repetition_penalty: float = 1.0,
 ) -> None:
     """Write what belongs between a prefix and a suffix, or at a marker in a file.
 
@@ -27,6 +29,8 @@ def fill(
         top_p: draw from the most probable tokens that hold this share of the probability.
         seed: of the draws.
         stop: end before the first of these strings.
+        top_k: draw from so many most probable tokens; 0 for all.
+        repetition_penalty: above 1, tokens that occurred become less probable; 1 for none.
 
     Examples:
         tgp fill runs/nano/export --prefix "def add(a, b):" --suffix "return c"
@@ -35,7 +39,7 @@ def fill(
     from pathlib import Path
 
     import tgp_multimodal
-    from tgp_multimodal.inference.writing import Sampling
+    from tgp_multimodal.inference.sampling import Sampling
 
     if (file is None) == (prefix is None and suffix is None):
         given = "none" if file is None else "both"
@@ -52,7 +56,9 @@ def fill(
             )
         before, after = content.split(marker)
     model = tgp_multimodal.load(folder)
-    sampling = Sampling(max_tokens, temperature, top_p, tuple(stop or ()), seed)
+    sampling = Sampling(
+        max_tokens, temperature, top_p, tuple(stop or ()), seed, top_k, repetition_penalty
+    )
     pieces = model.stream(before, after, sampling)
     first = next(pieces)
     print((before if file is not None else "") + first, end="", flush=True)

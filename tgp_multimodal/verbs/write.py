@@ -9,6 +9,8 @@ def write(
     top_p: float = 0.95,
     seed: int = 0,
     stop: list[str] | None = None,
+    top_k: int = 0,
+    repetition_penalty: float = 1.0,
 ) -> None:
     """Continue a text, piece by piece as it is written.
 
@@ -20,6 +22,8 @@ def write(
         top_p: draw from the most probable tokens that hold this share of the probability.
         seed: of the draws; the same seed writes the same text.
         stop: end before the first of these strings.
+        top_k: draw from so many most probable tokens; 0 for all.
+        repetition_penalty: above 1, tokens that occurred become less probable; 1 for none.
 
     Examples:
         tgp write runs/nano/export "The function returns"
@@ -29,11 +33,13 @@ def write(
     import sys
 
     import tgp_multimodal
-    from tgp_multimodal.inference.writing import Sampling
+    from tgp_multimodal.inference.sampling import Sampling
 
     start = sys.stdin.read() if prompt == "-" else prompt
     model = tgp_multimodal.load(folder)
-    sampling = Sampling(max_tokens, temperature, top_p, tuple(stop or ()), seed)
+    sampling = Sampling(
+        max_tokens, temperature, top_p, tuple(stop or ()), seed, top_k, repetition_penalty
+    )
     pieces = model.stream(start, None, sampling)
     first = next(pieces)  # a wrong setting is told before anything is printed
     print(start + first, end="", flush=True)

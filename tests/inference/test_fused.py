@@ -1,0 +1,87 @@
+"""The network arranged for answering gives what the network gives."""
+
+import pytest
+import torch
+from random_networks import randomise, text_transformer
+
+from tgp_multimodal.inference.fused import fused
+from tgp_multimodal.models.text_transformer import TextTransformer, visible
+
+SHAPES = [(4, 2), (4, 4), (4, 1)]
+
+
+@pytest.fixture(params=SHAPES, ids=str)
+def network(request):
+    heads, groups = request.param
+    text = TextTransformer(320, 64, 3, 96, heads, groups, context=64, rope_theta=500.0)
+    randomise(text)
+    return text
+
+
+@pytest.fixture(name="token_BL")
+def rows():
+    return torch.randint(0, 320, (3, 20), generator=torch.Generator().manual_seed(1))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("depth", [None, 0, 2])
+@pytest.mark.parametrize("is_causal", [True, False])
+def test_states_are_those_of_the_network(network, token_BL, is_causal, depth):
+    position_BL = torch.tensor([*range(8), *range(12)]).expand(3, -1)
+    allowed = visible(position_BL, is_causal, None)
+    expected = network(token_BL, position_BL, is_causal, depth=depth)
+    found = fused(network).states(token_BL, position_BL, allowed, depth=depth)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        fused(network).logits(found), network.logits(expected), atol=1e-4, rtol=0
+    )
+
+
+@torch.inference_mode()
+def test_no_mask_means_everywhere(network, token_BL):
+    found = fused(network).states(token_BL)
+    torch.testing.assert_close(found, network(token_BL, is_causal=False), atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_a_cache_goes_on_where_it_was(network, token_BL):
+    cache = network.new_cache(3, 20)
+    whole = network(token_BL)
+    first = torch.ones(12, 12, dtype=torch.bool).tril()[None]
+    found = [fused(network).states(token_BL[:, :12], None, first, cache)]
+    found += [fused(network).states(token_BL[:, i : i + 1], cache=cache) for i in range(12, 20)]
+    torch.testing.assert_close(torch.cat(found, dim=1), whole, atol=1e-5, rtol=0)
+
+
+def test_rows_of_a_cache_are_independent_copies(network, token_BL):
+    cache = network.new_cache(3, 20)
+    with torch.inference_mode():
+        fused(network).states(token_BL[:, :5], None, None, cache)
+    chosen = cache.rows(torch.tensor([2, 0, 2]))
+    assert (chosen.length, chosen.capacity) == (5, 20)
+    for new, old in enumerate((2, 0, 2)):
+        assert torch.equal(chosen.store[:, :, new, :, :5], cache.store[:, :, old, :, :5])
+    chosen.store.zero_()
+    assert bool(cache.store[..., :5, :].any())
+
+
+@torch.inference_mode()
+def test_bfloat16_is_as_near_as_the_network_in_bfloat16(token_BL):
+    wide = text_transformer(320)
+    narrow = text_transformer(320).to(torch.bfloat16)
+    truth = wide(token_BL)
+    theirs = (narrow(token_BL, is_causal=True).float() - truth).square().mean().sqrt()
+    mask = torch.ones(20, 20, dtype=torch.bool).tril()[None]
+    ours = (fused(narrow).states(token_BL, None, mask).float() - truth).square().mean().sqrt()
+    assert float(ours) < 1.3 * float(theirs) < 0.1
+
+
+def test_made_once_and_again_after_a_change(network):
+    first = fused(network)
+    assert fused(network) is first
+    with torch.no_grad():
+        network.layers[1].self_attn.q_norm.weight.add_(1.0)
+    assert fused(network) is not first
+    second = fused(network)
+    network.to(torch.float64)
+    assert fused(network) is not second

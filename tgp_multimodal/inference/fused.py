@@ -1,0 +1,178 @@
+"""The text transformer arranged for answering: the same numbers from fewer, larger operations.
+
+A network that answers is short of memory traffic and of operations, not of arithmetic. So the
+projections that read one state are one matrix, the gains of the norms in front of them are folded
+into it, rotary tables are made once, and key/value heads are never repeated: the queries of a group
+stand beside each other instead. What `TextTransformer.forward` gives, this gives up to rounding.
+
+Shape letters: B batch, L length of queries, M length of keys, D width, H query heads, G key/value
+heads, K head size, N positions of a table.
+"""
+
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tgp_multimodal.models.layers import KeyValueCache, rotary_tables
+from tgp_multimodal.models.text_transformer import Attention, Block, TextTransformer
+
+
+class _Layer(NamedTuple):
+    """The weights of one block.
+
+    Attributes:
+        enter: queries, keys, values from the state, ((H + 2 G) K, D).
+        gain: of the norms of queries, with 1/sqrt(K) in it, and keys, (H + G, K).
+        leave: back into the stream, (D, H K).
+        widen: gate and up, (2 F, D).
+        narrow: down, (D, F).
+    """
+
+    enter: Tensor
+    gain: Tensor
+    leave: Tensor
+    widen: Tensor
+    narrow: Tensor
+
+
+class FusedText:
+    """A text transformer for inference, made by `fused`.
+
+    Args:
+        text: the network; its weights are copied, except for the token table.
+    """
+
+    def __init__(self, text: TextTransformer) -> None:
+        self.heads, self.groups, self.size = text.heads, text.key_value_heads, text.head_size
+        self.theta, self.eps = text.rope_theta, text.norm.eps
+        self.table, self.last_gain = text.embed_tokens.weight.detach(), text.norm.weight.detach()
+        blocks = [block for block in text.layers if isinstance(block, Block)]
+        with torch.no_grad():
+            self.layers = [self._layer(block) for block in blocks]
+        self._tables = self._rotary(text.context)
+
+    def _layer(self, block: Block) -> _Layer:
+        a, mlp = block.self_attn, block.mlp
+        enter = torch.cat([_weight(a.q_proj), _weight(a.k_proj), _weight(a.v_proj)])
+        widen = torch.cat([_weight(mlp.gate_proj), _weight(mlp.up_proj)])
+        return _Layer(
+            enter * block.input_layernorm.weight,
+            self._gain(a),
+            _weight(a.o_proj),
+            widen * block.post_attention_layernorm.weight,
+            _weight(mlp.down_proj),
+        )
+
+    def _gain(self, a: Attention) -> Tensor:
+        query = (a.q_norm.weight * self.size**-0.5).expand(self.heads, -1)
+        return torch.cat((query, a.k_norm.weight.expand(self.groups, -1))).float()
+
+    def states(
+        self,
+        token_BL: Tensor,
+        position_BL: Tensor | None = None,
+        allowed_BLM: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+        depth: int | None = None,
+    ) -> Tensor:
+        """Final-normed hidden states (B, L, D).
+
+        Args:
+            token_BL: token ids.
+            position_BL: their positions inside the context, (B, L) or (1, L); left out: those
+                behind the cache, which then has no padding.
+            allowed_BLM: True where a query may look, (B, L, M) or (1, L, M); left out: everywhere.
+                A query that may look nowhere gets no number.
+            cache: keys and values of earlier positions, M in all; it is extended.
+            depth: how many layers to run before the final norm; left out: all.
+        """
+        start = 0 if cache is None else cache.length
+        end = start + token_BL.shape[1]
+        state_BLD = F.embedding(token_BL, self.table)
+        rotary = self._rows(position_BL, start, end)
+        bias = None
+        if allowed_BLM is not None:
+            bias = torch.zeros(allowed_BLM.shape, dtype=self.table.dtype, device=token_BL.device)
+            bias = bias.masked_fill_(~allowed_BLM, -torch.inf)[:, None, None]
+        for index, layer in enumerate(self.layers[:depth]):
+            x_BLD = F.linear(self._norm(state_BLD), layer.enter)
+            state_BLD = state_BLD + self._mix(x_BLD, layer, rotary, bias, cache, index)
+            gate, up = F.linear(self._norm(state_BLD), layer.widen).chunk(2, dim=-1)
+            state_BLD = state_BLD + F.linear(F.silu(gate) * up, layer.narrow)
+        if cache is not None:
+            cache.length = end
+        return self._norm(state_BLD) * self.last_gain
+
+    def logits(self, state: Tensor) -> Tensor:
+        """Scores of every vocabulary entry, (..., V)."""
+        return F.linear(state, self.table)
+
+    def _mix(
+        self,
+        x_BLD: Tensor,
+        layer: _Layer,
+        rotary: tuple[Tensor, Tensor],
+        bias: Tensor | None,
+        cache: KeyValueCache | None,
+        index: int,
+    ) -> Tensor:
+        """Attention, from the joint projection to the stream."""
+        batch, length, _ = x_BLD.shape
+        x = x_BLD.view(batch, length, -1, self.size)
+        turned, value = x[:, :, : self.heads + self.groups], x[:, :, self.heads + self.groups :]
+        turned = self._norm(turned) * layer.gain
+        low, high = turned.chunk(2, dim=-1)
+        turned = turned * rotary[0] + torch.cat((high, low), dim=-1) * rotary[1]
+        turned = turned.to(value.dtype).transpose(1, 2)
+        query, key = turned[:, : self.heads], turned[:, self.heads :]
+        value = value.transpose(1, 2)
+        if cache is not None:
+            key, value = cache.extend(index, key, value)
+        # The queries of a group are rows of one product with its keys.
+        grouped = query.reshape(batch, self.groups, -1, self.size)
+        logits = grouped @ key.transpose(-1, -2)
+        if bias is not None:
+            logits.view(batch, self.groups, -1, length, logits.shape[-1]).add_(bias)
+        mixed = logits.softmax(dim=-1, dtype=torch.float32).to(value.dtype) @ value
+        mixed = mixed.view(batch, self.heads, length, self.size).transpose(1, 2)
+        return F.linear(mixed.reshape(batch, length, -1), layer.leave)
+
+    def _norm(self, x: Tensor) -> Tensor:
+        """Root-mean-square normalisation without its gain, computed in float32."""
+        wide = x.float()
+        square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square()
+        return (wide * (square / x.shape[-1] + self.eps).rsqrt()).to(x.dtype)
+
+    def _rows(self, position_BL: Tensor | None, start: int, end: int) -> tuple[Tensor, Tensor]:
+        """Tables of the positions, (B, L, 1, K) each."""
+        cosine, sine = self._tables
+        if position_BL is None:
+            return cosine[start:end, None], sine[start:end, None]
+        return cosine[position_BL][:, :, None], sine[position_BL][:, :, None]
+
+    def _rotary(self, count: int) -> tuple[Tensor, Tensor]:
+        """Cosines and signed sines (N, K) of so many positions, for whole heads."""
+        position_N = torch.arange(count, device=self.table.device)
+        cosine, sine = rotary_tables(position_N, self.size, self.theta)
+        return torch.cat((cosine, cosine), dim=-1), torch.cat((-sine, sine), dim=-1)
+
+
+def _weight(linear: nn.Linear) -> Tensor:
+    return linear.weight.detach()
+
+
+_made: "WeakKeyDictionary[TextTransformer, tuple[tuple[tuple[int, int], ...], FusedText]]"
+_made = WeakKeyDictionary()
+
+
+def fused(text: TextTransformer) -> FusedText:
+    """The network arranged for inference: made once, and again when a weight has changed."""
+    state = tuple((w.data_ptr(), 0 if w.is_inference() else w._version) for w in text.parameters())
+    known = _made.get(text)
+    if known is None or known[0] != state:
+        known = state, FusedText(text)
+        _made[text] = known
+    return known[1]
