@@ -1,7 +1,8 @@
 """What the text transformer answers about text: log-likelihoods of many strings, and features.
 
-Rows are sorted by length, computed once however often they are asked for, and the vocabulary
-projection runs only where a token is scored, with its log-softmax in float32.
+Rows are computed once however often they are asked for, what they share in front is read once
+(`prefix_trees`), rows of one pass have about one length, and the vocabulary projection runs only
+where a token is scored, with its log-softmax in float32.
 
 Shape letters: B batch, L length, D width, N number of scored positions, V vocabulary.
 """
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor
 
 from tgp_multimodal.data.tokenizer import Tokenizer
+from tgp_multimodal.inference.fused import fused
+from tgp_multimodal.inference.prefix_trees import Family, Tree, families, visible
 from tgp_multimodal.models.text_transformer import TextTransformer
 
 BATCH_TOKENS = 2048  # positions of one forward pass, padding included: what caches hold
@@ -115,7 +118,8 @@ def embed(
     means = np.empty((len(rows), text.width), dtype=np.float32)
     for chosen in _buckets([len(r) for r in rows], batch_tokens):
         token_BL, mask_BL = padded([rows[i] for i in chosen], tokenizer.pad, device_of(text))
-        state_BLD = text(token_BL, is_causal=False, mask_BL=mask_BL, depth=depth).float()
+        seen_B1L = None if bool(mask_BL.all()) else mask_BL[:, None]
+        state_BLD = fused(text).states(token_BL, None, seen_B1L, depth=depth).float()
         weight_BL1 = mask_BL[:, :, None].float()
         mean_BD = (state_BLD * weight_BL1).sum(1) / weight_BL1.sum(1)
         means[chosen] = mean_BD.cpu().numpy()
@@ -231,37 +235,61 @@ def _likelihoods(
     """Summed log-probability of each row's scored ids, and whether all of them are arg max."""
     users: dict[tuple[int, ...], list[int]] = {}
     for index, row in enumerate(rows):
-        users.setdefault(tuple(row.ids[:-1]), []).append(index)
+        if row.scored:
+            users.setdefault(tuple(row.ids[:-1]), []).append(index)
     inputs = list(users)
+    needed = [min(len(i) - rows[user].scored for user in users[i]) for i in inputs]
     answers: list[tuple[float, bool]] = [(0.0, True)] * len(rows)
-    for chosen in _buckets([len(i) for i in inputs], batch_tokens):
-        token_BL, _ = padded([inputs[i] for i in chosen], 0, device_of(text))
-        state_BLD = text(token_BL)  # padding stands behind, where a causal row never looks
-        asked = [
-            (place, index, rows[index])
-            for place, i in enumerate(chosen)
-            for index in users[inputs[i]]
-        ]
-        for index, answer in _read(text, state_BLD, asked):
-            answers[index] = answer
+    for family in families(inputs, needed):
+        for trees, state_BLD in _tree_states(text, family, batch_tokens):
+            asked = [
+                (place, path[len(path) - rows[index].scored :], index, rows[index])
+                for place, tree in enumerate(trees)
+                for i, path in tree.paths.items()
+                for index in users[inputs[i]]
+            ]
+            for index, answer in _read(text, state_BLD, asked):
+                answers[index] = answer
     return answers
 
 
+def _tree_states(
+    text: TextTransformer, family: Family, batch_tokens: int
+) -> Iterator[tuple[list[Tree], Tensor]]:
+    """Trees with the states of their nodes, (B, L, D), some at a time."""
+    network, device = fused(text), device_of(text)
+    prefix = len(family.prefix)
+    cache = None
+    if prefix:
+        cache = text.new_cache(1, prefix)
+        causal_LL = torch.ones(prefix, prefix, dtype=torch.bool, device=device).tril()
+        network.states(torch.tensor([family.prefix], device=device), None, causal_LL[None], cache)
+    for chosen in _buckets([len(t.tokens) for t in family.trees], batch_tokens):
+        trees = [family.trees[i] for i in chosen]
+        token_BL, _ = padded([t.tokens for t in trees], 0, device)
+        depth_BL, _ = padded([t.depths for t in trees], 0, device)
+        length = token_BL.shape[1]
+        own = None
+        if cache is not None:
+            first_B = torch.zeros(len(trees), dtype=torch.long, device=device)
+            own = cache.rows(first_B, prefix + length)
+        allowed_BLM = torch.from_numpy(visible(trees, length, prefix)).to(device)
+        yield trees, network.states(token_BL, depth_BL + prefix, allowed_BLM, own)
+
+
 def _read(
-    text: TextTransformer, state_BLD: Tensor, asked: Sequence[tuple[int, int, _Row]]
+    text: TextTransformer,
+    state_BLD: Tensor,
+    asked: Sequence[tuple[int, Sequence[int], int, _Row]],
 ) -> Iterator[tuple[int, tuple[float, bool]]]:
-    place: list[int] = []
-    position: list[int] = []
-    target: list[int] = []
-    for batch_index, _, row in asked:
-        end = len(row.ids) - 1
-        place.extend([batch_index] * row.scored)
-        position.extend(range(end - row.scored, end))
-        target.extend(row.ids[-row.scored :])
+    """Number and answer of each row, from its tree and the nodes whose states score it."""
+    place = [tree for tree, nodes, _, _ in asked for _ in nodes]
+    position = [node for _, nodes, _, _ in asked for node in nodes]
+    target = [token for _, _, _, row in asked for token in row.ids[-row.scored :]]
     state_ND = state_BLD[place, position]
     nats_N, greedy_N = _log_probabilities(text, state_ND, torch.tensor(target).to(state_ND.device))
     start = 0
-    for _, index, row in asked:
+    for _, _, index, row in asked:
         own = slice(start, start + row.scored)
         yield index, (float(nats_N[own].sum()), bool(greedy_N[own].all()))
         start += row.scored

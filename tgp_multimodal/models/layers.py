@@ -116,10 +116,15 @@ class KeyValueCache:
         values[:, :, self.length : end] = value
         return keys[:, :, :end], values[:, :, :end]
 
-    def rows(self, index_N: Tensor) -> "KeyValueCache":
-        """A cache of the chosen rows, which may repeat; what is filled is copied."""
+    def rows(self, index_N: Tensor, capacity: int | None = None) -> "KeyValueCache":
+        """A cache of the chosen rows, which may repeat; what is filled is copied.
+
+        Args:
+            index_N: numbers of the rows.
+            capacity: most positions of the new cache; left out: as many as here.
+        """
         depth, _, _, heads, _, size = self.store.shape
-        shape = (depth, len(index_N), heads, self.capacity, size)
+        shape = (depth, len(index_N), heads, capacity or self.capacity, size)
         chosen = KeyValueCache(*shape, self.store, self.start_B[index_N])
         filled = self.store[:, :, index_N, :, : self.length]
         chosen.store[:, :, :, :, : self.length] = filled

@@ -1,0 +1,136 @@
+"""Rows that begin alike, read once: prefix trees packed into rows, behind a prefix in a cache.
+
+The choices of a question share its context, and all questions share their examples. A tree holds
+each shared beginning once; its nodes stand in one row, a node sees its ancestors and no other, and
+its position is its depth, so every path reads as if it stood alone. What is common to many trees
+is read before them, into a cache.
+
+Shape letters: B trees of a batch, L nodes of a tree, M prefix and nodes.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+CAPACITY = 256  # nodes of a tree, where its longest path needs no more
+SHORTEST_PREFIX = 64  # a shorter one is not worth a pass of its own
+_WORTH = 0.25  # share of a row that it must have in common with its tree
+
+Ids = Sequence[int]
+
+
+class Tree(NamedTuple):
+    """One packed row.
+
+    Attributes:
+        tokens: id of each node; a parent stands before its children.
+        depths: number of ancestors of each node inside the tree.
+        ends: the node behind the last descendant of each node.
+        paths: number of a row -> the nodes of its ids.
+    """
+
+    tokens: list[int]
+    depths: list[int]
+    ends: list[int]
+    paths: dict[int, list[int]]
+
+
+class Family(NamedTuple):
+    """Trees behind one prefix.
+
+    Attributes:
+        prefix: ids that every row of the trees begins with, not in the trees; may be empty.
+        trees: of what is behind it.
+    """
+
+    prefix: tuple[int, ...]
+    trees: list[Tree]
+
+
+def families(rows: Sequence[Ids], needed: Sequence[int], capacity: int = CAPACITY) -> list[Family]:
+    """Arranges rows so that shared beginnings are read once.
+
+    Args:
+        rows: ids of each row, not empty.
+        needed: for each row the place of the first state that is wanted; a prefix ends before it.
+        capacity: most nodes of a tree, unless one row alone has more.
+
+    Returns:
+        families whose paths hold each row once.
+    """
+    order = sorted(range(len(rows)), key=lambda i: tuple(rows[i]))
+    found = []
+    for run in _runs(rows, order):
+        trees = _trees(rows, run, 0, capacity)
+        prefix = _common(rows[run[0]], rows[run[-1]])
+        prefix = min(prefix, min(needed[i] for i in run))
+        if len(trees) > 1 and prefix >= SHORTEST_PREFIX:
+            found.append(Family(tuple(rows[run[0]][:prefix]), _trees(rows, run, prefix, capacity)))
+        else:
+            found.append(Family((), trees))
+    return found
+
+
+def visible(trees: Sequence[Tree], length: int, prefix: int) -> np.ndarray:
+    """Which column each node sees, (B, L, M): the prefix, its ancestors and itself.
+
+    Args:
+        trees: of one family.
+        length: nodes of the longest, L.
+        prefix: ids in front of the trees.
+    """
+    # What fills a short tree up stands behind its nodes and sees what is before it.
+    end_BL = np.full((len(trees), length), length)
+    for end_L, tree in zip(end_BL, trees, strict=True):
+        end_L[: len(tree.ends)] = tree.ends
+    index_L = np.arange(length)
+    behind_LL = index_L[:, None] >= index_L
+    tree_BLL = behind_LL & (index_L[:, None] < end_BL[:, None, :])
+    prefix_BLP = np.ones((len(trees), length, prefix), dtype=bool)
+    return np.concatenate((prefix_BLP, tree_BLL), axis=2)
+
+
+def _runs(rows: Sequence[Ids], order: Sequence[int]) -> Iterator[list[int]]:
+    """Cuts sorted rows where neighbours do not share a prefix that would be worth a pass."""
+    run: list[int] = []
+    for i in order:
+        if run and _common(rows[run[-1]], rows[i]) < SHORTEST_PREFIX:
+            yield run
+            run = []
+        run.append(i)
+    if run:
+        yield run
+
+
+def _trees(rows: Sequence[Ids], run: Sequence[int], prefix: int, capacity: int) -> list[Tree]:
+    """Packs what is behind the prefix of sorted rows."""
+    trees: list[Tree] = []
+    path: list[int] = []
+    last: Ids = ()
+    for i in run:
+        ids = rows[i][prefix:]
+        shared = _common(last, ids)
+        # Behind a prefix, whose copies cost more than a wider mask, strangers share a row too.
+        is_worth = prefix or shared >= _WORTH * len(ids)
+        if not trees or not is_worth or len(trees[-1].tokens) + len(ids) - shared > capacity:
+            trees.append(Tree([], [], [], {}))
+            path, shared = [], 0
+        tree = trees[-1]
+        for node in path[shared:]:
+            tree.ends[node] = len(tree.tokens)
+        path = [*path[:shared], *range(len(tree.tokens), len(tree.tokens) + len(ids) - shared)]
+        tree.tokens.extend(ids[shared:])
+        tree.depths.extend(range(shared, len(ids)))
+        tree.ends.extend([-1] * (len(ids) - shared))
+        tree.paths[i] = path
+        last = ids
+    for tree in trees:
+        tree.ends[:] = [end if end >= 0 else len(tree.tokens) for end in tree.ends]
+    return trees
+
+
+def _common(a: Ids, b: Ids) -> int:
+    """How many ids both begin with."""
+    differing = (place for place, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
+    return next(differing, min(len(a), len(b)))
