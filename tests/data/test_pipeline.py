@@ -123,3 +123,48 @@ def test_ramps_that_do_not_rise_are_refused(text, tokenizer):
         text_batches(text, tokenizer, weights, {}, 16, 4, 0, ramp=same)
     with pytest.raises(ValueError, match=r"a stage of ramp must have until, length and batch"):
         text_batches(text, tokenizer, weights, {}, 16, 4, 0, ramp=[{"until": 3}])
+
+
+def drawn_batches(tokenizer, seed=0, shard=(0, 1), **shares):
+    stored = PictureSplit(
+        np.zeros((6, 32, 32, 3), np.uint8),
+        ["a blue square"] * 6,
+        np.zeros(6, np.uint8),
+        ("scenes",),
+    )
+    drawn = {"scenes": shares}
+    made = picture_batches(stored, tokenizer, {"scenes": 1.0}, 12, 4, seed, shard, drawn)
+    return Stream({"pictures": made}).batches
+
+
+def test_drawn_scenes_do_not_repeat_and_begin_anywhere(tokenizer):
+    batches = drawn_batches(tokenizer)
+    whole = list(islice(batches(), 12))
+    rest = list(islice(batches(5), 7))
+    assert all(equal(a, b) for a, b in zip(whole[5:], rest, strict=True))
+    pixels = np.concatenate([b["pictures"].pixels_BCYX for b in whole])
+    assert len({p.tobytes() for p in pixels}) == len(pixels) == 48
+    other = next(drawn_batches(tokenizer, seed=1)())
+    assert not equal(whole[0], other)
+
+
+def test_drawn_scenes_follow_their_shares(tokenizer):
+    from tgp_multimodal.data.scene_check import read
+
+    batches = islice(drawn_batches(tokenizer, single=1.0, two=0.0, background_named=0.0)(), 10)
+    for batch in batches:
+        for pixels_CYX in batch["pictures"].pixels_BCYX:
+            assert len(read(pixels_CYX.transpose(1, 2, 0)).things) == 1
+
+
+@pytest.mark.parametrize(
+    ("shares", "message"),
+    [
+        ({"singel": 0.5}, r"among single, two, colours_named, background_named\. Got singel inst"),
+        ({"single": 0.8, "two": 0.4}, r"single \+ two at most 1\. Got .*0\.8"),
+        ({"colours_named": -0.1}, r"between 0 and 1"),
+    ],
+)
+def test_shares_of_drawn_scenes_are_checked(tokenizer, shares, message):
+    with pytest.raises(ValueError, match=message):
+        drawn_batches(tokenizer, **shares)

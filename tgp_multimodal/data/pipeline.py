@@ -9,6 +9,7 @@ import logging
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from tgp_multimodal.data.packing import PackedRows, Row
 from tgp_multimodal.data.passages import PassagePairs
 from tgp_multimodal.data.prepared import PictureSplit, TextSplit, open_pictures, open_text
 from tgp_multimodal.data.records import CaptionedImages, PassageRows, TextRows
+from tgp_multimodal.data.scenes import Endless, Mix
 from tgp_multimodal.data.tokenizer import Tokenizer
 
 logging.getLogger("absl").setLevel(
@@ -136,23 +138,61 @@ def picture_batches(
     batch: int,
     seed: int,
     shard: tuple[int, int] = (0, 1),
+    drawn: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
 ) -> "grain.MapDataset[CaptionedImages]":
-    """Pictures of the weighted streams, shuffled each epoch; captions of at most `longest` ids."""
+    """Pictures of the weighted streams, shuffled each epoch; captions of at most `longest` ids.
+
+    Args:
+        split: pictures with captions.
+        tokenizer: the set's own.
+        weights: stream -> its share of the pictures.
+        longest: most ids of a caption, BOS included.
+        batch: pictures of a batch.
+        seed: decides everything that is drawn.
+        shard: number of this process, and of how many.
+        drawn: stream -> shares of `scenes.Mix`: scenes that are drawn when they are needed, each
+            once, in the place of the stored pictures of that stream.
+
+    Raises:
+        ValueError: a weight names a stream that is not there, or a share of a mix is none.
+    """
     _known("streams", list(weights), split.streams)
     captions = [row[:longest] for row in tokenizer.encode_batch(split.captions, bos=True)]
-    names = _present(weights, split)
-    sources = []
-    for name in names:
-        members = np.flatnonzero(split.stream == split.streams.index(name))
-        sources.append(grain.MapDataset.source(members).shuffle(seed=seed).repeat())
-    mixed = grain.MapDataset.mix(sources, weights=[weights[n] for n in names])
 
-    def collate(indices: Sequence[int]) -> CaptionedImages:
-        return collate_pictures(
-            [split.pixels[i] for i in indices], [captions[i] for i in indices], tokenizer.pad
-        )
+    def stored(index: int) -> tuple[np.ndarray, list[int]]:
+        return split.pixels[index], captions[index]
+
+    def source(name: str) -> Any:
+        if name in drawn:
+            endless = _endless(seed, split.pixels.shape[1], drawn[name])
+
+            def fresh(number: int) -> tuple[np.ndarray, list[int]]:
+                pair = endless[number]
+                return pair.pixels_YXC, tokenizer.encode_batch([pair.caption], bos=True)[0][
+                    :longest
+                ]
+
+            return grain.MapDataset.source(RandomAccess(fresh))
+        members = np.flatnonzero(split.stream == split.streams.index(name))
+        return grain.MapDataset.source(members).shuffle(seed=seed).repeat().map(stored)
+
+    names = _present(weights, split)
+    mixed = grain.MapDataset.mix([source(n) for n in names], weights=[weights[n] for n in names])
+
+    def collate(pairs: Sequence[tuple[np.ndarray, list[int]]]) -> CaptionedImages:
+        return collate_pictures([p for p, _ in pairs], [ids for _, ids in pairs], tokenizer.pad)
 
     return mixed[shard[0] :: shard[1]].batch(batch, batch_fn=collate)
+
+
+def _endless(seed: int, size: int, shares: Mapping[str, float]) -> Endless:
+    unknown = sorted(set(shares) - set(Mix._fields))
+    if unknown:
+        raise ValueError(
+            f"shares of drawn scenes must be among {', '.join(Mix._fields)}. "
+            f"Got {', '.join(unknown)} instead."
+        )
+    return Endless(seed, size, Mix(**shares))
 
 
 def collate_pictures(
@@ -253,6 +293,8 @@ def open_stream(
         datasets["text"] = text_batches(found, tokenizer, **text, seed=seed, shard=shard)
     if pictures is not None:
         seen = open_pictures(folder / "pictures", split)
+        if split != "train":  # what is held out is stored
+            pictures = {name: value for name, value in pictures.items() if name != "drawn"}
         datasets["pictures"] = picture_batches(seen, tokenizer, **pictures, seed=seed, shard=shard)
     if passages is not None:
         read = open_text(folder / "text", split)

@@ -45,15 +45,31 @@ _MARGIN = 1 / 32
 _GAP = 2.5 / 32
 _SLANT = 0.45  # how far off its axis a relation may be: 24 degrees
 _LAYOUTS = 128
+_ENDLESS = 20_261_126  # sets the seeds of endless scenes apart from those of `pairs`
 
-# Shares of the training mix.
-_SINGLE, _TWO = 0.45, 0.35
-_COLOURS_NAMED = 0.85
-_BACKGROUND_NAMED = 0.5
 _ARRANGED = 0.75
 _RELATION_NAMED = 0.8
 _SAME_SHAPE = 0.12
 _SAID_ONE = 0.12
+
+
+class Mix(NamedTuple):
+    """What scenes are made of, as shares.
+
+    Attributes:
+        single: scenes with one thing.
+        two: scenes with two things that differ; the rest have two to four that are alike.
+        colours_named: captions that name the colours.
+        background_named: captions that name the background.
+    """
+
+    single: float = 0.45
+    two: float = 0.35
+    colours_named: float = 0.85
+    background_named: float = 0.5
+
+
+MIX = Mix()
 
 
 class Thing(NamedTuple):
@@ -138,20 +154,19 @@ def sample(rng: np.random.Generator, held_out: bool = False) -> tuple[Scene, str
     return scene, caption
 
 
-def sample_described(rng: np.random.Generator, held_out: bool = False) -> Described:
+def sample_described(rng: np.random.Generator, held_out: bool = False, mix: Mix = MIX) -> Described:
     """Returns what `sample` does, with the statement behind the caption.
 
-    Nearly half are one thing, a third two things that differ, the rest two to four of the same.
     Captions leave out colours, background or relation now and then, so that short prompts are not
     foreign.
     """
     kind = rng.random()
-    names_colours = held_out or rng.random() < _COLOURS_NAMED
+    names_colours = held_out or rng.random() < mix.colours_named
     background = BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))]
     relation = None
-    if kind < _SINGLE:
+    if kind < mix.single:
         things = _alike(rng, 1, held_out)
-    elif kind < _SINGLE + _TWO:
+    elif kind < mix.single + mix.two:
         things = _different(rng, held_out)
         names_colours = names_colours or things[0].shape == things[1].shape
         if rng.random() < _RELATION_NAMED:
@@ -160,7 +175,7 @@ def sample_described(rng: np.random.Generator, held_out: bool = False) -> Descri
         things = _alike(rng, int(rng.integers(2, 5)), held_out)
     scene = Scene(things, background)
     groups = _grouped(things, names_colours)
-    named = background if rng.random() < _BACKGROUND_NAMED else None
+    named = background if rng.random() < mix.background_named else None
     truth = Truth(groups, relation, named)
     caption = say(truth, rng, is_counted=len(groups) == 1 and rng.random() < _SAID_ONE)
     return Described(scene, truth, caption)
@@ -178,13 +193,42 @@ def pairs(count: int, seed: int, size: int = 32, held_out: bool = False) -> Iter
     Raises:
         ValueError: `size` is too small to tell the shapes apart, or `seed` is negative.
     """
-    if size < 16:
-        raise ValueError(f"size must be at least 16. Got {size} instead.")
+    _check_size(size)
     if seed < 0:
         raise ValueError(f"seed must be 0 or more. Got {seed} instead.")
     for i in range(count):
         scene, caption = sample(np.random.default_rng([seed, i]), held_out)
         yield Pair(render(scene, size), caption, "scenes", f"scenes/{seed}/{i}")
+
+
+class Endless:
+    """Scenes without end for training; number i depends on (seed, i) and on no other.
+
+    None of them is one of `pairs`.
+
+    Args:
+        seed: not negative.
+        size: rows and columns.
+        mix: what the scenes are made of.
+
+    Raises:
+        ValueError: a share is not one, or `size` is too small to tell the shapes apart.
+    """
+
+    def __init__(self, seed: int, size: int = 32, mix: Mix = MIX) -> None:
+        _check_size(size)
+        if min(mix) < 0 or max(mix) > 1 or mix.single + mix.two > 1:
+            raise ValueError(
+                "shares of drawn scenes must be between 0 and 1, and single + two at most 1. "
+                f"Got {mix._asdict()} instead."
+            )
+        self.seed, self.size, self.mix = seed, size, mix
+
+    def __getitem__(self, number: int) -> Pair:
+        rng = np.random.default_rng([_ENDLESS, self.seed, number])
+        scene, _, caption = sample_described(rng, mix=self.mix)
+        name = f"scenes/endless/{self.seed}/{number}"
+        return Pair(render(scene, self.size), caption, "scenes", name)
 
 
 def relation_between(a: Thing, b: Thing) -> str | None:
@@ -195,6 +239,11 @@ def relation_between(a: Thing, b: Thing) -> str | None:
     if abs(right) <= _SLANT * abs(down):
         return "above" if down < 0 else "below"
     return None
+
+
+def _check_size(size: int) -> None:
+    if size < 16:
+        raise ValueError(f"size must be at least 16. Got {size} instead.")
 
 
 def _alike(rng: np.random.Generator, count: int, held_out: bool) -> tuple[Thing, ...]:

@@ -57,8 +57,8 @@ class StreamData(LightningDataModule):
             missing and `embedded` is set, the embedded corpus is prepared there.
         text: weights and infilling shares of the text streams, row length and rows per batch; see
             `text_batches`.
-        pictures: weights of the picture streams, longest caption, pictures per batch; see
-            `picture_batches`.
+        pictures: weights of the picture streams, longest caption, pictures per batch, and which
+            streams are scenes that are drawn on the way; see `picture_batches`.
         passages: weights of the passage streams, most tokens, pairs per batch; see
             `passage_batches`.
         embedded: whether to prepare the embedded corpus where there is no data.
