@@ -156,6 +156,20 @@ def test_equal_inputs_are_computed_once(network, tokenizer, monkeypatch):
     assert [a.nats for a in many[:4]] == [a.nats for a in many[4:8]]
 
 
+def test_texts_with_nothing_in_common_are_read_many_at_a_time(network, tokenizer, monkeypatch):
+    seen, states = [], FusedText.states
+    monkeypatch.setattr(
+        FusedText,
+        "states",
+        lambda self, token_BL, *a: seen.append(len(token_BL)) or states(self, token_BL, *a),
+    )
+    queries = [Query("", f"{c} river froze") for c in "ABCDEFGH"]
+    together = texts.score(network, tokenizer, queries)
+    assert seen == [8]
+    alone = [texts.score(network, tokenizer, [q])[0].nats for q in queries]
+    assert [a.nats for a in together] == pytest.approx(alone, abs=TOLERANCE)
+
+
 def test_infilling_score(network, tokenizer):
     query = Query("def add(a, b):", " a + b", suffix="\n")
     middle = tokenizer.encode(" a + b")

@@ -57,10 +57,11 @@ def families(rows: Sequence[Ids], needed: Sequence[int], capacity: int = CAPACIT
         capacity: most nodes of a tree, unless one row alone has more.
 
     Returns:
-        families whose paths hold each row once.
+        families whose paths hold each row once; trees without a prefix are one family, whatever
+        they hold, so that they are read many at a time.
     """
     order = sorted(range(len(rows)), key=lambda i: tuple(rows[i]))
-    found = []
+    found, loose = [], Family((), [])
     for run in _runs(rows, order):
         trees = _trees(rows, run, 0, capacity)
         prefix = _common(rows[run[0]], rows[run[-1]])
@@ -68,8 +69,8 @@ def families(rows: Sequence[Ids], needed: Sequence[int], capacity: int = CAPACIT
         if len(trees) > 1 and prefix >= SHORTEST_PREFIX:
             found.append(Family(tuple(rows[run[0]][:prefix]), _trees(rows, run, prefix, capacity)))
         else:
-            found.append(Family((), trees))
-    return found
+            loose.trees.extend(trees)
+    return [*found, loose] if loose.trees else found
 
 
 def visible(trees: Sequence[Tree], length: int, prefix: int) -> np.ndarray:
