@@ -11,6 +11,7 @@ from tgp_multimodal.evaluation.requests import (
     Answer,
     Draw,
     Embed,
+    MaskedScore,
     Perplexity,
     PerplexityAnswer,
     Request,
@@ -26,7 +27,8 @@ class Planted(Adapter):
     def __init__(
         self, name: str = "planted", digest: str = "0", **functions: Callable[[Any], Answer]
     ) -> None:
-        kinds = {"score": Score, "perplexity": Perplexity, "embed": Embed, "draw": Draw}
+        kinds = {"score": Score, "masked_score": MaskedScore, "perplexity": Perplexity}
+        kinds |= {"embed": Embed, "draw": Draw}
         self.name, self.digest = name, digest
         self.functions = {kinds[k]: f for k, f in functions.items()}
         self.supports = frozenset(self.functions)
@@ -51,6 +53,7 @@ def dummy(name: str = "dummy") -> Planted:
     return Planted(
         name,
         score=lambda r: ScoreAnswer(-float(np.abs(hashed(r)[0])), 1, False),
+        masked_score=lambda r: ScoreAnswer(-float(np.abs(hashed(r)[0])), 1, False),
         perplexity=lambda r: PerplexityAnswer(5.0 * len(r.text.encode()), len(r.text.encode()), 1),
         embed=hashed,
         draw=lambda r: np.full((32, 32, 3), 128, np.uint8),

@@ -12,6 +12,7 @@ from tgp_multimodal.evaluation.requests import (
     Draw,
     Embed,
     Generate,
+    MaskedScore,
     Perplexity,
     PerplexityAnswer,
     Score,
@@ -44,6 +45,10 @@ REQUESTS = {
         Score("The river", " a"),
         Score("def f():", " pass", suffix="\n"),
         Score("", "x"),
+    ],
+    "masked_score": [
+        *(MaskedScore(t) for t in ("The river froze.", "The river", "", "x")),
+        MaskedScore("The river froze. " * 20),
     ],
     "perplexity": [Perplexity(t) for t in ("caf\u00e9", "", "The river froze. " * 20)],
     "generate": [
@@ -123,7 +128,7 @@ def test_names_and_facts(native, folder):
 
 def test_what_it_supports_follows_the_network(native, tokenizer, tmp_path):
     assert {r.__name__ for r in native.supports} == {
-        "Score", "Perplexity", "Generate", "Embed", "Draw",
+        "Score", "MaskedScore", "Perplexity", "Generate", "Embed", "Draw",
     }  # fmt: skip
     assert native.embeds == {"text", "image"}
     export.save(tmp_path / "words", language_model(tokenizer.vocabulary), tokenizer, {}, "")

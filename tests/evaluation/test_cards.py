@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from tgp_multimodal.evaluation import cards
+from tgp_multimodal.evaluation.requests import Score
 
 GOOD = {
     "name": "text/made_up",
@@ -20,6 +21,12 @@ GOOD = {
 }
 
 
+PAIRS = {
+    "protocol": "minimal_pairs",
+    "columns": {name: name for name in ("good", "bad", "paradigm", "phenomenon")},
+}
+
+
 def card(folder: Path, **changes: object) -> Path:
     path = folder / "card.yaml"
     content = {k: v for k, v in {**GOOD, **changes}.items() if v is not None}
@@ -32,6 +39,14 @@ def test_a_good_card_loads(tmp_path: Path) -> None:
     assert loaded.name == "text/made_up"
     assert loaded.modality == "text"
     assert cards.find(str(card(tmp_path))) == loaded
+
+
+def test_minimal_pairs_ask_for_what_their_scoring_needs(tmp_path: Path) -> None:
+    assert cards.load(card(tmp_path, **PAIRS)).requests == {Score}
+    for scoring, request in cards.SCORINGS.items():
+        assert cards.load(card(tmp_path, **PAIRS, settings={"scoring": scoring})).requests == {
+            request
+        }
 
 
 @pytest.mark.parametrize(
@@ -50,6 +65,9 @@ def test_a_good_card_loads(tmp_path: Path) -> None:
         ({"source": {"folders": "x"}}, "Did you mean folder"),
         ({"source": {"folder": "x", "hub": "y"}}, "source must have one of"),
         ({"name": "code/made_up"}, "name must start with text/"),
+        ({**PAIRS, "settings": {"scoring": "maskd"}}, "Did you mean masked"),
+        ({**PAIRS, "settings": {"scoring": ["causal"]}}, "there are: causal, masked"),
+        ({**PAIRS, "settings": {"scorer": "causal"}}, "Did you mean scoring"),
     ],
 )
 def test_a_mistake_is_named_in_one_sentence(

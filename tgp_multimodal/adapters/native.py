@@ -19,13 +19,14 @@ from tgp_multimodal.evaluation.requests import (
     Draw,
     Embed,
     Generate,
+    MaskedScore,
     Perplexity,
     PerplexityAnswer,
     Request,
     Score,
     ScoreAnswer,
 )
-from tgp_multimodal.inference import image, text, writing
+from tgp_multimodal.inference import image, masked, text, writing
 from tgp_multimodal.inference.image import Drawing
 from tgp_multimodal.inference.sampling import Sampling
 from tgp_multimodal.inference.text import Query
@@ -61,7 +62,8 @@ class Native(Adapter):
         self.drawing = Drawing()
         self.name = self._name(folder.resolve())
         has_head = isinstance(self.network, Multimodal)
-        self.supports = frozenset({Score, Perplexity, Generate, Embed, *([Draw] * has_head)})
+        text_alone = (Score, MaskedScore, Perplexity, Generate, Embed)
+        self.supports = frozenset({*text_alone, *([Draw] * has_head)})
         self.embeds = frozenset({"text", "image"} if has_head else {"text"})
 
     def _network(self, trained: Network) -> Network:
@@ -75,6 +77,7 @@ class Native(Adapter):
             return []
         answers: dict[type, Callable[[Any], list[Answer]]] = {
             Score: self._score,
+            MaskedScore: self._masked_score,
             Perplexity: self._perplexity,
             Generate: self._generate,
             Embed: self._embed,
@@ -104,6 +107,11 @@ class Native(Adapter):
     def _score(self, requests: Sequence[Score]) -> list[Answer]:
         queries = [Query(r.context, r.continuation, r.suffix) for r in requests]
         found = text.score(self.network.text, self.tokenizer, queries, self.batch_tokens)
+        return [ScoreAnswer(*one) for one in found]
+
+    def _masked_score(self, requests: Sequence[MaskedScore]) -> list[Answer]:
+        texts = [r.text for r in requests]
+        found = masked.score(self.network.text, self.tokenizer, texts, self.batch_tokens)
         return [ScoreAnswer(*one) for one in found]
 
     def _perplexity(self, requests: Sequence[Perplexity]) -> list[Answer]:

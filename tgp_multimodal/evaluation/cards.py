@@ -15,7 +15,14 @@ import yaml
 
 from tgp_multimodal import resources
 from tgp_multimodal.evaluation.names import unknown
-from tgp_multimodal.evaluation.requests import Draw, Embed, Perplexity, Request, Score
+from tgp_multimodal.evaluation.requests import (
+    Draw,
+    Embed,
+    MaskedScore,
+    Perplexity,
+    Request,
+    Score,
+)
 
 DOMAINS = ("text", "code", "biomedical", "image")
 SOURCES = ("embedded", "folder", "hub")
@@ -72,6 +79,13 @@ PROTOCOLS = {
         {},
         ("mrr", "recall_at_1", "recall_at_10", "ndcg_at_10"),
     ),
+    # What it asks follows its setting, see `SCORINGS`.
+    "minimal_pairs": Protocol(
+        frozenset({Score}),
+        ("good", "bad", "paradigm", "phenomenon"),
+        {"scoring": "causal"},
+        ("accuracy",),
+    ),
     "perplexity": Protocol(frozenset({Perplexity}), ("text", "group?"), {}, ("bits_per_byte",)),
     "scene_eval": Protocol(
         frozenset({Draw}),
@@ -80,6 +94,12 @@ PROTOCOLS = {
         ("mean_axis_accuracy",),
     ),
 }
+
+
+# How minimal pairs are scored -> what that asks of a model.
+SCORINGS: dict[str, type[Request]] = {"causal": Score, "masked": MaskedScore}
+# Settings that take one of a few names, and which.
+_CHOICES = {"scoring": tuple(SCORINGS)}
 
 
 @dataclass(frozen=True)
@@ -128,6 +148,8 @@ class Card:
     @property
     def requests(self) -> frozenset[type[Request]]:
         """What the card asks of a model."""
+        if self.protocol == "minimal_pairs":
+            return frozenset({SCORINGS[str(self.setting("scoring"))]})
         return PROTOCOLS[self.protocol].requests
 
     @property
@@ -249,8 +271,9 @@ def _check(card: Card, path: Path) -> None:
     among("protocol", card.protocol, PROTOCOLS)
     protocol = PROTOCOLS[card.protocol]
     among("metric", card.metric, protocol.metrics)
-    for name in card.settings:
+    for name, value in card.settings.items():
         among("setting", name, protocol.settings)
+        among(name, str(value), _CHOICES.get(name, (str(value),)))
     allowed = [f.removesuffix("?") for f in protocol.fields]
     for name in (*card.columns, *card.templates):
         among("field", name, allowed)

@@ -1,4 +1,4 @@
-"""The five things that the harness asks of a model, as plain data, and what comes back.
+"""The six things that the harness asks of a model, as plain data, and what comes back.
 
 A request says *what* is wanted and nothing about how: batching, sorting, truncation and caching
 belong to the adapter that answers.
@@ -29,6 +29,21 @@ class Score:
     context: str
     continuation: str
     suffix: str | None = None
+
+
+@dataclass(frozen=True)
+class MaskedScore:
+    """Asks for the pseudo-log-likelihood of a whole text (Salazar et al. 2020, arXiv:1910.14659).
+
+    Each token in turn is hidden by the mask and predicted from all others, left and right; the
+    answer is the sum of their log-probabilities, a `ScoreAnswer`. It is no probability of the text
+    and compares with those of `Score` only in which of two texts it prefers.
+
+    Attributes:
+        text: one sentence or a short text; the cost grows with the square of its tokens.
+    """
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -85,12 +100,12 @@ class Draw:
     seed: int
 
 
-Request: TypeAlias = Score | Perplexity | Generate | Embed | Draw
+Request: TypeAlias = Score | MaskedScore | Perplexity | Generate | Embed | Draw
 
 
 @dataclass(frozen=True)
 class ScoreAnswer:
-    """Log-likelihood of a continuation.
+    """Log-likelihood of a continuation, or pseudo-log-likelihood of a text.
 
     Attributes:
         nats: sum of natural log-probabilities of its tokens; at most 0.

@@ -287,7 +287,7 @@ def _read(
     position = [node for _, nodes, _, _ in asked for node in nodes]
     target = [token for _, _, _, row in asked for token in row.ids[-row.scored :]]
     state_ND = state_BLD[place, position]
-    nats_N, greedy_N = _log_probabilities(text, state_ND, torch.tensor(target).to(state_ND.device))
+    nats_N, greedy_N = log_probabilities(text, state_ND, torch.tensor(target).to(state_ND.device))
     start = 0
     for _, _, index, row in asked:
         own = slice(start, start + row.scored)
@@ -295,9 +295,13 @@ def _read(
         start += row.scored
 
 
-def _log_probabilities(
+def log_probabilities(
     text: TextTransformer, state_ND: Tensor, target_N: Tensor
 ) -> tuple[Tensor, Tensor]:
+    """Nats of each target given its state, (N,) in float64, and whether it is the arg max, (N,).
+
+    Both on the CPU; the log-softmax is in float32, some positions at a time.
+    """
     nats, greedy = [], []
     for start in range(0, len(target_N), _PROJECTED):
         own = slice(start, start + _PROJECTED)

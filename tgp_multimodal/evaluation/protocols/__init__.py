@@ -2,6 +2,7 @@
 
 from tgp_multimodal.evaluation.outcome import Protocol
 from tgp_multimodal.evaluation.protocols.choice import infilling, multiple_choice
+from tgp_multimodal.evaluation.protocols.minimal_pairs import minimal_pairs
 from tgp_multimodal.evaluation.protocols.perplexity import perplexity
 from tgp_multimodal.evaluation.protocols.probe import probe
 from tgp_multimodal.evaluation.protocols.retrieval import retrieval
@@ -12,6 +13,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "multiple_choice": multiple_choice,
     "infilling": infilling,
     "retrieval": retrieval,
+    "minimal_pairs": minimal_pairs,
     "perplexity": perplexity,
     "scene_eval": scene_eval,
 }
