@@ -1,0 +1,33 @@
+"""Our side of time_to_loss, and its control: the same transformer moved by AdamW alone."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from tgp_multimodal.models.networks import LanguageModel
+from tgp_multimodal.models.text_transformer import TextTransformer
+from tgp_multimodal.training.optim import MuonAdamW, parameter_groups, trapezoid
+
+_CONTEXT = 64
+
+
+def make(
+    vocabulary: int, plan: Any
+) -> tuple[Callable[[Tensor], Tensor], nn.Module, Callable[[int], None]]:
+    """The network as a function, the module that learns, and how step i moves it."""
+    network = LanguageModel(TextTransformer(vocabulary, 128, 4, 256, 4, 4, _CONTEXT))
+    groups = parameter_groups(network, plan.rate, plan.adamw_rate, plan.table_rate)
+    for group in groups:
+        if not plan.rate and group["rule"] == "muon":
+            group.update(rule="adamw", lr=plan.adamw_rate)
+        group["peak"] = group["lr"]
+    optimizer = MuonAdamW(groups, iterations=3)
+
+    def move(step: int) -> None:
+        factor = trapezoid((step + 1) / (plan.steps + 1), warmup=0.03, decay=0.6)
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+        optimizer.step()
+
+    return (lambda token_BL: network.text.logits(network.text(token_BL))), network, move
