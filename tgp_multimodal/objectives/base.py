@@ -14,6 +14,9 @@ class Loss(NamedTuple):
     Attributes:
         value: scalar, differentiable.
         parts: named scalars for the log, detached; units in the names.
+
+    With several processes each number is this process's part: its mean over the processes is what
+    one process would find for the whole batch (`ranks`).
     """
 
     value: Tensor

@@ -17,6 +17,7 @@ from tgp_multimodal.data.records import CaptionedImages
 from tgp_multimodal.diffusion.paths import noisy
 from tgp_multimodal.models.flops import head_flops, text_flops
 from tgp_multimodal.models.networks import Multimodal, Network
+from tgp_multimodal.objectives import ranks
 from tgp_multimodal.objectives.base import Loss, Objective
 
 _BOS = 0
@@ -77,8 +78,11 @@ class FlowMatching(Objective):
                 (k.repeat(self.repeats, 1, 1, 1), v.repeat(self.repeats, 1, 1, 1)) for k, v in text
             ]
             mask_BL = mask_BL.repeat(self.repeats, 1)
-        time_B = self.times(len(data), generator).to(data.device)
-        noise = torch.randn(data.shape, generator=generator).to(data.device)
+        # Drawn for the pictures of all processes, as one process would; each takes its own.
+        count = len(data) * ranks.world()
+        time_B = ranks.own_rows(self.times(count, generator)).to(data.device)
+        noise = torch.randn(count, *data.shape[1:], generator=generator)
+        noise = ranks.own_rows(noise).to(data.device)
         noisy_BCYX = noisy(data, noise, time_B)
         guess = network.head.denoise(noisy_BCYX, time_B, text, mask_BL).float()
         error_B = (guess - data).square().mean(dim=(1, 2, 3))
@@ -106,7 +110,8 @@ class FlowMatching(Objective):
         self, token_BL: Tensor, mask_BL: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Captions with a share of them reduced to their BOS."""
-        drop_B = torch.rand(len(token_BL), generator=generator) < self.caption_drop
+        draw_B = torch.rand(len(token_BL) * ranks.world(), generator=generator)
+        drop_B = ranks.own_rows(draw_B) < self.caption_drop
         mask_BL = mask_BL.bool() & ~(drop_B.to(mask_BL.device)[:, None])
         mask_BL[:, 0] = True
         return token_BL, mask_BL

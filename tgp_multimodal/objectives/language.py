@@ -20,6 +20,7 @@ from tgp_multimodal.data.records import TextRows
 from tgp_multimodal.data.tokenizer import SPECIALS
 from tgp_multimodal.models.flops import text_flops
 from tgp_multimodal.models.networks import Network
+from tgp_multimodal.objectives import ranks
 from tgp_multimodal.objectives.base import Loss, Objective
 
 _BOS, _EOS, _PAD, _MASK = range(4)  # ids of the specials, which every tokenizer of ours puts first
@@ -67,14 +68,16 @@ class HybridLanguage(Objective):
             network.text.logits(state_BLD[rows.scored_BL]), target_BL[rows.scored_BL]
         )
         is_causal_N = rows.is_causal_B[:, None].expand_as(target_BL)[rows.scored_BL]
-        share = rows.is_causal_B.float().mean()
-        causal = _mean(nats_N, is_causal_N)
-        masked = _mean(nats_N, ~is_causal_N)
-        value = share * causal + (1 - share) * masked + self.z_loss * partition_N.square().mean()
+        causal_N, masked_N = is_causal_N, ~is_causal_N
+        share, causal_count, masked_count = _counts(rows.is_causal_B, causal_N, masked_N)
+        causal = _part_of_mean(nats_N, causal_N, causal_count)
+        masked = _part_of_mean(nats_N, masked_N, masked_count)
+        penalty = ranks.mean(partition_N.square(), causal_count + masked_count)
+        value = share * causal + (1 - share) * masked + self.z_loss * penalty
         parts = {"value": value}
-        if bool(rows.is_causal_B.any()):
+        if bool(share > 0):
             parts["causal_nats_per_token"] = causal
-        if not bool(rows.is_causal_B.all()):
+        if bool(share < 1):
             parts["masked_nats_per_token"] = masked
         return Loss(value, {k: v.detach() for k, v in parts.items()})
 
@@ -99,7 +102,7 @@ class HybridLanguage(Objective):
         # A BOS begins another document, which nothing before it can tell; what follows an EOS is
         # such a BOS or filler.
         scored_BL = (target_BL != _BOS) & (input_BL != _EOS)
-        vocabulary = int(token_BL.max()) + 1
+        vocabulary = ranks.largest(int(token_BL.max()), batch.token_BL.device) + 1
         for b in np.flatnonzero(~is_causal_B):
             generator = np.random.Generator(np.random.Philox(key=[seed, number_B[b]]))
             hidden_L = _spans(input_BL[b] >= _FIRST_PLAIN, rate, self.longest_span, generator)
@@ -117,8 +120,16 @@ def _cross_entropy(logits_NV: Tensor, target_N: Tensor) -> tuple[Tensor, Tensor]
     return partition_N - logits_NV.gather(-1, target_N[:, None])[:, 0], partition_N
 
 
-def _mean(x_N: Tensor, wanted_N: Tensor) -> Tensor:
-    return (x_N * wanted_N).sum() / wanted_N.sum().clamp_min(1)
+def _counts(is_causal_B: Tensor, causal_N: Tensor, masked_N: Tensor) -> tuple[Tensor, ...]:
+    """Share of causal rows, scored positions in causal and in masked rows; means over processes."""
+    share, causal, masked = is_causal_B.float().mean(), causal_N.sum(), masked_N.sum()
+    if ranks.world() == 1:
+        return share, causal, masked
+    return ranks.average(torch.stack((share, causal.float(), masked.float()))).unbind()
+
+
+def _part_of_mean(x_N: Tensor, wanted_N: Tensor, average_count: Tensor) -> Tensor:
+    return (x_N * wanted_N).sum() / average_count.clamp_min(1 / ranks.world())
 
 
 def _between(ends: tuple[float, float], progress: float) -> float:

@@ -15,11 +15,12 @@ from torch import Tensor
 from tgp_multimodal.data.records import PassageRows
 from tgp_multimodal.models.flops import text_flops
 from tgp_multimodal.models.networks import Network
+from tgp_multimodal.objectives import ranks
 from tgp_multimodal.objectives.base import Loss, Objective
 
 
 class PassageContrast(Objective):
-    """InfoNCE in both directions among the pairs of a batch.
+    """InfoNCE in both directions among the pairs of a batch, those of all processes.
 
     The loss is van den Oord et al. 2018's (arXiv:1807.03748).
 
@@ -35,7 +36,8 @@ class PassageContrast(Objective):
     def loss(self, network: Network, batch: PassageRows, progress: float, seed: int) -> Loss:
         """Mean nats of naming the other passage among all of the batch; see `Objective.loss`."""
         vector_BD = mean_states(network, batch.token_BL, batch.mask_BL.bool())
-        first_PD, second_PD = F.normalize(vector_BD, dim=-1).chunk(2)
+        sides = F.normalize(vector_BD, dim=-1).chunk(2)
+        first_PD, second_PD = (ranks.whole_batch(side_PD) for side_PD in sides)
         score_PP = first_PD @ second_PD.T / self.temperature
         partner_P = torch.arange(len(score_PP), device=score_PP.device)
         there = F.cross_entropy(score_PP, partner_P)

@@ -67,7 +67,7 @@ class Throughput(Callback):
         if "pictures" in batch:
             self._images += len(batch["pictures"].pixels_BCYX) * trainer.world_size
         if trainer.global_step % self.every == 0:
-            self._report(trainer, module, float(outputs["loss"]))
+            self._report(trainer, module, float(trainer.strategy.reduce(outputs["loss"])))
             self._begin()
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
@@ -127,17 +127,19 @@ class SampleSheet(Callback):
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int
     ) -> None:
         step = trainer.global_step
-        if trainer.is_global_zero and (step % self.every == 0 or step == trainer.max_steps):
+        if step % self.every == 0 or step == trainer.max_steps:
             self.draw(trainer, module, step)
 
     def draw(self, trainer: Trainer, module: Any, step: int) -> None:
-        """Writes the sheet of this step."""
+        """Writes the sheet of this step; every process must call it."""
         if not hasattr(module.network, "head"):
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
-        with module.averaged(), torch.random.fork_rng():
-            pixels = draw(module.network, tokenizer, self.prompts, Drawing(steps=12))
+        with module.whole_average() as network, torch.random.fork_rng():
+            if not trainer.is_global_zero:
+                return
+            pixels = draw(network, tokenizer, self.prompts, Drawing(steps=12))
+        self.folder.mkdir(parents=True, exist_ok=True)
         contact_sheet(list(pixels), self.prompts).save(self.folder / f"step_{step:06d}.png")
 
 
@@ -167,12 +169,14 @@ class SceneCurve(Callback):
     ) -> None:
         step = trainer.global_step
         due = self.every and (step % self.every == 0 or step == trainer.max_steps)
-        if not due or not trainer.is_global_zero or not hasattr(module.network, "head"):
+        if not due or not hasattr(module.network, "head"):
             return
         tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
         wanted = [prompt for chosen in self.prompts.values() for prompt in chosen]
-        with module.averaged(), torch.random.fork_rng():
-            pictures = draw(module.network, tokenizer, [p.text for p in wanted], Drawing(steps=20))
+        with module.whole_average() as network, torch.random.fork_rng():
+            if not trainer.is_global_zero:
+                return
+            pictures = draw(network, tokenizer, [p.text for p in wanted], Drawing(steps=20))
         right: dict[str, list[bool]] = {axis: [] for axis in self.prompts}
         for prompt, picture in zip(wanted, pictures, strict=True):
             right[prompt.axis].append(check(picture, prompt.truth).correct)
@@ -201,6 +205,8 @@ class CleanStop(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int
     ) -> None:
+        if trainer.world_size > 1:  # a signal may reach one process alone, or in different steps
+            self.stopped = trainer.strategy.reduce_boolean_decision(self.stopped, all=False)
         if self.stopped:
             trainer.should_stop = True
 

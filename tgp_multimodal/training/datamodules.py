@@ -1,6 +1,7 @@
 """From prepared folders to batches of tensors.
 
-The training stream starts at the step that the trainer is at; validation batches are fixed.
+The training stream starts at the step that the trainer is at; validation batches are fixed. A batch
+of the settings is that of all processes together; each reads its share of the rows.
 """
 
 from collections.abc import Iterator
@@ -56,7 +57,7 @@ class StreamData(LightningDataModule):
         folder: what `tgp prepare` wrote: `tokenizer/` with `text/`, `pictures/` or both. If it is
             missing and `embedded` is set, the embedded corpus is prepared there.
         text: weights and infilling shares of the text streams, row length and rows per batch; see
-            `text_batches`.
+            `text_batches`. A batch is that of all processes together, here and below.
         pictures: weights of the picture streams, longest caption, pictures per batch, and which
             streams are scenes that are drawn on the way; see `picture_batches`.
         passages: weights of the passage streams, most tokens, pairs per batch; see
@@ -121,7 +122,8 @@ class StreamData(LightningDataModule):
         shard = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         assert self.tokenizer is not None, "setup comes first"
         threads = 0 if split == "validation" else 1
-        streams = {"text": self.text, "pictures": self.pictures, "passages": self.passages}
+        given = {"text": self.text, "pictures": self.pictures, "passages": self.passages}
+        streams = {name: _share(name, stream, shard[1]) for name, stream in given.items()}
         return open_stream(
             self.folder,
             split,
@@ -131,6 +133,20 @@ class StreamData(LightningDataModule):
             threads=threads,
             **streams,
         )
+
+
+def _share(name: str, stream: dict[str, Any] | None, processes: int) -> dict[str, Any] | None:
+    """The settings of a stream, with the batches of one of several processes."""
+    if stream is None or processes == 1 or "batch" not in stream:
+        return stream
+    if stream["batch"] % processes:
+        raise ValueError(
+            f"batch of data.{name} must be a multiple of the number of processes, {processes}. "
+            f"Got {stream['batch']} instead."
+        )
+    stages = [_share(f"{name}.ramp", stage, processes) for stage in stream.get("ramp", ())]
+    own = {"batch": stream["batch"] // processes}
+    return {**stream, **own, **({"ramp": stages} if stages else {})}
 
 
 def tensors(batch: Any) -> Any:

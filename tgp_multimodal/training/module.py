@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -13,13 +13,23 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tgp_multimodal.models.diffusion_head import HeadBlock
-from tgp_multimodal.models.networks import Network, describe
+from tgp_multimodal.models.networks import Network, describe, from_description
 from tgp_multimodal.models.text_transformer import Block
+from tgp_multimodal.objectives import ranks
 from tgp_multimodal.objectives.base import Objective
 from tgp_multimodal.stock_weights import start_from
 from tgp_multimodal.training.guard import SpikeGuard
 from tgp_multimodal.training.optim import MuonAdamW, parameter_groups, trapezoid
 from tgp_multimodal.training.precision import Precision, fastest
+from tgp_multimodal.training.sharding import (
+    FullySharded,
+    is_sharded,
+    own,
+    shard,
+    spread,
+    stored,
+    whole,
+)
 
 _VALIDATION_SEED = 1234
 
@@ -112,6 +122,7 @@ class TrainingModule(LightningModule):
             start_from(network.text, Path(init_from))
         self.arithmetic: Precision | None = None
         self.average: dict[str, Tensor] = {}
+        self.description = describe(network)
         self.guard = SpikeGuard(optimizer.spike_factor)
         self.seed = 0
 
@@ -120,8 +131,24 @@ class TrainingModule(LightningModule):
         """Share of the run that is done."""
         return min(1.0, self.trainer.global_step / max(1, self.trainer.max_steps))
 
+    def configure_model(self) -> None:
+        """Spreads the weights over the processes, if that is the strategy.
+
+        Raises:
+            ValueError: another strategy than ours would spread them.
+        """
+        if self.device_mesh is None:
+            return
+        if not isinstance(self.trainer.strategy, FullySharded):
+            raise ValueError(
+                "trainer.strategy must be fsdp2, where weights are spread over processes. "
+                f"Got {type(self.trainer.strategy).__name__} instead."
+            )
+        shard(self.network, self.device_mesh["data_parallel"])
+
     def configure_optimizers(self) -> MuonAdamW:
         s = self.settings
+        self.arithmetic = ranks.agree(self.arithmetic)  # each process may have measured another
         groups = parameter_groups(self.network, s.muon_lr, s.adamw_lr, s.embedding_lr)
         for group in groups:
             group["peak_lr"] = group["lr"]
@@ -144,7 +171,7 @@ class TrainingModule(LightningModule):
         seed = self.seed * 1_000_003 + step
         total, parts = self._losses(batch, self.progress, seed, self.due(step))
         if step % int(getattr(self.trainer, "log_every_n_steps", 1)) == 0:
-            self.log_dict({f"train/{k}": v for k, v in parts.items()})
+            self.log_dict({f"train/{k}": v for k, v in parts.items()}, sync_dist=True)
         return total
 
     def due(self, step: int) -> list[str]:
@@ -205,8 +232,9 @@ class TrainingModule(LightningModule):
         keep = min(
             self.decay, (1 + step) / (10 + step)
         )  # a young average forgets its random start faster
-        now = self.network.state_dict()
-        torch._foreach_lerp_(list(self.average.values()), [now[k] for k in self.average], 1 - keep)
+        state = self.network.state_dict()
+        average, now = own(self.average.values()), own(state[k] for k in self.average)
+        torch._foreach_lerp_(average, now, 1 - keep)
 
     def on_validation_start(self) -> None:
         self._swapped = self.averaged()
@@ -217,7 +245,8 @@ class TrainingModule(LightningModule):
 
     def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> None:
         _, parts = self._losses(batch, 1.0, _VALIDATION_SEED + batch_index, self.objectives)
-        self.log_dict({f"validation/{k}": v for k, v in parts.items()}, on_epoch=True, batch_size=1)
+        named = {f"validation/{k}": v for k, v in parts.items()}
+        self.log_dict(named, on_epoch=True, batch_size=1, sync_dist=True)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -233,20 +262,36 @@ class TrainingModule(LightningModule):
         finally:
             self.network.load_state_dict(kept)
 
+    @contextmanager
+    def whole_average(self) -> Iterator[Network]:
+        """A network with the averaged weights that one process can run alone.
+
+        Every process must ask, for its weights may be spread over all; then it is a copy.
+        """
+        if not is_sharded(self.network):
+            with self.averaged():
+                yield self.network
+            return
+        with torch.device("meta"):
+            network = cast(Network, from_description(self.description))
+        network.load_state_dict({k: whole(v) for k, v in self.average.items()}, assign=True)
+        yield network
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["network_description"] = describe(self.network)
-        checkpoint["ema"] = dict(self.average)
+        checkpoint["network_description"] = self.description
+        checkpoint["ema"] = {k: stored(v) for k, v in self.average.items()}
         checkpoint["precision"] = self._chosen().name
         checkpoint["guard"] = self.guard.state
         checkpoint["random"] = torch.get_rng_state()  # our own draws are functions of the step
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        mine, saved = describe(self.network), checkpoint["network_description"]
+        mine, saved = self.description, checkpoint["network_description"]
         if mine != saved:
             raise ValueError(
                 f"network must be the one of the checkpoint, {saved}. Got {mine} instead."
             )
-        self.average = dict(checkpoint["ema"])
+        now = self.network.state_dict()
+        self.average = {k: spread(v, now[k]) for k, v in checkpoint["ema"].items()}
         self.guard.state = checkpoint["guard"]
         # A run goes on in the arithmetic it began with, whatever is faster today.
         self.arithmetic = Precision(checkpoint["precision"])

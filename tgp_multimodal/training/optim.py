@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tgp_multimodal.training.sharding import joined, own, spread
+
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
@@ -64,20 +66,25 @@ class MuonAdamW(Optimizer):
         return loss
 
     def _muon(self, group: dict[str, Any], weights: list[Tensor]) -> None:
-        gradients = [w.grad for w in weights if w.grad is not None]
+        gradients = own(w.grad for w in weights if w.grad is not None)
         for w in weights:
             if "momentum" not in self.state[w]:
                 self.state[w]["momentum"] = torch.zeros_like(w)
-        momenta = [self.state[w]["momentum"] for w in weights]
+        momenta = own(self.state[w]["momentum"] for w in weights)
         torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
         looked_ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])
         by_shape = defaultdict(list)
         for weight, update in zip(weights, looked_ahead, strict=True):
             by_shape[weight.shape].append((weight, update))
         for shape, members in by_shape.items():
-            updates = orthogonal(torch.stack([u for _, u in members]), self.iterations, self.dtype)
+            # The nearest orthogonal matrix is that of all rows: where they are spread over
+            # processes, each process computes it and takes its rows.
+            matrices = torch.stack([joined(update, w) for w, update in members])
+            updates = orthogonal(matrices, self.iterations, self.dtype).unbind()
             rate = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
-            self._apply(group, [w for w, _ in members], list(updates.unbind()), rate)
+            pairs = zip(updates, members, strict=True)
+            mine = own(spread(update, w) for update, (w, _) in pairs)
+            self._apply(group, own(w for w, _ in members), mine, rate)
 
     def _adamw(self, group: dict[str, Any], weights: list[Tensor]) -> None:
         first, second = group["betas"]
@@ -85,9 +92,9 @@ class MuonAdamW(Optimizer):
             if "step" not in self.state[w]:
                 self.state[w].update(step=0, mean=torch.zeros_like(w), square=torch.zeros_like(w))
             self.state[w]["step"] += 1
-        gradients = [w.grad for w in weights if w.grad is not None]
-        means = [self.state[w]["mean"] for w in weights]
-        squares = [self.state[w]["square"] for w in weights]
+        gradients = own(w.grad for w in weights if w.grad is not None)
+        means = own(self.state[w]["mean"] for w in weights)
+        squares = own(self.state[w]["square"] for w in weights)
         torch._foreach_lerp_(means, gradients, 1 - first)
         torch._foreach_mul_(squares, second)
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - second)
@@ -96,7 +103,7 @@ class MuonAdamW(Optimizer):
         torch._foreach_div_(roots, (1 - second**step) ** 0.5)
         torch._foreach_add_(roots, 1e-8)
         updates = torch._foreach_div(means, roots)
-        self._apply(group, weights, list(updates), group["lr"] / (1 - first**step))
+        self._apply(group, own(weights), list(updates), group["lr"] / (1 - first**step))
 
     def _apply(
         self, group: dict[str, Any], weights: list[Tensor], updates: list[Tensor], rate: float

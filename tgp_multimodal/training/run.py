@@ -1,6 +1,7 @@
 """A run: LightningCLI over a YAML config, with the loggers and callbacks that every run has."""
 
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,15 @@ class RunCLI(LightningCLI):
     """LightningCLI that keeps a run in `trainer.default_root_dir` and knows `--ckpt_path last`."""
 
     def __init__(self, arguments: list[str], run: bool = True) -> None:
+        # LightningCLI warns when it is given arguments and finds others here; Lightning starts the
+        # other processes of a run by the words that this one was started with.
+        self._command, sys.argv = sys.argv, sys.argv[:1]
+        try:
+            self._initialise(arguments, run)
+        finally:
+            sys.argv = self._command
+
+    def _initialise(self, arguments: list[str], run: bool) -> None:
         super().__init__(
             TrainingModule,
             StreamData,
@@ -129,6 +139,7 @@ class RunCLI(LightningCLI):
         return []
 
     def before_fit(self) -> None:
+        sys.argv = self._command
         self.prepare()
 
     def prepare(self) -> None:
@@ -140,7 +151,7 @@ class RunCLI(LightningCLI):
         data.setup("fit")
         if self.trainer.global_step == 0 and not self._own().get("ckpt_path"):
             chosen = module.choose_precision(data.first_batch())
-            if chosen.seconds:
+            if chosen.seconds and self.trainer.is_global_zero:
                 measured = ", ".join(f"{n} {s:.2f} s" for n, s in chosen.seconds.items())
                 print(f"   precision: {chosen.name} (forward and backward: {measured})")
 

@@ -17,7 +17,6 @@ def run(argv: list[str]) -> None:
     from tgp_multimodal.training.run import run as run_cli
 
     arguments = argv if argv[:1] and argv[0] in _SUBCOMMANDS else ["fit", *argv]
-    sys.argv = ["tgp fit"]  # LightningCLI warns when it is given arguments and finds others here
     cli = run_cli(arguments)
     folder = cli.trainer.default_root_dir
     if cli.stop.stopped:
@@ -26,4 +25,5 @@ def run(argv: list[str]) -> None:
             file=sys.stderr,
         )
         raise SystemExit(130)
-    print(f"the run lies in {folder}; export it with: tgp export {folder}")
+    if cli.trainer.is_global_zero:
+        print(f"the run lies in {folder}; export it with: tgp export {folder}")

@@ -1,0 +1,98 @@
+"""One batch spread over processes: what an objective asks of the others, so that they learn as one.
+
+Process r of W holds the rows r, r + W, r + 2 W, ... of the global batch. What a process calls its
+loss is its part: the mean of the parts over the processes is the loss of one process that holds the
+whole batch, and so is the mean of the gradients, which is what DDP and FSDP compute (Li et al.
+2020, arXiv:2006.15704). Alone, or where no process group is open, every function here returns what
+it was given.
+
+Shape letters: B rows of this process, N values.
+"""
+
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+
+def world() -> int:
+    """Number of processes, W; 1 without a process group."""
+    return torch.distributed.get_world_size() if _is_open() else 1
+
+
+def rank() -> int:
+    """Number of this process, 0 to W - 1."""
+    return torch.distributed.get_rank() if _is_open() else 0
+
+
+def average(x: Tensor) -> Tensor:
+    """Mean of a tensor of one shape over the processes, as float32; no gradient goes through."""
+    if world() == 1:
+        return x
+    total = x.detach().float().clone()
+    torch.distributed.all_reduce(total)
+    return total / world()
+
+
+def largest(number: int, device: torch.device) -> int:
+    """The largest of the processes' numbers.
+
+    Args:
+        number: this process's.
+        device: one that the process group can reach.
+    """
+    if world() == 1:
+        return number
+    found = torch.tensor(number, device=device)
+    torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
+    return int(found)
+
+
+def mean(x_N: Tensor, average_count: Tensor) -> Tensor:
+    """This process's part of the mean of the values of all processes.
+
+    Args:
+        x_N: its values; another process may have more or fewer, or none.
+        average_count: `average` of their number.
+    """
+    if world() == 1:
+        return x_N.mean()
+    return x_N.sum() / average_count.clamp_min(1 / world())
+
+
+def own_rows(x: Tensor) -> Tensor:
+    """The rows of this process of what was drawn for the global batch."""
+    return x if world() == 1 else x[rank() :: world()]
+
+
+def whole_batch(x_BD: Tensor) -> Tensor:
+    """The rows of all processes, (W * B, D), in the order of the global batch.
+
+    A loss over them must be the same on every process. The gradient reaches the rows of this
+    process alone, W times as large: the mean over the processes is then the whole gradient, and no
+    process waits for another on the way back.
+
+    Args:
+        x_BD: the rows of this process; equally many on every process.
+    """
+    if world() == 1:
+        return x_BD
+    rows = [torch.empty_like(x_BD) for _ in range(world())]
+    torch.distributed.all_gather(rows, x_BD.detach().contiguous())
+    fixed = x_BD.detach()
+    rows[rank()] = fixed + world() * (x_BD - fixed)
+    return torch.stack(rows, dim=1).flatten(0, 1)
+
+
+def agree(value: Any) -> Any:
+    """The value of process 0, on every process."""
+    if world() == 1:
+        return value
+    box = [value]
+    torch.distributed.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def _is_open() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()

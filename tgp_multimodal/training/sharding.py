@@ -1,0 +1,142 @@
+"""Weights spread over processes (FSDP2): who holds what, and how it comes together again.
+
+`trainer.strategy: fsdp2` gives every process an equal part of the rows of every weight, gradient,
+optimizer state and average. A function that is told of a plain tensor returns it as it is, so that
+the training module and the optimizer are written once.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.strategies import ModelParallelStrategy, StrategyRegistry
+from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.optim import Optimizer
+
+from tgp_multimodal.export import load_checkpoint
+from tgp_multimodal.models.diffusion_head import HeadBlock
+from tgp_multimodal.models.networks import Multimodal, Network
+from tgp_multimodal.models.text_transformer import Block
+from tgp_multimodal.objectives import ranks
+
+
+class FullySharded(ModelParallelStrategy):
+    """Lightning's strategy for FSDP2, with all processes along the data and one file to save.
+
+    Weights, gradients and states of the optimizer are spread (Zhao et al. 2023, arXiv:2304.11277).
+    """
+
+    def __init__(self) -> None:
+        super().__init__(tensor_parallel_size=1, save_distributed_checkpoint=False)
+
+    def setup_environment(self) -> None:
+        self._data_parallel_size = self.num_nodes * self.num_processes
+        super().setup_environment()
+
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        """On process 0 what a single process would have; every process must ask."""
+        return _each_tensor(optimizer.state_dict(), lambda x, _: stored(x))
+
+    def load_checkpoint(
+        self, checkpoint_path: str | Path, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Loads what any number of processes has saved.
+
+        Here and not in Lightning, which takes the weights of an optimizer to be in the order of the
+        network's; ours come in groups.
+        """
+        checkpoint = load_checkpoint(Path(checkpoint_path))
+        assert self.model is not None
+        now = self.model.state_dict()
+        saved = checkpoint["state_dict"]
+        self.model.load_state_dict({k: spread(v, now[k]) for k, v in saved.items()})
+        for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
+            optimizer.load_state_dict(_spread_state(optimizer, state))
+        return checkpoint
+
+
+StrategyRegistry.register("fsdp2", FullySharded, "Weights spread over all processes (FSDP2)")
+
+
+def shard(network: Network, mesh: DeviceMesh) -> None:
+    """Spreads the weights of a network over the processes of a mesh, block by block.
+
+    A block is whole only while it is computed. The rest of the text transformer and of the head
+    (tables, norms, input and output) stays whole from its first use in a step to the end of it: the
+    table is used once more for the logits, outside of the transformer's forward.
+    """
+    if isinstance(network.text, FSDPModule):
+        return
+    for part in [m for m in network.modules() if isinstance(m, Block | HeadBlock)]:
+        fully_shard(part, mesh=mesh, reshard_after_forward=True)
+        if isinstance(part, HeadBlock):
+            register_fsdp_forward_method(part, "keys_values")
+    fully_shard(network.text, mesh=mesh, reshard_after_forward=False)
+    if isinstance(network, Multimodal):
+        fully_shard(network.head, mesh=mesh, reshard_after_forward=False)
+        for name in ("text_keys_values", "denoise"):
+            register_fsdp_forward_method(network.head, name)
+
+
+def is_sharded(network: Network) -> bool:
+    """Whether `shard` was here."""
+    return isinstance(network.text, FSDPModule)
+
+
+@torch.no_grad()
+def own(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """The parts of this process, sharing their memory."""
+    return [t.to_local() if isinstance(t, DTensor) else t for t in tensors]
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor with the parts of all processes; every process must ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def stored(tensor: Tensor) -> Tensor:
+    """As `whole`, for process 0, which writes; in the memory of the processor, which is larger."""
+    if not isinstance(tensor, DTensor):
+        return tensor
+    found = tensor.full_tensor()
+    return found.cpu() if ranks.rank() == 0 else found.new_empty(0)
+
+
+@torch.no_grad()
+def joined(part: Tensor, like: Tensor) -> Tensor:
+    """The whole tensor of which this is the part that `own` gives of `like`."""
+    if not isinstance(like, DTensor):
+        return part
+    shape, stride = like.shape, like.stride()
+    mesh, placements = like.device_mesh, like.placements
+    return DTensor.from_local(part, mesh, placements, shape=shape, stride=stride).full_tensor()
+
+
+@torch.no_grad()
+def spread(tensor: Tensor, like: Tensor) -> Tensor:
+    """A whole tensor, which every process holds, spread as another is; a copy of its own part."""
+    if not isinstance(like, DTensor):
+        return tensor
+    tensor = tensor.detach().to(like.device)
+    return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
+
+
+def _spread_state(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """The saved state of an optimizer, spread as its weights are."""
+    weights = [w for group in optimizer.param_groups for w in group["params"]]
+    numbers = [n for group in state["param_groups"] for n in group["params"]]
+    like = dict(zip(numbers, weights, strict=True))
+    return _each_tensor(state, lambda x, number: spread(x, like[number]))
+
+
+def _each_tensor(state: dict[str, Any], change: Callable[[Tensor, int], Tensor]) -> dict[str, Any]:
+    """The state of an optimizer with every tensor changed; the second argument is its weight's."""
+    changed = {
+        number: {k: change(v, number) if isinstance(v, Tensor) else v for k, v in entries.items()}
+        for number, entries in state["state"].items()
+    }
+    return {**state, "state": changed}
