@@ -23,6 +23,8 @@ _LISTED = 14  # more names than this are a wall, not a help
 _LONGEST = 1000
 _EXTRAS = {"gradio": "app", "lm_eval": "peers", "mteb": "peers", "timm": "peers"}
 
+_SUBPARSERS = argparse._SubParsersAction
+
 _KEY = re.compile(r'Parser key "([^"]+)"(?: element \d+)?:')
 _CLASS = re.compile(r"Problem with given class_path '([^']+)':")
 _STEP = re.compile(f"{_KEY.pattern}|{_CLASS.pattern}")
@@ -165,7 +167,7 @@ def _names(parser: argparse.ArgumentParser | None) -> tuple[set[str], set[str]]:
     for action in parser._actions if parser else ():
         options.update(o for o in action.option_strings if o.startswith("--") and "+" not in o)
         keys.add(action.dest)
-        if isinstance(action, argparse._SubParsersAction):
+        if isinstance(action, _SUBPARSERS):
             for child in action.choices.values():
                 more, below = _names(child)
                 options |= more
@@ -178,8 +180,17 @@ def _names(parser: argparse.ArgumentParser | None) -> tuple[set[str], set[str]]:
 def _type_of(parser: argparse.ArgumentParser | None, key: str) -> Any:
     for action in parser._actions if parser else ():
         if action.dest == key:
-            return getattr(action, "_typehint", None) or action.type
+            return _without_none(getattr(action, "_typehint", None) or action.type)
+        for child in action.choices.values() if isinstance(action, _SUBPARSERS) else ():
+            if (kind := _type_of(child, key)) is not None:
+                return kind
     return None
+
+
+def _without_none(kind: Any) -> Any:
+    """`Literal["a", "b"]` of `Literal["a", "b"] | None`, whose members are worth listing."""
+    literals = [k for k in typing.get_args(kind) if typing.get_origin(k) is typing.Literal]
+    return literals[0] if len(literals) == 1 else kind
 
 
 def _type_name(kind: Any) -> str | None:

@@ -22,7 +22,11 @@ class Network(nn.Module):
 
 
 class LanguageModel(Network):
-    """The text transformer alone."""
+    """The text transformer alone.
+
+    Args:
+        text: the text transformer.
+    """
 
     def __init__(self, text: TextTransformer) -> None:
         super().__init__()
@@ -30,7 +34,15 @@ class LanguageModel(Network):
 
 
 class Multimodal(Network):
-    """The text transformer and the head that draws from its states."""
+    """The text transformer and the head that draws from its states.
+
+    Args:
+        text: the shared text transformer.
+        head: the head; its `text_width` is the transformer's width.
+
+    Raises:
+        ValueError: it is not.
+    """
 
     def __init__(self, text: TextTransformer, head: DiffusionHead) -> None:
         super().__init__()

@@ -1,14 +1,17 @@
 """A run: LightningCLI over a YAML config, with the loggers and callbacks that every run has."""
 
+import argparse
 import logging
 import sys
 from pathlib import Path
 from typing import Any
 
+import jsonargparse
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from tgp_multimodal.models.diffusion_head import DiffusionHead
 from tgp_multimodal.models.networks import LanguageModel, Multimodal
@@ -27,6 +30,7 @@ from tgp_multimodal.training.callbacks import (
 from tgp_multimodal.training.checkpoints import Checkpoint, folder_of, newest
 from tgp_multimodal.training.datamodules import StreamData
 from tgp_multimodal.training.module import TrainingModule
+from tgp_multimodal.training.sizes import SizeName, differences
 
 # Lightning greets every run with the seed, the devices and a product of its makers.
 for _name in ("lightning.pytorch", "lightning.fabric"):
@@ -44,6 +48,14 @@ SHORT_NAMES = (
 )
 
 
+EXAMPLES = """examples:
+    tgp fit
+    tgp fit --size small --config configs/gpu.yaml --data.folder data/mine
+    tgp fit --config mine.yaml --trainer.max_steps 2000 --model.optimizer.muon_lr 0.01
+    tgp fit --config mine.yaml --ckpt_path last
+    tgp fit --size small --print_config=comments > mine.yaml"""
+
+
 class WriteConfig(SaveConfigCallback):
     """Writes the resolved config into the run's folder, replacing that of an earlier start."""
 
@@ -52,6 +64,10 @@ class WriteConfig(SaveConfigCallback):
         folder.mkdir(parents=True, exist_ok=True)
         text = self.parser.dump(self.config, skip_none=False)
         (folder / "config.yaml").write_text(text, encoding="utf-8")
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter, jsonargparse.DefaultHelpFormatter):
+    """Keeps the line breaks of the examples."""
 
 
 class RunCLI(LightningCLI):
@@ -79,12 +95,28 @@ class RunCLI(LightningCLI):
                 "enable_model_summary": False,
             },
             # The command line turns the errors of a parser into one sentence (messages.py).
-            parser_kwargs={"exit_on_error": False, "fit": {"exit_on_error": False}},
+            parser_kwargs={
+                "exit_on_error": False,
+                "formatter_class": _HelpFormatter,
+                "fit": {
+                    "exit_on_error": False,
+                    "description": "Pretrains from YAML configs; later ones and options win.",
+                    "epilog": EXAMPLES,
+                },
+            },
             args=arguments,
             run=run,
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--size",
+            type=SizeName | None,
+            default=None,
+            help="the shipped config of this name is read first, and all that is given otherwise "
+            "wins: shapes and learning rates for 5, 13, 28, 56 or 110 million parameters of the "
+            "text transformer; a key of any YAML, too",
+        )
         parser.add_argument(
             "--sample_every", type=int, default=250, help="steps between two sample sheets"
         )
@@ -100,6 +132,8 @@ class RunCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self._own()
+        if config.get("size"):
+            self._tell_differences(config["size"], config["model"].as_dict())
         if config.get("ckpt_path") == "last":
             run = Path(config["trainer"]["default_root_dir"])
             last = newest(run)
@@ -109,6 +143,11 @@ class RunCLI(LightningCLI):
                     "Got none there instead."
                 )
             config["ckpt_path"] = str(last)
+
+    @rank_zero_only
+    def _tell_differences(self, size: str, model: dict[str, Any]) -> None:
+        if found := differences(size, model):
+            print(f"size {size}, but for: {', '.join(found)}", file=sys.stderr)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self._own()

@@ -1,8 +1,14 @@
 """`tgp fit`: LightningCLI."""
 
+import os
 import sys
+from itertools import pairwise
+from pathlib import Path
+
+from tgp_multimodal.resources import shipped
 
 _SUBCOMMANDS = ("fit", "validate", "test", "predict")
+_CONFIG, _SIZE = ("-c", "--config"), ("--size",)
 
 
 def run(argv: list[str]) -> None:
@@ -16,14 +22,95 @@ def run(argv: list[str]) -> None:
     """
     from tgp_multimodal.training.run import run as run_cli
 
-    arguments = argv if argv[:1] and argv[0] in _SUBCOMMANDS else ["fit", *argv]
-    cli = run_cli(arguments)
+    is_named = bool(argv) and argv[0] in _SUBCOMMANDS
+    subcommand, options = (argv[0], argv[1:]) if is_named else ("fit", argv)
+    cli = run_cli([subcommand, *with_configs(options)])
     folder = cli.trainer.default_root_dir
     if cli.stop.stopped:
-        print(
-            f"stopped and saved; go on with: tgp fit {' '.join(argv)} --ckpt_path last",
-            file=sys.stderr,
-        )
+        _say(f"stopped and saved; go on with: tgp fit {' '.join(argv)} --ckpt_path last")
         raise SystemExit(130)
     if cli.trainer.is_global_zero:
         print(f"the run lies in {folder}; export it with: tgp export {folder}")
+
+
+def with_configs(options: list[str]) -> list[str]:
+    """The options with the config that they start from in front and shipped configs found.
+
+    They start from the shipped config of the size, of `--size` or else of the key `size` of the
+    last YAML that has it; from nano where no config is given at all.
+
+    Args:
+        options: what stands behind `tgp fit` and its subcommand.
+    """
+    if {"-h", "--help"} & set(options):
+        return options
+    options = _found(options)
+    paths = _values(options, _CONFIG)
+    sizes = _values(options, _SIZE) or [size for path in paths if (size := _size(path))]
+    start = None
+    if sizes:
+        start = _shipped_config(f"{sizes[-1]}.yaml")  # of no such size: the parser says so
+    elif not paths:
+        start = _shipped_config("nano.yaml")
+    return options if start is None else ["--config", str(start), *options]
+
+
+def _values(options: list[str], names: tuple[str, ...]) -> list[str]:
+    """Values of an option, given as `--name value` or `--name=value`, in their order."""
+    found = []
+    for before, word in pairwise(["", *options]):
+        name, equals, value = word.partition("=")
+        if before in names:
+            found.append(word)
+        elif equals and name in names:
+            found.append(value)
+    return found
+
+
+def _found(options: list[str]) -> list[str]:
+    """The options with the paths of shipped configs in the place of their names."""
+    changed = []
+    for before, word in pairwise(["", *options]):
+        name, equals, value = word.partition("=")
+        if before in _CONFIG:
+            changed.append(_path(word))
+        elif equals and name in _CONFIG:
+            changed.append(f"{name}={_path(value)}")
+        else:
+            changed.append(word)
+    return changed
+
+
+def _path(given: str) -> str:
+    """The given path; where no file is there, that of the shipped config of the name, if any."""
+    path = Path(given)
+    if given.lstrip().startswith("{") or path.is_file() or str(path.parent) not in (".", "configs"):
+        return given
+    config = _shipped_config(path.name)
+    if config is None:
+        return given
+    _say(f"no file {given} here; reading {config}")
+    return str(config)
+
+
+def _say(message: str) -> None:
+    """Speaks once for all the processes that a run starts on a machine."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(message, file=sys.stderr)
+
+
+def _shipped_config(name: str) -> Path | None:
+    try:
+        return shipped("configs", name)
+    except FileNotFoundError:
+        return None
+
+
+def _size(path: str) -> str | None:
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None  # the parser says what is wrong
+    return content.get("size") if isinstance(content, dict) else None

@@ -1,0 +1,63 @@
+"""Every shipped config instantiates, alone and under every overlay; nothing is trained."""
+
+import os
+
+import pytest
+import torch
+import yaml
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
+
+from tgp_multimodal.models.diffusion_head import DiffusionHead
+from tgp_multimodal.models.networks import LanguageModel, Multimodal
+from tgp_multimodal.models.text_transformer import TextTransformer
+from tgp_multimodal.resources import shipped
+from tgp_multimodal.training.run import RunCLI
+
+os.environ["JSONARGPARSE_DEPRECATION_WARNINGS"] = "off"  # Lightning still asks the old way
+
+OVERLAYS = ("text", "gpu", "ddp", "fsdp")
+CONFIGS = sorted(p.stem for p in shipped("configs").glob("*.yaml") if p.stem not in OVERLAYS)
+STRATEGIES = {"ddp": DDPStrategy, "fsdp": ModelParallelStrategy}
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*litlogger.*")
+
+
+@pytest.fixture
+def build(monkeypatch, tmp_path):
+    """Instantiates a run from shipped configs, on a CPU, with weights that take no memory."""
+    monkeypatch.setattr("sys.argv", ["tgp fit"])
+    for part in (TextTransformer, DiffusionHead):  # seconds for the large ones
+        monkeypatch.setattr(part, "reset_parameters", lambda self: None)
+
+    def built(*names):
+        paths = [str(shipped("configs", f"{name}.yaml")) for name in names]
+        configs = [word for path in paths for word in ("--config", path)]
+        here = ["--trainer.accelerator", "cpu", "--trainer.devices", "1"]
+        here += ["--trainer.default_root_dir", str(tmp_path)]
+        with torch.device("meta"):
+            return RunCLI([*configs, *here], run=False)
+
+    return built
+
+
+@pytest.mark.parametrize("overlay", [None, *OVERLAYS])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_config_instantiates_alone_and_under_each_overlay(name, overlay, build):
+    alone = yaml.safe_load(shipped("configs", f"{name}.yaml").read_text("utf-8"))
+    cli = build(name, overlay) if overlay else build(name)
+    network = cli.model.network
+    text = alone["model"]["network"]["init_args"]["text"]["init_args"]
+    assert {key: getattr(network.text, key) for key in text} == text
+    assert type(network) is (LanguageModel if overlay == "text" else Multimodal)
+    assert set(cli.model.objectives) == {"text", "passages"} | (
+        set() if overlay == "text" else {"pictures"}
+    )
+    assert (cli.datamodule.pictures is None) == (overlay == "text")
+    assert cli.trainer.max_steps == alone["trainer"]["max_steps"]
+    assert isinstance(cli.trainer.strategy, STRATEGIES.get(overlay, SingleDeviceStrategy))
+    assert cli.model.precision == ("bfloat16" if overlay in ("gpu", "ddp", "fsdp") else "auto")
+
+
+def test_overlays_add_up(build):
+    cli = build("small", "text", "ddp")
+    assert isinstance(cli.trainer.strategy, DDPStrategy)
+    assert type(cli.model.network) is LanguageModel

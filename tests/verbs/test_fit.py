@@ -1,0 +1,124 @@
+"""What `tgp fit` reads before the parser: shipped configs, sizes, nano by default."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from tgp_multimodal import cli
+from tgp_multimodal.resources import shipped
+from tgp_multimodal.training.run import EXAMPLES, RunCLI
+from tgp_multimodal.verbs.fit import with_configs
+
+REPOSITORY = Path(__file__).parent.parent.parent
+PAGES = [REPOSITORY / "README.md", *REPOSITORY.glob("docs/*.md"), *REPOSITORY.glob("configs/*")]
+
+
+def ours(name):
+    return str(shipped("configs", name))
+
+
+@pytest.fixture
+def elsewhere(monkeypatch, tmp_path):
+    """A working folder without `configs/`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["tgp fit"])
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    return tmp_path
+
+
+def test_without_a_config_nano_is_read(elsewhere):
+    assert with_configs([]) == ["--config", ours("nano.yaml")]
+    assert with_configs(["--a", "1"]) == ["--config", ours("nano.yaml"), "--a", "1"]
+    assert with_configs(["--help"]) == ["--help"]
+
+
+@pytest.mark.parametrize("given", ["configs/tiny.yaml", "tiny.yaml"])
+def test_a_shipped_config_is_found_by_its_name(elsewhere, capsys, given):
+    assert with_configs(["--config", given]) == ["--config", ours("tiny.yaml")]
+    assert with_configs([f"-c={given}"]) == [f"-c={ours('tiny.yaml')}"]
+    assert f"no file {given} here; reading {ours('tiny.yaml')}" in capsys.readouterr().err
+
+
+def test_a_file_of_the_user_comes_before_a_shipped_one(elsewhere):
+    (elsewhere / "tiny.yaml").write_text("seed_everything: 1")
+    assert with_configs(["--config", "tiny.yaml"]) == ["--config", "tiny.yaml"]
+    for path in ("naon.yaml", "other/tiny.yaml", '{"a": 1}'):
+        assert with_configs(["--config", path]) == ["--config", path]
+
+
+def test_a_size_is_read_first(elsewhere):
+    (elsewhere / "mine.yaml").write_text("size: base")
+    base, small = ["--config", ours("base.yaml")], ["--config", ours("small.yaml")]
+    mine = ["--config", "mine.yaml"]
+    assert with_configs(mine) == [*base, *mine]
+    assert with_configs([*mine, "--size", "small"]) == [*small, *mine, "--size", "small"]
+    assert with_configs(["--size=small"]) == [*small, "--size=small"]
+    assert with_configs([*mine, "--size", "huge"]) == [*mine, "--size", "huge"]
+
+
+def fit(monkeypatch, capsys, *argv):
+    """Exit code, output and messages of `tgp fit`; what would be trained is given up."""
+    monkeypatch.setattr(cli, "_silence", lambda: None)
+    try:
+        code = cli.main(["fit", *argv])
+    except SystemExit as end:
+        code = end.code
+    told = capsys.readouterr()
+    return code or 0, told.out, told.err
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*")
+class TestCommandLine:
+    def test_help_shows_examples(self, elsewhere, monkeypatch, capsys):
+        code, out, _ = fit(monkeypatch, capsys, "--help")
+        assert code == 0
+        assert out.rstrip().endswith(EXAMPLES)
+        assert "--size" in out
+
+    def test_everything_is_printed_with_its_meaning(self, elsewhere, monkeypatch, capsys):
+        argv = ("--size", "small", "--model.optimizer.muon_lr", "0.01", "--print_config=comments")
+        code, out, _ = fit(monkeypatch, capsys, *argv)
+        assert code == 0
+        assert "# peak rate of matrices inside blocks. (type: float, default: 0.02)" in out
+        assert "    muon_lr: 0.01\n" in out
+        assert "    adamw_lr: 0.00212\n" in out
+        assert "          width: 512\n" in out
+        bare = re.findall(r"# *\((?:required, )?type.*\n *(\w+):", out)
+        assert bare == []  # every setting has a sentence
+
+    def test_a_wrong_size_is_named(self, elsewhere, monkeypatch, capsys):
+        code, _, err = fit(monkeypatch, capsys, "--size", "smal")
+        assert code == 2
+        assert err == (
+            "tgp: size must be one that exists. Got smal instead; there are: base, medium, nano, "
+            "small, tiny. Did you mean small?\n"
+        )
+
+
+def commands():
+    texts = [EXAMPLES, *(page.read_text("utf-8") for page in PAGES)]
+    found = [m for text in texts for m in re.findall(r"\btgp fit\b[^`\n]*", text)]
+    return sorted({m.split(" > ")[0].split("  ")[0].rstrip() for m in found if "..." not in m})
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*")
+def test_every_command_in_documents_and_configs_parses(elsewhere, monkeypatch):
+    """Commands for people: parsed in a folder that holds a mine.yaml, built and run never."""
+    (elsewhere / "mine.yaml").write_text("{size: nano, data: {folder: data/mine}}")
+    only_fit = {"fit": RunCLI.subcommands()["fit"]}  # a parser takes a while
+    monkeypatch.setattr(RunCLI, "subcommands", staticmethod(lambda: only_fit))
+    monkeypatch.setattr(RunCLI, "before_instantiate_classes", lambda self: None)
+    monkeypatch.setattr(RunCLI, "instantiate_classes", lambda self: None)
+    monkeypatch.setattr(RunCLI, "_run_subcommand", lambda self, subcommand: None)
+    parsed = 0
+    for command in commands():
+        words = shlex.split(command, comments=True)[2:]
+        if {"--help", "--print_config=comments"} & set(words) or not words:
+            continue
+        options = with_configs(words[1:] if words[0] == "fit" else words)
+        assert RunCLI(["fit", *options]).config.fit.data.folder
+        parsed += 1
+    assert parsed > 5
