@@ -48,10 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _dispatch(argv)
         sys.stdout.flush()
         return code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         if debug:
             raise
-        print("\ntgp: interrupted", file=sys.stderr)
+        print(f"\ntgp: {str(error) or 'interrupted'}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader went away (`tgp leaderboard | head`); Python would complain again at exit.

@@ -1,6 +1,7 @@
 """Near copies are found and nothing else is, in bounded memory, and once per text."""
 
 import hashlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tgp_multimodal.data import duplicates
-from tgp_multimodal.data.duplicates import FEWEST, NearDuplicates
+from tgp_multimodal.data.duplicates import FEWEST, Keys, NearDuplicates, Seen
 
 
 def article(seed, count=400):
@@ -77,14 +78,14 @@ def test_a_second_pass_gets_the_same_answers():
 def test_a_copy_of_a_copy_is_compared_with_what_was_kept():
     near = NearDuplicates()
     assert [ask(near, changed(article(0), s)) for s in (0, 0.01, 0.9)] == [False, True, False]
-    assert len(near.signatures) == 2
+    assert len(near.index) == 2
 
 
 def test_the_oldest_are_forgotten(monkeypatch):
     monkeypatch.setattr(duplicates, "_REMEMBERED", 3)
     near = NearDuplicates()
     assert not any(ask(near, article(seed)) for seed in range(5))
-    assert len(near.signatures) == len(near.order) == len(list(near.index.keys.keys())) == 3
+    assert len(near.index) == 3
     assert ask(near, changed(article(4), 0.01))
     assert not ask(near, changed(article(0), 0.01))
 
@@ -99,3 +100,31 @@ def test_a_threshold_out_of_range_is_refused(threshold):
 def test_the_ends_of_the_range_are_usable(threshold):
     first = article(0)
     assert judged([first, [*first, "end"], article(1)], threshold) == [False, True, False]
+
+
+def test_answers_are_saved_and_taken_over(tmp_path):
+    near = NearDuplicates()
+    texts = [article(0), changed(article(0), 0.01), article(1)]
+    first = [ask(near, t) for t in texts]
+    near.save(tmp_path / "judged.npz")
+    again = NearDuplicates()
+    again.load(tmp_path / "judged.npz")
+    assert [ask(again, t) for t in texts] == first == [False, True, False]
+    assert len(again.index) == 0
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=60), st.integers(1, 9))
+def test_keys_are_a_set_however_few_are_python_objects(keys, recent):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duplicates, "_RECENT", recent)
+        found, expected = Keys(), set()
+        for key in keys:
+            assert (key in found) == (key in expected)
+            if key not in expected:
+                found.add(key)
+            expected.add(key)
+        assert sorted(found.array().tolist()) == sorted(expected)
+        assert all(len(a) > len(b) for a, b in pairwise(found.runs))
+        seen = Seen(never=False)
+        before = [bytes([k % 7]) in {bytes([j % 7]) for j in keys[:i]} for i, k in enumerate(keys)]
+        assert [seen.before(bytes([k % 7])) for k in keys] == before

@@ -13,9 +13,10 @@ from tgp_multimodal.data import prepare as work
 from tgp_multimodal.data import prepared, sources
 from tgp_multimodal.data import tokenizer as tokenizers
 from tgp_multimodal.data.picture_sources import pictures
-from tgp_multimodal.data.prepare import Keyed, Settings, prepare, split
+from tgp_multimodal.data.prepare import Settings, prepare
 from tgp_multimodal.data.records import Pair
 from tgp_multimodal.data.sources import Source
+from tgp_multimodal.data.splits import Keyed, split, whole
 
 SMALL = Settings(vocabulary=300, size=16)
 
@@ -59,7 +60,7 @@ def test_a_larger_share_keeps_what_a_smaller_one_took(tmp_path):
     items = [Keyed(None, unit, "s", unit) for unit in np.random.default_rng(0).random(500)]
 
     def validation(share):
-        return {i for name, i in split(items, share, work._whole) if name == "validation"}
+        return {i for name, i in split(items, share, whole) if name == "validation"}
 
     assert validation(0) == set()
     assert len(validation(1e-9)) == 1
@@ -70,7 +71,7 @@ def test_a_larger_share_keeps_what_a_smaller_one_took(tmp_path):
 def test_no_item_is_lost_and_every_stream_has_validation():
     random = np.random.default_rng(1)
     items = [Keyed(None, u, f"s{i % 3}", i) for i, u in enumerate(random.random(90))]
-    out = list(split(items, 0.001, work._whole))
+    out = list(split(items, 0.001, whole))
     assert sorted(i for _, i in out) == list(range(90))
     for stream in range(3):
         chosen = [i for name, i in out if name == "validation" and i % 3 == stream]
@@ -80,7 +81,7 @@ def test_no_item_is_lost_and_every_stream_has_validation():
 
 def test_fixed_splits_are_kept():
     items = [Keyed("test", 0.0, "s", 1), Keyed("validation", 0.9, "s", 2), Keyed(None, 0.5, "s", 3)]
-    out = {item: name for name, item in split(items, 0.1, work._whole)}
+    out = {item: name for name, item in split(items, 0.1, whole)}
     assert out == {1: "test", 2: "validation", 3: "train"}
 
 

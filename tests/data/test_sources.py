@@ -261,3 +261,19 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 2_000_000
+
+
+def test_a_long_text_file_is_cut_at_lines(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "_LONGEST", 50)
+    text = "".join(f"line {i} \u00e9\n" for i in range(40))
+    path = tmp_path / "a.txt"
+    path.write_text(text, encoding="utf-8")
+    source = sources.text(str(path))
+    parts = [document.text for document in source.read()]
+    assert "".join(parts) == text
+    assert 5 < len(parts) < 12
+    assert all(part.endswith("\n") for part in parts)
+    assert source.rows is None
+    path.write_bytes(text.encode() + b"\xff\n")
+    *_, last = source.read()
+    assert (last.row, last.reason[:9]) == (f"part {len(parts)}", "not UTF-8")

@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from tgp_multimodal.data.arrays import ArrayFile, open_array
+from tgp_multimodal.data.journal import Journal
 from tgp_multimodal.data.ngrams import ngrams, words
-from tgp_multimodal.data.prepared import ArrayFile, manifest, open_array
+from tgp_multimodal.data.prepared import manifest
 
 FILE = "ngrams.npy"
 SIZE = 13  # words
@@ -27,29 +29,42 @@ class IndexWriter:
     """Gathers the grams of documents in sorted runs on disk and merges them.
 
     Args:
-        runs: folder for the runs, which the caller removes.
+        runs: folder for the runs, which the caller removes; those that lie there are of an earlier
+            try to index the same documents and are not made again.
     """
 
     def __init__(self, runs: Path) -> None:
         runs.mkdir(parents=True, exist_ok=True)
         self.folder = runs
         self.runs: list[Path] = []
+        while (path := self._run()).is_file():
+            self.runs.append(path)
         self.grams, self.filled = np.empty(_ROOM, dtype=np.uint64), 0
+        self.old = len(self.runs) * len(self.grams)  # grams that lie in old runs, with copies
+        self.journal = Journal(runs / "counts")  # grams of each document
 
     def add(self, text: str) -> None:
         """Takes in one document."""
+        known = self.journal.take(1)
+        if known is not None and known[0] <= self.old:
+            self.old -= int(known[0])
+            return
         gram_G = ngrams(words(text), SIZE)
+        if known is None:
+            self.journal.add(np.array([len(gram_G)]))
+        gram_G, self.old = gram_G[self.old :], max(0, self.old - len(gram_G))
         while len(gram_G):
             some = gram_G[: len(self.grams) - self.filled]
             self.grams[self.filled : self.filled + len(some)] = some
             self.filled += len(some)
             gram_G = gram_G[len(some) :]
             if self.filled == len(self.grams):
-                self._spill()
+                self._spill(self._run())
 
     def finish(self, path: Path) -> dict[str, Any]:
         """Writes the index and returns what a manifest says of it."""
-        self._spill()
+        self._spill(self.folder / "last.npy")
+        self.close()
         room, file = len(self.grams), ArrayFile(path, np.uint64)
         total = sum(len(np.load(run, mmap_mode="r")) for run in self.runs)
         # Hashes are spread evenly, so ranges of equal width hold about as many each.
@@ -65,9 +80,18 @@ class IndexWriter:
         file.close()
         return {"file": path.name, "words": SIZE, "count": file.rows}
 
-    def _spill(self) -> None:
-        self.runs.append(self.folder / f"{len(self.runs)}.npy")
-        np.save(self.runs[-1], _sorted_once(self.grams[: self.filled]))
+    def close(self) -> None:
+        """Closes what is open; may be repeated."""
+        self.journal.close()
+
+    def _run(self) -> Path:
+        return self.folder / f"{len(self.runs)}.npy"
+
+    def _spill(self, path: Path) -> None:
+        partial = self.folder / "partial.npy"
+        np.save(partial, _sorted_once(self.grams[: self.filled]))
+        partial.replace(path)  # a run is whole or not there
+        self.runs.append(path)
         self.filled = 0
 
 

@@ -6,37 +6,73 @@ the split of a document is a hash of its text, they put what was trained on into
 """
 
 import hashlib
-from collections import deque
+from pathlib import Path
 
-from datasketch import MinHash, MinHashLSH
+import numpy as np
 
-from tgp_multimodal.data.ngrams import ngrams, words
+from tgp_multimodal.data.minhash import FEWEST, Index, signature
+
+__all__ = ["FEWEST", "NEAR", "Keys", "NearDuplicates", "Seen"]
 
 NEAR = 0.8  # similarity from which a text is a near copy; Lee et al. take 0.8 and 5-grams too
-FEWEST = 50  # words below which a text is never a near copy: short texts share their form
 
-_SHINGLE = 5  # words
-_PERMUTATIONS = 128  # the standard error of the similarity is 0.035 at 0.8
-_BATCH = 512  # shingles that are hashed at once, 256 kB: as much as a core keeps at hand
-_REMEMBERED = 200_000  # texts, 6.4 kB each at a threshold of 0.8, however long they are
-# Candidates are compared by all permutations, so it costs little to look at too many of them.
-_WEIGHTS = (0.1, 0.9)  # of false candidates and of missed ones
+_REMEMBERED = 500_000  # texts, 0.75 kB each at a threshold of 0.8, however long they are
+_RECENT = 1 << 18  # keys that are held as Python's own objects, 100 bytes each
 _RANGE = (0.5, 0.95)
 
 
+class Keys:
+    """A set of numbers of 64 bits that takes 8 bytes for each, and 16 for a moment as it grows."""
+
+    def __init__(self) -> None:
+        self.recent: set[int] = set()
+        self.runs: list[np.ndarray] = []  # sorted, each longer than the next
+
+    def __contains__(self, key: int) -> bool:
+        if key in self.recent:
+            return True
+        wanted = np.uint64(key)
+        for run in self.runs:
+            place = int(run.searchsorted(wanted))
+            if place < len(run) and run[place] == wanted:
+                return True
+        return False
+
+    def add(self, key: int) -> None:
+        """Takes a key in that is not there yet."""
+        self.recent.add(key)
+        if len(self.recent) >= _RECENT:
+            self.extend(np.fromiter(self.recent, dtype=np.uint64, count=len(self.recent)))
+            self.recent.clear()
+
+    def extend(self, keys: np.ndarray) -> None:
+        """Takes many keys in, uint64."""
+        run = np.sort(keys)
+        while self.runs and len(self.runs[-1]) <= len(run):
+            run = np.concatenate([self.runs.pop(), run])
+            run.sort(kind="stable")
+        self.runs.append(run)
+
+    def array(self) -> np.ndarray:
+        """All keys, uint64, in no order."""
+        recent = np.fromiter(self.recent, dtype=np.uint64, count=len(self.recent))
+        return np.concatenate([*self.runs, recent])
+
+
 class Seen:
-    """Remembers eight bytes of each key, so that a hundred million keys fit into memory."""
+    """Remembers eight bytes of each key, so that a hundred million keys take 0.8 GB."""
 
     def __init__(self, never: bool) -> None:
-        self.never, self.keys = never, set[bytes]()
+        self.never, self.keys = never, Keys()
 
     def before(self, key: bytes) -> bool:
         """Whether the key was asked for before."""
         if self.never:
             return False
-        short = hashlib.sha256(key).digest()[:8]
+        short = int.from_bytes(hashlib.sha256(key).digest()[:8], "little")
         known = short in self.keys
-        self.keys.add(short)
+        if not known:
+            self.keys.add(short)
         return known
 
 
@@ -44,8 +80,8 @@ class NearDuplicates:
     """Judges texts in the order in which they come; the first of several near copies is none.
 
     Each text is judged once: in a second pass over the same texts all answers are the same and
-    cost nothing. Only the last 200,000 texts that were no copies are compared with, which takes at
-    most 1.3 GB at a threshold of 0.8 and more below it; of older ones the answer is kept.
+    cost nothing. Only the last 500,000 texts that were no copies are compared with, which takes at
+    most 0.4 GB at a threshold of 0.8 and more below it; of older ones the answer is kept.
 
     Args:
         threshold: the Jaccard similarity of the sets of 5-grams of words, estimated by MinHash
@@ -59,39 +95,31 @@ class NearDuplicates:
         if not _RANGE[0] <= threshold <= _RANGE[1]:
             wanted = f"near_threshold must be from {_RANGE[0]} to {_RANGE[1]}"
             raise ValueError(f"{wanted}. Got {threshold} instead.")
-        self.threshold = threshold
-        self.index = MinHashLSH(threshold, _PERMUTATIONS, _WEIGHTS)
-        self.empty = MinHash(_PERMUTATIONS, hashfunc=int)
-        self.signatures: dict[bytes, MinHash] = {}
-        self.order: deque[bytes] = deque()
-        self.verdicts: dict[bytes, bool] = {}
+        self.index = Index(threshold, _REMEMBERED)
+        self.copies, self.others = Keys(), Keys()  # what was judged
 
     def before(self, digest: bytes, text: str) -> bool:
         """Whether a text, with its digest, is nearly one that was judged before."""
-        key = digest[:8]
-        if key not in self.verdicts:
-            self.verdicts[key] = self._judge(key, text)
-        return self.verdicts[key]
-
-    def _judge(self, key: bytes, text: str) -> bool:
-        word_W = words(text)
-        if len(word_W) < FEWEST:
-            return False
-        signature = self.empty.copy()
-        shingles = ngrams(word_W, _SHINGLE) >> 32  # the scheme of the permutations has 32 bits
-        for start in range(0, len(shingles), _BATCH):
-            signature.update_batch(shingles[start : start + _BATCH].tolist())
-        candidates = (self.signatures[other] for other in self.index.query(signature))
-        if any(signature.jaccard(other) >= self.threshold for other in candidates):
+        key = int.from_bytes(digest[:8], "little")
+        if key in self.copies:
             return True
-        self._remember(key, signature)
+        if key in self.others:
+            return False
+        found = signature(text)
+        if found is not None and self.index.holds(found):
+            self.copies.add(key)
+            return True
+        self.others.add(key)
+        if found is not None:
+            self.index.add(found)
         return False
 
-    def _remember(self, key: bytes, signature: MinHash) -> None:
-        self.index.insert(key, signature)
-        self.signatures[key] = signature
-        self.order.append(key)
-        if len(self.order) > _REMEMBERED:
-            oldest = self.order.popleft()
-            self.index.remove(oldest)
-            del self.signatures[oldest]
+    def save(self, path: Path) -> None:
+        """Writes the answers, without what is needed to judge more texts."""
+        np.savez(path, copies=self.copies.array(), others=self.others.array())
+
+    def load(self, path: Path) -> None:
+        """Takes over the answers that `save` wrote."""
+        with np.load(path) as found:
+            self.copies.extend(found["copies"])
+            self.others.extend(found["others"])

@@ -11,7 +11,6 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterator
-from functools import lru_cache
 
 import numpy as np
 
@@ -20,7 +19,7 @@ _NO_SPACES = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"  # Thai, Lao
 _WORD = re.compile(f"[{_NO_SPACES}]|[^\\W{_NO_SPACES}]{{1,64}}")
 _SPACE = re.compile(r"\s")
 _PIECE = 1 << 20  # characters that are cut into words at once
-_REMEMBERED = 1 << 17  # words whose hash is not computed again
+_REMEMBERED = 1 << 18  # words whose hash is not computed again, and those of one piece more
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no bit of a word is lost
 
 
@@ -29,10 +28,7 @@ def words(text: str) -> np.ndarray:
 
     Letters are composed (NFC) first, so that it does not matter how an accent was typed.
     """
-    found = [
-        np.fromiter(map(_hash, _WORD.findall(unicodedata.normalize("NFC", piece).lower())), "u8")
-        for piece in _pieces(text)
-    ]
+    found = [_piece_words(unicodedata.normalize("NFC", p).lower()) for p in _pieces(text)]
     return np.concatenate(found) if found else np.empty(0, dtype=np.uint64)
 
 
@@ -52,6 +48,13 @@ def ngrams(word_W: np.ndarray, n: int) -> np.ndarray:
     return _mixed(gram_G)
 
 
+def _piece_words(piece: str) -> np.ndarray:
+    found = _WORD.findall(piece)
+    if len(_hashes) > _REMEMBERED:
+        _hashes.clear()
+    return np.fromiter(map(_hashes.__getitem__, found), dtype=np.uint64, count=len(found))
+
+
 def _pieces(text: str) -> Iterator[str]:
     """Cuts a long text between words."""
     start = 0
@@ -62,9 +65,16 @@ def _pieces(text: str) -> Iterator[str]:
         start = end
 
 
-@lru_cache(_REMEMBERED)
-def _hash(word: str) -> int:
-    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
+class _Hashes(dict[str, int]):
+    """Words to their hashes, which are computed when they are asked for."""
+
+    def __missing__(self, word: str) -> int:
+        digest = hashlib.blake2b(word.encode(), digest_size=8).digest()
+        self[word] = found = int.from_bytes(digest, "little")
+        return found
+
+
+_hashes = _Hashes()
 
 
 def _mixed(hash_G: np.ndarray) -> np.ndarray:

@@ -3,6 +3,9 @@
     <output>/tokenizer/  text/  pictures/     as `tokenizer.py` and `prepared.py` describe
     <output>/quarantine.jsonl                 bad rows, if there are any
 
+A run that was stopped is taken up by the next one that does the same (`_same_work`): its tokenizer
+is used, its tokens and 13-grams are kept. Everything else is done again and in the same order.
+
 Copies of earlier documents are left out (`duplicates.py`), what is kept is described by numbers
 (`quality.py`), and the training text leaves an index of its 13-grams (`contamination.py`).
 
@@ -12,24 +15,26 @@ other data are added, and no picture stands on both sides with two captions.
 
 import hashlib
 import heapq
+import json
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from tgp_multimodal import __version__
 from tgp_multimodal.data import contamination
 from tgp_multimodal.data import tokenizer as tokenizers
 from tgp_multimodal.data.contamination import IndexWriter
 from tgp_multimodal.data.duplicates import NEAR, NearDuplicates, Seen
 from tgp_multimodal.data.picture_sources import Captioned, decoded
-from tgp_multimodal.data.prepared import PictureWriter, TextWriter
+from tgp_multimodal.data.prepared import FORMAT, PictureWriter, TextWriter
 from tgp_multimodal.data.quality import Quality
 from tgp_multimodal.data.quarantine import ALLOWED, Quarantine, Tally
 from tgp_multimodal.data.records import Document
 from tgp_multimodal.data.sources import Source
+from tgp_multimodal.data.splits import Keyed, halved, split, whole
 from tgp_multimodal.data.staging import staged
 from tgp_multimodal.data.tokenizer import Tokenizer
 
@@ -88,22 +93,6 @@ class Prepared(NamedTuple):
     tallies: list[Tally]
 
 
-class Keyed(NamedTuple):
-    """An item on its way to a split.
-
-    Attributes:
-        split: the split, where that is fixed.
-        unit: its hash, from 0 to 1, which decides otherwise.
-        stream: its stream.
-        item: whatever it is.
-    """
-
-    split: str | None
-    unit: float
-    stream: str
-    item: Any
-
-
 def prepare(
     output: Path,
     text: Sequence[Source],
@@ -132,48 +121,15 @@ def prepare(
     _check(chosen, text, pictures)
     drops = chosen.near_duplicates == "drop"
     near = NearDuplicates(chosen.near_threshold) if drops else None
-    with staged(output, tokenizer, overwrite) as staging:
+    same = _same_work(chosen, text, tokenizer)
+    with staged(output, tokenizer, overwrite, same) as staging:
         work = _Work(staging, chosen, progress or (lambda what, done, total: None), near)
+        work.journals = None if same is None else staging / "journals"
         found = work.tokenizer(tokenizer, text, pictures)
         with Quarantine(output / QUARANTINE, chosen.allow_bad) as quarantine:
             written = work.text(text, found, quarantine) if text else None
             seen = work.pictures(pictures, quarantine) if pictures else None
     return Prepared(output, found, written, seen, work.tallies)
-
-
-def split(items: Iterable[Keyed], share: float, halve: Callable[[Any], Any]) -> Iterator[Any]:
-    """Gives each item its split, and validation at least one of every stream if that is possible.
-
-    As long as a stream has none in validation, its item with the smallest hash is held back, which
-    is the one that a larger share would take first. The only item of a stream is halved.
-
-    Yields:
-        Pairs of a split's name and an item.
-    """
-    held: dict[str, Keyed] = {}
-    total: Counter[str] = Counter()
-    validated: set[str] = set()
-    for keyed in items:
-        stream = keyed.stream
-        total[stream] += 1
-        if keyed.split is not None or share == 0:
-            if keyed.split == "validation":
-                validated.add(stream)
-            yield keyed.split or "train", keyed.item
-        elif keyed.unit < share:
-            validated.add(stream)
-            yield "validation", keyed.item
-        elif stream in validated:
-            yield "train", keyed.item
-        else:
-            both = sorted([keyed, *filter(None, [held.get(stream)])], key=lambda k: k.unit)
-            held[stream] = both[0]
-            yield from (("train", other.item) for other in both[1:])
-    for stream, keyed in held.items():
-        if total[stream] == 1:
-            yield from halve(keyed.item)
-        else:
-            yield "train" if stream in validated else "validation", keyed.item
 
 
 class _Work:
@@ -185,24 +141,35 @@ class _Work:
         self.folder, self.settings, self.progress = folder, settings, progress
         self.tallies: list[Tally] = []
         self.near = near
+        self.journals: Path | None = None  # where a stopped run finds what it did
 
     def tokenizer(
         self, given: Path | None, text: Sequence[Source], pictures: Sequence[Source]
     ) -> Tokenizer:
+        folder, judged = self.folder / "tokenizer", self.folder / "judged.npz"
         if given is not None:
             found = tokenizers.load(given)
-        else:
-            with Quarantine(self.folder.parent / QUARANTINE, self.settings.allow_bad) as quarantine:
-                sample = self._sample(
-                    self._documents(text, quarantine, "choosing from", [], Quality())
-                    if text
-                    else self._captions(pictures, quarantine)
-                )
-            self.progress("training the tokenizer", 0, None)
-            found = tokenizers.train(sample, self.settings.vocabulary)
-            self.progress("training the tokenizer", 1, 1)
-            self.tallies.clear()
-        found.save(self.folder / "tokenizer")
+            found.save(folder)
+            return found
+        if folder.is_dir():
+            if self.near is not None:
+                self.near.load(judged)
+            return tokenizers.load(folder)
+        with Quarantine(self.folder.parent / QUARANTINE, self.settings.allow_bad) as quarantine:
+            sample = self._sample(
+                self._documents(text, quarantine, "choosing from", [], Quality())
+                if text
+                else self._captions(pictures, quarantine)
+            )
+        self.progress("training the tokenizer", 0, None)
+        found = tokenizers.train(sample, self.settings.vocabulary)
+        self.progress("training the tokenizer", 1, 1)
+        self.tallies.clear()
+        if self.near is not None:
+            self.near.save(judged)
+        partial = self.folder / "tokenizer.partial"
+        found.save(partial)
+        partial.replace(folder)  # says that all of this is done
         return found
 
     def text(
@@ -212,9 +179,13 @@ class _Work:
         share = self.settings.validation_share
         quality = Quality()
         index = IndexWriter(self.folder / "ngrams") if self.settings.ngrams else None
-        with TextWriter(self.folder / "text", tokenizer) as writer:
+        if self.journals is not None:
+            self.journals.mkdir(exist_ok=True)
+        with TextWriter(self.folder / "text", tokenizer, self.journals) as writer:
+            if index is not None:
+                writer.files.callback(index.close)
             documents = self._documents(sources, quarantine, "tokenizing", facts, quality)
-            for name, document in split(documents, share, partial(_halved, share=share)):
+            for name, document in split(documents, share, partial(halved, share=share)):
                 writer.add(name, document)
                 quality.add(document)
                 if index is not None and name == "train":
@@ -228,7 +199,7 @@ class _Work:
         facts: list[dict[str, Any]] = []
         with PictureWriter(self.folder / "pictures") as writer:
             rows = self._pairs(sources, quarantine, facts)
-            for name, pairs in split(rows, self.settings.validation_share, _whole):
+            for name, pairs in split(rows, self.settings.validation_share, whole):
                 for pair in pairs:
                     writer.add(name, pair)
             return writer.finish(facts)
@@ -327,22 +298,6 @@ def _unit(digest: bytes) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def _whole(item: T) -> Iterator[tuple[str, T]]:
-    yield "train", item
-
-
-def _halved(document: Document, share: float) -> Iterator[tuple[str, Document]]:
-    """Cuts the only document there is at a line's end, so that its tail can be validation."""
-    text = document.text
-    cut = int(len(text) * (1 - share))
-    cut = max(text.rfind("\n", 0, cut), text.rfind(" ", 0, cut) if "\n" not in text else -1) + 1
-    if not text[:cut].strip() or not text[cut:].strip():
-        yield "train", document
-        return
-    yield "train", document._replace(text=text[:cut])
-    yield "validation", document._replace(text=text[cut:])
-
-
 def _fact(source: Source, tally: Tally, duplicates: int, size: int) -> dict[str, Any]:
     return {
         "name": source.name,
@@ -353,6 +308,21 @@ def _fact(source: Source, tally: Tally, duplicates: int, size: int) -> dict[str,
         "duplicates": duplicates,
         "bytes": size,
     }
+
+
+def _same_work(settings: Settings, text: Sequence[Source], tokenizer: Path | None) -> str | None:
+    """All that decides what is made of the text, or None if it cannot be known."""
+    if not text or any(source.state is None for source in text):
+        return None
+    file = None if tokenizer is None else tokenizer / "tokenizer.json"
+    raw = file.read_bytes() if file is not None and file.is_file() else b""
+    facts = {
+        "version": [FORMAT, __version__],
+        "settings": settings._replace(workers=0)._asdict(),
+        "text": [[s.name, s.stream, s.state, s.split] for s in text],
+        "tokenizer": hashlib.sha256(raw).hexdigest(),
+    }
+    return json.dumps(facts, indent=1)
 
 
 def _check(settings: Settings, text: Sequence[Source], pictures: Sequence[Source]) -> None:

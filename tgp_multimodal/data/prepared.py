@@ -25,6 +25,9 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from tgp_multimodal.data.arrays import ArrayFile, open_array
+from tgp_multimodal.data.fast_encoding import FastEncoder
+from tgp_multimodal.data.journal import Journal
 from tgp_multimodal.data.records import Document, Pair
 from tgp_multimodal.data.tokenizer import Tokenizer
 
@@ -55,31 +58,6 @@ class PictureSplit(NamedTuple):
     captions: list[str]
     stream: np.ndarray
     streams: tuple[str, ...]
-
-
-class ArrayFile:
-    """A `.npy` file that grows by rows; its header gets the number of rows at the end."""
-
-    def __init__(self, path: Path, dtype: type, row: tuple[int, ...] = ()) -> None:
-        self.path, self.dtype, self.row, self.rows = path, np.dtype(dtype), row, 0
-        self.file: IO[bytes] = path.open("wb")
-        self._header()
-        self.start = self.file.tell()
-
-    def append(self, rows: np.ndarray) -> None:
-        self.file.write(np.ascontiguousarray(rows, dtype=self.dtype).data)
-        self.rows += len(rows)
-
-    def close(self) -> None:
-        self.file.seek(0)
-        self._header()
-        # NumPy leaves room in the header for a first axis that grows.
-        assert self.file.tell() == self.start
-        self.file.close()
-
-    def _header(self) -> None:
-        facts = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.rows, *self.row)}
-        np.lib.format.write_array_header_1_0(self.file, facts)
 
 
 class _Writer:
@@ -122,13 +100,21 @@ class _Writer:
 
 
 class TextWriter(_Writer):
-    """Tokenizes documents into a folder, splits in any order; use it as a context manager."""
+    """Tokenizes documents into a folder, splits in any order; use it as a context manager.
+
+    Args:
+        folder: where to.
+        tokenizer: what with.
+        journals: folder of the numbers of tokens, by which a run that gets the same documents after
+            a kill finds the tokens that are there; none are looked for without it.
+    """
 
     kind = "text"
 
-    def __init__(self, folder: Path, tokenizer: Tokenizer) -> None:
+    def __init__(self, folder: Path, tokenizer: Tokenizer, journals: Path | None = None) -> None:
         super().__init__(folder)
-        self.tokenizer = tokenizer
+        self.tokenizer, self.encoder, self.journals = tokenizer, FastEncoder(tokenizer), journals
+        self.journal: dict[str, Journal] = {}
         self.dtype = np.uint16 if tokenizer.vocabulary <= 2**16 else np.uint32
         self.waiting: dict[str, list[Document]] = {}
         self.characters: dict[str, int] = {}  # of those that wait
@@ -142,8 +128,12 @@ class TextWriter(_Writer):
     def add(self, split: str, document: Document) -> None:
         """Appends one document to a split."""
         if split not in self.tokens:
-            file = ArrayFile(self.folder / f"{split}.tokens.npy", self.dtype)
+            keep = self.journals is not None
+            file = ArrayFile(self.folder / f"{split}.tokens.npy", self.dtype, keep=keep)
             self.files.callback(file.close)
+            if self.journals is not None:
+                self.journal[split] = Journal(self.journals / f"{split}.lengths")
+                self.files.callback(self.journal[split].close)
             self.tokens[split] = file
             self.waiting[split], self.characters[split], self.bytes[split] = [], 0, 0
             self.offsets[split], self.stream[split] = array("q", [0]), array("B")
@@ -182,14 +172,29 @@ class TextWriter(_Writer):
         return self._finish(sizes, own | (facts or {}))
 
     def _flush(self, split: str) -> None:
-        documents, offsets = self.waiting[split], self.offsets[split]
-        for ids in self.tokenizer.encode_batch([d.text for d in documents]):
-            self.tokens[split].append(np.array(ids, dtype=self.dtype))
-            offsets.append(offsets[-1] + len(ids))
+        documents = self.waiting[split]
+        lengths = self._encode(split, [d.text for d in documents])
+        self.offsets[split].extend((self.offsets[split][-1] + np.cumsum(lengths)).tolist())
         self.stream[split].extend(self._index(d.stream) for d in documents)
         self.bytes[split] += sum(len(d.text.encode()) for d in documents)
         documents.clear()
         self.characters[split] = 0
+
+    def _encode(self, split: str, texts: list[str]) -> np.ndarray:
+        """Writes the tokens of some texts, or finds them written, and returns their numbers."""
+        journal, file = self.journal.get(split), self.tokens[split]
+        known = journal.take(len(texts)) if journal else None
+        if known is not None:
+            file.skip(int(known.sum()))
+            return known
+        ids = self.encoder.encode_batch(texts)
+        for some in ids:
+            file.append(some)
+        lengths = np.array([len(some) for some in ids], dtype=np.int64)
+        if journal:
+            file.sync()
+            journal.add(lengths)
+        return lengths
 
 
 class PictureWriter(_Writer):
@@ -341,22 +346,6 @@ def _checked(folder: Path, split: str, kind: str) -> dict[str, Any]:
     if split not in found["splits"]:
         there = ", ".join(found["splits"])
         raise ValueError(f"split must be one of {there}. Got {split!r} instead.")
-    return found
-
-
-def open_array(path: Path, rows: int, mode: Any = None) -> np.ndarray:
-    """An array of a prepared folder, memory-mapped if there is a mode.
-
-    Raises:
-        ValueError: it has not as many rows as the manifest says.
-    """
-    wanted = f"{path} must hold {rows:,} rows, as its manifest says"
-    try:
-        found = np.load(path, mmap_mode=mode, allow_pickle=False)
-    except (ValueError, FileNotFoundError, EOFError) as error:
-        raise ValueError(f"{wanted}. Got a file that is not whole ({error}) instead.") from None
-    if len(found) != rows:
-        raise ValueError(f"{wanted}. Got {len(found):,} instead.")
     return found
 
 

@@ -6,6 +6,7 @@ read comes out as `Bad` in its place; what is wrong with a file as a whole raise
 
 import difflib
 import glob
+import hashlib
 import json
 import re
 from collections import Counter
@@ -26,6 +27,7 @@ _SHARD = re.compile(r"[-_.]?\d+(-of-\d+)?$")
 _SAY_NOTHING = ("", "train", "validation", "test", "data", "part", "shard", "default")
 _TEXT_KINDS = "text files (.txt, .md) or tables (.parquet, .jsonl, .jsonl.gz, .csv)"
 _CARD = ".card.json"
+_LONGEST = 8_000_000  # bytes of a text file that is one document; longer ones are cut at a line
 
 
 class Source(NamedTuple):
@@ -39,6 +41,7 @@ class Source(NamedTuple):
         bytes: size on disk.
         license: what the card beside the data says, if there is one.
         split: the split of all rows; None leaves it to a hash of each.
+        state: changes whenever the rows may have changed; None if nobody knows.
     """
 
     name: str
@@ -48,13 +51,15 @@ class Source(NamedTuple):
     bytes: int = 0
     license: Any = None
     split: str | None = None
+    state: str | None = None
 
 
 def text(spec: str, column: str = "text") -> Source:
     """Documents of a text file, a table with a column of text, or a folder or pattern of such.
 
     Args:
-        spec: `path` or `stream=path`; a file that is no table is one document, whatever its suffix.
+        spec: `path` or `stream=path`; a file that is no table is one document, whatever its suffix,
+            or, beyond 8 MB, several that end with a line.
         column: the column of tables.
 
     Raises:
@@ -68,7 +73,15 @@ def text(spec: str, column: str = "text") -> Source:
         for file in files:
             yield from _documents(file, column, stream)
 
-    return Source(place, stream, documents, count(files), size(files), license_of(files[0]))
+    return Source(
+        place,
+        stream,
+        documents,
+        count(files),
+        size(files),
+        license_of(files[0]),
+        state=_state(files, column),
+    )
 
 
 def parse(spec: str) -> tuple[str | None, str]:
@@ -114,7 +127,7 @@ def is_hidden(path: Path, root: Path) -> bool:
 
 def count(files: Sequence[Path]) -> int | None:
     """Number of rows of all files, if that is known without reading them."""
-    counts = [rows.count(f) if rows.is_table(f) else 1 for f in files]
+    counts = [rows.count(f) if rows.is_table(f) else _pieces(f) for f in files]
     return None if None in counts else sum(c or 0 for c in counts)
 
 
@@ -191,13 +204,41 @@ def _is_text(path: Path) -> bool:
 
 
 def _documents(file: Path, column: str, stream: str) -> Iterator[Document | Bad]:
-    if not rows.is_table(file):
-        try:
-            yield Document(valid_text(file.read_bytes()), stream, str(file))
-        except (ValueError, OSError) as error:
-            yield Bad(str(file), "whole file", str(error))
+    if rows.is_table(file):
+        yield from table_documents(partial(rows.read, file), str(file), column, stream)
         return
-    yield from table_documents(partial(rows.read, file), str(file), column, stream)
+    try:
+        with file.open("rb") as lines:
+            if _pieces(file) == 1:
+                yield _document(lines.read(), file, "whole file", stream)
+                return
+            number = 0
+            while raw := lines.read(_LONGEST) + lines.readline(_LONGEST):
+                number += 1
+                yield _document(raw, file, f"part {number}", stream)
+    except OSError as error:
+        yield Bad(str(file), "whole file", str(error))
+
+
+def _document(raw: bytes, file: Path, part: str, stream: str) -> Document | Bad:
+    try:
+        return Document(valid_text(raw), stream, str(file))
+    except ValueError as error:
+        return Bad(str(file), part, str(error))
+
+
+def _pieces(file: Path) -> int | None:
+    """1 for a text file that is one document, None for one that is too long for that."""
+    return 1 if file.stat().st_size <= _LONGEST else None
+
+
+def _state(files: Sequence[Path], column: str) -> str:
+    """Hash of the names, sizes and times of all files, so that a change of one is seen."""
+    digest = hashlib.sha256(column.encode())
+    for file in files:
+        found = file.stat()
+        digest.update(f"{file.resolve()} {found.st_size} {found.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 def _kinds(files: Sequence[Path]) -> str:

@@ -1,10 +1,12 @@
 """Where a prepared set is built, and how it takes the place of an older one.
 
 Everything is built in `<output>/.partial/` and moved at the end, so that a run that is killed or
-refuses its data leaves neither half a set nor a damaged old one. Nothing is removed but files that
-`tgp prepare` writes, and those only where the caller said so.
+refuses its data leaves neither half a set nor a damaged old one. What a killed run leaves there is
+taken up by the next one if that does the same work, and removed otherwise. Nothing else is removed
+but files that `tgp prepare` writes, and those only where the caller said so.
 """
 
+import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +18,8 @@ from tgp_multimodal.data.prepared import MANIFEST, manifest
 PARTS = ("text", "pictures", "tokenizer")
 
 _STAGING = ".partial"
+_WORK = "work.json"
+_LOCK = "lock"
 _FILES = {
     "text": (MANIFEST, "*.tokens.npy", "*.offsets.npy", "*.streams.npy", "ngrams.npy"),
     "pictures": (MANIFEST, "*.pixels.npy", "*.captions.json", "*.streams.npy"),
@@ -24,29 +28,64 @@ _FILES = {
 
 
 @contextmanager
-def staged(output: Path, tokenizer: Path | None, overwrite: bool) -> Iterator[Path]:
+def staged(
+    output: Path, tokenizer: Path | None, overwrite: bool, work: str | None = None
+) -> Iterator[Path]:
     """A folder to build the parts of a set in; they move to `output` if the block ends well.
 
     Args:
         output: the set's folder.
         tokenizer: folder of a tokenizer that is used and therefore may lie in `output` already.
         overwrite: replace a set that `output` holds.
+        work: what is done, in full; a run that was stopped while it did the same left a folder that
+            is taken up. None always starts with an empty one.
 
     Raises:
-        ValueError: `output` holds a set, or something that is none.
+        ValueError: `output` holds a set, or something that is none, or another run is at work.
     """
     _check_free(output, tokenizer, overwrite)
     staging = output / _STAGING
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    try:
-        yield staging
-    except BaseException:
+    staging.mkdir(parents=True, exist_ok=True)
+    with _locked(staging):
+        _clear_unless_of(staging, work)
+        try:
+            yield staging
+        except BaseException as error:
+            if work is None or isinstance(error, Exception):  # and not Ctrl-C
+                shutil.rmtree(staging, ignore_errors=True)
+            raise
+        # If this dies, what it leaves says that the parts in `output` are ours to replace.
+        (staging / _WORK).unlink(missing_ok=True)
+        _install(staging, output)
         shutil.rmtree(staging, ignore_errors=True)
-        raise
-    # If this dies, what it leaves says that the parts in `output` are ours to replace.
-    _install(staging, output)
-    shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def _locked(staging: Path) -> Iterator[None]:
+    """Holds a lock that the system takes away when the process ends, however it ends."""
+    with (staging / _LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            wanted = "output must be a folder that no other `tgp prepare` works on"
+            raise ValueError(f"{wanted}. Got {staging.parent} instead.") from None
+        yield
+
+
+def _clear_unless_of(staging: Path, work: str | None) -> None:
+    known = staging / _WORK
+    if work is not None and known.is_file() and known.read_text(encoding="utf-8") == work:
+        return
+    known.unlink(missing_ok=True)
+    for path in staging.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != _LOCK:
+            path.unlink()
+    if work is not None:
+        partial = staging / f"{_WORK}.partial"
+        partial.write_text(work, encoding="utf-8")
+        partial.replace(known)
 
 
 def _check_free(output: Path, tokenizer: Path | None, overwrite: bool) -> None:

@@ -177,6 +177,14 @@ def load(folder: Path) -> Tokenizer:
     return Tokenizer(backend)
 
 
+def own_settings() -> dict[str, Any]:
+    """How a tokenizer of ours composes and cuts text, as its file says it."""
+    backend = Backend(models.BPE())
+    backend.normalizer, backend.pre_tokenizer = normalizers.NFC(), _splitter()
+    found = json.loads(backend.to_str())
+    return {name: found[name] for name in ("normalizer", "pre_tokenizer")}
+
+
 def _splitter() -> pre_tokenizers.PreTokenizer:
     split = pre_tokenizers.Split(Regex(SPLIT), behavior="isolated")
     return pre_tokenizers.Sequence(

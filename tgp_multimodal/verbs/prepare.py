@@ -52,7 +52,8 @@ def prepare(
     (.parquet, .jsonl, .jsonl.gz, .csv), WebDataset archives (.tar), or picture files with
     metadata.jsonl, metadata.csv, NAME.txt beside each or folders as labels. hub:OWNER/NAME streams
     a data set of the Hugging Face Hub. Rows that cannot be read are listed in
-    OUTPUT/quarantine.jsonl.
+    OUTPUT/quarantine.jsonl. A run that was stopped or killed goes on where it was when the same
+    command is given again, and makes the same set to the bit.
 
     Args:
         output: Folder for tokenizer/, text/ and pictures/.
@@ -71,7 +72,7 @@ def prepare(
         keep_duplicates: Keep exact duplicates.
         near_duplicates: What to do with documents that are nearly an earlier one. Dropped, since
             the split is by a hash: the copy of a document of training may fall into validation.
-            Each is compared with the last 200,000 that were kept; those of fewer than 50 words are
+            Each is compared with the last 500,000 that were kept; those of fewer than 50 words are
             never near duplicates.
         near_threshold: Jaccard similarity of the 5-grams of words from which a document is one.
         ngrams: Write text/ngrams.npy, the 13-grams of the training text, for reports of
@@ -117,12 +118,19 @@ def prepare(
         near_threshold,
         ngrams,
     )
-    given = None if tokenizer is None else Path(tokenizer)
-    with progress_bar() as progress:
-        done = work.prepare(
-            Path(output), documents, captioned, settings, given, overwrite, progress
-        )
+    given, folder = None if tokenizer is None else Path(tokenizer), Path(output)
+    try:
+        with progress_bar() as progress:
+            done = work.prepare(folder, documents, captioned, settings, given, overwrite, progress)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_interrupted(folder)) from None
     show(done)
+
+
+def _interrupted(output: Any) -> str:
+    if (output / ".partial").is_dir():
+        return f"interrupted; the same command goes on with what {output / '.partial'} holds"
+    return f"interrupted; {output} is as it was, and the same command starts anew"
 
 
 @contextmanager
