@@ -204,7 +204,19 @@ def test_progress_is_told(tmp_path):
     assert ("training the tokenizer", 0, None) in told
     counts = [done for what, done, _ in told if what == "tokenizing a.jsonl"]
     assert counts == [32, 64, 96, 100]
-    assert told[-1] == ("tokenizing a.jsonl", 100, 100)
+    assert told[-3] == ("tokenizing a.jsonl", 100, 100)
+    assert told[-1] == ("merging the index", 1, 1)
+
+
+def test_two_files_of_one_name_have_a_bar_each(tmp_path):
+    told, read = [], []
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        path = jsonl(tmp_path / folder / "a.jsonl", [f"{folder} {t}" for t in words(40)])
+        read.append(sources.text(str(path)))
+    prepare(tmp_path / "o", read, [], SMALL, progress=lambda *report: told.append(report))
+    ends = [what for what, done, total in told if what.startswith("token") and done == total == 40]
+    assert ends == ["tokenizing a.jsonl", f"tokenizing {tmp_path}/y/a.jsonl"]
 
 
 @pytest.mark.shared_data

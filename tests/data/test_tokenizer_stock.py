@@ -1,8 +1,10 @@
 """The stock tokenizer class reads every text as ours does."""
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+
+from tgp_multimodal.data.tokenizer import SPECIALS
 
 MIXED = "\u00e9e\u0301\u212b\u0958\ufb01\u2460\uac00\u1100\u1161"  # what Unicode composes, and not
 
@@ -41,6 +43,7 @@ def test_class_and_specials(stock, tokenizer):
 @example(text="1234567890" * 20)
 @example(text="it's IT'S we'll \u2018quoted\u2019")
 def test_same_ids_and_same_text_back(stock, tokenizer, text):
+    assume(not any(special in text for special in SPECIALS))  # see the test below
     ids = tokenizer.encode(text, bos=True)
     assert stock(text)["input_ids"] == ids
     assert stock.decode(ids, skip_special_tokens=True) == tokenizer.decode(ids)

@@ -141,6 +141,7 @@ class _Work:
         self.folder, self.settings, self.progress = folder, settings, progress
         self.tallies: list[Tally] = []
         self.near = near
+        self.labels: dict[str, str] = {}  # of progress, and the source of each
         self.journals: Path | None = None  # where a stopped run finds what it did
 
     def tokenizer(
@@ -192,7 +193,9 @@ class _Work:
                     index.add(document.text)
             more: dict[str, Any] = {"quality": quality.numbers(writer.lengths())}
             if index is not None:
+                self.progress("merging the index", 0, None)
                 more["ngrams"] = index.finish(self.folder / "text" / contamination.FILE)
+                self.progress("merging the index", 1, 1)
             return writer.finish(facts, more)
 
     def pictures(self, sources: Sequence[Source], quarantine: Quarantine) -> dict[str, Any]:
@@ -282,6 +285,8 @@ class _Work:
     def _told(self, source: Source, rows: Iterable[T], verb: str, tally: Tally) -> Iterator[T]:
         """Passes rows on and says now and then how many there were."""
         label, limit = f"{verb} {Path(source.name).name}", self.settings.limit
+        if self.labels.setdefault(label, source.name) != source.name:
+            label = f"{verb} {source.name}"  # two files of one name have a bar each
         total = min(source.rows, limit or source.rows) if source.rows else limit
         for row in rows:
             if tally.rows % _TICK == 0:
