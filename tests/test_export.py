@@ -110,8 +110,8 @@ def test_stock_sentence_vectors(stock, network, tokenizer):
 
 
 def test_stock_pictures(stock, network, tokenizer):
-    drawing = Drawing(STEPS, GUIDANCE, SEED)
-    noise = torch.stack([image.first_noise(SEED + i, 16) for i in range(len(DRAWINGS))])
+    drawing = Drawing(STEPS, GUIDANCE, SEED, sampler="euler")
+    noise = image.own_noise(range(SEED, SEED + len(DRAWINGS)), 16)
     ours = image.draw_pixels(network, tokenizer, DRAWINGS, noise, drawing).numpy()
     for index in range(len(DRAWINGS)):
         theirs = stock[f"picture_{index}"]

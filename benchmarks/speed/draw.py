@@ -58,7 +58,7 @@ def largest_difference(ours: list[Image], theirs: list[Image]) -> float:
 def _ours(
     model: Model, prompts: list[str], guidance: float, steps: int
 ) -> Callable[[], list[Image]]:
-    return lambda: model.draw(prompts, steps=steps, guidance=guidance)
+    return lambda: model.draw(prompts, steps=steps, guidance=guidance, sampler="euler")
 
 
 def _theirs(

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from tgp_multimodal.diffusion.samplers import SAMPLERS, euler, euler_times, heun
+from tgp_multimodal.diffusion.samplers import (
+    SAMPLERS,
+    ancestral,
+    euler,
+    euler_times,
+    heun,
+)
 
 ORDERS = {"euler": 1, "heun": 2}
 
@@ -32,11 +38,11 @@ def test_euler_steps_are_the_stock_schedulers():
     for t in scheduler.timesteps:
         slope = (x - x.tanh()) / max(float(t) / 1000, 0.05)
         x = scheduler.step(slope, t, x).prev_sample
-    ours = euler(lambda x, t: x.tanh(), noise, euler_times(7))
+    ours = euler(lambda x, t: x.tanh(), lambda: noise, euler_times(7))
     torch.testing.assert_close(ours, x, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", ORDERS)
 @pytest.mark.parametrize("steps", [2, 5])
 def test_constant_velocity_is_walked_exactly(name, steps):
     noise, data = torch.randn(2, 1, 3, 4, 4, dtype=torch.float64)
@@ -46,24 +52,26 @@ def test_constant_velocity_is_walked_exactly(name, steps):
         return x - time * (noise - data)
 
     expected = noise + (0.1 - 1) * (noise - data)
-    torch.testing.assert_close(SAMPLERS[name](denoise, noise, times), expected)
+    torch.testing.assert_close(SAMPLERS[name](denoise, lambda: noise, times), expected)
 
 
 def test_a_sure_network_is_reached_in_one_last_step():
-    noise, data = torch.randn(2, 1, 3, 4, 4)
+    data = torch.rand(1, 3, 4, 4) * 2 - 1
     for sample in SAMPLERS.values():
-        drawn = sample(lambda x, t: data, noise, torch.tensor([1.0, 0.5, 0.05, 0.0]))
+        times = torch.tensor([1.0, 0.5, 0.05, 0.0])
+        drawn = sample(lambda x, t: data, lambda: torch.randn(1, 3, 4, 4), times)
         torch.testing.assert_close(drawn, data, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", ORDERS)
 def test_measured_order(name):
     """On x' = cos(4 t) * x, whose solution is known, half the step gives 2^-order of the error."""
 
     def error(steps):
         times = torch.linspace(1, 0.2, steps + 1, dtype=torch.float64)
         start = torch.ones(1, dtype=torch.float64)
-        end = SAMPLERS[name](lambda x, t: x - t * math.cos(4 * t) * x, start, times)
+        walk = SAMPLERS[name]
+        end = walk(lambda x, t: x - t * math.cos(4 * t) * x, lambda: start, times)
         return abs(float(end) - math.exp((math.sin(0.8) - math.sin(4)) / 4))
 
     errors = [error(n) for n in (40, 80, 160)]
@@ -78,7 +86,7 @@ def test_heun_asks_twice_per_step_but_the_last():
         asked.append(time)
         return x
 
-    heun(denoise, torch.zeros(1), torch.tensor([1.0, 0.5, 0.0]))
+    heun(denoise, lambda: torch.zeros(1), torch.tensor([1.0, 0.5, 0.0]))
     assert asked == [1.0, 0.5, 0.5]
 
 
@@ -86,3 +94,23 @@ def test_heun_asks_twice_per_step_but_the_last():
 def test_no_steps_are_refused(steps):
     with pytest.raises(ValueError, match=rf"steps must be at least 1\. Got {steps} instead\."):
         euler_times(steps)
+
+
+def test_ancestral_steps_draw_from_the_distribution_of_the_data():
+    """Data are N(m, s^2): the best guess of x_0 is known, and so is what must come out."""
+    mean, deviation = 0.2, 0.1
+
+    def denoise(x, time):
+        variance = (1 - time) ** 2 * deviation**2 + time**2
+        gain = (1 - time) * deviation**2 / variance
+        return mean + gain * (x - (1 - time) * mean)
+
+    generator = torch.Generator().manual_seed(0)
+    drawn = ancestral(denoise, lambda: torch.randn(20_000, generator=generator), euler_times(200))
+    assert float(drawn.mean()) == pytest.approx(mean, abs=0.01)
+    assert float(drawn.std()) == pytest.approx(deviation, rel=0.1)
+
+
+def test_ancestral_steps_hold_pictures_inside_the_range():
+    drawn = ancestral(lambda x, t: 5 * x, lambda: torch.randn(50), euler_times(10))
+    assert float(drawn.abs().max()) <= 1

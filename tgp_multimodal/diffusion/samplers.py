@@ -1,7 +1,8 @@
-"""Samplers: one signature, `sampler(denoise, noise, times) -> pixels`.
+"""Samplers: one signature, `sampler(denoise, fresh, times) -> pixels`.
 
 `denoise(x_t, t)` gives the clean picture that the network sees in `x_t` at the single time `t`;
-`times` fall from 1 to 0.
+`fresh()` gives noise that nobody has seen, the first of which is where the walk begins; `times`
+fall from 1 to 0.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from torch import Tensor
 from tgp_multimodal.diffusion.paths import T_MIN
 
 Denoise = Callable[[Tensor, float], Tensor]
+Fresh = Callable[[], Tensor]
+Sampler = Callable[[Denoise, Fresh, Tensor], Tensor]
 
 
 def euler_times(steps: int) -> Tensor:
@@ -27,20 +30,20 @@ def euler_times(steps: int) -> Tensor:
     return torch.cat((torch.linspace(1.0, 0.001, steps), torch.zeros(1)))
 
 
-def euler(denoise: Denoise, noise: Tensor, times: Tensor) -> Tensor:
+def euler(denoise: Denoise, fresh: Fresh, times: Tensor) -> Tensor:
     """First-order steps along the velocity; what the stock pipeline does."""
-    x = noise
+    x = fresh()
     for now, following in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
         x = x + (following - now) * (x - denoise(x, now)) / max(now, T_MIN)
     return x
 
 
-def heun(denoise: Denoise, noise: Tensor, times: Tensor) -> Tensor:
+def heun(denoise: Denoise, fresh: Fresh, times: Tensor) -> Tensor:
     """Second-order steps along the mean of the velocities at both ends.
 
     Karras et al. 2022, arXiv:2206.00364, algorithm 1.
     """
-    x = noise
+    x = fresh()
     for now, following in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
         first = (x - denoise(x, now)) / max(now, T_MIN)
         guess = x + (following - now) * first
@@ -51,4 +54,24 @@ def heun(denoise: Denoise, noise: Tensor, times: Tensor) -> Tensor:
     return x
 
 
-SAMPLERS: dict[str, Callable[[Denoise, Tensor, Tensor], Tensor]] = {"euler": euler, "heun": heun}
+def ancestral(denoise: Denoise, fresh: Fresh, times: Tensor) -> Tensor:
+    """Steps to the picture that the network sees and back to less noise, a part of it new.
+
+    Ho et al. 2020, arXiv:2006.11239, algorithm 2, as Song et al. 2020 write it (arXiv:2010.02502,
+    eq. 16 with eta 1), on the straight path: the new part is so large that no mark of the path's
+    direction is left. What a young network got wrong is not carried on, so that it draws one thing
+    where the deterministic walks blend two. Pictures are held inside [-1, 1].
+    """
+    x = fresh()
+    for now, following in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
+        clean = denoise(x, now).clamp(-1, 1)
+        if following == 0:
+            return clean
+        noise = (x - (1 - now) * clean) / now
+        kept = (1 - now) * following / (now * (1 - following))  # ratio of signal to noise
+        x = (1 - following) * clean
+        x = x + following * (kept * noise + (1 - kept**2) ** 0.5 * fresh())
+    return x
+
+
+SAMPLERS: dict[str, Sampler] = {"ancestral": ancestral, "euler": euler, "heun": heun}

@@ -5,7 +5,7 @@ P patches, D width.
 """
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import ftfy
@@ -30,16 +30,16 @@ class Drawing(NamedTuple):
         steps: times at which the network is asked.
         guidance: how far to go from the picture without prompt towards the one with it and beyond
             (Ho & Salimans 2022, arXiv:2207.12598; 1 = no guidance, half the work).
-        seed: picture i starts from the noise of its own generator, seeded with `seed + i`.
+        seed: picture i takes its noise from its own generator, seeded with `seed + i`.
         size: side of the pictures in pixels; None: what the head was trained on.
-        sampler: name of a sampler.
+        sampler: ancestral, or euler, which draws what the stock pipeline draws, or heun.
     """
 
     steps: int = 20
     guidance: float = 4.0
     seed: int = 0
     size: int | None = None
-    sampler: str = "euler"
+    sampler: str = "ancestral"
 
 
 def draw(
@@ -71,7 +71,7 @@ def draw(
     parts = []
     for start in range(0, len(prompts), batch):
         own = slice(start, start + batch)
-        noise = torch.stack([first_noise(seed, side) for seed in seeds[own]])
+        noise = own_noise(seeds[own], side)
         parts.append(to_bytes(draw_pixels(network, tokenizer, prompts[own], noise, drawing)))
     return np.concatenate(parts)
 
@@ -81,13 +81,20 @@ def draw_pixels(
     network: Multimodal,
     tokenizer: Tokenizer,
     prompts: Sequence[str],
-    noise_BCYX: Tensor,
+    noise: Callable[[], Tensor],
     drawing: Drawing,
 ) -> Tensor:
     """Walks from noise to pictures (B, C, Y, X), about -1 to 1, as the stock pipeline does.
 
     The picture with and the picture without prompt are computed in one batch; keys and values of
     the prompts, which do not depend on time, once for all steps.
+
+    Args:
+        network: text transformer and head.
+        tokenizer: its tokenizer.
+        prompts: what to draw.
+        noise: gives new noise (B, C, Y, X) at each call; see `own_noise`.
+        drawing: settings.
     """
     head, guided = network.head, drawing.guidance > 1
     device = head.txt_in.weight.device
@@ -102,14 +109,15 @@ def draw_pixels(
 
     def denoise(x_BCYX: Tensor, time: float) -> Tensor:
         both = torch.cat((x_BCYX, x_BCYX)) if guided else x_BCYX
-        clean = head.denoise(both, torch.full((len(both),), time, device=device), text, mask_BL)
+        # One time for all: its modulation is computed once and broadcast.
+        clean = head.denoise(both, torch.full((1,), time, device=device), text, mask_BL)
         if not guided:
             return clean
         with_prompt, without = clean.chunk(2)
         return without + drawing.guidance * (with_prompt - without)
 
     sample = SAMPLERS[drawing.sampler]
-    return sample(denoise, noise_BCYX.to(device), euler_times(drawing.steps))
+    return sample(denoise, lambda: noise().to(device), euler_times(drawing.steps))
 
 
 def read_prompts(
@@ -127,9 +135,13 @@ def clean_prompt(prompt: str) -> str:
     return html.unescape(html.unescape(ftfy.fix_text(prompt))).strip()
 
 
-def first_noise(seed: int, side: int) -> Tensor:
-    """The noise (C, Y, X) of a seed: what the stock pipeline draws for it."""
-    return torch.randn((3, side, side), generator=torch.Generator().manual_seed(seed))
+def own_noise(seeds: Sequence[int], side: int) -> Callable[[], Tensor]:
+    """A source of noise (B, C, Y, X); picture i's comes from a generator seeded with `seeds[i]`.
+
+    The first noise of a seed is what the stock pipeline draws for it.
+    """
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    return lambda: torch.stack([torch.randn((3, side, side), generator=g) for g in generators])
 
 
 def to_bytes(pixels_BCYX: Tensor) -> np.ndarray:

@@ -75,7 +75,7 @@ class Model:
         guidance: float = 4.0,
         seed: int = 0,
         size: int | None = None,
-        sampler: str = "euler",
+        sampler: str = "ancestral",
     ) -> list[Image.Image]:
         """One picture for each prompt; picture i depends on its own prompt and `seed + i` alone."""
         names = [prompts] if isinstance(prompts, str) else list(prompts)

@@ -10,7 +10,7 @@ def draw(
     seed: int = 0,
     size: int | None = None,
     count: int = 1,
-    sampler: str = "euler",
+    sampler: str = "ancestral",
 ) -> None:
     """Draw pictures from prompts: PNG files that say how they were made, and a contact sheet.
 
@@ -25,7 +25,7 @@ def draw(
         seed: of the first picture; the same seed draws the same picture.
         size: side in pixels, a multiple of the model's patch; left out: what it was trained on.
         count: pictures per prompt.
-        sampler: euler or heun.
+        sampler: ancestral; euler, which draws what the stock pipeline draws; or heun.
 
     Examples:
         tgp draw runs/nano/export "a red circle left of a blue square"
