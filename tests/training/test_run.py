@@ -187,6 +187,19 @@ def test_the_measured_step_counts_a_stream_by_its_share():
     assert holder.weight.grad is None
 
 
+def test_an_arithmetic_that_is_far_behind_is_not_measured_again():
+    holder = torch.nn.Linear(1, 1)
+    calls = []
+
+    def run():
+        calls.append(holder.arithmetic.name)
+        time.sleep(0.2 if holder.arithmetic.name == "bfloat16" else 0.01)
+        return holder(torch.ones(1)).sum()
+
+    assert fastest({run: 1.0}, holder).name == "float32"
+    assert calls == ["float32"] * 3 + ["bfloat16"]
+
+
 def test_a_vocabulary_below_the_tokenizers_is_named(arguments, monkeypatch):
     smaller = "--model.network.init_args.text.init_args.vocabulary"
     with pytest.raises(ValueError, match=r"must be at least the tokenizer's 320. Got 300"):
