@@ -197,6 +197,14 @@ def test_pictures_alone_train_a_tokenizer_on_their_captions(tmp_path):
     assert len(found.tokenizer.encode("noise")) == 1
 
 
+def test_captions_train_the_tokenizer_beside_the_text(tmp_path):
+    folder = picture_folder(tmp_path / "in", 30)
+    source = sources.text(str(jsonl(tmp_path / "a.jsonl", words(300))))
+    alone = prepare(tmp_path / "alone", [source], [], SMALL).tokenizer
+    both = prepare(tmp_path / "both", [source], [pictures(str(folder))], SMALL).tokenizer
+    assert len(both.encode("noise")) == 1 < len(alone.encode("noise"))
+
+
 def test_progress_is_told(tmp_path):
     told = []
     source = sources.text(str(jsonl(tmp_path / "a.jsonl", words(100))))

@@ -109,7 +109,7 @@ def prepare(
         text: sources of `Document`.
         pictures: sources of `Captioned` or `Pair`.
         settings: how.
-        tokenizer: folder of one to use; one is trained on the text (or the captions) without it.
+        tokenizer: folder of one to use; without it one is trained on the text and the captions.
         overwrite: replace a set that `output` holds.
         progress: is told how far the work is.
 
@@ -121,7 +121,7 @@ def prepare(
     _check(chosen, text, pictures)
     drops = chosen.near_duplicates == "drop"
     near = NearDuplicates(chosen.near_threshold) if drops else None
-    same = _same_work(chosen, text, tokenizer)
+    same = _same_work(chosen, text, pictures, tokenizer)
     with staged(output, tokenizer, overwrite, same) as staging:
         work = _Work(staging, chosen, progress or (lambda what, done, total: None), near)
         work.journals = None if same is None else staging / "journals"
@@ -157,11 +157,8 @@ class _Work:
                 self.near.load(judged)
             return tokenizers.load(folder)
         with Quarantine(self.folder.parent / QUARANTINE, self.settings.allow_bad) as quarantine:
-            sample = self._sample(
-                self._documents(text, quarantine, "choosing from", [], Quality())
-                if text
-                else self._captions(pictures, quarantine)
-            )
+            documents = self._documents(text, quarantine, "choosing from", [], Quality())
+            sample = [*self._sample(documents), *self._sample(self._captions(pictures, quarantine))]
         self.progress("training the tokenizer", 0, None)
         found = tokenizers.train(sample, self.settings.vocabulary)
         self.progress("training the tokenizer", 1, 1)
@@ -315,16 +312,19 @@ def _fact(source: Source, tally: Tally, duplicates: int, size: int) -> dict[str,
     }
 
 
-def _same_work(settings: Settings, text: Sequence[Source], tokenizer: Path | None) -> str | None:
+def _same_work(
+    settings: Settings, text: Sequence[Source], pictures: Sequence[Source], tokenizer: Path | None
+) -> str | None:
     """All that decides what is made of the text, or None if it cannot be known."""
-    if not text or any(source.state is None for source in text):
+    captions = pictures if tokenizer is None else ()  # on which the tokenizer is trained
+    if not text or any(source.state is None for source in (*text, *captions)):
         return None
     file = None if tokenizer is None else tokenizer / "tokenizer.json"
     raw = file.read_bytes() if file is not None and file.is_file() else b""
     facts = {
         "version": [FORMAT, __version__],
         "settings": settings._replace(workers=0)._asdict(),
-        "text": [[s.name, s.stream, s.state, s.split] for s in text],
+        "text": [[s.name, s.stream, s.state, s.split] for s in (*text, *captions)],
         "tokenizer": hashlib.sha256(raw).hexdigest(),
     }
     return json.dumps(facts, indent=1)
