@@ -30,9 +30,10 @@ def by_hand(network, tokenizer, prompt, seed, drawing):
         with_prompt, without = (network.head(x, torch.tensor([time]), s) for s in states)
         return without + drawing.guidance * (with_prompt - without)
 
-    draws = iter(lambda: torch.randn((1, 3, 16, 16), generator=generator), None)
-    sample = SAMPLERS[drawing.sampler]
-    return sample(denoise, lambda: next(draws), euler_times(drawing.steps))[0]
+    def noise():
+        return torch.randn((1, 3, 16, 16), generator=generator)
+
+    return SAMPLERS[drawing.sampler](denoise, noise, euler_times(drawing.steps))[0]
 
 
 @pytest.mark.parametrize(

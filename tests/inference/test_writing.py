@@ -126,14 +126,19 @@ def test_the_nucleus_is_of_what_the_most_probable_few_leave():
     assert {int(choose(logits, sampling, [generator])) for _ in range(300)} == {1}
 
 
-def test_rows_that_end_early_leave_the_others_alone(network, tokenizer, prompts):
+def test_rows_that_end_early_leave_the_others_alone(network, tokenizer, prompts, monkeypatch):
     """Stops end rows at different times, so that rows are dropped on the way."""
+    kept, keep = [], writing._Decoder.keep
+    monkeypatch.setattr(
+        writing._Decoder, "keep", lambda d, rows: kept.append(rows) or keep(d, rows)
+    )
     whole = writing.generate(network, tokenizer, prompts, Sampling(max_tokens=40))
     stops = tuple({text[n : n + 2] for n, text in zip((2, 9, 15, 30), whole, strict=False)})
     sampling = Sampling(max_tokens=40, stop=stops, repetition_penalty=1.1)
     together = writing.generate(network, tokenizer, prompts, sampling)
     alone = [writing.generate(network, tokenizer, [p], sampling)[0] for p in prompts]
     assert together == alone
+    assert kept
     assert len({len(text) for text in together}) > 1
 
 

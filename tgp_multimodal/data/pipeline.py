@@ -168,9 +168,8 @@ def picture_batches(
 
             def fresh(number: int) -> tuple[np.ndarray, list[int]]:
                 pair = endless[number]
-                return pair.pixels_YXC, tokenizer.encode_batch([pair.caption], bos=True)[0][
-                    :longest
-                ]
+                (ids,) = tokenizer.encode_batch([pair.caption], bos=True)
+                return pair.pixels_YXC, ids[:longest]
 
             return grain.MapDataset.source(RandomAccess(fresh))
         members = np.flatnonzero(split.stream == split.streams.index(name))
