@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 
 from tgp_multimodal.data import tokenizer as tokenizers
-from tgp_multimodal.data.pipeline import Stream, collate_pictures, picture_batches, text_batches
+from tgp_multimodal.data.pipeline import (
+    Stream,
+    caption_batches,
+    collate_pictures,
+    picture_batches,
+    text_batches,
+)
 from tgp_multimodal.data.prepared import PictureSplit, TextSplit
+from tgp_multimodal.data.scene_language import BACKGROUNDS, COLOURS, SHAPES
+from tgp_multimodal.data.scenes import Endless
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +168,10 @@ def test_drawn_scenes_follow_their_shares(tokenizer):
 @pytest.mark.parametrize(
     ("shares", "message"),
     [
-        ({"singel": 0.5}, r"among single, two, colours_named, background_named\. Got singel inst"),
+        (
+            {"singel": 0.5},
+            r"among single, two, colours_named, background_named, posed\. Got singel",
+        ),
         ({"single": 0.8, "two": 0.4}, r"single \+ two at most 1\. Got .*0\.8"),
         ({"colours_named": -0.1}, r"between 0 and 1"),
     ],
@@ -168,3 +179,40 @@ def test_drawn_scenes_follow_their_shares(tokenizer):
 def test_shares_of_drawn_scenes_are_checked(tokenizer, shares, message):
     with pytest.raises(ValueError, match=message):
         drawn_batches(tokenizer, **shares)
+
+
+def caption_pairs(tokenizer, batches):
+    pairs = []
+    for rows in (b["captions"] for b in batches):
+        kept = zip(rows.token_BL, rows.mask_BL, strict=True)
+        texts = [tokenizer.decode(ids[mask]) for ids, mask in kept]
+        pairs += zip(texts[: len(texts) // 2], texts[len(texts) // 2 :], strict=True)
+    return pairs
+
+
+def captions(tokenizer, **shares):
+    made = caption_batches(tokenizer, {"scenes": 1.0}, {"scenes": shares}, 8, 0, 128)
+    return Stream({"captions": made}).batches
+
+
+def test_two_captions_of_a_pair_say_the_same_in_other_words(tokenizer):
+    batches = list(islice(captions(tokenizer, single=1.0, two=0.0)(), 6))
+    pairs = caption_pairs(tokenizer, batches)
+    assert len(set(pairs)) > 40
+    assert sum(a != b for a, b in pairs) > len(pairs) / 4
+    for a, b in pairs:
+        for word in (*SHAPES, *COLOURS, *BACKGROUNDS):
+            assert (word in a) == (word in b)
+
+
+def test_pairs_of_captions_begin_anywhere_and_are_those_of_the_pictures(tokenizer):
+    whole = list(islice(captions(tokenizer)(), 6))
+    rest = list(islice(captions(tokenizer)(4), 2))
+    assert all(equal(a, b) for a, b in zip(whole[4:], rest, strict=True))
+    endless = Endless(0)
+    assert endless.wordings(3)[0] == endless[3].caption
+
+
+def test_captions_need_scenes_that_are_drawn(tokenizer):
+    with pytest.raises(ValueError, match=r"a picture stream that is drawn.*Got none of scenes"):
+        caption_batches(tokenizer, {"scenes": 1.0}, {}, 8, 0)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tgp_multimodal.data import scene_language, scenes
+from tgp_multimodal.data import scene_check, scene_language, scenes
 from tgp_multimodal.data.scene_language import (
     AXES,
     BACKGROUNDS,
@@ -235,3 +235,21 @@ def test_wrong_arguments_are_named():
         next(scenes.pairs(1, 0, size=8))
     with pytest.raises(ValueError, match="seed must be 0 or more"):
         next(scenes.pairs(1, -1))
+
+
+def test_posed_scenes_stand_near_their_places_and_stay_apart():
+    mix = scenes.Mix(single=0.4, two=0.3, posed=1.0)
+    for i in range(300):
+        found = scenes.sample_described(np.random.default_rng([4, i]), mix=mix)
+        things = found.scene.things
+        if len(things) == 1:
+            assert abs(things[0].x - 0.5) <= 2 / 32
+            assert abs(things[0].y - 0.5) <= 2 / 32
+            assert 16 / 32 <= things[0].size <= 26 / 32
+        for thing in things:
+            assert thing.x - thing.size / 2 >= 1 / 32
+            assert thing.x + thing.size / 2 <= 31 / 32
+            assert thing.y - thing.size / 2 >= 1 / 32
+            assert thing.y + thing.size / 2 <= 31 / 32
+        seen = scene_check.check(scenes.render(found.scene), found.truth)
+        assert seen.correct, (found.caption, seen.reason)

@@ -67,6 +67,18 @@ def test_the_vector_is_that_of_inference():
     assert torch.allclose(here, torch.from_numpy(there), atol=1e-5)
 
 
+@torch.no_grad()
+def test_causal_vectors_are_means_of_the_states_that_the_head_reads():
+    model, pairs = network().eval(), batch()
+    here = mean_states(model, pairs.token_BL, pairs.mask_BL, is_causal=True)
+    for row in range(len(here)):
+        ids = pairs.token_BL[row, pairs.mask_BL[row]]
+        assert torch.allclose(here[row], model.text(ids[None])[0].mean(dim=0), atol=1e-5)
+    looked_around = PassageContrast().loss(model, pairs, 0.0, 0).value
+    looked_back = PassageContrast(is_causal=True).loss(model, pairs, 0.0, 0).value
+    assert abs(looked_around - looked_back) > 1e-3
+
+
 def test_a_temperature_of_zero_is_refused():
     with pytest.raises(ValueError, match=r"temperature must be above 0. Got 0 instead"):
         PassageContrast(0)

@@ -27,6 +27,8 @@ logging.getLogger("absl").setLevel(
 
 import grain  # noqa: E402
 
+_APART = 2**31  # between the seeds of captions for training and of those held out
+
 
 class Mixed(NamedTuple):
     """One element of a mixture: its stream's number and its own number inside that stream."""
@@ -231,6 +233,49 @@ def passage_batches(
     return mixed[shard[0] :: shard[1]].batch(batch, batch_fn=collate)
 
 
+def caption_batches(
+    tokenizer: Tokenizer,
+    weights: Mapping[str, float],
+    drawn: Mapping[str, Mapping[str, float]],
+    batch: int,
+    seed: int,
+    longest: int = 64,
+    shard: tuple[int, int] = (0, 1),
+) -> "grain.MapDataset[PassageRows]":
+    """Pairs of captions that say the same of one drawn scene, `batch` pairs at a time.
+
+    Args:
+        tokenizer: makes the ids.
+        weights: picture stream -> its share; those that are not drawn have one caption a picture
+            and give none.
+        drawn: as for `picture_batches`.
+        batch: pairs of a batch.
+        seed: decides everything that is drawn.
+        longest: most ids of a caption, BOS included.
+        shard: number of this process, and of how many.
+
+    Raises:
+        ValueError: no weighted stream is drawn, or a share of a mix is none.
+    """
+    names = [name for name, weight in weights.items() if weight > 0 and name in drawn]
+    if not names:
+        raise ValueError(
+            "captions must have a picture stream that is drawn, for their second wording. "
+            f"Got {', '.join(drawn) or 'none'} of {', '.join(weights)} instead."
+        )
+    sources = [
+        grain.MapDataset.source(RandomAccess(_endless(seed, 32, drawn[n]).wordings)) for n in names
+    ]
+    mixed = grain.MapDataset.mix(sources, weights=[weights[n] for n in names])
+
+    def collate(pairs: Sequence[tuple[str, str]]) -> PassageRows:
+        texts = [pair[side] for side in (0, 1) for pair in pairs]
+        ids = [row[:longest] for row in tokenizer.encode_batch(texts, bos=True)]
+        return PassageRows(*_padded(ids, tokenizer.pad))
+
+    return mixed[shard[0] :: shard[1]].batch(batch, batch_fn=collate)
+
+
 def _padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[np.ndarray, np.ndarray]:
     """Ids and mask, padded to a multiple of 8."""
     length = -(-max(len(row) for row in rows) // 8) * 8
@@ -272,6 +317,7 @@ def open_stream(
     shard: tuple[int, int] = (0, 1),
     threads: int = 1,
     passages: Mapping[str, Any] | None = None,
+    captions: Mapping[str, Any] | None = None,
 ) -> Stream:
     """The stream of a run.
 
@@ -285,11 +331,19 @@ def open_stream(
         shard: number of this process, and of how many.
         threads: reading threads of each stream.
         passages: keyword arguments of `passage_batches`; None for no passages.
+        captions: keyword arguments of `caption_batches` that `pictures` does not give; None for no
+            pairs of captions.
     """
     datasets: dict[str, Any] = {}
     if text is not None:
         found = open_text(folder / "text", split)
         datasets["text"] = text_batches(found, tokenizer, **text, seed=seed, shard=shard)
+    if captions is not None:
+        given = {name: (pictures or {}).get(name, {}) for name in ("weights", "drawn")}
+        own_seed = seed if split == "train" else seed + _APART
+        datasets["captions"] = caption_batches(
+            tokenizer, **given, **captions, seed=own_seed, shard=shard
+        )
     if pictures is not None:
         seen = open_pictures(folder / "pictures", split)
         if split != "train":  # what is held out is stored
@@ -299,7 +353,7 @@ def open_stream(
         read = open_text(folder / "text", split)
         datasets["passages"] = passage_batches(read, tokenizer, **passages, seed=seed, shard=shard)
     if not datasets:
-        raise ValueError("streams must be text, pictures or passages. Got none instead.")
+        raise ValueError("streams must be text, pictures, passages or captions. Got none instead.")
     return Stream(datasets, threads)
 
 

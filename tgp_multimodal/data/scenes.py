@@ -6,7 +6,7 @@ be checked exactly (`scene_check`). A few combinations of colour and shape
 (`scene_language.HELD_OUT`) are never drawn for training; they ask whether a model binds colours to
 shapes or remembers pictures.
 
-Shape letters: Y rows, X columns, N candidate layouts, T things.
+Shape letters: Y rows, X columns, N candidate layouts, A arrangements, T things.
 """
 
 from collections.abc import Iterator
@@ -41,11 +41,29 @@ PALETTE: dict[str, tuple[int, int, int]] = {
 
 # Lengths are fractions of the picture; the numerators are pixels in a picture of 32.
 _SIZES = {1: (12 / 32, 20 / 32), 2: (8 / 32, 12 / 32), 3: (7 / 32, 10 / 32), 4: (7 / 32, 9 / 32)}
+_PORTRAIT = (16 / 32, 26 / 32)  # of one posed thing
 _MARGIN = 1 / 32
 _GAP = 2.5 / 32
 _SLANT = 0.45  # how far off its axis a relation may be: 24 degrees
 _LAYOUTS = 128
 _ENDLESS = 20_261_126  # sets the seeds of endless scenes apart from those of `pairs`
+
+# Where posed things stand, (right, down), all of one arrangement; within _SWAY of it.
+_PLACES: dict[int, tuple[tuple[tuple[float, float], ...], ...]] = {
+    1: (((1 / 2, 1 / 2),),),
+    2: (
+        ((1 / 4, 1 / 2), (3 / 4, 1 / 2)),
+        ((3 / 4, 1 / 2), (1 / 4, 1 / 2)),
+        ((1 / 2, 1 / 4), (1 / 2, 3 / 4)),
+        ((1 / 2, 3 / 4), (1 / 2, 1 / 4)),
+    ),
+    3: (
+        ((1 / 4, 1 / 4), (3 / 4, 1 / 4), (1 / 2, 3 / 4)),
+        ((1 / 4, 3 / 4), (3 / 4, 3 / 4), (1 / 2, 1 / 4)),
+    ),
+    4: (((1 / 4, 1 / 4), (3 / 4, 1 / 4), (1 / 4, 3 / 4), (3 / 4, 3 / 4)),),
+}
+_SWAY = 2 / 32
 
 _ARRANGED = 0.75
 _RELATION_NAMED = 0.8
@@ -61,12 +79,15 @@ class Mix(NamedTuple):
         two: scenes with two things that differ; the rest have two to four that are alike.
         colours_named: captions that name the colours.
         background_named: captions that name the background.
+        posed: scenes whose things stand where a photographer would put them, one in the middle and
+            large, several apart in even places; in the rest they stand anywhere.
     """
 
     single: float = 0.45
     two: float = 0.35
     colours_named: float = 0.85
     background_named: float = 0.5
+    posed: float = 0.0
 
 
 MIX = Mix()
@@ -163,16 +184,17 @@ def sample_described(rng: np.random.Generator, held_out: bool = False, mix: Mix 
     kind = rng.random()
     names_colours = held_out or rng.random() < mix.colours_named
     background = BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))]
+    posed = mix.posed > 0 and rng.random() < mix.posed
     relation = None
     if kind < mix.single:
-        things = _alike(rng, 1, held_out)
+        things = _alike(rng, 1, held_out, posed)
     elif kind < mix.single + mix.two:
-        things = _different(rng, held_out)
+        things = _different(rng, held_out, posed)
         names_colours = names_colours or things[0].shape == things[1].shape
         if rng.random() < _RELATION_NAMED:
             relation = relation_between(*things)
     else:
-        things = _alike(rng, int(rng.integers(2, 5)), held_out)
+        things = _alike(rng, int(rng.integers(2, 5)), held_out, posed)
     scene = Scene(things, background)
     groups = _grouped(things, names_colours)
     named = background if rng.random() < mix.background_named else None
@@ -225,10 +247,18 @@ class Endless:
         self.seed, self.size, self.mix = seed, size, mix
 
     def __getitem__(self, number: int) -> Pair:
-        rng = np.random.default_rng([_ENDLESS, self.seed, number])
-        scene, _, caption = sample_described(rng, mix=self.mix)
+        described, _ = self._draw(number)
         name = f"scenes/endless/{self.seed}/{number}"
-        return Pair(render(scene, self.size), caption, "scenes", name)
+        return Pair(render(described.scene, self.size), described.caption, "scenes", name)
+
+    def wordings(self, number: int) -> tuple[str, str]:
+        """Returns the caption of a scene, and the same statement put into words once more."""
+        described, rng = self._draw(number)
+        return described.caption, say(described.truth, rng)
+
+    def _draw(self, number: int) -> tuple[Described, np.random.Generator]:
+        rng = np.random.default_rng([_ENDLESS, self.seed, number])
+        return sample_described(rng, mix=self.mix), rng
 
 
 def relation_between(a: Thing, b: Thing) -> str | None:
@@ -246,17 +276,18 @@ def _check_size(size: int) -> None:
         raise ValueError(f"size must be at least 16. Got {size} instead.")
 
 
-def _alike(rng: np.random.Generator, count: int, held_out: bool) -> tuple[Thing, ...]:
+def _alike(rng: np.random.Generator, count: int, held_out: bool, posed: bool) -> tuple[Thing, ...]:
     """Returns things of one shape, colour and size."""
     colour, shape = _combination(rng, HELD_OUT if held_out else TRAINED)
-    sizes_T = np.full(count, rng.uniform(*_SIZES[count]))
+    side = rng.uniform(*(_PORTRAIT if posed and count == 1 else _SIZES[count]))
+    sizes_T = np.full(count, side)
     return tuple(
-        Thing(shape, colour, float(x), float(y), float(sizes_T[0]))
-        for x, y in _layout(rng, sizes_T, None)
+        Thing(shape, colour, float(x), float(y), float(side))
+        for x, y in _layout(rng, sizes_T, None, posed)
     )
 
 
-def _different(rng: np.random.Generator, held_out: bool) -> tuple[Thing, Thing]:
+def _different(rng: np.random.Generator, held_out: bool, posed: bool) -> tuple[Thing, Thing]:
     """Returns two things that differ in shape, or now and then in colour alone."""
     first = _combination(rng, HELD_OUT if held_out else TRAINED)
     same_shape = rng.random() < _SAME_SHAPE
@@ -271,17 +302,19 @@ def _different(rng: np.random.Generator, held_out: bool) -> tuple[Thing, Thing]:
     a, b = (
         Thing(shape, colour, float(x), float(y), float(side))
         for (colour, shape), (x, y), side in zip(
-            both, _layout(rng, sizes_T, relation), sizes_T, strict=True
+            both, _layout(rng, sizes_T, relation, posed), sizes_T, strict=True
         )
     )
     return a, b
 
 
-def _layout(rng: np.random.Generator, sizes_T: np.ndarray, relation: str | None) -> np.ndarray:
+def _layout(
+    rng: np.random.Generator, sizes_T: np.ndarray, relation: str | None, posed: bool
+) -> np.ndarray:
     """Returns centres (T, 2) of boxes inside the picture, apart, and in the relation if given."""
     low_T = _MARGIN + sizes_T / 2
     while True:
-        at_NT2 = low_T[:, None] + rng.random((_LAYOUTS, len(sizes_T), 2)) * (1 - 2 * low_T)[:, None]
+        at_NT2 = _poses(rng, low_T) if posed else _anywhere(rng, low_T)
         fits_N = np.ones(_LAYOUTS, bool)
         for i in range(len(sizes_T)):
             for j in range(i):
@@ -291,6 +324,20 @@ def _layout(rng: np.random.Generator, sizes_T: np.ndarray, relation: str | None)
             fits_N &= _holds(at_NT2[:, 0] - at_NT2[:, 1], relation)
         if fits_N.any():
             return at_NT2[int(fits_N.argmax())]
+
+
+def _anywhere(rng: np.random.Generator, low_T: np.ndarray) -> np.ndarray:
+    """Returns centres (N, T, 2) at least `low_T` from the edges, drawn evenly."""
+    free_T1 = (1 - 2 * low_T)[:, None]
+    return low_T[:, None] + rng.random((_LAYOUTS, len(low_T), 2)) * free_T1
+
+
+def _poses(rng: np.random.Generator, low_T: np.ndarray) -> np.ndarray:
+    """Returns centres (N, T, 2) at least `low_T` from the edges, near those of an arrangement."""
+    places_AT2 = np.array(_PLACES[len(low_T)])
+    at_NT2 = places_AT2[rng.integers(len(places_AT2), size=_LAYOUTS)]
+    sway_NT2 = (2 * rng.random(at_NT2.shape) - 1) * _SWAY
+    return np.clip(at_NT2 + sway_NT2, low_T[:, None], 1 - low_T[:, None])
 
 
 def _holds(offset_N2: np.ndarray, relation: str) -> np.ndarray:

@@ -26,16 +26,19 @@ class PassageContrast(Objective):
 
     Args:
         temperature: the cosines are divided by it.
+        is_causal: whether a state knows only what stands before it. These are the states that the
+            diffusion head reads: contrast of captions keeps in them what tells pictures apart,
+            which the next word does not ask for.
     """
 
-    def __init__(self, temperature: float = 0.05) -> None:
+    def __init__(self, temperature: float = 0.05, is_causal: bool = False) -> None:
         if temperature <= 0:
             raise ValueError(f"temperature must be above 0. Got {temperature} instead.")
-        self.temperature = temperature
+        self.temperature, self.is_causal = temperature, is_causal
 
     def loss(self, network: Network, batch: PassageRows, progress: float, seed: int) -> Loss:
         """Mean nats of naming the other passage among all of the batch; see `Objective.loss`."""
-        vector_BD = mean_states(network, batch.token_BL, batch.mask_BL.bool())
+        vector_BD = mean_states(network, batch.token_BL, batch.mask_BL.bool(), self.is_causal)
         sides = F.normalize(vector_BD, dim=-1).chunk(2)
         first_PD, second_PD = (ranks.whole_batch(side_PD) for side_PD in sides)
         score_PP = first_PD @ second_PD.T / self.temperature
@@ -50,8 +53,10 @@ class PassageContrast(Objective):
         return 3 * text_flops(network.text, *batch.token_BL.shape)
 
 
-def mean_states(network: Network, token_BL: Tensor, mask_BL: Tensor) -> Tensor:
-    """Means over the tokens of the bidirectional, final-normed states, (B, D), float32."""
-    state_BLD = network.text(token_BL, is_causal=False, mask_BL=mask_BL).float()
+def mean_states(
+    network: Network, token_BL: Tensor, mask_BL: Tensor, is_causal: bool = False
+) -> Tensor:
+    """Means over the tokens of the final-normed states, (B, D), float32."""
+    state_BLD = network.text(token_BL, is_causal=is_causal, mask_BL=mask_BL).float()
     weight_BL1 = mask_BL[:, :, None].float()
     return (state_BLD * weight_BL1).sum(dim=1) / weight_BL1.sum(dim=1)

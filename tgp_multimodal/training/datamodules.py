@@ -62,6 +62,8 @@ class StreamData(LightningDataModule):
             streams are scenes that are drawn on the way; see `picture_batches`.
         passages: weights of the passage streams, most tokens, pairs per batch; see
             `passage_batches`.
+        captions: pairs per batch of captions that say the same of one drawn scene; see
+            `caption_batches`, whose weights and drawn streams are those of `pictures`.
         embedded: whether to prepare the embedded corpus where there is no data.
         seed: decides order, mixture, infilling, row kinds, noise.
         validation_batches: batches of the validation split that are looked at.
@@ -76,10 +78,11 @@ class StreamData(LightningDataModule):
         seed: int = 0,
         validation_batches: int = 8,
         passages: dict[str, Any] | None = None,
+        captions: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.folder, self.text, self.pictures = Path(folder), text, pictures
-        self.passages = passages
+        self.passages, self.captions = passages, captions
         self.embedded, self.seed, self.validation_batches = embedded, seed, validation_batches
         self.tokenizer: Tokenizer | None = None
 
@@ -122,7 +125,12 @@ class StreamData(LightningDataModule):
         shard = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         assert self.tokenizer is not None, "setup comes first"
         threads = 0 if split == "validation" else 1
-        given = {"text": self.text, "pictures": self.pictures, "passages": self.passages}
+        given = {
+            "text": self.text,
+            "pictures": self.pictures,
+            "passages": self.passages,
+            "captions": self.captions,
+        }
         streams = {name: _share(name, stream, shard[1]) for name, stream in given.items()}
         return open_stream(
             self.folder,

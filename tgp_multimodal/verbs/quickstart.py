@@ -13,12 +13,13 @@ _SHOWN = (
     "image/scene_shape", "image/scene_eval",
 )  # fmt: skip
 _SCENES = 4000
-_OVERHEAD = 1.25  # a step of training over one forward and backward pass: optimizer, average, data
+_OVERHEAD = 1.4  # a step of training over its forward and backward passes: optimizer, data, checks
+_AFTERWARDS = 300  # exporting, evaluating and drawing take about as long as so many passes
 
 
 def quickstart(
     folder: str = "runs/quickstart",
-    minutes: float = 7.0,
+    minutes: float = 9.0,
     steps: int | None = None,
     config: str = "configs/quickstart.yaml",
     suite: str = "embedded",
@@ -33,7 +34,8 @@ def quickstart(
 
     Args:
         folder: the run's folder; everything lies in it.
-        minutes: how long to pretrain; the number of steps is planned from one measured step.
+        minutes: how long all of it may take, roughly; the number of steps is planned from one
+            measured step.
         steps: number of steps, in the place of `minutes`.
         config: YAML config of the run.
         suite: benchmark suite.
@@ -41,7 +43,7 @@ def quickstart(
 
     Examples:
         tgp quickstart
-        tgp quickstart --minutes 2 --folder runs/short
+        tgp quickstart --minutes 4 --folder runs/short
     """
     import shutil
 
@@ -59,7 +61,7 @@ def quickstart(
         with _stage("preparing text and pictures from this installation"):
             _prepare(run)
         with _stage("pretraining"):
-            _pretrain(run, config, minutes, steps)
+            _pretrain(run, config, start + minutes * 60, steps)
         with _stage("exporting"):
             _export(run)
     with _stage("evaluating"):
@@ -102,7 +104,7 @@ def _counts(splits: dict[str, dict[str, int]]) -> str:
     )
 
 
-def _pretrain(run: Path, config: str, minutes: float, steps: int | None) -> None:
+def _pretrain(run: Path, config: str, end: float, steps: int | None) -> None:
     from tgp_multimodal.resources import shipped
     from tgp_multimodal.training.checkpoints import newest
     from tgp_multimodal.training.run import RunCLI
@@ -110,21 +112,41 @@ def _pretrain(run: Path, config: str, minutes: float, steps: int | None) -> None
     path = Path(config) if Path(config).is_file() else shipped(*Path(config).parts)
     where = ["--trainer.default_root_dir", str(run), "--data.folder", str(run / "data")]
     sys.argv = ["tgp quickstart"]  # LightningCLI warns when it finds other arguments here
+    begun = newest(run)
     cli = RunCLI(["--config", str(path), *where], run=False)
     cli.prepare()
-    planned = steps or plan(cli.seconds_per_step, minutes)
+    if steps:
+        planned, why = steps, "as asked"
+    elif begun:
+        planned, why = _planned(run), "as planned when it began"
+    else:
+        planned = plan(cli.seconds_per_step, end - time.monotonic())
+        why = "what fits"
     cli.set_steps(planned)
-    print(f"   {planned} steps ({'as asked' if steps else f'what fits into {minutes:g} minutes'})")
-    cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=newest(run))
+    print(f"   {planned} steps ({why})")
+    cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=begun)
     if cli.stop.stopped:
         print("stopped and saved; go on with the same command", file=sys.stderr)
         raise SystemExit(130)
 
 
-def plan(seconds: float, minutes: float) -> int:
-    """Steps that fit into so many minutes, to the nearest ten, between 20 and 20,000."""
-    fit = minutes * 60 / max(seconds * _OVERHEAD, 1e-6)
+def plan(seconds: float, left: float) -> int:
+    """Steps that fit, with what comes afterwards, to the nearest ten, between 20 and 20,000.
+
+    Args:
+        seconds: of the forward and backward passes of one step.
+        left: seconds until all must be done.
+    """
+    fit = (left / max(seconds, 1e-6) - _AFTERWARDS) / _OVERHEAD
     return int(min(20_000, max(20, round(fit / 10) * 10)))
+
+
+def _planned(run: Path) -> int:
+    """Steps of a run that was begun before."""
+    import yaml
+
+    config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    return int(config["trainer"]["max_steps"])
 
 
 def _export(run: Path) -> None:
