@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tgp_multimodal.data import tokenizer as tokenizers
+from tgp_multimodal.data.batches import passage_batches
 from tgp_multimodal.data.passages import PassagePairs
-from tgp_multimodal.data.pipeline import passage_batches
 from tgp_multimodal.data.prepared import TextSplit
 
 SIZES = np.array([30, 5, 200, 24, 1000, 23])

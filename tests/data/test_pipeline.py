@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from tgp_multimodal.data import tokenizer as tokenizers
-from tgp_multimodal.data.pipeline import (
-    Stream,
+from tgp_multimodal.data.batches import (
     caption_batches,
     collate_pictures,
     picture_batches,
     text_batches,
 )
+from tgp_multimodal.data.pipeline import Stream
 from tgp_multimodal.data.prepared import PictureSplit, TextSplit
 from tgp_multimodal.data.scene_language import BACKGROUNDS, COLOURS, SHAPES
 from tgp_multimodal.data.scenes import Endless
@@ -216,3 +216,23 @@ def test_pairs_of_captions_begin_anywhere_and_are_those_of_the_pictures(tokenize
 def test_captions_need_scenes_that_are_drawn(tokenizer):
     with pytest.raises(ValueError, match=r"a picture stream that is drawn.*Got none of scenes"):
         caption_batches(tokenizer, {"scenes": 1.0}, {}, 8, 0)
+
+
+@pytest.mark.parametrize("start", [0, 1, 2, 5, 6, 7])
+def test_a_stream_that_is_not_due_makes_no_batch_and_loses_none(text, pictures, tokenizer, start):
+    def batches(every, threads=0):
+        rows = text_batches(text, tokenizer, {"prose": 1.0}, {}, 16, 2, 0)
+        seen = picture_batches(pictures, tokenizer, {"scenes": 1.0}, 12, 4, 0)
+        return Stream({"text": rows, "pictures": seen}, threads, every).batches
+
+    whole = list(islice(batches({})(), 12))
+    some = list(islice(batches({"text": 3}, threads=1)(start), 12 - start))
+    assert [set(b) for b in some] == [
+        {"text", "pictures"} if step % 3 == 0 else {"pictures"} for step in range(start, 12)
+    ]
+    due = [b for b in some if "text" in b]
+    first = -(-start // 3)
+    for number, batch in enumerate(due, start=first):
+        assert all(map(np.array_equal, batch["text"], whole[number]["text"]))
+    for number, batch in enumerate(some, start=start):
+        assert all(map(np.array_equal, batch["pictures"], whole[number]["pictures"]))

@@ -5,7 +5,8 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from tgp_multimodal.data.pipeline import Stream, passage_batches, picture_batches, text_batches
+from tgp_multimodal.data.batches import passage_batches, picture_batches, text_batches
+from tgp_multimodal.data.pipeline import Stream
 from tgp_multimodal.data.prepared import PictureSplit, open_text, write_text
 from tgp_multimodal.data.records import Document
 

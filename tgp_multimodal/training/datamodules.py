@@ -139,8 +139,14 @@ class StreamData(LightningDataModule):
             seed=self.seed,
             shard=shard,
             threads=threads,
+            every=self._every() if split == "train" else {},
             **streams,
         )
+
+    def _every(self) -> dict[str, int]:
+        """How many steps apart the module learns from each stream."""
+        module = getattr(self.trainer, "lightning_module", None)
+        return dict(getattr(module, "every", {}))
 
 
 def _share(name: str, stream: dict[str, Any] | None, processes: int) -> dict[str, Any] | None:

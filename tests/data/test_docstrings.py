@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+
+from tgp_multimodal.data import tokenizer as tokenizers
+from tgp_multimodal.data.batches import passage_batches
+from tgp_multimodal.data.docstrings import DocstringPairs, fences
+from tgp_multimodal.data.prepared import TextSplit
+
+SIGNATURES = [f"def number_{i}(value):\n" for i in range(6)]
+WORDS = ("zero", "one", "two", "three", "four", "five")
+DOCSTRINGS = [f"Gives {word}, so many times, for any value that it is given" for word in WORDS]
+BODIES = [f"    return [{i}] * value\n\n\n" for i in range(6)]
+FUNCTIONS = [
+    f'{signature}    """{docstring}"""\n{body}'
+    for signature, docstring, body in zip(SIGNATURES, DOCSTRINGS, BODIES, strict=True)
+]
+PROSE = 'She said """no""" and left, as one does in a text that has no code at all.'
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return tokenizers.train(FUNCTIONS, 340)
+
+
+@pytest.fixture(scope="module")
+def text(tokenizer):
+    """Two files of three functions, with prose between them."""
+    texts = ["".join(FUNCTIONS[:3]), PROSE, "".join(FUNCTIONS[3:])]
+    ids = tokenizer.encode_batch(texts)
+    offsets = np.concatenate(([0], np.cumsum([len(i) for i in ids])))
+    tokens = np.concatenate(ids).astype(np.uint16)
+    return TextSplit(tokens, offsets, np.array([1, 0, 1]), ("prose", "code"))
+
+
+def read(pairs, tokenizer, count=60):
+    return {tuple(tokenizer.decode(side) for side in pairs[i]) for i in range(count)}
+
+
+def test_each_docstring_is_paired_with_its_signature_and_body(tokenizer, text):
+    found = read(DocstringPairs(text, "code", 240, fences(tokenizer)), tokenizer)
+    assert len(found) == 6
+    for docstring, code in found:
+        number = DOCSTRINGS.index(docstring)
+        assert SIGNATURES[number].strip() in code
+        assert BODIES[number].strip() in code
+        assert docstring not in code
+
+
+def test_no_side_is_longer_than_asked_or_leaves_its_file(tokenizer, text):
+    pairs = DocstringPairs(text, "code", 24, fences(tokenizer))
+    for i in range(40):
+        docstring, code = pairs[i]
+        assert 8 <= len(docstring) <= 24
+        assert 8 <= len(code) <= 24
+    whole = read(DocstringPairs(text, "code", 4000, fences(tokenizer)), tokenizer)
+    for docstring, code in whole:
+        mine = DOCSTRINGS.index(docstring) // 3
+        for i, body in enumerate(BODIES):
+            assert body.strip() not in code or i // 3 == mine
+
+
+def test_a_batch_mixes_passages_and_docstrings_and_begins_anywhere(tokenizer, text):
+    shares = {"weights": {"code": 0.5}, "docstrings": {"code": 0.5}}
+    made = passage_batches(text, tokenizer, length=24, batch=8, seed=0, **shares)
+    firsts = [
+        tokenizer.decode(ids[mask])
+        for i in range(4)
+        for ids, mask in zip(made[i].token_BL[:8], made[i].mask_BL[:8], strict=True)
+    ]
+    described = [any(f and d.startswith(f) for d in DOCSTRINGS) for f in firsts]
+    assert 0.3 < np.mean(described) < 0.7
+    again = passage_batches(text, tokenizer, length=24, batch=8, seed=0, **shares)
+    assert np.array_equal(made[3].token_BL, again[3].token_BL)
+
+
+def test_what_has_no_docstring_is_named(tokenizer, text):
+    fence = fences(tokenizer)
+    with pytest.raises(ValueError, match=r"stream must be one of prose, code. Got 'x' instead"):
+        DocstringPairs(text, "x", 24, fence)
+    with pytest.raises(ValueError, match=r"'prose' must hold a docstring. Got none"):
+        DocstringPairs(text, "prose", 24, fence)
+    with pytest.raises(ValueError, match="'tests'"):
+        passage_batches(text, tokenizer, {"code": 1.0}, 24, 8, 0, docstrings={"tests": 0.5})

@@ -1,0 +1,318 @@
+"""Batches by number, on Grain: every kind of batch that can be learned from.
+
+Equal numbers give equal batches; nothing else is state.
+
+Shape letters: B batch, L length in tokens, C channels, Y rows, X columns.
+"""
+
+import logging
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tgp_multimodal.data.docstrings import DocstringPairs, fences
+from tgp_multimodal.data.packing import PackedRows, Row
+from tgp_multimodal.data.passages import PassagePairs
+from tgp_multimodal.data.prepared import PictureSplit, TextSplit
+from tgp_multimodal.data.records import CaptionedImages, PassageRows, TextRows
+from tgp_multimodal.data.scenes import Endless, Mix
+from tgp_multimodal.data.tokenizer import Tokenizer
+
+logging.getLogger("absl").setLevel(
+    logging.ERROR
+)  # Grain warns at import that it found no profiler of jax
+
+import grain  # noqa: E402
+
+
+class Mixed(NamedTuple):
+    """One element of a mixture: its stream's number and its own number inside that stream."""
+
+    stream: int
+    number: int
+
+
+class RandomAccess:
+    """An endless sequence given by a function of the index; what Grain wants of a source."""
+
+    def __init__(self, item: Any, length: int = 2**40) -> None:
+        self.item, self.length = item, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Any:
+        return self.item(index)
+
+
+def text_batches(
+    split: TextSplit,
+    tokenizer: Tokenizer,
+    weights: Mapping[str, float],
+    infill: Mapping[str, float],
+    length: int,
+    batch: int,
+    seed: int,
+    shard: tuple[int, int] = (0, 1),
+    ramp: Sequence[Mapping[str, int]] = (),
+) -> "grain.MapDataset[TextRows]":
+    """Packed rows of the weighted streams, `batch` at a time.
+
+    A row has `length + 1` tokens: inputs and the targets, which are shifted by one.
+
+    Args:
+        split: tokenized documents.
+        tokenizer: the tokenizer they were written with.
+        weights: stream -> its share of the rows.
+        infill: stream -> share of its rows that are rearranged to prefix, suffix, middle.
+        length: inputs of a row.
+        batch: rows of a batch.
+        seed: decides everything that is drawn.
+        shard: number of this process, and of how many.
+        ramp: stages before the settings above, in order: `{until: 200, length: 64, batch: 16}`
+            holds for the batches before number 200. Short rows early save time (Charpentier &
+            Samuel 2024, arXiv:2410.24159, section 3).
+
+    Raises:
+        ValueError: a weight or an infilling share names a stream that is not there, or a stage of
+            the ramp has other keys or does not come after the one before.
+    """
+    if ramp:
+        stages = _stages(ramp, length, batch)
+        common = (split, tokenizer, weights, infill)
+        parts = [text_batches(*common, n, size, seed, shard) for _, n, size in stages]
+        ends = [until for until, _, _ in stages[:-1]]
+        return grain.MapDataset.source(RandomAccess(lambda i: parts[bisect_right(ends, i)][i]))
+    _known("streams", [*weights, *infill], split.streams)
+    names = _present(weights, split)
+    sources = [
+        grain.MapDataset.source(
+            RandomAccess(
+                PackedRows(split, n, length + 1, tokenizer, seed, infill.get(n, 0.0)).__getitem__
+            )
+        )
+        for n in names
+    ]
+    mixed = grain.MapDataset.mix(sources, weights=[weights[n] for n in names])
+    # The number of a row in the mixture, not in its stream: what decides its mode must be unique.
+    numbered = grain.MapDataset.source(RandomAccess(lambda i: mixed[i]._replace(number=i)))
+    return numbered[shard[0] :: shard[1]].batch(batch, batch_fn=collate_rows)
+
+
+def _stages(
+    ramp: Sequence[Mapping[str, int]], length: int, batch: int
+) -> list[tuple[int, int, int]]:
+    """Stages of a ramp and what comes after it: (first batch after it, row length, rows)."""
+    stages: list[tuple[int, int, int]] = []
+    for stage in ramp:
+        if set(stage) != {"until", "length", "batch"}:
+            raise ValueError(
+                f"a stage of ramp must have until, length and batch. Got {dict(stage)} instead."
+            )
+        if stage["until"] <= (stages[-1][0] if stages else 0):
+            raise ValueError(
+                f"until must rise from stage to stage of ramp. Got {stage['until']} instead."
+            )
+        stages.append((stage["until"], stage["length"], stage["batch"]))
+    return [*stages, (0, length, batch)]
+
+
+def collate_rows(rows: Sequence[Row]) -> TextRows:
+    """Rows of one length as one batch."""
+    return TextRows(
+        np.stack([r.token_L for r in rows]),
+        np.stack([r.position_L for r in rows]),
+        np.array([r.is_infill for r in rows]),
+        np.array([r.number for r in rows]),
+    )
+
+
+def picture_batches(
+    split: PictureSplit,
+    tokenizer: Tokenizer,
+    weights: Mapping[str, float],
+    longest: int,
+    batch: int,
+    seed: int,
+    shard: tuple[int, int] = (0, 1),
+    drawn: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
+) -> "grain.MapDataset[CaptionedImages]":
+    """Pictures of the weighted streams, shuffled each epoch; captions of at most `longest` ids.
+
+    Args:
+        split: pictures with captions.
+        tokenizer: the set's own.
+        weights: stream -> its share of the pictures.
+        longest: most ids of a caption, BOS included.
+        batch: pictures of a batch.
+        seed: decides everything that is drawn.
+        shard: number of this process, and of how many.
+        drawn: stream -> shares of `scenes.Mix`: scenes that are drawn when they are needed, each
+            once, in the place of the stored pictures of that stream.
+
+    Raises:
+        ValueError: a weight names a stream that is not there, or a share of a mix is none.
+    """
+    _known("streams", list(weights), split.streams)
+    captions = [row[:longest] for row in tokenizer.encode_batch(split.captions, bos=True)]
+
+    def stored(index: int) -> tuple[np.ndarray, list[int]]:
+        return split.pixels[index], captions[index]
+
+    def source(name: str) -> Any:
+        if name in drawn:
+            endless = _endless(seed, split.pixels.shape[1], drawn[name])
+
+            def fresh(number: int) -> tuple[np.ndarray, list[int]]:
+                pair = endless[number]
+                (ids,) = tokenizer.encode_batch([pair.caption], bos=True)
+                return pair.pixels_YXC, ids[:longest]
+
+            return grain.MapDataset.source(RandomAccess(fresh))
+        members = np.flatnonzero(split.stream == split.streams.index(name))
+        return grain.MapDataset.source(members).shuffle(seed=seed).repeat().map(stored)
+
+    names = _present(weights, split)
+    mixed = grain.MapDataset.mix([source(n) for n in names], weights=[weights[n] for n in names])
+
+    def collate(pairs: Sequence[tuple[np.ndarray, list[int]]]) -> CaptionedImages:
+        return collate_pictures([p for p, _ in pairs], [ids for _, ids in pairs], tokenizer.pad)
+
+    return mixed[shard[0] :: shard[1]].batch(batch, batch_fn=collate)
+
+
+def _endless(seed: int, size: int, shares: Mapping[str, float]) -> Endless:
+    unknown = sorted(set(shares) - set(Mix._fields))
+    if unknown:
+        raise ValueError(
+            f"shares of drawn scenes must be among {', '.join(Mix._fields)}. "
+            f"Got {', '.join(unknown)} instead."
+        )
+    return Endless(seed, size, Mix(**shares))
+
+
+def collate_pictures(
+    pixels: Sequence[np.ndarray], captions: Sequence[Sequence[int]], pad: int
+) -> CaptionedImages:
+    """Pictures (Y, X, 3) and captions as one batch."""
+    token_BL, mask_BL = _padded(captions, pad)
+    return CaptionedImages(np.stack(pixels).transpose(0, 3, 1, 2), token_BL, mask_BL)
+
+
+def passage_batches(
+    split: TextSplit,
+    tokenizer: Tokenizer,
+    weights: Mapping[str, float],
+    length: int,
+    batch: int,
+    seed: int,
+    shard: tuple[int, int] = (0, 1),
+    docstrings: Mapping[str, float] = MappingProxyType({}),
+) -> "grain.MapDataset[PassageRows]":
+    """Pairs of passages of the weighted streams, `batch` pairs at a time, of `length` ids at most.
+
+    Args:
+        split: tokenized documents.
+        tokenizer: the tokenizer they were written with.
+        weights: stream -> share of pairs that are two passages of one document.
+        length: most ids of a passage.
+        batch: pairs of a batch.
+        seed: decides everything that is drawn.
+        shard: number of this process, and of how many.
+        docstrings: stream of Python files -> share of pairs that are a docstring and its code.
+
+    Raises:
+        ValueError: a weight names a stream that is not there, or one without such pairs.
+    """
+    _known("streams", [*weights, *docstrings], split.streams)
+    names = _present(weights, split)
+    pairs: list[Any] = [PassagePairs(split, n, length, seed) for n in names]
+    shares = [weights[n] for n in names]
+    described = [name for name, share in docstrings.items() if share > 0]
+    if described:
+        fence = fences(tokenizer)
+        pairs += [DocstringPairs(split, n, length, fence, seed) for n in described]
+        shares += [docstrings[n] for n in described]
+    sources = [grain.MapDataset.source(RandomAccess(p.__getitem__)) for p in pairs]
+    mixed = grain.MapDataset.mix(sources, weights=shares)
+
+    def collate(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> PassageRows:
+        passages = [[tokenizer.bos, *pair[side].tolist()] for side in (0, 1) for pair in pairs]
+        return PassageRows(*_padded(passages, tokenizer.pad))
+
+    return mixed[shard[0] :: shard[1]].batch(batch, batch_fn=collate)
+
+
+def caption_batches(
+    tokenizer: Tokenizer,
+    weights: Mapping[str, float],
+    drawn: Mapping[str, Mapping[str, float]],
+    batch: int,
+    seed: int,
+    longest: int = 64,
+    shard: tuple[int, int] = (0, 1),
+) -> "grain.MapDataset[PassageRows]":
+    """Pairs of captions that say the same of one drawn scene, `batch` pairs at a time.
+
+    Args:
+        tokenizer: makes the ids.
+        weights: picture stream -> its share; those that are not drawn have one caption a picture
+            and give none.
+        drawn: as for `picture_batches`.
+        batch: pairs of a batch.
+        seed: decides everything that is drawn.
+        longest: most ids of a caption, BOS included.
+        shard: number of this process, and of how many.
+
+    Raises:
+        ValueError: no weighted stream is drawn, or a share of a mix is none.
+    """
+    names = [name for name, weight in weights.items() if weight > 0 and name in drawn]
+    if not names:
+        raise ValueError(
+            "captions must have a picture stream that is drawn, for their second wording. "
+            f"Got {', '.join(drawn) or 'none'} of {', '.join(weights)} instead."
+        )
+    sources = [
+        grain.MapDataset.source(RandomAccess(_endless(seed, 32, drawn[n]).wordings)) for n in names
+    ]
+    mixed = grain.MapDataset.mix(sources, weights=[weights[n] for n in names])
+
+    def collate(pairs: Sequence[tuple[str, str]]) -> PassageRows:
+        texts = [pair[side] for side in (0, 1) for pair in pairs]
+        ids = [row[:longest] for row in tokenizer.encode_batch(texts, bos=True)]
+        return PassageRows(*_padded(ids, tokenizer.pad))
+
+    return mixed[shard[0] :: shard[1]].batch(batch, batch_fn=collate)
+
+
+def _padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and mask, padded to a multiple of 8."""
+    length = -(-max(len(row) for row in rows) // 8) * 8
+    token_BL = np.full((len(rows), length), pad, dtype=np.int64)
+    for padded, row in zip(token_BL, rows, strict=True):
+        padded[: len(row)] = row
+    return token_BL, np.arange(length) < np.array([len(row) for row in rows])[:, None]
+
+
+def _present(weights: Mapping[str, float], split: TextSplit | PictureSplit) -> list[str]:
+    """Streams of positive weight with members in this split; a small stream may have none."""
+    there = [split.streams[i] for i in np.unique(split.stream)]
+    names = [name for name, weight in weights.items() if weight > 0 and name in there]
+    if not names:
+        raise ValueError(
+            f"weights must be positive for one of {', '.join(there)}. Got {dict(weights)} instead."
+        )
+    return names
+
+
+def _known(name: str, wanted: Sequence[str], there: Sequence[str]) -> None:
+    for stream in wanted:
+        if stream not in there:
+            raise ValueError(
+                f"{name} must be among those of the prepared data: {', '.join(there)}. "
+                f"Got {stream!r} instead."
+            )
