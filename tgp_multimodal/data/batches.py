@@ -27,6 +27,8 @@ logging.getLogger("absl").setLevel(
 
 import grain  # noqa: E402
 
+_KEPT = 0.7  # of the ids of a caption that stands for two
+
 
 class Mixed(NamedTuple):
     """One element of a mixture: its stream's number and its own number inside that stream."""
@@ -247,43 +249,57 @@ def passage_batches(
 
 
 def caption_batches(
+    split: PictureSplit,
     tokenizer: Tokenizer,
     weights: Mapping[str, float],
-    drawn: Mapping[str, Mapping[str, float]],
     batch: int,
     seed: int,
     longest: int = 64,
     shard: tuple[int, int] = (0, 1),
+    drawn: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
 ) -> "grain.MapDataset[PassageRows]":
-    """Pairs of captions that say the same of one drawn scene, `batch` pairs at a time.
+    """Pairs of captions of one picture, `batch` pairs at a time.
+
+    A drawn scene is put into words twice. A stored picture has one caption; the pair is that
+    caption twice, each time without some of its ids, in the manner of Gao et al. 2021
+    (arXiv:2104.08821, section 3), who drop states.
 
     Args:
-        tokenizer: makes the ids.
-        weights: picture stream -> its share; those that are not drawn have one caption a picture
-            and give none.
-        drawn: as for `picture_batches`.
+        split: pictures with captions.
+        tokenizer: the set's own.
+        weights: picture stream -> its share of the pairs.
         batch: pairs of a batch.
         seed: decides everything that is drawn.
         longest: most ids of a caption, BOS included.
         shard: number of this process, and of how many.
+        drawn: as for `picture_batches`.
 
     Raises:
-        ValueError: no weighted stream is drawn, or a share of a mix is none.
+        ValueError: a weight names a stream that is not there, or a share of a mix is none.
     """
-    names = [name for name, weight in weights.items() if weight > 0 and name in drawn]
-    if not names:
-        raise ValueError(
-            "captions must have a picture stream that is drawn, for their second wording. "
-            f"Got {', '.join(drawn) or 'none'} of {', '.join(weights)} instead."
-        )
-    sources = [
-        grain.MapDataset.source(RandomAccess(_endless(seed, 32, drawn[n]).wordings)) for n in names
-    ]
-    mixed = grain.MapDataset.mix(sources, weights=[weights[n] for n in names])
+    _known("streams", list(weights), split.streams)
 
-    def collate(pairs: Sequence[tuple[str, str]]) -> PassageRows:
-        texts = [pair[side] for side in (0, 1) for pair in pairs]
-        ids = [row[:longest] for row in tokenizer.encode_batch(texts, bos=True)]
+    def source(name: str) -> Any:
+        if name in drawn:
+            wordings = _endless(seed, split.pixels.shape[1], drawn[name]).wordings
+            return grain.MapDataset.source(
+                RandomAccess(lambda i: tokenizer.encode_batch(wordings(i)))
+            )
+        members = np.flatnonzero(split.stream == split.streams.index(name))
+
+        def thinned(number: int) -> list[list[int]]:
+            rng = np.random.default_rng([seed, 41, number])
+            caption = split.captions[members[int(rng.integers(len(members)))]]
+            ids = np.array(tokenizer.encode(caption))
+            return [ids[rng.random(len(ids)) < _KEPT].tolist() for _ in range(2)]
+
+        return grain.MapDataset.source(RandomAccess(thinned))
+
+    names = _present(weights, split)
+    mixed = grain.MapDataset.mix([source(n) for n in names], weights=[weights[n] for n in names])
+
+    def collate(pairs: Sequence[list[list[int]]]) -> PassageRows:
+        ids = [[tokenizer.bos, *pair[side]][:longest] for side in (0, 1) for pair in pairs]
         return PassageRows(*_padded(ids, tokenizer.pad))
 
     return mixed[shard[0] :: shard[1]].batch(batch, batch_fn=collate)

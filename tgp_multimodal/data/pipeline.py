@@ -19,8 +19,6 @@ from tgp_multimodal.data.batches import (
 from tgp_multimodal.data.prepared import open_pictures, open_text
 from tgp_multimodal.data.tokenizer import Tokenizer
 
-_APART = 2**31  # between the seeds of captions for training and of those held out
-
 
 class Stream:
     """Batches of several streams at once, as one dict per step, from any step on.
@@ -78,25 +76,26 @@ def open_stream(
         shard: number of this process, and of how many.
         threads: reading threads of each stream.
         passages: keyword arguments of `passage_batches`; None for no passages.
-        captions: keyword arguments of `caption_batches` that `pictures` does not give; None for no
-            pairs of captions.
+        captions: keyword arguments of `caption_batches`, whose streams are those of `pictures`;
+            None for no pairs of captions.
         every: stream name -> how many steps apart it comes; see `Stream`.
     """
     datasets: dict[str, Any] = {}
     if text is not None:
         found = open_text(folder / "text", split)
         datasets["text"] = text_batches(found, tokenizer, **text, seed=seed, shard=shard)
-    if captions is not None:
-        given = {name: (pictures or {}).get(name, {}) for name in ("weights", "drawn")}
-        own_seed = seed if split == "train" else seed + _APART
-        datasets["captions"] = caption_batches(
-            tokenizer, **given, **captions, seed=own_seed, shard=shard
-        )
     if pictures is not None:
         seen = open_pictures(folder / "pictures", split)
         if split != "train":  # what is held out is stored
             pictures = {name: value for name, value in pictures.items() if name != "drawn"}
         datasets["pictures"] = picture_batches(seen, tokenizer, **pictures, seed=seed, shard=shard)
+        if captions is not None:
+            given = {name: pictures[name] for name in ("weights", "drawn") if name in pictures}
+            datasets["captions"] = caption_batches(
+                seen, tokenizer, **{**given, **captions}, seed=seed, shard=shard
+            )
+    elif captions is not None:
+        raise ValueError("captions must come with pictures. Got captions without them instead.")
     if passages is not None:
         read = open_text(folder / "text", split)
         datasets["passages"] = passage_batches(read, tokenizer, **passages, seed=seed, shard=shard)

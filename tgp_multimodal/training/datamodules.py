@@ -62,8 +62,8 @@ class StreamData(LightningDataModule):
             streams are scenes that are drawn on the way; see `picture_batches`.
         passages: weights of the passage streams, most tokens, pairs per batch; see
             `passage_batches`.
-        captions: pairs per batch of captions that say the same of one drawn scene; see
-            `caption_batches`, whose weights and drawn streams are those of `pictures`.
+        captions: pairs per batch of captions that say the same of one picture; see
+            `caption_batches`, whose streams are those of `pictures`.
         embedded: whether to prepare the embedded corpus where there is no data.
         seed: decides order, mixture, infilling, row kinds, noise.
         validation_batches: batches of the validation split that are looked at.
