@@ -52,8 +52,9 @@ def arguments(data_folder, tmp_path):
                 "text": {"class_path": "HybridLanguage"},
                 "pictures": {"class_path": "FlowMatching"},
                 "passages": {"class_path": "PassageContrast"},
+                "captions": {"class_path": "PassageContrast", "init_args": {"is_causal": True}},
             },
-            "every": {"passages": 3},
+            "every": {"passages": 3, "captions": 2},
             "precision": "float32",
         },
         "data": {
@@ -64,6 +65,7 @@ def arguments(data_folder, tmp_path):
             },
             "pictures": {"weights": {"scenes": 1.0}, "longest": 16, "batch": 3},
             "passages": {"weights": {"prose": 1.0, "code": 1.0}, "length": 12, "batch": 3},
+            "captions": {"batch": 3},
             "validation_batches": 1,
         },
         "trainer": {

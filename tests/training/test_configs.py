@@ -49,9 +49,10 @@ def test_a_config_instantiates_alone_and_under_each_overlay(name, overlay, build
     assert {key: getattr(network.text, key) for key in text} == text
     assert type(network) is (LanguageModel if overlay == "text" else Multimodal)
     assert set(cli.model.objectives) == {"text", "passages"} | (
-        set() if overlay == "text" else {"pictures"}
+        set() if overlay == "text" else {"pictures", "captions"}
     )
     assert (cli.datamodule.pictures is None) == (overlay == "text")
+    assert (cli.datamodule.captions is None) == (overlay == "text")
     assert cli.trainer.max_steps == alone["trainer"]["max_steps"]
     assert isinstance(cli.trainer.strategy, STRATEGIES.get(overlay, SingleDeviceStrategy))
     assert cli.model.precision == ("bfloat16" if overlay in ("gpu", "ddp", "fsdp") else "auto")

@@ -66,7 +66,7 @@ def start(*runs):
 
 @pytest.fixture
 def several(arguments, tmp_path):
-    """Makes the arguments of a run into `tmp_path / name`: 20 steps, three streams, a ramp."""
+    """Makes the arguments of a run into `tmp_path / name`: 20 steps, four streams, a ramp."""
     config = yaml.safe_load((path := tmp_path / "config.yaml").read_text())
     pictures = {"class_path": "FlowMatching", "init_args": {"repeats": 2, "caption_drop": 0.3}}
     config["model"]["objectives"]["pictures"] = pictures
@@ -74,7 +74,7 @@ def several(arguments, tmp_path):
     text["vocabulary"] = 322  # rows that 4 processes cannot share equally
     data = config["data"]
     data["text"] |= {"batch": 8, "ramp": [{"until": 6, "length": 12, "batch": 12}]}
-    data["pictures"]["batch"], data["passages"]["batch"] = 4, 4
+    data["pictures"]["batch"] = data["passages"]["batch"] = data["captions"]["batch"] = 4
     config["trainer"] |= {"max_steps": STEPS, "log_every_n_steps": 1, "val_check_interval": 10}
     path.write_text(yaml.safe_dump(config))
 

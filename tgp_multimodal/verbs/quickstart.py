@@ -14,12 +14,12 @@ _SHOWN = (
 )  # fmt: skip
 _SCENES = 4000
 _OVERHEAD = 1.4  # a step of training over its forward and backward passes: optimizer, data, checks
-_AFTERWARDS = 300  # exporting, evaluating and drawing take about as long as so many passes
+_AFTERWARDS = 280  # exporting, evaluating and drawing take about as long as so many passes
 
 
 def quickstart(
     folder: str = "runs/quickstart",
-    minutes: float = 9.0,
+    minutes: float = 9.5,
     steps: int | None = None,
     config: str = "configs/quickstart.yaml",
     suite: str = "embedded",

@@ -1,0 +1,34 @@
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tgp_multimodal.verbs import quickstart as verb
+
+SECONDS = st.floats(0.001, 100)
+
+
+@given(seconds=SECONDS, left=st.floats(-100, 1e5))
+def test_a_plan_fits_into_what_is_left_unless_that_is_nothing(seconds, left):
+    steps = verb.plan(seconds, left)
+    assert 20 <= steps <= 20_000
+    if 20 < steps < 20_000:
+        # Training and what comes after it take what is left, but for rounding to ten steps.
+        training = steps * seconds * verb._OVERHEAD
+        assert training + verb._AFTERWARDS * seconds == pytest.approx(left, abs=7 * seconds + 1e-6)
+
+
+@given(seconds=SECONDS, left=st.floats(1, 1e5), more=st.floats(0, 1e4))
+def test_more_time_and_faster_machines_plan_no_fewer_steps(seconds, left, more):
+    assert verb.plan(seconds, left + more) >= verb.plan(seconds, left)
+    assert verb.plan(seconds / 2, left) >= verb.plan(seconds, left)
+
+
+def test_a_run_that_goes_on_keeps_its_number_of_steps(tmp_path):
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"trainer": {"max_steps": 730}}))
+    assert verb._planned(tmp_path) == 730
+
+
+def test_no_time_at_all_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"minutes must be above 0. Got 0 instead"):
+        verb.quickstart(str(tmp_path), minutes=0)
