@@ -138,15 +138,17 @@ def test_last_without_a_checkpoint_and_a_foreign_network_are_named(
 
 
 def test_a_stream_is_learned_from_as_often_as_asked(arguments, monkeypatch):
-    seeds, learn = [], PassageContrast.loss
+    passages, captions, learn = [], [], PassageContrast.loss
 
     def watched(self, network, batch, progress, seed):
-        seeds.append((torch.is_grad_enabled(), seed))
+        if torch.is_grad_enabled():
+            (captions if self.is_causal else passages).append(seed)
         return learn(self, network, batch, progress, seed)
 
     monkeypatch.setattr(PassageContrast, "loss", watched)
     start(arguments, monkeypatch)
-    assert [seed for trains, seed in seeds if trains] == [0, 3, 6]  # at seed 0, the step itself
+    assert passages == [0, 3, 6]  # at seed 0, the step itself
+    assert captions == [0, 2, 4, 6]
 
 
 class Explode(Callback):
