@@ -92,8 +92,9 @@ while True:
 """
 
 
+@pytest.mark.parametrize("threads", [0, 2])
 @pytest.mark.parametrize("kills", [8, pytest.param(100, marks=pytest.mark.slow)])
-def test_a_killed_run_ends_at_the_bits_of_an_unbroken_one(arguments, tmp_path, kills):
+def test_a_killed_run_ends_at_the_bits_of_an_unbroken_one(arguments, tmp_path, kills, threads):
     """The length of rows changes on the way, and the few documents are read several times."""
     steps = 3 * kills
     config = yaml.safe_load((path := tmp_path / "config.yaml").read_text())
@@ -102,6 +103,7 @@ def test_a_killed_run_ends_at_the_bits_of_an_unbroken_one(arguments, tmp_path, k
     more = [
         *arguments, "--save_every", "1", "--sample_every", "10000",
         "--trainer.val_check_interval", "10000", "--trainer.max_steps", str(steps),
+        "--data.threads", str(threads),
     ]  # fmt: skip
     found = {}
     for name, count in (("whole", 0), ("killed", kills)):

@@ -67,6 +67,8 @@ class StreamData(LightningDataModule):
         embedded: whether to prepare the embedded corpus where there is no data.
         seed: decides order, mixture, infilling, row kinds, noise.
         validation_batches: batches of the validation split that are looked at.
+        threads: reading threads of each training stream; 0 reads between the steps. Which batches
+            come does not depend on it.
     """
 
     def __init__(
@@ -79,10 +81,13 @@ class StreamData(LightningDataModule):
         validation_batches: int = 8,
         passages: dict[str, Any] | None = None,
         captions: dict[str, Any] | None = None,
+        threads: int = 1,
     ) -> None:
         super().__init__()
         self.folder, self.text, self.pictures = Path(folder), text, pictures
-        self.passages, self.captions = passages, captions
+        self.passages, self.captions, self.threads = passages, captions, threads
+        if threads < 0:
+            raise ValueError(f"threads must be 0 or more. Got {threads} instead.")
         self.embedded, self.seed, self.validation_batches = embedded, seed, validation_batches
         self.tokenizer: Tokenizer | None = None
 
@@ -124,7 +129,6 @@ class StreamData(LightningDataModule):
     def _stream(self, split: str) -> Stream:
         shard = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         assert self.tokenizer is not None, "setup comes first"
-        threads = 0 if split == "validation" else 1
         given = {
             "text": self.text,
             "pictures": self.pictures,
@@ -138,7 +142,7 @@ class StreamData(LightningDataModule):
             self.tokenizer,
             seed=self.seed,
             shard=shard,
-            threads=threads,
+            threads=0 if split == "validation" else self.threads,
             every=self._every() if split == "train" else {},
             **streams,
         )
