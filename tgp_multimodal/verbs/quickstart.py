@@ -14,7 +14,7 @@ _SHOWN = (
 )  # fmt: skip
 _SCENES = 4000
 _OVERHEAD = 1.4  # a step of training over its forward and backward passes: optimizer, data, checks
-_AFTERWARDS = 280  # exporting, evaluating and drawing take about as long as so many passes
+_AFTERWARDS = 220  # exporting, evaluating and drawing take about as long as so many passes
 
 
 def quickstart(
