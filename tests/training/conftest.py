@@ -52,7 +52,10 @@ def arguments(data_folder, tmp_path):
                 "text": {"class_path": "HybridLanguage"},
                 "pictures": {"class_path": "FlowMatching"},
                 "passages": {"class_path": "PassageContrast"},
-                "captions": {"class_path": "PassageContrast", "init_args": {"is_causal": True}},
+                "captions": {
+                    "class_path": "PassageContrast",
+                    "init_args": {"is_causal": True, "temperature": 0.5},
+                },
             },
             "every": {"passages": 3, "captions": 2},
             "precision": "float32",

@@ -167,7 +167,7 @@ def test_a_run_of_broken_gradients_ends_with_a_sentence(arguments, monkeypatch):
 
 
 def test_streams_that_leave_a_step_empty_are_refused(arguments, monkeypatch):
-    every = ("--model.every", '{"text": 2, "pictures": 2, "passages": 3}')
+    every = ("--model.every", '{"text": 2, "pictures": 2, "passages": 3, "captions": 2}')
     with pytest.raises(ValueError, match=r"every must be at least 1, and 1 for one objective"):
         start(arguments, monkeypatch, *every)
     with pytest.raises(ValueError, match=r"every must name objectives .* Got \['sound'\] instead"):
