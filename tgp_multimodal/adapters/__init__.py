@@ -11,7 +11,8 @@ ADAPTERS = {
     "majority": "tgp_multimodal.adapters.baselines:Majority",
     "tfidf": "tgp_multimodal.adapters.baselines:TfIdf",
     "pixels": "tgp_multimodal.adapters.baselines:Pixels",
-    "xz": "tgp_multimodal.adapters.baselines:Xz",
+    "xz": "tgp_multimodal.adapters.compressors:Xz",
+    "zstd": "tgp_multimodal.adapters.compressors:Zstd",
 }
 
 

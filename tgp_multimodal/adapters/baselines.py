@@ -1,14 +1,10 @@
-"""What every model has to beat: the most frequent answer, word counts, raw pixels, a compressor.
+"""What every model has to beat: the most frequent answer, word counts, raw pixels.
 
 Shape letters: N items, Y rows, X columns, C channels.
 """
 
-import lzma
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,12 +13,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.cards import Card
-from tgp_multimodal.evaluation.names import unknown
 from tgp_multimodal.evaluation.requests import (
     Answer,
     Embed,
-    Perplexity,
-    PerplexityAnswer,
     Request,
     Score,
 )
@@ -105,66 +98,3 @@ class Pixels(Adapter):
 
     def facts(self) -> dict[str, Any]:
         return {"digest": "pixels/1", "parameters": 0}
-
-
-class Xz(Adapter):
-    """The compressor xz at its strongest (`-9e`), as a model of text.
-
-    It costs the whole held-out text as one, which favours it: a language model starts anew at each
-    document. `xz` alone has seen nothing before; `xz:trained` may refer back to the training text:
-    its cost is that of training and held-out text together less that of training text alone. Both
-    are in the details of each.
-    """
-
-    supports = frozenset({Perplexity})
-
-    def __init__(self, argument: str = "") -> None:
-        if argument not in ("", "trained"):
-            raise ValueError(unknown("argument of xz", argument, ["trained"]))
-        self.is_trained = argument == "trained"
-        self.name = "xz-trained" if self.is_trained else "xz"
-        self.training = b""
-
-    def fit(self, items: Iterable[str]) -> None:
-        self.training = "\n\n".join(items).encode("utf-8", "replace")[:_TRAINING_BYTES]
-
-    def answer(self, requests: Sequence[Request]) -> list[Answer]:
-        texts = [r.text.encode("utf-8", "replace") for r in requests if isinstance(r, Perplexity)]
-        return [PerplexityAnswer(_nats(_size(t)), len(t), 0) for t in texts]
-
-    def whole(self, texts: Sequence[str]) -> dict[str, float]:
-        held_out = "\n\n".join(texts).encode("utf-8", "replace")
-        alone, after_training = _sizes(held_out, self.training)
-        found = {"untrained": _nats(alone), "trained": _nats(after_training)}
-        return dict(sorted(found.items(), reverse=not self.is_trained))
-
-    def facts(self) -> dict[str, Any]:
-        return {"digest": f"{self.name}/1/{_TRAINING_BYTES}", "parameters": 0}
-
-
-# More would cost half a minute; a small model reads about as much in ten minutes on two cores.
-_TRAINING_BYTES = 8_000_000
-
-
-@lru_cache(maxsize=4)
-def _sizes(held_out: bytes, training: bytes) -> tuple[int, int]:
-    """Bytes that a text takes alone, and that it adds to those of the training text."""
-    with ThreadPoolExecutor(3) as pool:  # lzma works outside the interpreter's lock
-        alone, before, both = pool.map(_size, [held_out, training, training + held_out])
-    return alone, both - before
-
-
-def _size(text: bytes) -> int:
-    # The dictionary spans the text, so that nothing is out of reach; the raw format has no header.
-    filters = [
-        {
-            "id": lzma.FILTER_LZMA2,
-            "preset": 9 | lzma.PRESET_EXTREME,
-            "dict_size": max(1 << 16, len(text)),
-        }
-    ]
-    return len(lzma.compress(text, format=lzma.FORMAT_RAW, filters=filters))
-
-
-def _nats(size: int) -> float:
-    return size * 8 * math.log(2)

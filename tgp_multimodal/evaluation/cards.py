@@ -115,7 +115,8 @@ class Card:
         license: of the data.
         citation: of the data.
         source: one of {"embedded": data set}, {"folder": below $TGP_DATA}, {"hub": name,
-            "revision": commit}; and "splits", where the source calls them otherwise.
+            "revision": commit}; and "splits", where the source calls them otherwise. Cards that
+            are made on the spot (`held_out`) have {"prepared": folder}.
         protocol: a key of `PROTOCOLS`.
         metric: the headline number.
         chance: what guessing scores; for metrics that have no such floor the value of the most

@@ -18,7 +18,7 @@ from jinja2.runtime import Undefined
 from jinja2.sandbox import SandboxedEnvironment
 from PIL import Image
 
-from tgp_multimodal.evaluation import embedded_tasks
+from tgp_multimodal.evaluation import embedded_tasks, held_out
 from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.names import unknown
 
@@ -120,6 +120,8 @@ def rows(card: Card, split: str) -> list[Row]:
     """All rows of one split, pictures decoded; empty where the source has no such split."""
     if "embedded" in card.source:
         return embedded_tasks.TASKS[card.source["embedded"]](split)
+    if "prepared" in card.source:
+        return held_out.rows(card, split)
     name = card.source.get("splits", {}).get(split, split)
     if "hub" in card.source:
         return _hub_rows(card, name)

@@ -12,6 +12,7 @@ def evaluate(
     models: list[str],
     suite: str = "embedded",
     cards: list[str] | None = None,
+    held_out: str | None = None,
     results: str = "results",
     limit: int | None = None,
     fresh: bool = False,
@@ -23,10 +24,12 @@ def evaluate(
 
     Args:
         models: folders that `tgp export` wrote, or kinds: native:FOLDER, random:FOLDER (the same
-            network, random weights), majority, tfidf, pixels, xz, xz:trained.
+            network, random weights), majority, tfidf, pixels, xz, xz:trained, zstd, zstd:trained.
         suite: which cards: embedded needs no download, core needs $TGP_DATA; or a path to a YAML.
         cards: names of single cards (text/pydoc_package), or paths to YAML files, in the suite's
             place.
+        held_out: a folder that `tgp prepare` wrote: bits per byte of the text that it holds back,
+            by stream, in the suite's place or beside the cards.
         results: folder to write into, one folder per model.
         limit: at most so many test items of each card, for a first look.
         fresh: compute also what stands.
@@ -35,6 +38,7 @@ def evaluate(
         tgp evaluate runs/nano/export random:runs/nano/export majority tfidf pixels
         tgp evaluate runs/nano/export --cards image/scene_eval --limit 12
         TGP_DATA=/data/tasks tgp evaluate runs/nano/export tfidf --suite core
+        tgp evaluate runs/mine/export xz zstd --held_out data/mine
     """
     from pathlib import Path
 
@@ -43,8 +47,12 @@ def evaluate(
     from tgp_multimodal.adapters import make
     from tgp_multimodal.evaluation import cards as shelf
     from tgp_multimodal.evaluation import engine
+    from tgp_multimodal.evaluation.held_out import cards as of_prepared
 
-    chosen = [shelf.find(name) for name in cards] if cards else shelf.suite(suite)
+    chosen = [shelf.find(name) for name in cards or ()]
+    if held_out is not None:
+        chosen += of_prepared(Path(held_out))
+    chosen = chosen or shelf.suite(suite)
     adapters = [make(model) for model in models]
     names = [adapter.name for adapter in adapters]
     if twice := sorted({name for name in names if names.count(name) > 1}):

@@ -1,0 +1,68 @@
+"""Bits per byte of what a prepared folder holds back."""
+
+import json
+
+import pytest
+
+from tgp_multimodal.cli import main
+from tgp_multimodal.data.prepared import write_text
+from tgp_multimodal.data.records import Document
+from tgp_multimodal.evaluation.examples import Examples
+from tgp_multimodal.evaluation.held_out import cards
+
+LONG = "All of this is one long document. " * 400
+
+
+@pytest.fixture(scope="module")
+def prepared(corpus, tokenizer, tmp_path_factory):
+    """Prose and code; of the documents held back one is long."""
+    folder = tmp_path_factory.mktemp("prepared")
+    tokenizer.save(folder / "tokenizer")
+    streams = ("prose", "code")
+    documents = [Document(t, streams[i % 2], f"d{i}") for i, t in enumerate(corpus)]
+    held_out = [*documents[:6], Document(LONG, "prose", "long")]
+    write_text(folder / "text", {"train": documents[6:], "validation": held_out}, tokenizer, [])
+    return folder
+
+
+def test_each_stream_is_a_card_of_the_very_documents_held_back(prepared, corpus):
+    found = {card.name: Examples(card) for card in cards(prepared)}
+    assert set(found) == {"text/held_out_prose", "code/held_out_code"}
+    prose = [e.fields["text"] for e in found["text/held_out_prose"].test]
+    assert prose == [*corpus[0:6:2], LONG[:4000]]
+    assert [e.fields["text"] for e in found["code/held_out_code"].test] == corpus[1:6:2]
+    training = [e.fields["text"] for e in found["code/held_out_code"].train]
+    assert training == corpus[7::2]
+    assert found["code/held_out_code"].validation == []
+
+
+def test_other_data_is_another_card(prepared, corpus, tokenizer, tmp_path):
+    tokenizer.save(tmp_path / "tokenizer")
+    write_text(
+        tmp_path / "text",
+        {"train": [Document("a", "prose", "a")], "test": [Document("b", "prose", "b")]},
+        tokenizer,
+        [],
+    )
+    (other,) = cards(tmp_path)
+    assert other.digest != cards(prepared)[0].digest
+    assert [e.fields["text"] for e in Examples(other).test] == ["b"]
+
+
+def test_the_verb_scores_compressors_on_it(prepared, tmp_path, capsys):
+    main(["evaluate", "xz", "zstd:trained", "--held_out", str(prepared),
+          "--results", str(tmp_path)])  # fmt: skip
+    for model in ("xz", "zstd-trained"):
+        for card in ("text__held_out_prose", "code__held_out_code"):
+            result = json.loads((tmp_path / model / f"{card}.json").read_text())
+            assert 0 < result["value"] < 8
+    assert "code/held_out_code" in capsys.readouterr().out
+
+
+def test_a_folder_that_holds_nothing_back_is_named(tokenizer, tmp_path):
+    with pytest.raises(ValueError, match=r"held_out must be a prepared folder with text. Got"):
+        cards(tmp_path)
+    tokenizer.save(tmp_path / "tokenizer")
+    write_text(tmp_path / "text", {"train": [Document("a", "prose", "a")]}, tokenizer, [])
+    with pytest.raises(ValueError, match=r"held_out must hold documents back. Got"):
+        cards(tmp_path)
