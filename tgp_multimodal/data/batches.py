@@ -25,7 +25,7 @@ logging.getLogger("absl").setLevel(
     logging.ERROR
 )  # Grain warns at import that it found no profiler of jax
 
-import grain as grain  # noqa: E402, PLC0414  (pipeline.py takes it from here, silenced)
+import grain as grain  # noqa: E402  (pipeline.py takes it from here, silenced)
 
 _KEPT = 0.7  # of the ids of a caption that stands for two
 
