@@ -53,6 +53,8 @@ class OptimizerSettings:
         spike_factor: a gradient of so many times the usual norm, or that is no number, is dropped,
             and the step moves by its momentum alone; 0 drops only what is no number.
         spikes: so many dropped gradients in a row, looked at when the log is written, end the run.
+        rule: "adamw" moves the matrices inside blocks like everything else, by AdamW at `adamw_lr`;
+            the control of comparisons.
     """
 
     muon_lr: float = 0.02
@@ -66,6 +68,7 @@ class OptimizerSettings:
     momentum_steps: int = 300
     spike_factor: float = 10.0
     spikes: int = 10
+    rule: Literal["muon", "adamw"] = "muon"
 
 
 class TrainingModule(LightningModule):
@@ -151,6 +154,8 @@ class TrainingModule(LightningModule):
         self.arithmetic = ranks.agree(self.arithmetic)  # each process may have measured another
         groups = parameter_groups(self.network, s.muon_lr, s.adamw_lr, s.embedding_lr)
         for group in groups:
+            if s.rule == "adamw" and group["rule"] == "muon":
+                group.update(rule="adamw", lr=s.adamw_lr)
             group["peak_lr"] = group["lr"]
         dtype = self._chosen().dtype
         return MuonAdamW(groups, weight_decay=s.weight_decay, iterations=s.iterations, dtype=dtype)

@@ -1,0 +1,92 @@
+"""Studies: recipes over seeds, each run once."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from benchmarks import study
+from benchmarks.study import Study, last, table
+from tgp_multimodal.resources import shipped
+
+os.environ["JSONARGPARSE_DEPRECATION_WARNINGS"] = "off"  # Lightning still asks the old way
+
+SPEC = {
+    "question": "Which is lower?",
+    "base": [],
+    "steps": 10,
+    "seeds": [0, 1],
+    "measure": "loss",
+    "recipes": {
+        "tuned": {"set": {"kind": "a"}, "tune": {"rate": [1, 2, 3]}},
+        "short": {"steps": 6},
+    },
+}
+
+
+@pytest.fixture
+def counted(monkeypatch, tmp_path):
+    """A study whose runs cost nothing: the loss is best at rate 2, and the seed counts."""
+    calls = []
+
+    def run(command, stdout, **_):
+        words = dict(zip(command[4::2], command[5::2], strict=False))
+        calls.append(words)
+        rate = json.loads(words.get("--rate", "5"))
+        loss = abs(rate - 2) + int(words["--seed_everything"]) / 10
+        folder = Path(words["--trainer.default_root_dir"])
+        (folder / "metrics.csv").write_text(f"step,loss\n1,9.0\n2,{loss}\n3,\n")
+
+    monkeypatch.setattr(study.subprocess, "run", run)
+    return Study(SPEC, tmp_path / "data", tmp_path / "out", jobs=2), calls
+
+
+def test_the_best_candidate_is_run_on_every_seed_and_nothing_twice(counted):
+    runs, calls = counted
+    found = runs()
+    assert found == {"tuned": [0.0, 0.1], "short": [3.0, 3.1]}
+    tuning = [c for c in calls if c["--seed_everything"] == "1000"]
+    assert sorted(c["--rate"] for c in tuning) == ["1", "2", "3"]
+    assert {c["--kind"] for c in calls if "--kind" in c} == {"a"}
+    assert {c["--trainer.max_steps"] for c in calls} == {"10", "6"}
+    before = len(calls)
+    assert runs() == found
+    assert len(calls) == before
+    lines = list(table(runs, found))
+    assert lines[-2] == "| tuned | 10 | 2 | 0.0500 | 0.0707 | +0.00% |"
+    assert lines[-1].startswith("| short | 6 | 2 | 3.0500 | 0.0707 | +6000.00%")
+
+
+def test_a_study_with_other_keys_and_a_measure_that_is_not_there_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"a study must have the keys base, measure"):
+        Study({**SPEC, "recipes": {"a": {"lr": 1}}}, tmp_path, tmp_path)
+    (tmp_path / "metrics.csv").write_text("step,loss\n1,\n")
+    with pytest.raises(ValueError, match=r"measure must be a column"):
+        last(tmp_path / "metrics.csv", "loss")
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*litlogger.*")
+@pytest.mark.parametrize("path", sorted(shipped("benchmarks", "studies").glob("*.yaml")), ids=str)
+def test_shipped_studies_are_studies_and_their_configs_parse(path, tmp_path, monkeypatch):
+    from tgp_multimodal.models.text_transformer import TextTransformer
+    from tgp_multimodal.training.run import RunCLI
+    from tgp_multimodal.verbs.fit import with_configs
+
+    spec = yaml.safe_load(path.read_text())
+    found = Study(spec, tmp_path, tmp_path)
+    commands = []
+    monkeypatch.setattr(study.subprocess, "run", lambda command, **_: commands.append(command[4:]))
+    monkeypatch.setattr(study, "last", lambda path, column: 1.0)
+    found()
+    monkeypatch.setattr("sys.argv", ["tgp fit"])
+    monkeypatch.setattr(TextTransformer, "reset_parameters", lambda self: None)
+    for name in spec["recipes"]:
+        words = next(c for c in commands if any(f"/{name}/0" in w for w in c))
+        with torch.device("meta"):  # no time for weights
+            cli = RunCLI(with_configs(words), run=False)
+        assert set(cli.model.objectives) == {"text"}
+        rules = {g["rule"] for g in cli.model.configure_optimizers().param_groups}
+        assert rules == ({"adamw"} if name == "adamw" else {"muon", "adamw"})
