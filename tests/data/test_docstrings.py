@@ -3,7 +3,7 @@ import pytest
 
 from tgp_multimodal.data import tokenizer as tokenizers
 from tgp_multimodal.data.batches import passage_batches
-from tgp_multimodal.data.docstrings import DocstringPairs, fences
+from tgp_multimodal.data.docstrings import COLON, FENCE, DocstringPairs, ids_with
 from tgp_multimodal.data.prepared import TextSplit
 
 SIGNATURES = [f"def number_{i}(value):\n" for i in range(6)]
@@ -32,12 +32,16 @@ def text(tokenizer):
     return TextSplit(tokens, offsets, np.array([1, 0, 1]), ("prose", "code"))
 
 
+def marks(tokenizer):
+    return ids_with(tokenizer, FENCE), ids_with(tokenizer, COLON)
+
+
 def read(pairs, tokenizer, count=60):
     return {tuple(tokenizer.decode(side) for side in pairs[i]) for i in range(count)}
 
 
 def test_each_docstring_is_paired_with_its_signature_and_body(tokenizer, text):
-    found = read(DocstringPairs(text, "code", 240, fences(tokenizer)), tokenizer)
+    found = read(DocstringPairs(text, "code", 240, *marks(tokenizer)), tokenizer)
     assert len(found) == 6
     for docstring, code in found:
         number = DOCSTRINGS.index(docstring)
@@ -47,12 +51,12 @@ def test_each_docstring_is_paired_with_its_signature_and_body(tokenizer, text):
 
 
 def test_no_side_is_longer_than_asked_or_leaves_its_file(tokenizer, text):
-    pairs = DocstringPairs(text, "code", 24, fences(tokenizer))
+    pairs = DocstringPairs(text, "code", 24, *marks(tokenizer))
     for i in range(40):
         docstring, code = pairs[i]
         assert 8 <= len(docstring) <= 24
         assert 8 <= len(code) <= 24
-    whole = read(DocstringPairs(text, "code", 4000, fences(tokenizer)), tokenizer)
+    whole = read(DocstringPairs(text, "code", 4000, *marks(tokenizer)), tokenizer)
     for docstring, code in whole:
         mine = DOCSTRINGS.index(docstring) // 3
         for i, body in enumerate(BODIES):
@@ -74,10 +78,22 @@ def test_a_batch_mixes_passages_and_docstrings_and_begins_anywhere(tokenizer, te
 
 
 def test_what_has_no_docstring_is_named(tokenizer, text):
-    fence = fences(tokenizer)
     with pytest.raises(ValueError, match=r"stream must be one of prose, code. Got 'x' instead"):
-        DocstringPairs(text, "x", 24, fence)
+        DocstringPairs(text, "x", 24, *marks(tokenizer))
     with pytest.raises(ValueError, match=r"'prose' must hold a docstring. Got none"):
-        DocstringPairs(text, "prose", 24, fence)
+        DocstringPairs(text, "prose", 24, *marks(tokenizer))
     with pytest.raises(ValueError, match="'tests'"):
         passage_batches(text, tokenizer, {"code": 1.0}, 24, 8, 0, docstrings={"tests": 0.5})
+
+
+def test_other_strings_in_three_quotes_are_no_docstrings(tokenizer):
+    text = 'QUERY = """select this, and that, and everything else"""\nrun(QUERY)\n' * 3
+    ids = np.array(tokenizer.encode(text + "".join(FUNCTIONS[:2])), np.uint16)
+    split = TextSplit(ids, np.array([0, len(ids)]), np.array([0]), ("code",))
+    found = read(DocstringPairs(split, "code", 60, *marks(tokenizer)), tokenizer)
+    assert {docstring for docstring, _ in found} == set(DOCSTRINGS[:2])
+
+
+def test_docstrings_alone_are_enough(tokenizer, text):
+    made = passage_batches(text, tokenizer, {}, 24, 4, 0, docstrings={"code": 1.0})
+    assert len(made[0].token_BL) == 8

@@ -13,6 +13,7 @@ from tgp_multimodal.data.scene_language import prompts
 from tgp_multimodal.data.scenes import Scene, Thing, render
 from tgp_multimodal.export import load_checkpoint, network_from_checkpoint
 from tgp_multimodal.objectives.passage_contrast import PassageContrast
+from tgp_multimodal.training import precision
 from tgp_multimodal.training.callbacks import Throughput
 from tgp_multimodal.training.precision import fastest
 from tgp_multimodal.training.run import RunCLI
@@ -189,7 +190,11 @@ def test_the_measured_step_counts_a_stream_by_its_share():
     assert holder.weight.grad is None
 
 
-def test_an_arithmetic_that_is_far_behind_is_not_measured_again():
+@pytest.mark.parametrize("without_unit", [False, True])
+def test_an_arithmetic_that_is_far_behind_is_not_measured_again(without_unit, monkeypatch):
+    """A small product tells where there is no bfloat16 at all; else one pass does."""
+    slow = {torch.float32: 1.0, torch.bfloat16: 9.0 if without_unit else 1.5}
+    monkeypatch.setattr(precision, "_product_seconds", lambda x: slow[x.dtype])
     holder = torch.nn.Linear(1, 1)
     calls = []
 
@@ -199,7 +204,16 @@ def test_an_arithmetic_that_is_far_behind_is_not_measured_again():
         return holder(torch.ones(1)).sum()
 
     assert fastest({run: 1.0}, holder).name == "float32"
-    assert calls == ["float32"] * 3 + ["bfloat16"]
+    assert calls == ["float32"] * 3 + ([] if without_unit else ["bfloat16"])
+
+
+def test_a_folder_that_was_named_must_be_there(arguments, tmp_path, monkeypatch):
+    """The embedded corpus is not put into the place of data that were asked for by name."""
+    (more := tmp_path / "more.yaml").write_text("data: {embedded: true}")
+    missing = str(tmp_path / "mien")
+    with pytest.raises(ValueError, match=r"must be a folder that `tgp prepare` wrote. Got .*mien"):
+        start(arguments, monkeypatch, "--config", str(more), "--data.folder", missing)
+    assert not (tmp_path / "mien").exists()
 
 
 def test_a_vocabulary_below_the_tokenizers_is_named(arguments, monkeypatch):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tgp_multimodal.data.docstrings import DocstringPairs, fences
+from tgp_multimodal.data.docstrings import COLON, FENCE, DocstringPairs, ids_with
 from tgp_multimodal.data.packing import PackedRows, Row
 from tgp_multimodal.data.passages import PassagePairs
 from tgp_multimodal.data.prepared import PictureSplit, TextSplit
@@ -158,7 +158,7 @@ def picture_batches(
     Raises:
         ValueError: a weight names a stream that is not there, or a share of a mix is none.
     """
-    _known("streams", list(weights), split.streams)
+    _known("streams", [*weights, *drawn], split.streams)
     captions = [row[:longest] for row in tokenizer.encode_batch(split.captions, bos=True)]
 
     def stored(index: int) -> tuple[np.ndarray, list[int]]:
@@ -214,13 +214,13 @@ def passage_batches(
     shard: tuple[int, int] = (0, 1),
     docstrings: Mapping[str, float] = MappingProxyType({}),
 ) -> "grain.MapDataset[PassageRows]":
-    """Pairs of passages of the weighted streams, `batch` pairs at a time, of `length` ids at most.
+    """Pairs of passages of the weighted streams, `batch` pairs at a time.
 
     Args:
         split: tokenized documents.
         tokenizer: the tokenizer they were written with.
         weights: stream -> share of pairs that are two passages of one document.
-        length: most ids of a passage.
+        length: most ids of a passage, without the BOS in front.
         batch: pairs of a batch.
         seed: decides everything that is drawn.
         shard: number of this process, and of how many.
@@ -230,15 +230,15 @@ def passage_batches(
         ValueError: a weight names a stream that is not there, or one without such pairs.
     """
     _known("streams", [*weights, *docstrings], split.streams)
-    names = _present(weights, split)
-    pairs: list[Any] = [PassagePairs(split, n, length, seed) for n in names]
-    shares = [weights[n] for n in names]
     described = [name for name, share in docstrings.items() if share > 0]
+    names = _present(weights, split) if weights or not described else []
+    samplers: list[Any] = [PassagePairs(split, n, length, seed) for n in names]
+    shares = [weights[n] for n in names]
     if described:
-        fence = fences(tokenizer)
-        pairs += [DocstringPairs(split, n, length, fence, seed) for n in described]
+        marks = ids_with(tokenizer, FENCE), ids_with(tokenizer, COLON)
+        samplers += [DocstringPairs(split, n, length, *marks, seed) for n in described]
         shares += [docstrings[n] for n in described]
-    sources = [grain.MapDataset.source(RandomAccess(p.__getitem__)) for p in pairs]
+    sources = [grain.MapDataset.source(RandomAccess(s.__getitem__)) for s in samplers]
     mixed = grain.MapDataset.mix(sources, weights=shares)
 
     def collate(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> PassageRows:
@@ -277,7 +277,7 @@ def caption_batches(
     Raises:
         ValueError: a weight names a stream that is not there, or a share of a mix is none.
     """
-    _known("streams", list(weights), split.streams)
+    _known("streams", [*weights, *drawn], split.streams)
 
     def source(name: str) -> Any:
         if name in drawn:

@@ -12,16 +12,17 @@ from tgp_multimodal.data.packing import hash_unit
 from tgp_multimodal.data.prepared import TextSplit
 from tgp_multimodal.data.tokenizer import Tokenizer
 
-_FENCE = '"""'
+FENCE, COLON = '"""', ":"
 _SHORTEST = 8  # tokens of a docstring, and of the code after it
-_BEFORE = 3  # a third of the code is what stands before the docstring: the signature
+_BEFORE = 3  # a third of the code is what stands before the docstring: most of the signature
+_NEAR = 3  # tokens before a docstring, one of which ends a signature
 _CHUNK = 4_000_000  # tokens that are looked through at once
 
 
-def fences(tokenizer: Tokenizer) -> np.ndarray:
-    """Ids whose text holds three double quotes, which open and close a docstring."""
+def ids_with(tokenizer: Tokenizer, text: str) -> np.ndarray:
+    """Ids whose text holds some ASCII characters in a row."""
     names = (tokenizer.backend.id_to_token(i) or "" for i in range(tokenizer.vocabulary))
-    return np.array([i for i, name in enumerate(names) if _FENCE in name])
+    return np.array([i for i, name in enumerate(names) if text in name], np.int64)
 
 
 class DocstringPairs:
@@ -32,6 +33,7 @@ class DocstringPairs:
         stream: name of the stream in `split.streams` whose documents are taken.
         length: most tokens of a docstring and of its code.
         fence: ids that open and close a docstring.
+        colon: ids that may end a signature; other strings in triple quotes have none before them.
         seed: decides every draw.
 
     Raises:
@@ -39,7 +41,13 @@ class DocstringPairs:
     """
 
     def __init__(
-        self, split: TextSplit, stream: str, length: int, fence: np.ndarray, seed: int = 0
+        self,
+        split: TextSplit,
+        stream: str,
+        length: int,
+        fence: np.ndarray,
+        colon: np.ndarray,
+        seed: int = 0,
     ) -> None:
         if stream not in split.streams:
             raise ValueError(
@@ -55,6 +63,8 @@ class DocstringPairs:
         inside = place[opens + 1] - place[opens] - 1
         after = split.offsets[document[opens] + 1] - place[opens + 1] - 1
         opens = opens[(inside >= _SHORTEST) & (after >= _SHORTEST)]
+        before = np.maximum(place[opens][:, None] - 1 - np.arange(_NEAR), 0)
+        opens = opens[np.isin(split.tokens[before], colon).any(axis=1)]
         if not len(opens):
             raise ValueError(f"stream {stream!r} must hold a docstring. Got none instead.")
         self.open, self.close, self.document = place[opens], place[opens + 1], document[opens]

@@ -79,6 +79,9 @@ def open_stream(
         captions: keyword arguments of `caption_batches`, whose streams are those of `pictures`;
             None for no pairs of captions.
         every: stream name -> how many steps apart it comes; see `Stream`.
+
+    Raises:
+        ValueError: there is no stream, or captions without pictures.
     """
     datasets: dict[str, Any] = {}
     if text is not None:

@@ -17,6 +17,7 @@ from torch import Tensor
 _REPEATS = 2
 _HOPELESS = 5.0  # times as slow as the other arithmetic in its first pass: no need to repeat
 _PEAK_SIZE = 1024
+_PROBE_SIZE = 256
 
 
 class Precision:
@@ -54,12 +55,32 @@ def fastest(losses: Mapping[Callable[[], Tensor], float], holder: Any) -> Precis
     seconds = {}
     limits = [math.inf] * len(losses)
     for name in ("float32", "bfloat16"):
+        if name == "bfloat16" and _is_hopeless(holder):
+            break
         holder.arithmetic = Precision(name)
         each = [_seconds(loss, limit) for loss, limit in zip(losses, limits, strict=True)]
         limits = [_HOPELESS * one for one in each]
         seconds[name] = sum(s * share for s, share in zip(each, losses.values(), strict=True))
         holder.zero_grad(set_to_none=True)
     return Precision(min(seconds, key=lambda n: seconds[n]), seconds)
+
+
+def _is_hopeless(holder: Any) -> bool:
+    """Whether a processor has no bfloat16 worth the name, by one small product."""
+    if next(holder.parameters()).device.type != "cpu":
+        return False
+    x = torch.randn(_PROBE_SIZE, _PROBE_SIZE)
+    seconds = {dtype: _product_seconds(x.to(dtype)) for dtype in (torch.float32, torch.bfloat16)}
+    return seconds[torch.bfloat16] > _HOPELESS * seconds[torch.float32]
+
+
+def _product_seconds(x: Tensor) -> float:
+    times = []
+    for _ in range(1 + _REPEATS):
+        start = time.perf_counter()
+        x @ x
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
 
 
 def _seconds(loss: Callable[[], Tensor], limit: float) -> float:
@@ -90,9 +111,4 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float | None:
     if device.type != "cpu":
         return None
     x = torch.randn(_PEAK_SIZE, _PEAK_SIZE).to(dtype)
-    times = []
-    for _ in range(1 + _REPEATS):
-        start = time.perf_counter()
-        x @ x
-        times.append(time.perf_counter() - start)
-    return float(2 * _PEAK_SIZE**3 / min(times[1:]))
+    return float(2 * _PEAK_SIZE**3 / _product_seconds(x))

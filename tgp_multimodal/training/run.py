@@ -77,6 +77,8 @@ class RunCLI(LightningCLI):
         # LightningCLI warns when it is given arguments and finds others here; Lightning starts the
         # other processes of a run by the words that this one was started with.
         self._command, sys.argv = sys.argv, sys.argv[:1]
+        self._names_data = any(a.startswith("--data.folder") for a in arguments)
+        self._names_embedded = any(a.startswith("--data.embedded") for a in arguments)
         try:
             self._initialise(arguments, run)
         finally:
@@ -132,6 +134,8 @@ class RunCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self._own()
+        if self._names_data and not self._names_embedded:
+            config["data"]["embedded"] = False  # a mistyped folder must not become another corpus
         if config.get("size"):
             self._tell_differences(config["size"], config["model"].as_dict())
         if config.get("ckpt_path") == "last":
