@@ -15,7 +15,8 @@ A study is a YAML:
 
 `set` gives values of the config, `steps` another length of the run. A recipe with `tune` is first
 run with each of the values on a seed of its own, and the best is kept. Every run is a `tgp fit` in
-a folder of its own; what is finished is not run again.
+a folder of its own; what is finished is not run again unless its recipe has
+changed.
 """
 
 import argparse
@@ -106,7 +107,9 @@ class Study:
         folder = self.output / run.name
         done = folder / "study.json"
         if done.is_file():
-            return float(json.loads(done.read_text())["measure"])
+            before = json.loads(done.read_text())
+            if {key: before[key] for key in run._fields} == run._asdict():
+                return float(before["measure"])
         words = ["--data.folder", str(self.data), "--trainer.default_root_dir", str(folder)]
         words += ["--seed_everything", str(run.seed), "--data.seed", str(run.seed)]
         for name in ("--trainer.max_steps", "--trainer.val_check_interval", "--save_every"):

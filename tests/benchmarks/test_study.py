@@ -66,6 +66,10 @@ def test_the_best_candidate_is_run_on_every_seed_and_nothing_twice(counted):
     before = len(calls)
     assert runs() == found
     assert len(calls) == before
+    runs.recipes["short"]["steps"] = 8
+    assert runs() == found
+    assert [c["--trainer.max_steps"] for c in calls[before:]] == ["8", "8"]
+    runs.recipes["short"]["steps"] = 6
     lines = list(table(runs, found))
     assert lines[-2] == "| tuned | 10 | 2 | 0.0500 | 0.0707 | +0.00% |"
     assert lines[-1].startswith("| short | 6 | 2 | 3.0500 | 0.0707 | +6000.00%")

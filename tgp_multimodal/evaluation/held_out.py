@@ -45,7 +45,7 @@ def rows(card: Card, split: str) -> list[dict[str, Any]]:
     held_out = source["splits"]["test"]
     name = {"test": held_out, "train": "train"}.get(split)
     folder = Path(source["prepared"])
-    if name is None or (folder / "text" / f"{name}.offsets.npy").is_file() is False:
+    if name is None or not (folder / "text" / f"{name}.offsets.npy").is_file():
         return []
     text = open_text(folder / "text", name)
     tokenizer = tokenizers.load(folder / "tokenizer")
@@ -53,7 +53,7 @@ def rows(card: Card, split: str) -> list[dict[str, Any]]:
     left = _TRAINING
     for number in _documents(text, source["stream"]):
         start, end = text.offsets[number : number + 2].tolist()
-        # No id stands for more than a few characters, and none for less than a part of one.
+        # A character is at most four bytes, and an id at least one.
         document = tokenizer.decode(text.tokens[start : min(end, start + 4 * _LONGEST)])
         found.append({"text": document[:_LONGEST], "group": str(number)})
         left -= len(found[-1]["text"])
