@@ -60,6 +60,18 @@ def test_orthogonal_matrices_have_singular_values_near_one(shape):
     assert values.max() < 1.3
 
 
+@pytest.mark.parametrize("rank", [2, 24])
+@pytest.mark.parametrize("shape", [(3, 24, 96), (2, 120, 24), (1, 24, 24), (2, 1, 9)])
+def test_iterations_on_small_products_equal_those_on_the_matrices(shape, rank):
+    generator = torch.Generator().manual_seed(2)
+    left = torch.randn(shape[0], shape[1], rank, generator=generator)
+    matrices = left @ torch.randn(shape[0], rank, shape[2], generator=generator)
+    for iterations in (1, 3, 5):
+        ours = orthogonal(matrices, iterations, torch.float32)
+        plain = orthogonal(matrices, iterations, torch.float64)  # goes the plain way
+        assert torch.allclose(ours, plain, atol=1e-4), (shape, rank, iterations)
+
+
 def test_weight_decay_acts_only_along_the_update():
     weights = nn.Parameter(torch.tensor([1.0, 1.0]))
     weights.grad = torch.tensor([1.0, -1.0])

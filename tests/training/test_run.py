@@ -216,6 +216,13 @@ def test_a_folder_that_was_named_must_be_there(arguments, tmp_path, monkeypatch)
     assert not (tmp_path / "mien").exists()
 
 
+def test_shares_deep_in_a_setting_may_come_from_the_command_line(arguments, monkeypatch):
+    cli = RunCLI([*arguments, "--data.text.infill.code", "0.7"], run=False)
+    assert cli.datamodule.text["infill"] == {"code": 0.7}
+    with pytest.raises(ValueError, match=r"data.text.infill.code must be a number. Got 'much'"):
+        start(arguments, monkeypatch, "--data.text.infill.code", "much")
+
+
 def test_a_vocabulary_below_the_tokenizers_is_named(arguments, monkeypatch):
     smaller = "--model.network.init_args.text.init_args.vocabulary"
     with pytest.raises(ValueError, match=r"must be at least the tokenizer's 320. Got 300"):

@@ -22,6 +22,7 @@ from tgp_multimodal.models.flops import text_flops
 from tgp_multimodal.models.networks import Network
 from tgp_multimodal.objectives import ranks
 from tgp_multimodal.objectives.base import Loss, Objective
+from tgp_multimodal.objectives.cross_entropy import weighted_nats
 
 _BOS, _EOS, _PAD, _MASK = range(4)  # ids of the specials, which every tokenizer of ours puts first
 _FIRST_PLAIN = len(SPECIALS)
@@ -64,16 +65,16 @@ class HybridLanguage(Objective):
         target_BL = batch.token_BL[:, 1:]
         rows = self.rows(batch, progress, seed)
         state_BLD = network.text(rows.input_BL, batch.position_BL[:, :-1], rows.is_causal_B)
-        nats_N, partition_N = _cross_entropy(
-            network.text.logits(state_BLD[rows.scored_BL]), target_BL[rows.scored_BL]
+        causal_N = rows.is_causal_B[:, None].expand_as(target_BL)[rows.scored_BL]
+        share, of_causal_N, of_masked_N, of_all_N = _parts_of_means(rows.is_causal_B, causal_N)
+        value, nats_N = weighted_nats(
+            state_BLD[rows.scored_BL],
+            network.text.embed_tokens.weight,
+            target_BL[rows.scored_BL],
+            share * of_causal_N + (1 - share) * of_masked_N,
+            self.z_loss * of_all_N,
         )
-        is_causal_N = rows.is_causal_B[:, None].expand_as(target_BL)[rows.scored_BL]
-        causal_N, masked_N = is_causal_N, ~is_causal_N
-        share, causal_count, masked_count = _counts(rows.is_causal_B, causal_N, masked_N)
-        causal = _part_of_mean(nats_N, causal_N, causal_count)
-        masked = _part_of_mean(nats_N, masked_N, masked_count)
-        penalty = ranks.mean(partition_N.square(), causal_count + masked_count)
-        value = share * causal + (1 - share) * masked + self.z_loss * penalty
+        causal, masked = (nats_N * of_causal_N).sum(), (nats_N * of_masked_N).sum()
         parts = {"value": value}
         if bool(share > 0):
             parts["causal_nats_per_token"] = causal
@@ -113,23 +114,16 @@ class HybridLanguage(Objective):
         return Rows(*(torch.from_numpy(x).to(device) for x in (input_BL, is_causal_B, scored_BL)))
 
 
-def _cross_entropy(logits_NV: Tensor, target_N: Tensor) -> tuple[Tensor, Tensor]:
-    """Nats and log-partition of each position, in float32 whatever the precision of the network."""
-    logits_NV = logits_NV.float()
-    partition_N = logits_NV.logsumexp(dim=-1)
-    return partition_N - logits_NV.gather(-1, target_N[:, None])[:, 0], partition_N
+def _parts_of_means(is_causal_B: Tensor, causal_N: Tensor) -> tuple[Tensor, ...]:
+    """Share of causal rows in all processes, and what a scored position adds to three means.
 
-
-def _counts(is_causal_B: Tensor, causal_N: Tensor, masked_N: Tensor) -> tuple[Tensor, ...]:
-    """Share of causal rows, scored positions in causal and in masked rows; means over processes."""
-    share, causal, masked = is_causal_B.float().mean(), causal_N.sum(), masked_N.sum()
-    if ranks.world() == 1:
-        return share, causal, masked
-    return ranks.average(torch.stack((share, causal.float(), masked.float()))).unbind()
-
-
-def _part_of_mean(x_N: Tensor, wanted_N: Tensor, average_count: Tensor) -> Tensor:
-    return (x_N * wanted_N).sum() / average_count.clamp_min(1 / ranks.world())
+    The means are those of the causal, of the masked and of all positions. A sum of values times
+    these is a process's part of a mean (`ranks`).
+    """
+    kinds = torch.stack((causal_N, ~causal_N, torch.ones_like(causal_N))).float()
+    share, *counts = ranks.average(torch.cat((is_causal_B.float().mean()[None], kinds.sum(1))))
+    least = 1 / ranks.world()
+    return share, *(kind_N / n.clamp_min(least) for kind_N, n in zip(kinds, counts, strict=True))
 
 
 def _between(ends: tuple[float, float], progress: float) -> float:

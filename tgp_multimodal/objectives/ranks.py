@@ -49,18 +49,6 @@ def largest(number: int, device: torch.device) -> int:
     return int(found)
 
 
-def mean(x_N: Tensor, average_count: Tensor) -> Tensor:
-    """This process's part of the mean of the values of all processes.
-
-    Args:
-        x_N: its values; another process may have more or fewer, or none.
-        average_count: `average` of their number.
-    """
-    if world() == 1:
-        return x_N.mean()
-    return x_N.sum() / average_count.clamp_min(1 / world())
-
-
 def own_rows(x: Tensor) -> Tensor:
     """The rows of this process of what was drawn for the global batch."""
     return x if world() == 1 else x[rank() :: world()]

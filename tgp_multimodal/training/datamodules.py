@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from lightning.pytorch import LightningDataModule
 
 from tgp_multimodal.data import tokenizer as tokenizers
@@ -84,8 +85,12 @@ class StreamData(LightningDataModule):
         threads: int = 1,
     ) -> None:
         super().__init__()
-        self.folder, self.text, self.pictures = Path(folder), text, pictures
-        self.passages, self.captions, self.threads = passages, captions, threads
+        self.folder, self.threads = Path(folder), threads
+        self.text, self.pictures = _numbers("text", text), _numbers("pictures", pictures)
+        self.passages, self.captions = (
+            _numbers("passages", passages),
+            _numbers("captions", captions),
+        )
         if threads < 0:
             raise ValueError(f"threads must be 0 or more. Got {threads} instead.")
         self.embedded, self.seed, self.validation_batches = embedded, seed, validation_batches
@@ -151,6 +156,18 @@ class StreamData(LightningDataModule):
         """How many steps apart the module learns from each stream."""
         module = getattr(self.trainer, "lightning_module", None)
         return dict(getattr(module, "every", {}))
+
+
+def _numbers(name: str, setting: Any) -> Any:
+    """The settings of a stream; what the command line leaves as words, deep inside, as numbers."""
+    if isinstance(setting, dict):
+        return {key: _numbers(f"{name}.{key}", value) for key, value in setting.items()}
+    if isinstance(setting, str):
+        number = yaml.safe_load(setting)
+        if not isinstance(number, int | float):
+            raise ValueError(f"data.{name} must be a number. Got {setting!r} instead.")
+        return number
+    return setting
 
 
 def _share(name: str, stream: dict[str, Any] | None, processes: int) -> dict[str, Any] | None:

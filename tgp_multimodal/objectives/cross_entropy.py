@@ -1,0 +1,83 @@
+"""Cross-entropy over a vocabulary without ever holding all logits.
+
+The gradient of each chunk of positions is computed while its logits are still in the cache, so
+nothing of the size positions x vocabulary is kept for the backward pass. That asks for a loss whose
+weights are known beforehand, which every mean of nats has.
+
+Shape letters: N positions, D width, V vocabulary.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_CELLS_CPU, _CELLS = 2**21, 2**27  # logits at once: 8 MB in float32, about what a cache holds
+
+
+def weighted_nats(
+    state_ND: Tensor, table_VD: Tensor, target_N: Tensor, weight_N: Tensor, squares_N: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Sum of `weight_N` * nats + `squares_N` * log-partition^2, and the nats of each position.
+
+    Softmax and sums are float32 whatever the precision of the products, which is autocast's.
+
+    Args:
+        state_ND: hidden states.
+        table_VD: output layer; logits are `state_ND @ table_VD.T`.
+        target_N: ids of the right tokens.
+        weight_N: weights of the nats, without gradient.
+        squares_N: weights of the squared log-partition (z-loss: Chowdhery et al. 2022,
+            arXiv:2204.02311, section 5), without gradient.
+
+    Returns:
+        The sum, differentiable once, and the nats, shape (N,), without gradient.
+    """
+    total, nats_N = _WeightedNats.apply(state_ND, table_VD, target_N, weight_N, squares_N)
+    return total, nats_N
+
+
+class _WeightedNats(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, state_ND: Tensor, table_VD: Tensor, target_N: Tensor, weight_N: Tensor,
+        squares_N: Tensor,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        device = state_ND.device.type
+        dtype = (
+            torch.get_autocast_dtype(device)
+            if torch.is_autocast_enabled(device)
+            else state_ND.dtype
+        )
+        learns = any(ctx.needs_input_grad[:2])
+        state, table = state_ND.to(dtype), table_VD.to(dtype)
+        total = torch.zeros((), device=state.device)
+        nats_N = torch.empty(len(state), device=state.device)
+        to_state = torch.empty_like(state_ND) if learns else None
+        to_table = torch.zeros_like(table_VD, dtype=torch.float32) if learns else None
+        size = max(1, (_CELLS_CPU if device == "cpu" else _CELLS) // len(table))
+        for n in (slice(i, i + size) for i in range(0, len(state), size)):
+            logits = (state[n] @ table.T).float()
+            partition = logits.logsumexp(dim=-1)
+            target, weight, squares = target_N[n, None], weight_N[n], squares_N[n]
+            nats_N[n] = partition - logits.gather(-1, target)[:, 0]
+            total += (weight * nats_N[n] + squares * partition.square()).sum()
+            if to_state is None or to_table is None:
+                continue
+            by_logit = logits.sub_(partition[:, None]).exp_()
+            by_logit *= (weight + 2 * squares * partition)[:, None]
+            by_logit.scatter_add_(-1, target, -weight[:, None])
+            by_logit = by_logit.to(dtype)
+            to_state[n] = by_logit @ table
+            to_table += by_logit.T @ state[n]
+        if to_state is not None and to_table is not None:
+            ctx.save_for_backward(to_state, to_table.to(table_VD.dtype))
+        ctx.mark_non_differentiable(nats_N)
+        return total, nats_N
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, by_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        to_state, to_table = ctx.saved_tensors
+        return by_total * to_state, by_total * to_table, None, None, None
