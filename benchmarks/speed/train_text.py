@@ -2,7 +2,7 @@
 
 Ours: our chosen precision and Muon. The peer: the same weights, AdamW, each way in which it is run.
 
-Shape letters: B batch, L length, V vocabulary.
+Shape letters: B batch, L length, N positions, D width, V vocabulary.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,6 +17,7 @@ from benchmarks.speed.harness import Contest, Side, require
 from tgp_multimodal import stock_export
 from tgp_multimodal.models.networks import LanguageModel
 from tgp_multimodal.models.text_transformer import Block
+from tgp_multimodal.objectives.cross_entropy import weighted_nats
 
 
 def contests(quick: bool) -> Iterator[Contest]:
@@ -63,9 +64,12 @@ def contests(quick: bool) -> Iterator[Contest]:
 
 def _ours(row_BL: Tensor) -> tuple[LanguageModel, Callable[[], Tensor]]:
     network = exports.random_language_model().train()
+    target_N = row_BL[:, 1:].flatten()
+    mean_N, nothing_N = torch.full(target_N.shape, 1 / len(target_N)), torch.zeros(len(target_N))
 
     def loss() -> Tensor:
-        return _cross_entropy(network.text.logits(network.text(row_BL[:, :-1])), row_BL)
+        state_ND, table = network.text(row_BL[:, :-1]).flatten(0, 1), network.text.embed_tokens
+        return weighted_nats(state_ND, table.weight, target_N, mean_N, nothing_N)[0]
 
     return network, loss
 
@@ -79,13 +83,10 @@ def _theirs(row_BL: Tensor) -> tuple[Qwen3ForCausalLM, Callable[[], Tensor]]:
     model.train()
 
     def loss() -> Tensor:
-        return _cross_entropy(model(input_ids=row_BL[:, :-1], use_cache=False).logits, row_BL)
+        logits_BLV = model(input_ids=row_BL[:, :-1], use_cache=False).logits
+        return F.cross_entropy(logits_BLV.float().flatten(0, 1), row_BL[:, 1:].flatten())
 
     return model, loss
-
-
-def _cross_entropy(logits_BLV: Tensor, row_BL: Tensor) -> Tensor:
-    return F.cross_entropy(logits_BLV.float().flatten(0, 1), row_BL[:, 1:].flatten())
 
 
 def _check(

@@ -1,12 +1,13 @@
 """The text transformer arranged for answering: the same numbers from fewer, larger operations.
 
 A network that answers is short of memory traffic and of operations, not of arithmetic. So the
-projections that read one state are one matrix, the gains of the norms in front of them are folded
-into it, rotary tables are made once, and key/value heads are never repeated: the queries of a group
-stand beside each other instead. What `TextTransformer.forward` gives, this gives up to rounding.
+projections that read one state are one matrix, gains and factors of the norms in front of them are
+folded into it, and rotary tables are made once. Key/value heads are never repeated: the queries of
+a group stand beside each other instead. What `TextTransformer.forward` gives, this gives up to
+rounding.
 
 Shape letters: B batch, L length of queries, M length of keys, D width, H query heads, G key/value
-heads, K head size, N positions of a table.
+heads, K head size, F width of the feed-forward part, N rows of a table or B L.
 """
 
 from typing import NamedTuple
@@ -24,11 +25,11 @@ class _Layer(NamedTuple):
     """The weights of one block.
 
     Attributes:
-        enter: queries, keys, values from the state, ((H + 2 G) K, D).
-        gain: of the norms of queries, with 1/sqrt(K) in it, and keys, (H + G, K).
-        leave: back into the stream, (D, H K).
-        widen: gate and up, (2 F, D).
-        narrow: down, (D, F).
+        enter: queries, keys, values from the state, (D, (H + 2 G) K).
+        gain: of queries and keys of length 1, (H + G, K).
+        leave: back into the stream, (H K, D).
+        widen: gate and up, (D, 2 F).
+        narrow: down, (F, D).
     """
 
     enter: Tensor
@@ -47,28 +48,33 @@ class FusedText:
 
     def __init__(self, text: TextTransformer) -> None:
         self.heads, self.groups, self.size = text.heads, text.key_value_heads, text.head_size
-        self.theta, self.eps = text.rope_theta, text.norm.eps
-        self.table, self.last_gain = text.embed_tokens.weight.detach(), text.norm.weight.detach()
+        self.theta = text.rope_theta
+        self.table = text.embed_tokens.weight.detach()
+        self.last_gain = text.norm.weight.detach() * text.width**0.5
+        sizes = torch.tensor([text.width, self.size], device=self.table.device)
+        self.floor, self.head_floor = (sizes * text.norm.eps).sqrt().unbind()
         blocks = [block for block in text.layers if isinstance(block, Block)]
         with torch.no_grad():
             self.layers = [self._layer(block) for block in blocks]
         self._tables = self._rotary(text.context)
 
     def _layer(self, block: Block) -> _Layer:
-        a, mlp = block.self_attn, block.mlp
+        a, mlp, scale = block.self_attn, block.mlp, self.table.shape[1] ** 0.5
         enter = torch.cat([_weight(a.q_proj), _weight(a.k_proj), _weight(a.v_proj)])
         widen = torch.cat([_weight(mlp.gate_proj), _weight(mlp.up_proj)])
         return _Layer(
-            enter * block.input_layernorm.weight,
+            (enter * (block.input_layernorm.weight * scale)).T.contiguous(),
             self._gain(a),
-            _weight(a.o_proj),
-            widen * block.post_attention_layernorm.weight,
-            _weight(mlp.down_proj),
+            _weight(a.o_proj).T.contiguous(),
+            (widen * (block.post_attention_layernorm.weight * scale)).T.contiguous(),
+            _weight(mlp.down_proj).T.contiguous(),
         )
 
     def _gain(self, a: Attention) -> Tensor:
-        query = (a.q_norm.weight * self.size**-0.5).expand(self.heads, -1)
-        return torch.cat((query, a.k_norm.weight.expand(self.groups, -1))).float()
+        # The norms' factor sqrt(K), and for queries attention's 1/sqrt(K).
+        query = a.q_norm.weight.expand(self.heads, -1)
+        key = (a.k_norm.weight * self.size**0.5).expand(self.groups, -1)
+        return torch.cat((query, key)).float()
 
     def states(
         self,
@@ -91,20 +97,21 @@ class FusedText:
         """
         start = 0 if cache is None else cache.length
         end = start + token_BL.shape[1]
-        state_BLD = F.embedding(token_BL, self.table)
+        state_ND = F.embedding(token_BL, self.table).flatten(0, 1)
         rotary = self._rows(position_BL, start, end)
         bias = None
         if allowed_BLM is not None:
             bias = torch.zeros(allowed_BLM.shape, dtype=self.table.dtype, device=token_BL.device)
             bias = bias.masked_fill_(~allowed_BLM, -torch.inf)[:, None, None]
         for index, layer in enumerate(self.layers[:depth]):
-            x_BLD = F.linear(self._norm(state_BLD), layer.enter)
-            state_BLD = state_BLD + self._mix(x_BLD, layer, rotary, bias, cache, index)
-            gate, up = F.linear(self._norm(state_BLD), layer.widen).chunk(2, dim=-1)
-            state_BLD = state_BLD + F.linear(F.silu(gate) * up, layer.narrow)
+            x = (_unit(state_ND, self.floor) @ layer.enter).view(*token_BL.shape, -1, self.size)
+            mixed = self._mix(x, layer.gain, rotary, bias, cache, index)
+            state_ND = torch.addmm(state_ND, mixed, layer.leave)
+            gate, up = (_unit(state_ND, self.floor) @ layer.widen).chunk(2, dim=-1)
+            state_ND = torch.addmm(state_ND, F.silu(gate).mul_(up), layer.narrow)
         if cache is not None:
             cache.length = end
-        return self._norm(state_BLD) * self.last_gain
+        return (_unit(state_ND, self.floor) * self.last_gain).view(*token_BL.shape, -1)
 
     def logits(self, state: Tensor) -> Tensor:
         """Scores of every vocabulary entry, (..., V)."""
@@ -112,23 +119,20 @@ class FusedText:
 
     def _mix(
         self,
-        x_BLD: Tensor,
-        layer: _Layer,
+        x: Tensor,
+        gain: Tensor,
         rotary: tuple[Tensor, Tensor],
         bias: Tensor | None,
         cache: KeyValueCache | None,
         index: int,
     ) -> Tensor:
-        """Attention, from the joint projection to the stream."""
-        batch, length, _ = x_BLD.shape
-        x = x_BLD.view(batch, length, -1, self.size)
-        turned, value = x[:, :, : self.heads + self.groups], x[:, :, self.heads + self.groups :]
-        turned = self._norm(turned) * layer.gain
-        low, high = turned.chunk(2, dim=-1)
-        turned = turned * rotary[0] + torch.cat((high, low), dim=-1) * rotary[1]
-        turned = turned.to(value.dtype).transpose(1, 2)
-        query, key = turned[:, : self.heads], turned[:, self.heads :]
-        value = value.transpose(1, 2)
+        """Attention: queries, keys, values (B, L, H + 2 G, K) to what it takes, (B L, H K)."""
+        batch, length, _, _ = x.shape
+        turned, value = x.split((self.heads + self.groups, self.groups), dim=2)
+        turned = _unit(turned, self.head_floor) * gain
+        turned = torch.addcmul(turned * rotary[0], turned.roll(self.size // 2, -1), rotary[1])
+        turned, value = turned.to(x.dtype).transpose(1, 2), value.transpose(1, 2)
+        query, key = turned.split((self.heads, self.groups), dim=1)
         if cache is not None:
             key, value = cache.extend(index, key, value)
         # The queries of a group are rows of one product with its keys.
@@ -137,14 +141,10 @@ class FusedText:
         if bias is not None:
             logits.view(batch, self.groups, -1, length, logits.shape[-1]).add_(bias)
         mixed = logits.softmax(dim=-1, dtype=torch.float32).to(value.dtype) @ value
+        if length == 1:  # then a group's rows are its heads, and the order is that of the weights
+            return mixed.view(batch, -1)
         mixed = mixed.view(batch, self.heads, length, self.size).transpose(1, 2)
-        return F.linear(mixed.reshape(batch, length, -1), layer.leave)
-
-    def _norm(self, x: Tensor) -> Tensor:
-        """Root-mean-square normalisation without its gain, computed in float32."""
-        wide = x.float()
-        square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square()
-        return (wide * (square / x.shape[-1] + self.eps).rsqrt()).to(x.dtype)
+        return mixed.reshape(batch * length, -1)
 
     def _rows(self, position_BL: Tensor | None, start: int, end: int) -> tuple[Tensor, Tensor]:
         """Tables of the positions, (B, L, 1, K) each."""
@@ -158,6 +158,17 @@ class FusedText:
         position_N = torch.arange(count, device=self.table.device)
         cosine, sine = rotary_tables(position_N, self.size, self.theta)
         return torch.cat((cosine, cosine), dim=-1), torch.cat((-sine, sine), dim=-1)
+
+
+def _unit(x: Tensor, floor: Tensor) -> Tensor:
+    """Vectors of length 1, computed in float32: the root-mean-square norm but for a factor.
+
+    The norm divides by sqrt(mean(x^2) + eps), which is 1/sqrt(K) of the hypotenuse of |x| and the
+    floor, sqrt(K eps). The factor sqrt(K) is in the weights behind it.
+    """
+    wide = x.float()
+    length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+    return (wide / torch.hypot(length, floor)).to(x.dtype)
 
 
 def _weight(linear: nn.Linear) -> Tensor:

@@ -98,6 +98,7 @@ class KeyValueCache:
     ) -> None:
         shape = (depth, 2, batch, heads, capacity, size)
         self.store = torch.zeros(shape, dtype=like.dtype, device=like.device)
+        self._layers = [pair.unbind() for pair in self.store]
         self.start_B = (
             torch.zeros(batch, dtype=torch.long, device=like.device) if start_B is None else start_B
         )
@@ -109,12 +110,13 @@ class KeyValueCache:
 
         The caller advances `length` once, after the last layer.
         """
-        end = self.length + key.shape[2]
+        new = key.shape[2]
+        end = self.length + new
         assert end <= self.capacity, (end, self.capacity)
-        keys, values = self.store[layer]
-        keys[:, :, self.length : end] = key
-        values[:, :, self.length : end] = value
-        return keys[:, :, :end], values[:, :, :end]
+        keys, values = self._layers[layer]
+        keys.narrow(2, self.length, new).copy_(key)
+        values.narrow(2, self.length, new).copy_(value)
+        return keys.narrow(2, 0, end), values.narrow(2, 0, end)
 
     def rows(self, index_N: Tensor, capacity: int | None = None) -> "KeyValueCache":
         """A cache of the chosen rows, which may repeat; what is filled is copied.
