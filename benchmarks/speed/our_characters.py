@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from benchmarks.speed import steps
 from tgp_multimodal.models.networks import LanguageModel
 from tgp_multimodal.models.text_transformer import TextTransformer
 from tgp_multimodal.training.optim import MuonAdamW, parameter_groups, trapezoid
+from tgp_multimodal.training.precision import Precision
 
 _CONTEXT = 64
 
@@ -22,7 +25,8 @@ def make(
         if not plan.rate and group["rule"] == "muon":
             group.update(rule="adamw", lr=plan.adamw_rate)
         group["peak"] = group["lr"]
-    optimizer = MuonAdamW(groups, iterations=3)
+    arithmetic = Precision(_fastest(network, vocabulary, plan.batch))
+    optimizer = MuonAdamW(groups, iterations=3, dtype=arithmetic.dtype)
 
     def move(step: int) -> None:
         factor = trapezoid((step + 1) / (plan.steps + 1), warmup=0.03, decay=0.6)
@@ -30,4 +34,18 @@ def make(
             group["lr"] = group["peak"] * factor
         optimizer.step()
 
-    return (lambda token_BL: network.text.logits(network.text(token_BL))), network, move
+    def forward(token_BL: Tensor) -> Tensor:
+        with arithmetic.autocast("cpu"):
+            return network.text.logits(network.text(token_BL)).float()
+
+    return forward, network, move
+
+
+def _fastest(network: LanguageModel, vocabulary: int, batch: int) -> str:
+    """The arithmetic that `precision: auto` would choose, by some steps on a made-up batch."""
+    token_BL = torch.arange(batch * _CONTEXT).view(batch, -1) % vocabulary
+
+    def loss() -> Tensor:
+        return network.text.logits(network.text(token_BL)).float().logsumexp(-1).mean()
+
+    return steps.chosen_precision(network, loss)

@@ -58,6 +58,7 @@ def chosen_precision(network: nn.Module, loss: Callable[[], Tensor]) -> str:
     class Holder:
         arithmetic = Precision("float32")
         zero_grad = staticmethod(network.zero_grad)
+        parameters = staticmethod(network.parameters)
 
     def measured() -> Tensor:
         with Holder.arithmetic.autocast("cpu"):

@@ -62,8 +62,13 @@ def contests(quick: bool) -> Iterator[Contest]:
         )
 
 
-def _ours(row_BL: Tensor) -> tuple[LanguageModel, Callable[[], Tensor]]:
-    network = exports.random_language_model().train()
+def our_network() -> LanguageModel:
+    """Our network of the reference shape, every weight random."""
+    return exports.random_language_model().train()
+
+
+def our_loss(network: LanguageModel, row_BL: Tensor) -> Callable[[], Tensor]:
+    """Mean cross-entropy of the rows, by our chunks."""
     target_N = row_BL[:, 1:].flatten()
     mean_N, nothing_N = torch.full(target_N.shape, 1 / len(target_N)), torch.zeros(len(target_N))
 
@@ -71,16 +76,26 @@ def _ours(row_BL: Tensor) -> tuple[LanguageModel, Callable[[], Tensor]]:
         state_ND, table = network.text(row_BL[:, :-1]).flatten(0, 1), network.text.embed_tokens
         return weighted_nats(state_ND, table.weight, target_N, mean_N, nothing_N)[0]
 
-    return network, loss
+    return loss
 
 
-def _theirs(row_BL: Tensor) -> tuple[Qwen3ForCausalLM, Callable[[], Tensor]]:
+def their_model() -> Qwen3ForCausalLM:
+    """The stock class with the weights of our network."""
     text, tokenizer = exports.random_language_model().text, exports.tokenizer()
     settings = stock_export.qwen3(text, tokenizer, "Qwen3ForCausalLM", True)
     model = Qwen3ForCausalLM(Qwen3Config(**settings))
     model.model.load_state_dict(text.state_dict())
     model.tie_weights()
-    model.train()
+    return model.train()
+
+
+def _ours(row_BL: Tensor) -> tuple[LanguageModel, Callable[[], Tensor]]:
+    network = our_network()
+    return network, our_loss(network, row_BL)
+
+
+def _theirs(row_BL: Tensor) -> tuple[Qwen3ForCausalLM, Callable[[], Tensor]]:
+    model = their_model()
 
     def loss() -> Tensor:
         logits_BLV = model(input_ids=row_BL[:, :-1], use_cache=False).logits

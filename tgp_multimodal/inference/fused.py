@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tgp_multimodal.inference.products import Matrix
 from tgp_multimodal.models.layers import KeyValueCache, rotary_tables
 from tgp_multimodal.models.text_transformer import Attention, Block, TextTransformer
 
@@ -32,11 +33,11 @@ class _Layer(NamedTuple):
         narrow: down, (F, D).
     """
 
-    enter: Tensor
+    enter: Matrix
     gain: Tensor
-    leave: Tensor
-    widen: Tensor
-    narrow: Tensor
+    leave: Matrix
+    widen: Matrix
+    narrow: Matrix
 
 
 class FusedText:
@@ -50,6 +51,7 @@ class FusedText:
         self.heads, self.groups, self.size = text.heads, text.key_value_heads, text.head_size
         self.theta = text.rope_theta
         self.table = text.embed_tokens.weight.detach()
+        self.output = Matrix(self.table)
         self.last_gain = text.norm.weight.detach() * text.width**0.5
         sizes = torch.tensor([text.width, self.size], device=self.table.device)
         self.floor, self.head_floor = (sizes * text.norm.eps).sqrt().unbind()
@@ -63,11 +65,11 @@ class FusedText:
         enter = torch.cat([_weight(a.q_proj), _weight(a.k_proj), _weight(a.v_proj)])
         widen = torch.cat([_weight(mlp.gate_proj), _weight(mlp.up_proj)])
         return _Layer(
-            (enter * (block.input_layernorm.weight * scale)).T.contiguous(),
+            Matrix(enter * (block.input_layernorm.weight * scale)),
             self._gain(a),
-            _weight(a.o_proj).T.contiguous(),
-            (widen * (block.post_attention_layernorm.weight * scale)).T.contiguous(),
-            _weight(mlp.down_proj).T.contiguous(),
+            Matrix(_weight(a.o_proj)),
+            Matrix(widen * (block.post_attention_layernorm.weight * scale)),
+            Matrix(_weight(mlp.down_proj)),
         )
 
     def _gain(self, a: Attention) -> Tensor:
@@ -104,18 +106,18 @@ class FusedText:
             bias = torch.zeros(allowed_BLM.shape, dtype=self.table.dtype, device=token_BL.device)
             bias = bias.masked_fill_(~allowed_BLM, -torch.inf)[:, None, None]
         for index, layer in enumerate(self.layers[:depth]):
-            x = (_unit(state_ND, self.floor) @ layer.enter).view(*token_BL.shape, -1, self.size)
+            x = layer.enter(_unit(state_ND, self.floor)).view(*token_BL.shape, -1, self.size)
             mixed = self._mix(x, layer.gain, rotary, bias, cache, index)
-            state_ND = torch.addmm(state_ND, mixed, layer.leave)
-            gate, up = (_unit(state_ND, self.floor) @ layer.widen).chunk(2, dim=-1)
-            state_ND = torch.addmm(state_ND, F.silu(gate).mul_(up), layer.narrow)
+            state_ND = layer.leave(mixed, state_ND)
+            gate, up = layer.widen(_unit(state_ND, self.floor)).chunk(2, dim=-1)
+            state_ND = layer.narrow(F.silu(gate).mul_(up), state_ND)
         if cache is not None:
             cache.length = end
         return (_unit(state_ND, self.floor) * self.last_gain).view(*token_BL.shape, -1)
 
     def logits(self, state: Tensor) -> Tensor:
         """Scores of every vocabulary entry, (..., V)."""
-        return F.linear(state, self.table)
+        return self.output(state.flatten(0, -2)).view(*state.shape[:-1], -1)
 
     def _mix(
         self,

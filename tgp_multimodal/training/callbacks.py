@@ -18,7 +18,7 @@ from tgp_multimodal.data.scene_language import prompts as scene_prompts
 from tgp_multimodal.evaluation import environment
 from tgp_multimodal.inference.image import Drawing, draw
 from tgp_multimodal.inference.sheets import contact_sheet
-from tgp_multimodal.training.precision import peak_flops
+from tgp_multimodal.training.peak import peak_flops
 
 SHEET_PROMPTS = (
     "a red circle", "a blue square on a white background", "a green triangle",

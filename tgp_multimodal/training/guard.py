@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from tgp_multimodal.training.sharding import own, whole
+from tgp_multimodal.training.parts import own, whole
 
 _MEMORY = 0.98  # decay of the running mean of the logarithm of the norm: some 50 steps
 _YOUNG = 20  # steps before a large norm counts as a spike

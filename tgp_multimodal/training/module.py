@@ -20,16 +20,9 @@ from tgp_multimodal.objectives.base import Objective
 from tgp_multimodal.stock_weights import start_from
 from tgp_multimodal.training.guard import SpikeGuard
 from tgp_multimodal.training.optim import MuonAdamW, parameter_groups, trapezoid
+from tgp_multimodal.training.parts import own, spread, stored, whole
 from tgp_multimodal.training.precision import Precision, fastest
-from tgp_multimodal.training.sharding import (
-    FullySharded,
-    is_sharded,
-    own,
-    shard,
-    spread,
-    stored,
-    whole,
-)
+from tgp_multimodal.training.sharding import FullySharded, is_sharded, shard
 
 _VALIDATION_SEED = 1234
 

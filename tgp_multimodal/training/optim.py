@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tgp_multimodal.training.sharding import joined, own, spread
+from tgp_multimodal.training.parts import joined, own, spread
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 

@@ -11,12 +11,10 @@ from statistics import median
 from typing import Any
 
 import torch
-from lightning.fabric.utilities.throughput import get_available_flops
 from torch import Tensor
 
 _REPEATS = 2
 _HOPELESS = 5.0  # times as slow as the other arithmetic in its first pass: no need to repeat
-_PEAK_SIZE = 1024
 _PROBE_SIZE = 256
 
 
@@ -70,11 +68,12 @@ def _is_hopeless(holder: Any) -> bool:
     if next(holder.parameters()).device.type != "cpu":
         return False
     x = torch.randn(_PROBE_SIZE, _PROBE_SIZE)
-    seconds = {dtype: _product_seconds(x.to(dtype)) for dtype in (torch.float32, torch.bfloat16)}
+    seconds = {dtype: product_seconds(x.to(dtype)) for dtype in (torch.float32, torch.bfloat16)}
     return seconds[torch.bfloat16] > _HOPELESS * seconds[torch.float32]
 
 
-def _product_seconds(x: Tensor) -> float:
+def product_seconds(x: Tensor) -> float:
+    """Seconds of a square matrix times itself, the best of a few."""
     times = []
     for _ in range(1 + _REPEATS):
         start = time.perf_counter()
@@ -98,17 +97,3 @@ def _seconds(loss: Callable[[], Tensor], limit: float) -> float:
         if times[0] > limit:
             return times[0]
     return median(times[1:])
-
-
-def peak_flops(device: torch.device, dtype: torch.dtype) -> float | None:
-    """Operations a second that a device could do at best; None where nobody knows.
-
-    Of a GPU what its maker says, of a processor the rate of one large product, measured now.
-    """
-    if device.type == "cuda":
-        found = get_available_flops(device, dtype)
-        return float(found) if found else None
-    if device.type != "cpu":
-        return None
-    x = torch.randn(_PEAK_SIZE, _PEAK_SIZE).to(dtype)
-    return float(2 * _PEAK_SIZE**3 / _product_seconds(x))

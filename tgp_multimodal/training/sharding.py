@@ -1,27 +1,24 @@
-"""Weights spread over processes (FSDP2): who holds what, and how it comes together again.
+"""Weights spread over processes (FSDP2), as a strategy of Lightning.
 
 `trainer.strategy: fsdp2` gives every process an equal part of the rows of every weight, gradient,
-optimizer state and average. A function that is told of a plain tensor returns it as it is, so that
-the training module and the optimizer are written once.
+optimizer state and average.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch.strategies import ModelParallelStrategy, StrategyRegistry
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from tgp_multimodal.export import load_checkpoint
 from tgp_multimodal.models.diffusion_head import HeadBlock
 from tgp_multimodal.models.networks import Multimodal, Network
 from tgp_multimodal.models.text_transformer import Block
-from tgp_multimodal.objectives import ranks
+from tgp_multimodal.training.parts import spread, stored
 
 
 class FullySharded(ModelParallelStrategy):
@@ -85,44 +82,6 @@ def shard(network: Network, mesh: DeviceMesh) -> None:
 def is_sharded(network: Network) -> bool:
     """Whether `shard` was here."""
     return isinstance(network.text, FSDPModule)
-
-
-@torch.no_grad()
-def own(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """The parts of this process, sharing their memory."""
-    return [t.to_local() if isinstance(t, DTensor) else t for t in tensors]
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """A tensor with the parts of all processes; every process must ask."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def stored(tensor: Tensor) -> Tensor:
-    """As `whole`, for process 0, which writes; in the memory of the processor, which is larger."""
-    if not isinstance(tensor, DTensor):
-        return tensor
-    found = tensor.full_tensor()
-    return found.cpu() if ranks.rank() == 0 else found.new_empty(0)
-
-
-@torch.no_grad()
-def joined(part: Tensor, like: Tensor) -> Tensor:
-    """The whole tensor of which this is the part that `own` gives of `like`."""
-    if not isinstance(like, DTensor):
-        return part
-    shape, stride = like.shape, like.stride()
-    mesh, placements = like.device_mesh, like.placements
-    return DTensor.from_local(part, mesh, placements, shape=shape, stride=stride).full_tensor()
-
-
-@torch.no_grad()
-def spread(tensor: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor, which every process holds, spread as another is; a copy of its own part."""
-    if not isinstance(like, DTensor):
-        return tensor
-    tensor = tensor.detach().to(like.device)
-    return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
 
 
 def _spread_state(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,51 @@
+"""Products with a weight that does not change, laid out once for the processor.
+
+oneDNN multiplies by a weight in an order of its own, and puts it into that order at every call
+unless it has been done before. Many processors have no better product in bfloat16, and some none in
+float32.
+
+Shape letters: N rows, D inputs, E outputs.
+"""
+
+import torch
+from torch import Tensor
+
+_ROWS = 64  # for so many the order is chosen; it serves others as well
+
+
+class Matrix:
+    """Multiplies rows by a weight.
+
+    Args:
+        weight_ED: as `nn.Linear` holds it.
+    """
+
+    def __init__(self, weight_ED: Tensor) -> None:
+        self.packed = _packed(weight_ED)
+        # One row is a matter of memory alone, where float32 is as fast as it stands.
+        is_needed = self.packed is None or weight_ED.dtype == torch.float32
+        self.plain_DE = weight_ED.T.contiguous() if is_needed else None
+
+    def __call__(self, x_ND: Tensor, sum_NE: Tensor | None = None) -> Tensor:
+        """The product, added to `sum_NE` if there is one; (N, E)."""
+        if self.packed is None or (self.plain_DE is not None and len(x_ND) == 1):
+            assert self.plain_DE is not None
+            if sum_NE is None:
+                return x_ND @ self.plain_DE
+            return torch.addmm(sum_NE, x_ND, self.plain_DE)
+        linear = torch.ops.mkldnn._linear_pointwise
+        if sum_NE is None:
+            return linear(x_ND, self.packed, None, "none", [], "")
+        return linear.binary(x_ND, sum_NE, self.packed, None, "add")
+
+
+def _packed(weight_ED: Tensor) -> Tensor | None:
+    """The weight in oneDNN's order; None where oneDNN is not there."""
+    if weight_ED.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return None
+    if weight_ED.dtype not in (torch.float32, torch.bfloat16):
+        return None
+    try:
+        return torch.ops.mkldnn._reorder_linear_weight(weight_ED.contiguous(), _ROWS)
+    except (AttributeError, RuntimeError):  # built without it, or the type is not supported
+        return None

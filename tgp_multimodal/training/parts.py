@@ -1,0 +1,51 @@
+"""Tensors that may be spread over processes: who holds what, and how it comes together again.
+
+A function that is told of a plain tensor returns it as it is, so that the training module and the
+optimizer are written once.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from tgp_multimodal.objectives import ranks
+
+
+@torch.no_grad()
+def own(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """The parts of this process, sharing their memory."""
+    return [t.to_local() if isinstance(t, DTensor) else t for t in tensors]
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor with the parts of all processes; every process must ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def stored(tensor: Tensor) -> Tensor:
+    """As `whole`, for process 0, which writes; in the memory of the processor, which is larger."""
+    if not isinstance(tensor, DTensor):
+        return tensor
+    found = tensor.full_tensor()
+    return found.cpu() if ranks.rank() == 0 else found.new_empty(0)
+
+
+@torch.no_grad()
+def joined(part: Tensor, like: Tensor) -> Tensor:
+    """The whole tensor of which this is the part that `own` gives of `like`."""
+    if not isinstance(like, DTensor):
+        return part
+    shape, stride = like.shape, like.stride()
+    mesh, placements = like.device_mesh, like.placements
+    return DTensor.from_local(part, mesh, placements, shape=shape, stride=stride).full_tensor()
+
+
+@torch.no_grad()
+def spread(tensor: Tensor, like: Tensor) -> Tensor:
+    """A whole tensor, which every process holds, spread as another is; a copy of its own part."""
+    if not isinstance(like, DTensor):
+        return tensor
+    tensor = tensor.detach().to(like.device)
+    return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)

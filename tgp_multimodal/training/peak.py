@@ -1,0 +1,22 @@
+"""What a device could do at best: the denominator of model FLOPs utilisation."""
+
+import torch
+from lightning.fabric.utilities.throughput import get_available_flops
+
+from tgp_multimodal.training.precision import product_seconds
+
+_SIZE = 1024
+
+
+def peak_flops(device: torch.device, dtype: torch.dtype) -> float | None:
+    """Operations a second that a device could do at best; None where nobody knows.
+
+    Of a GPU what its maker says, of a processor the rate of one large product, measured now.
+    """
+    if device.type == "cuda":
+        found = get_available_flops(device, dtype)
+        return float(found) if found else None
+    if device.type != "cpu":
+        return None
+    x = torch.randn(_SIZE, _SIZE).to(dtype)
+    return float(2 * _SIZE**3 / product_seconds(x))
