@@ -65,3 +65,38 @@ def test_cache_gives_back_what_it_was_given():
     torch.testing.assert_close(keys, torch.cat(list(parts), dim=2))
     torch.testing.assert_close(values, -keys)
     assert cache.start_B.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("part", ["norm", "halves", "neighbours", "attention", "masked attention"])
+def test_gradients_by_hand_are_those_of_the_formula(part, dtype, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    norm, tables = RMSNorm(8), rotary_tables(torch.arange(5), 8, 10000.0)
+    norm.weight.data = torch.linspace(0.5, 2, 8)
+    allowed = torch.ones(5, 5, dtype=torch.bool).tril()
+    compute = {
+        "norm": lambda x, _, __: norm(x),
+        "halves": lambda x, _, __: rotate_halves(x, *tables),
+        "neighbours": lambda x, _, __: rotate_neighbours(x, *tables),
+        "attention": lambda *qkv: attention(*qkv, None),
+        "masked attention": lambda *qkv: attention(*qkv, allowed),
+    }[part]
+    inputs = torch.randn(3, 2, 3, 5, 8, generator=generator).to(dtype)
+    by_out = torch.randn(2, 3, 5, 8, generator=generator).to(dtype)
+
+    def run():
+        norm.weight.grad = None
+        leaves = [x.clone().requires_grad_() for x in inputs]
+        out = compute(*leaves)
+        out.backward(by_out.to(out.dtype))
+        grads = [x.grad for x in (*leaves, norm.weight) if x.grad is not None]
+        return [out.detach(), *grads]
+
+    by_hand = run()
+    monkeypatch.setattr("tgp_multimodal.models.layers._by_hand", lambda x: False)
+    plain = run()
+    assert len(by_hand) == len(plain) >= 2
+    size = {"atol": 1e-5, "rtol": 1e-5} if dtype == torch.float32 else {"atol": 0.06, "rtol": 0.03}
+    for mine, formula in zip(by_hand, plain, strict=True):
+        assert mine.dtype == formula.dtype
+        torch.testing.assert_close(mine, formula, **size)

@@ -194,7 +194,7 @@ def test_the_measured_step_counts_a_stream_by_its_share():
 def test_an_arithmetic_that_is_far_behind_is_not_measured_again(without_unit, monkeypatch):
     """A small product tells where there is no bfloat16 at all; else one pass does."""
     slow = {torch.float32: 1.0, torch.bfloat16: 9.0 if without_unit else 1.5}
-    monkeypatch.setattr(precision, "_product_seconds", lambda x: slow[x.dtype])
+    monkeypatch.setattr(precision, "product_seconds", lambda x: slow[x.dtype])
     holder = torch.nn.Linear(1, 1)
     calls = []
 

@@ -59,16 +59,17 @@ class _WeightedNats(torch.autograd.Function):
         size = max(1, (_CELLS_CPU if device == "cpu" else _CELLS) // len(table))
         for n in (slice(i, i + size) for i in range(0, len(state), size)):
             logits = (state[n] @ table.T).float()
-            partition = logits.logsumexp(dim=-1)
             target, weight, squares = target_N[n, None], weight_N[n], squares_N[n]
-            nats_N[n] = partition - logits.gather(-1, target)[:, 0]
+            of_target, largest = logits.gather(-1, target)[:, 0], logits.amax(dim=-1)
+            shares = logits.sub_(largest[:, None]).exp_()
+            mass = shares.sum(dim=-1)
+            partition = mass.log() + largest
+            nats_N[n] = partition - of_target
             total += (weight * nats_N[n] + squares * partition.square()).sum()
             if to_state is None or to_table is None:
                 continue
-            by_logit = logits.sub_(partition[:, None]).exp_()
-            by_logit *= (weight + 2 * squares * partition)[:, None]
-            by_logit.scatter_add_(-1, target, -weight[:, None])
-            by_logit = by_logit.to(dtype)
+            shares *= ((weight + 2 * squares * partition) / mass)[:, None]
+            by_logit = shares.scatter_add_(-1, target, -weight[:, None]).to(dtype)
             to_state[n] = by_logit @ table
             to_table += by_logit.T @ state[n]
         if to_state is not None and to_table is not None:
