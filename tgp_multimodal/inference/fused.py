@@ -130,11 +130,11 @@ class FusedText:
     ) -> Tensor:
         """Attention: queries, keys, values (B, L, H + 2 G, K) to what it takes, (B L, H K)."""
         batch, length, _, _ = x.shape
-        turned, value = x.split((self.heads + self.groups, self.groups), dim=2)
+        turned, value = torch.split(x, [self.heads + self.groups, self.groups], dim=2)
         turned = _unit(turned, self.head_floor) * gain
         turned = torch.addcmul(turned * rotary[0], turned.roll(self.size // 2, -1), rotary[1])
         turned, value = turned.to(x.dtype).transpose(1, 2), value.transpose(1, 2)
-        query, key = turned.split((self.heads, self.groups), dim=1)
+        query, key = torch.split(turned, [self.heads, self.groups], dim=1)
         if cache is not None:
             key, value = cache.extend(index, key, value)
         # The queries of a group are rows of one product with its keys.

@@ -10,6 +10,7 @@ Shape letters: N rows, D inputs, E outputs.
 import torch
 from torch import Tensor
 
+_TYPES = (torch.float32, torch.bfloat16)
 _ROWS = 64  # for so many the order is chosen; it serves others as well
 
 
@@ -41,9 +42,7 @@ class Matrix:
 
 def _packed(weight_ED: Tensor) -> Tensor | None:
     """The weight in oneDNN's order; None where oneDNN is not there."""
-    if weight_ED.device.type != "cpu" or not torch.backends.mkldnn.is_available():
-        return None
-    if weight_ED.dtype not in (torch.float32, torch.bfloat16):
+    if weight_ED.device.type != "cpu" or weight_ED.dtype not in _TYPES:
         return None
     try:
         return torch.ops.mkldnn._reorder_linear_weight(weight_ED.contiguous(), _ROWS)

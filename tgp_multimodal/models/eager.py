@@ -1,4 +1,4 @@
-"""Norm, rotation and attention with backward passes written by hand, for training without a compiler.
+"""Norm, rotation and attention with backward passes written by hand, for where nothing compiles.
 
 Autograd walks through every operation of a formula, and on a processor each walk reads and writes
 the whole tensor. These compute the same gradients in a third of the walks. A compiler joins them by
