@@ -1,4 +1,4 @@
-"""Every case of the speed suite still runs and compares equal work; its ratios mean nothing here."""
+"""Every case of the speed suite runs and compares equal work; its ratios mean nothing here."""
 
 import json
 import subprocess
