@@ -11,10 +11,10 @@ process of its own, in turns:
 * `control`: our transformer with AdamW, so that what is left is the optimizer;
 * `ours`: our transformer and MuonAdamW.
 
-Steps and rates are fixed before the run: both of our plans are the shortest of some that reached
-the bar with a seed of their own (100). A side whose loss misses the bar is reported as missing it.
-Our sides compute in the arithmetic that is faster here, by measurement, in their seconds. Seconds are those of the whole process: start, imports, reading the text,
-training, validation.
+Steps and rates are fixed before the run: both of our plans reach
+the bar with seeds of their own (100 to 103), with room for the scatter of seeds, 0.02. A side whose loss misses the bar is reported as missing it.
+Our sides compute in the arithmetic that is faster here, by measurement, in their seconds. Seconds
+are those of the whole process: start, imports, reading the text, training, validation.
 """
 
 import argparse
@@ -57,9 +57,9 @@ class Plan:
 PLANS = {
     "recipe": Plan("small_gpt", steps=2000, batch=12, rate=1e-3),
     "control": Plan(
-        "our_characters", steps=540, batch=12, rate=0.0, adamw_rate=5e-3, table_rate=0.01
+        "our_characters", steps=640, batch=12, rate=0.0, adamw_rate=5e-3, table_rate=0.01
     ),
-    "ours": Plan("our_characters", steps=320, batch=12, rate=0.018),
+    "ours": Plan("our_characters", steps=380, batch=12, rate=0.018),
 }
 
 
@@ -68,12 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed.time_to_loss")
     parser.add_argument("text", type=Path, help="a text file")
     parser.add_argument("--seeds", type=int, default=5, help="runs of each side (5)")
+    parser.add_argument("--first", type=int, default=10, help="the first seed (10)")
     parser.add_argument("--threads", type=int, default=1, help="of torch (1)")
     parser.add_argument("--output", type=Path, help="file that gets a JSON line per run")
     given = parser.parse_args(arguments)
     seconds: dict[str, list[float]] = {side: [] for side in SIDES}
     print(f"{'side':<9} {'seed':>4} {'loss':>7} {'seconds':>8}")
-    for seed in range(given.seeds):
+    for seed in range(given.first, given.first + given.seeds):
         for side in SIDES:
             start = time.perf_counter()
             found = _apart(side, given, seed)
