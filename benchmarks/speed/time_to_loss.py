@@ -11,10 +11,10 @@ process of its own, in turns:
 * `control`: our transformer with AdamW, so that what is left is the optimizer;
 * `ours`: our transformer and MuonAdamW.
 
-Steps and rates are fixed before the run: both of our plans reach
-the bar with seeds of their own (100 to 103), with room for the scatter of seeds, 0.02. A side whose loss misses the bar is reported as missing it.
-Our sides compute in the arithmetic that is faster here, by measurement, in their seconds. Seconds
-are those of the whole process: start, imports, reading the text, training, validation.
+Steps and rates are fixed before the run: both of our plans reached the bar with seeds of their own
+(100 to 103) and room for the scatter of seeds, 0.02. A side that misses the bar is reported as
+missing it. Our sides compute in the arithmetic that is faster here, by measurement, in their
+seconds. Seconds are those of the whole process: start, imports, reading, training, validation.
 """
 
 import argparse
