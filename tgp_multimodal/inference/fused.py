@@ -26,11 +26,11 @@ class _Layer(NamedTuple):
     """The weights of one block.
 
     Attributes:
-        enter: queries, keys, values from the state, (D, (H + 2 G) K).
+        enter: queries, keys, values from the state, D to (H + 2 G) K.
         gain: of queries and keys of length 1, (H + G, K).
-        leave: back into the stream, (H K, D).
-        widen: gate and up, (D, 2 F).
-        narrow: down, (F, D).
+        leave: back into the stream, H K to D.
+        widen: gate and up, D to 2 F.
+        narrow: down, F to D.
     """
 
     enter: Matrix
@@ -44,7 +44,7 @@ class FusedText:
     """A text transformer for inference, made by `fused`.
 
     Args:
-        text: the network; its weights are copied, except for the token table.
+        text: the network; its weights are copied.
     """
 
     def __init__(self, text: TextTransformer) -> None:
