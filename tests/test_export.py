@@ -235,7 +235,9 @@ class Code:
 
 
 def test_checkpoints_that_are_none_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"checkpoint must be a file\. Got"):
+    with pytest.raises(
+        FileNotFoundError, match=r"checkpoint must be a file or a run's folder\. Got"
+    ):
         export.load_checkpoint(tmp_path / "nothing.ckpt")
     path = tmp_path / "last.ckpt"
     for content in (b"", b"not a checkpoint"):

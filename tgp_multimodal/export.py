@@ -145,7 +145,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"checkpoint must be a file. Got {path} instead.")
+        raise FileNotFoundError(f"checkpoint must be a file or a run's folder. Got {path} instead.")
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises anything from KeyError to UnpicklingError here

@@ -41,7 +41,7 @@ def test_a_truncated_jpeg(tmp_path, capsys):
     arguments = (tmp_path / "o", "--pictures", folder, "--vocabulary", 300, "--size", 16)
     code, _, error = run(capsys, *arguments)
     assert code == 2
-    assert f"bad rows must be at most 1 % of {folder} (allow_bad). Got 1 of 20, all of" in error
+    assert f"bad rows must be at most 1 % of {folder} (--allow_bad). Got 1 of 20, all of" in error
     assert "noise/007.jpeg: picture must be a whole image file. Got image file is trunc" in error
     assert nothing_is_left(tmp_path / "o")
     code, out, _ = run(capsys, *arguments, "--allow_bad", 0.05)

@@ -67,7 +67,7 @@ def test_export_of_nothing(tmp_path, capsys):
         assert main(["export", str(source)]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
-    assert all("checkpoint must be a file. Got" in line for line in lines)
+    assert all("checkpoint must be a file or a run's folder. Got" in line for line in lines)
 
 
 def test_write(model, folder, capsys, monkeypatch):

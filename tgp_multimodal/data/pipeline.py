@@ -3,7 +3,9 @@
 Its whole state is the number of the next step.
 """
 
-from collections.abc import Iterator, Mapping
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
@@ -81,9 +83,14 @@ def open_stream(
         every: stream name -> how many steps apart it comes; see `Stream`.
 
     Raises:
-        ValueError: there is no stream, or captions without pictures.
+        ValueError: there is no stream, captions without pictures, or an argument that a function
+            does not have or lacks.
     """
     datasets: dict[str, Any] = {}
+    _check("text", text_batches, text)
+    _check("pictures", picture_batches, pictures)
+    _check("passages", passage_batches, passages)
+    _check("captions", caption_batches, captions, given=("weights", "drawn"))
     if text is not None:
         found = open_text(folder / "text", split)
         datasets["text"] = text_batches(found, tokenizer, **text, seed=seed, shard=shard)
@@ -105,3 +112,27 @@ def open_stream(
     if not datasets:
         raise ValueError("streams must be text, pictures, passages or captions. Got none instead.")
     return Stream(datasets, threads, every)
+
+
+def _check(
+    name: str,
+    function: Callable[..., Any],
+    settings: Mapping[str, Any] | None,
+    given: tuple[str, ...] = (),
+) -> None:
+    """Refuses keys of a section that the function which reads it does not know, or lacks."""
+    if settings is None:
+        return
+    _, _, *known = inspect.signature(function).parameters.values()
+    free = {p.name: p for p in known if p.name not in ("seed", "shard")}
+    for key in settings:
+        if key not in free:
+            meant = get_close_matches(key, free, 1)
+            raise ValueError(
+                f"keys of data.{name} must be among {', '.join(free)}. Got {key} instead."
+                + "".join(f" Did you mean {word}?" for word in meant)
+            )
+    needed = [n for n, p in free.items() if p.default is inspect.Parameter.empty]
+    missing = [n for n in needed if n not in settings and n not in given]
+    if missing:
+        raise ValueError(f"data.{name} must have {', '.join(missing)}. Got none instead.")

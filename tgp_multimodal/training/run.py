@@ -3,6 +3,7 @@
 import argparse
 import logging
 import sys
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import jsonargparse
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from tgp_multimodal.models.diffusion_head import DiffusionHead
@@ -29,6 +30,7 @@ from tgp_multimodal.training.callbacks import (
 )
 from tgp_multimodal.training.checkpoints import Checkpoint, folder_of, newest
 from tgp_multimodal.training.datamodules import StreamData
+from tgp_multimodal.training.metrics_file import GoesOn, MetricsFile
 from tgp_multimodal.training.module import TrainingModule
 from tgp_multimodal.training.sizes import SizeName, differences
 
@@ -47,6 +49,10 @@ SHORT_NAMES = (
     PassageContrast,
 )
 
+_OF_A_RUN = (
+    "checkpoints", "samples", "metrics.csv", "manifest.json", "config.yaml", "hparams.yaml",
+    "events.out.tfevents.*",
+)  # fmt: skip
 
 EXAMPLES = """examples:
     tgp fit
@@ -147,6 +153,12 @@ class RunCLI(LightningCLI):
                     "Got none there instead."
                 )
             config["ckpt_path"] = str(last)
+        elif config.get("ckpt_path") and not Path(config["ckpt_path"]).is_file():
+            raise ValueError(
+                f"ckpt_path must be last or a checkpoint file. Got {config['ckpt_path']} instead."
+            )
+        elif self.subcommand == "fit" and not config.get("ckpt_path"):
+            _make_room(Path(config["trainer"]["default_root_dir"]))
 
     @rank_zero_only
     def _tell_differences(self, size: str, model: dict[str, Any]) -> None:
@@ -158,12 +170,12 @@ class RunCLI(LightningCLI):
         folder = Path(config["trainer"]["default_root_dir"])
         self.stop = CleanStop()
         callbacks = [
-            self.stop, Throughput(), SampleSheet(folder, config["sample_every"]),
+            self.stop, GoesOn(folder), Throughput(), SampleSheet(folder, config["sample_every"]),
             SceneCurve(config["scene_eval_every"]), Checkpoint(folder, config["save_every"]),
             Manifest(folder),
         ]  # fmt: skip
         loggers = [
-            CSVLogger(folder, name="", version=""),
+            MetricsFile(folder),
             TensorBoardLogger(folder, name="", version=""),
         ]
         given = config["trainer"].get("callbacks") or []
@@ -208,6 +220,22 @@ class RunCLI(LightningCLI):
         """Changes the length of the run before it starts."""
         self.trainer.fit_loop.epoch_loop.max_steps = steps
         self.config["trainer"]["max_steps"] = steps
+
+
+@rank_zero_only
+def _make_room(folder: Path) -> None:
+    """Moves what an earlier run left aside, if it has come as far as a checkpoint."""
+    if not any(folder_of(folder).glob("*.ckpt")):
+        return
+    aside = next(p for n in count(1) if not (p := folder / f"earlier-{n}").exists())
+    aside.mkdir()
+    for pattern in _OF_A_RUN:
+        for path in folder.glob(pattern):
+            path.rename(aside / path.name)
+    print(
+        f"the run that lay in {folder} was moved to {aside} (--ckpt_path last would go on with it)",
+        file=sys.stderr,
+    )
 
 
 def run(arguments: list[str]) -> RunCLI:

@@ -44,7 +44,7 @@ def doctor(measure: bool = True) -> None:
             table.add_row(escape(finding.name), escape(finding.value), _MARK[finding.verdict])
         console.print(table)
     bad = [f.name for found in sections.values() for f in found if f.verdict == "bad"]
-    print(f"missing: {', '.join(bad)}" if bad else "nothing is missing")
+    print(f"missing: {', '.join(bad)}" if bad else "nothing that is needed is missing")
 
 
 def packages() -> list[Finding]:

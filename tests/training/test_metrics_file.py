@@ -1,0 +1,72 @@
+"""What a run has logged stays, however often it is stopped, started again or mistyped."""
+
+import csv
+
+import pytest
+from test_run import QUIET, start
+
+pytestmark = QUIET
+
+
+def steps(run):
+    rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
+    return [int(r["step"]) for r in rows if r["train/text/value"]]
+
+
+@pytest.fixture
+def every_step(arguments):
+    return [*arguments, "--trainer.log_every_n_steps", "1", "--trainer.max_steps"]
+
+
+def test_a_run_that_goes_on_keeps_what_it_logged(every_step, tmp_path, monkeypatch):
+    start(every_step, monkeypatch, "3")
+    start(every_step, monkeypatch, "6", "--ckpt_path", "last")
+    assert steps(tmp_path / "run") == list(range(6))
+
+
+def test_steps_behind_the_checkpoint_are_logged_once(every_step, tmp_path, monkeypatch):
+    start(every_step, monkeypatch, "3")
+    path = tmp_path / "run" / "metrics.csv"
+    rows = list(csv.reader(path.read_text().splitlines()))
+    place = rows[0].index("step")
+    learnt = next(row for row in rows[1:] if row[rows[0].index("train/text/value")])
+    # As if it had been killed two steps after its checkpoint.
+    rows += [[n if i == place else value for i, value in enumerate(learnt)] for n in ("3", "4")]
+    path.write_text("\n".join(",".join(row) for row in rows) + "\n")
+    start(every_step, monkeypatch, "6", "--ckpt_path", "last")
+    assert steps(tmp_path / "run") == list(range(6))
+
+
+def test_another_run_in_the_folder_moves_the_first_aside(every_step, tmp_path, monkeypatch, capsys):
+    run = tmp_path / "run"
+    start(every_step, monkeypatch, "3")
+    before = (run / "checkpoints" / "last.ckpt").read_bytes()
+    start(every_step, monkeypatch, "2")
+    assert "was moved to" in capsys.readouterr().err
+    assert steps(run) == [0, 1]
+    assert steps(run / "earlier-1") == [0, 1, 2]
+    assert (run / "earlier-1" / "checkpoints" / "last.ckpt").read_bytes() == before
+    assert (run / "earlier-1" / "config.yaml").is_file()
+    start(every_step, monkeypatch, "1")
+    assert steps(run / "earlier-2") == [0, 1]
+
+
+def test_a_mistyped_checkpoint_changes_nothing(every_step, tmp_path, monkeypatch):
+    start(every_step, monkeypatch, "2")
+    wanted = r"ckpt_path must be last or a checkpoint file\. Got runs/nope\.ckpt instead"
+    with pytest.raises(ValueError, match=wanted):
+        start(every_step, monkeypatch, "4", "--ckpt_path", "runs/nope.ckpt")
+    assert steps(tmp_path / "run") == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "complaint"),
+    [
+        ("--data.text.lenght", "64", r"data\.text .* Got lenght instead\. Did you mean length\?"),
+        ("--data.passages.bach", "8", r"data\.passages .* Got bach instead\. Did you mean batch\?"),
+        ("--data.text", "{batch: 2}", r"data\.text must have weights, infill, length\. Got none"),
+    ],
+)
+def test_keys_of_a_section_are_checked(option, value, complaint, arguments, monkeypatch):
+    with pytest.raises(ValueError, match=complaint):
+        start(arguments, monkeypatch, option, value)

@@ -1,0 +1,67 @@
+"""`metrics.csv`: one file for the whole of a run, however often it was stopped."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.logger import rank_zero_experiment
+from lightning.pytorch.utilities import rank_zero_only
+
+_NAME = "metrics.csv"
+
+
+class MetricsFile(CSVLogger):
+    """Lightning's logger, which deletes the file at every start, made to keep it.
+
+    Args:
+        folder: the run's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, name="", version="")
+        self.path = Path(folder) / _NAME
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        if self._experiment is not None:
+            return self._experiment
+        kept = self.path.read_bytes() if self.path.is_file() else b""
+        writer = super().experiment
+        if kept:
+            self.path.write_bytes(kept)
+            with self.path.open(newline="", encoding="utf-8") as file:
+                writer.metrics_keys = list(next(csv.reader(file)))
+        return writer
+
+
+class GoesOn(Callback):
+    """Drops the rows of steps that are done again, behind the checkpoint that a run goes on from.
+
+    Args:
+        folder: the run's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = Path(folder) / _NAME
+
+    @rank_zero_only
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        if not self.path.is_file():
+            return
+        with self.path.open(newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file)
+        named = [dict(zip(header, row, strict=True)) for row in rows]
+        left = [r for r, n in zip(rows, named, strict=True) if _is_before(n, trainer.global_step)]
+        if len(left) < len(rows):
+            with self.path.open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows([header, *left])
+
+
+def _is_before(row: dict[str, str], steps: int) -> bool:
+    """Whether a row was logged within so many steps; a step's own row has its number from 0."""
+    step = int(row["step"])
+    learns = any(value for key, value in row.items() if key.startswith("train/"))
+    return step < steps or (step == steps and not learns)
