@@ -39,7 +39,7 @@ def test_more_than_allowed_stops(tmp_path):
     path = tmp_path / "q.jsonl"
     assert len(kept(path, rows(99, 1))) == 99
     expected = (
-        r"bad rows must be at most 1 % of x\.jsonl \(allow_bad\)\. Got 2 of 100, all of them in "
+        r"bad rows must be at most 1 % of x\.jsonl \(--allow_bad\)\. Got 2 of 100, all of them in "
         r".*q\.jsonl, instead; x\.jsonl line 0: broken; x\.jsonl line 1: broken\.$"
     )
     with pytest.raises(ValueError, match=expected):

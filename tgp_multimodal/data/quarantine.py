@@ -124,5 +124,5 @@ class Quarantine:
         raise ValueError(
             f"bad rows must be at most {100 * self.allow_bad:g} % of {tally.name} (--allow_bad). "
             f"Got {tally.bad:,} of {tally.rows:,}, all of them in {self.path}, instead; "
-            f"{tally.named()}"
+            f"{tally.named().rstrip('.')}."
         )
