@@ -4,7 +4,7 @@ Peers: a small GPT-2 in a loop of plain torch, and transformers' Qwen3 under `tr
 The networks of the first differ from ours, so what is equal is the work: layers, width, heads,
 vocabulary, context, tokens of a step, about as many weights.
 
-Shape letters: B batch, L length, V vocabulary.
+Shape letters: B batch, L length, N positions.
 """
 
 import logging
@@ -45,23 +45,20 @@ def contests(quick: bool) -> Iterator[Contest]:
     if not quick:
         yield _against_loop(row_BL, facts, chosen, "bfloat16", True)
     count = 2 if quick else 10
-    for precision in ("float32", "bfloat16"):
+    trainer, bare = "transformers.Trainer", "our steps without Lightning"
+    for name, precision, peer in (
+        (trainer, "float32", _their_fit),
+        (trainer, "bfloat16", _their_fit),
+        (bare, chosen, _our_steps),
+    ):
         yield Contest(
             f"fit, {count} steps of {batch} x {length}",
             Side("TrainingModule, MuonAdamW", chosen, _our_fit(row_BL, chosen, count)),
-            Side("transformers.Trainer", precision, _their_fit(row_BL, precision, count)),
+            Side(name, precision, peer(row_BL, precision, count)),
             _tokens_apart,
             0,
             {**facts, "steps": count},
         )
-    yield Contest(
-        f"fit, {count} steps of {batch} x {length}",
-        Side("TrainingModule, MuonAdamW", chosen, _our_fit(row_BL, chosen, count)),
-        Side("our steps without Lightning", chosen, _our_steps(row_BL, chosen, count)),
-        _tokens_apart,
-        0,
-        {**facts, "steps": count},
-    )
 
 
 def _tokens_apart(ours: float, theirs: float) -> float:

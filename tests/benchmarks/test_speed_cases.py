@@ -8,15 +8,13 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-CASES = ["train_text", "train_loops", "train_head", "generate", "draw", "embed", "score", "probe"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
-def test_cases_run(case, tmp_path):
+def test_cases_run(tmp_path):
     output = tmp_path / "figures.jsonl"
-    command = [sys.executable, "-m", "benchmarks.speed", case, "--quick", "--rounds", "1"]
+    command = [sys.executable, "-m", "benchmarks.speed", "--quick", "--rounds", "1"]
     subprocess.run([*command, "--output", str(output)], cwd=REPOSITORY, check=True)
     figures = [json.loads(line) for line in output.read_text().splitlines()]
-    assert figures
-    assert all(figure["case"] == case and figure["ratio"] > 0 for figure in figures)
+    assert len({figure["case"] for figure in figures}) > 1
+    assert all(figure["ratio"] > 0 for figure in figures)

@@ -70,3 +70,23 @@ def test_a_mistyped_checkpoint_changes_nothing(every_step, tmp_path, monkeypatch
 def test_keys_of_a_section_are_checked(option, value, complaint, arguments, monkeypatch):
     with pytest.raises(ValueError, match=complaint):
         start(arguments, monkeypatch, option, value)
+
+
+def test_a_new_run_that_cannot_start_leaves_the_old_one_where_it_was(
+    every_step, tmp_path, monkeypatch
+):
+    start(every_step, monkeypatch, "2")
+    with pytest.raises(ValueError, match="Got lenght instead"):
+        start(every_step, monkeypatch, "2", "--data.text.lenght", "64")
+    assert steps(tmp_path / "run") == [0, 1]
+    assert not (tmp_path / "run" / "earlier-1").exists()
+
+
+def test_going_on_from_the_run_moved_aside_moves_the_newer_one(every_step, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    start(every_step, monkeypatch, "3")
+    start(every_step, monkeypatch, "1")
+    first = run / "earlier-1" / "checkpoints" / "last.ckpt"
+    start(every_step, monkeypatch, "5", "--ckpt_path", str(first))
+    assert steps(run) == [3, 4]
+    assert steps(run / "earlier-2") == [0]

@@ -157,8 +157,6 @@ class RunCLI(LightningCLI):
             raise ValueError(
                 f"ckpt_path must be last or a checkpoint file. Got {config['ckpt_path']} instead."
             )
-        elif self.subcommand == "fit" and not config.get("ckpt_path"):
-            _make_room(Path(config["trainer"]["default_root_dir"]))
 
     @rank_zero_only
     def _tell_differences(self, size: str, model: dict[str, Any]) -> None:
@@ -196,6 +194,11 @@ class RunCLI(LightningCLI):
     def before_fit(self) -> None:
         sys.argv = self._command
         self.prepare()
+        # Only now, when nothing that was mistyped can stop the new run any more.
+        config = self._own()
+        run, start = Path(config["trainer"]["default_root_dir"]), config.get("ckpt_path")
+        if start is None or folder_of(run).resolve() not in Path(start).resolve().parents:
+            _make_room(run)
 
     def prepare(self) -> None:
         """Prepares the data and chooses the arithmetic, which the optimizer must know early."""
@@ -224,7 +227,7 @@ class RunCLI(LightningCLI):
 
 @rank_zero_only
 def _make_room(folder: Path) -> None:
-    """Moves what an earlier run left aside, if it has come as far as a checkpoint."""
+    """Moves aside what another run left, if that has come as far as a checkpoint."""
     if not any(folder_of(folder).glob("*.ckpt")):
         return
     aside = next(p for n in count(1) if not (p := folder / f"earlier-{n}").exists())
@@ -232,8 +235,9 @@ def _make_room(folder: Path) -> None:
     for pattern in _OF_A_RUN:
         for path in folder.glob(pattern):
             path.rename(aside / path.name)
+    kept = folder_of(aside) / "last.ckpt"
     print(
-        f"the run that lay in {folder} was moved to {aside} (--ckpt_path last would go on with it)",
+        f"the run that lay in {folder} was moved to {aside} (--ckpt_path {kept} goes on with it)",
         file=sys.stderr,
     )
 
