@@ -1,4 +1,4 @@
-"""Drawing and looking: batches, guidance, seeds, sizes."""
+"""Drawing: batches, guidance, seeds, sizes."""
 
 import numpy as np
 import pytest
@@ -124,53 +124,3 @@ def test_settings_out_of_range_are_refused(network, tokenizer, change, message):
 def test_no_prompt_is_refused(network, tokenizer):
     with pytest.raises(ValueError, match=r"prompts must hold at least one prompt\. Got none"):
         image.draw(network, tokenizer, [], Drawing())
-
-
-@torch.no_grad()
-def test_features_by_hand(network, tokenizer):
-    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    found = image.features(network, tokenizer, [pixels], block=2, time=0.1)[0]
-    x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
-    null = network.text(torch.tensor([[tokenizer.bos]]))
-    text = network.head.text_keys_values(null)
-    state, _ = network.head.states(x, torch.tensor([0.1]), text, None, 2)
-    grid = state[0].view(4, 4, -1)
-    quarters = torch.stack(
-        [grid[y : y + 2, z : z + 2].mean((0, 1)) for y in (0, 2) for z in (0, 2)]
-    )
-    width = network.head.width
-    np.testing.assert_allclose(found[:width], state[0].mean(0), atol=TOLERANCE)
-    np.testing.assert_allclose(found[width:].reshape(width, 4).T, quarters, atol=TOLERANCE)
-
-
-def test_features_of_pictures_of_any_kind(network, tokenizer):
-    generator = np.random.default_rng(0)
-    pictures = [
-        generator.integers(0, 256, shape, dtype=np.uint8)
-        for shape in [(16, 16, 3), (28, 28), (8, 40, 1), (64, 64, 3)]
-    ]
-    many = image.features(network, tokenizer, pictures)
-    assert many.shape == (4, 5 * network.head.width)
-    for size in (1, 3):
-        again = image.features(network, tokenizer, pictures, batch=size)
-        np.testing.assert_allclose(again, many, atol=TOLERANCE)
-    grey = pictures[1]
-    colour = np.repeat(grey[:, :, None], 3, axis=2)
-    np.testing.assert_allclose(
-        image.features(network, tokenizer, [grey]), image.features(network, tokenizer, [colour])
-    )
-    assert image.features(network, tokenizer, []).shape == (0, 5 * network.head.width)
-
-
-@pytest.mark.parametrize(
-    "picture",
-    [np.zeros((16, 16, 3)), np.zeros((16, 16, 4), np.uint8), np.zeros(16, np.uint8)],
-)
-def test_what_is_no_picture_is_refused(network, tokenizer, picture):
-    with pytest.raises(ValueError, match=r"a picture must be unsigned bytes"):
-        image.features(network, tokenizer, [picture])
-
-
-def test_blocks_that_do_not_exist_are_refused(network, tokenizer):
-    with pytest.raises(ValueError, match=r"block must be between 0 and 3\. Got 4 instead\."):
-        image.features(network, tokenizer, [], block=4)

@@ -26,7 +26,7 @@ from tgp_multimodal.evaluation.requests import (
     Score,
     ScoreAnswer,
 )
-from tgp_multimodal.inference import image, masked, text, writing
+from tgp_multimodal.inference import image, masked, picture_features, text, writing
 from tgp_multimodal.inference.image import Drawing
 from tgp_multimodal.inference.sampling import Sampling
 from tgp_multimodal.inference.text import Query
@@ -91,7 +91,7 @@ class Native(Adapter):
             weights,
             self.tokenizer.digest,
             self.drawing,
-            image.FEATURE_TIME,
+            picture_features.FEATURE_TIME,
             __version__,
         )
         return {
@@ -153,7 +153,9 @@ class Native(Adapter):
                 answers[index] = vector
         if pictures:
             seen = [np.asarray(requests[i].item) for i in pictures]
-            vectors = image.features(self._with_head(), self.tokenizer, seen, batch=self.batch)
+            vectors = picture_features.features(
+                self._with_head(), self.tokenizer, seen, batch=self.batch
+            )
             for index, vector in zip(pictures, vectors, strict=True):
                 answers[index] = vector
         return answers

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from tgp_multimodal.data.tokenizer import Tokenizer
-from tgp_multimodal.inference import image, text, writing
+from tgp_multimodal.inference import image, picture_features, text, writing
 from tgp_multimodal.inference.image import Drawing
 from tgp_multimodal.inference.sampling import Sampling
 from tgp_multimodal.inference.text import Query
@@ -95,7 +95,7 @@ class Model:
             np.asarray(item.convert("RGB")) if isinstance(item, Image.Image) else np.asarray(item)
             for item in items
         ]
-        return image.features(self._with_head(), self.tokenizer, pictures)
+        return picture_features.features(self._with_head(), self.tokenizer, pictures)
 
     def score(self, context: str, continuation: str) -> float:
         """Log-likelihood of the continuation in nats; at most 0."""
