@@ -91,6 +91,18 @@ def test_answers_depend_on_their_own_request_alone(native, folder, kind):
             same(one, two)
 
 
+def test_views_of_pictures(native):
+    names = native.views("image")
+    assert native.views("text") == ("",)
+    items = [picture(0), picture(1)]
+    requests = [Embed(item, name) for item in items for name in names[:5]] + [Embed(items[0])]
+    together = native.answer(requests)
+    same(together[0], together[-1])  # the usual one has a name too
+    for request, found in zip(requests, together, strict=True):
+        same(native.answer([request])[0], found)
+    assert np.abs(together[0] - together[1]).max() > 1e-3
+
+
 def test_kinds_of_answers(native):
     score, *_ = native.answer(REQUESTS["score"])
     assert score.nats < 0

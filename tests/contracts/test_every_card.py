@@ -17,7 +17,7 @@ from tgp_multimodal.evaluation.requests import Embed
 
 NAMES = cards.names()
 CARDS = {name: cards.find(name) for name in NAMES}
-BASELINES = ("majority", "tfidf", "pixels")
+BASELINES = ("majority", "tfidf", "pixels", "hog")
 
 
 def parameters(wanted: list[str]) -> list[object]:
@@ -58,10 +58,10 @@ def test_cards_are_told_apart() -> None:
     assert len({c.digest for c in CARDS.values()}) == len(CARDS)
 
 
-def test_suites_hold_cards_that_exist_and_every_domain() -> None:
+def test_suites_hold_cards_that_exist_and_every_domain_or_their_own() -> None:
     for name in cards.suites():
         found = cards.suite(name)
-        assert {c.domain for c in found} == set(cards.DOMAINS), name
+        assert {c.domain for c in found} == ({name} & set(cards.DOMAINS) or set(cards.DOMAINS))
         assert len({c.name for c in found}) == len(found)
     assert {c.name for s in cards.suites() for c in cards.suite(s)} == set(NAMES)
     assert all("embedded" in c.source for c in cards.suite("embedded"))

@@ -109,7 +109,9 @@ def test_unknown_names_are_answered_with_known_ones() -> None:
         cards.find("text/pydoc_pakage")
     with pytest.raises(ValueError, match="Did you mean text/pydoc_package"):
         cards.find("pydoc_package")
-    with pytest.raises(ValueError, match=r"there are: core, embedded\. Did you mean embedded"):
+    with pytest.raises(
+        ValueError, match=r"there are: core, embedded, image\. Did you mean embedded"
+    ):
         cards.suite("embeded")
     with pytest.raises(ValueError, match="card file must exist"):
         cards.find("nowhere.yaml")

@@ -169,6 +169,29 @@ def test_probe_without_validation_split_cuts_one_from_train(run: Any) -> None:
     assert run("probe", rows, Planted(embed=in_item)).value > 0.9
 
 
+class Layers(Planted):
+    """The label is in the middle of three views, and in the test items of the last."""
+
+    def views(self, modality: str) -> tuple[str, ...]:
+        return ("first", "middle", "last")
+
+
+def test_the_view_is_chosen_on_validation_items(run: Any) -> None:
+    def seen(request: Embed) -> np.ndarray:
+        knows = request.view == "middle" or str(request.item).startswith("2 ")
+        return in_item(request) if knows else hashed(request, 10)
+
+    model = Layers(embed=seen)
+    found = run("probe", LABELLED, model)
+    assert found.details["view"] == "middle"
+    assert list(found.details["views"]) == ["first", "middle", "last"]
+    assert found.details["views"]["middle"] > 0.9 > found.details["views"]["last"]
+    assert found.value > 0.9
+    tested = {str(r.item): r.view for r in model.asked if str(r.item).startswith("2 ")}
+    assert len(tested) == 60
+    assert set(tested.values()) == {"middle"}
+
+
 def test_sparse_features_are_taken(run: Any) -> None:
     model = Planted(embed=lambda r: sparse.csr_matrix(np.eye(3)[int(str(r.item)[-1])]))
     assert run("probe", LABELLED, model).value == 1

@@ -5,7 +5,7 @@ import pytest
 import torch
 from random_networks import multimodal
 
-from tgp_multimodal.inference.picture_features import features
+from tgp_multimodal.inference.picture_features import View, features, features_of_views, views
 
 TOLERANCE = 3e-5
 
@@ -18,7 +18,7 @@ def network(tokenizer):
 @torch.no_grad()
 def test_features_by_hand(network, tokenizer):
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    found = features(network, tokenizer, [pixels], block=2, time=0.1)[0]
+    found = features(network, tokenizer, [pixels], View(2, 0.1))[0]
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
     null = network.text(torch.tensor([[tokenizer.bos]]))
     text = network.head.text_keys_values(null)
@@ -51,6 +51,17 @@ def test_features_of_pictures_of_any_kind(network, tokenizer):
     assert features(network, tokenizer, []).shape == (0, 5 * network.head.width)
 
 
+def test_views_of_one_pass_are_those_of_single_passes(network, tokenizer):
+    generator = np.random.default_rng(1)
+    pictures = [generator.integers(0, 256, (16, 16, 3), dtype=np.uint8) for _ in range(5)]
+    wanted = views(network.head)
+    assert len(set(wanted)) == len(wanted) > 4
+    together = features_of_views(network, tokenizer, pictures, wanted, batch=3)
+    for view, found in zip(wanted, together, strict=True):
+        alone = features(network, tokenizer, pictures, view)
+        np.testing.assert_allclose(found, alone, atol=TOLERANCE)
+
+
 @pytest.mark.parametrize(
     "picture",
     [np.zeros((16, 16, 3)), np.zeros((16, 16, 4), np.uint8), np.zeros(16, np.uint8)],
@@ -62,4 +73,4 @@ def test_what_is_no_picture_is_refused(network, tokenizer, picture):
 
 def test_blocks_that_do_not_exist_are_refused(network, tokenizer):
     with pytest.raises(ValueError, match=r"block must be between 0 and 3\. Got 4 instead\."):
-        features(network, tokenizer, [], block=4)
+        features(network, tokenizer, [], View(4, 0.1))

@@ -11,6 +11,7 @@ ADAPTERS = {
     "majority": "tgp_multimodal.adapters.baselines:Majority",
     "tfidf": "tgp_multimodal.adapters.baselines:TfIdf",
     "pixels": "tgp_multimodal.adapters.baselines:Pixels",
+    "hog": "tgp_multimodal.adapters.hog:Hog",
     "xz": "tgp_multimodal.adapters.compressors:Xz",
     "zstd": "tgp_multimodal.adapters.compressors:Zstd",
 }

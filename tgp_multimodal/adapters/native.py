@@ -4,6 +4,7 @@ Shape letters: D width of a feature vector, Y rows, X columns, C channels.
 """
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ class Native(Adapter):
             weights,
             self.tokenizer.digest,
             self.drawing,
-            picture_features.FEATURE_TIME,
+            self.views("image"),
             __version__,
         )
         return {
@@ -103,6 +104,12 @@ class Native(Adapter):
             "device": str(self.device),
             "torch": torch.__version__,
         }
+
+    def views(self, modality: str) -> Sequence[str]:
+        """States of pictures after several blocks at several times; texts have one vector."""
+        if modality != "image" or not isinstance(self.network, Multimodal):
+            return ("",)
+        return [str(view) for view in picture_features.views(self.network.head)]
 
     def _score(self, requests: Sequence[Score]) -> list[Answer]:
         queries = [Query(r.context, r.continuation, r.suffix) for r in requests]
@@ -152,13 +159,32 @@ class Native(Adapter):
             for index, vector in zip(texts, vectors, strict=True):
                 answers[index] = vector
         if pictures:
-            seen = [np.asarray(requests[i].item) for i in pictures]
-            vectors = picture_features.features(
-                self._with_head(), self.tokenizer, seen, batch=self.batch
-            )
-            for index, vector in zip(pictures, vectors, strict=True):
+            seen = [requests[i] for i in pictures]
+            for index, vector in zip(pictures, self._look(seen), strict=True):
                 answers[index] = vector
         return answers
+
+    def _look(self, requests: Sequence[Embed]) -> list[np.ndarray]:
+        """Features of pictures; those that several views are asked of go through the head once."""
+        network = self._with_head()
+        known = {str(view): view for view in picture_features.views(network.head)}
+        known[""] = picture_features.usual(network.head)
+        item: dict[int, np.ndarray] = {id(r.item): np.asarray(r.item) for r in requests}
+        asked: dict[int, list[str]] = defaultdict(list)
+        for request in requests:
+            asked[id(request.item)].append(request.view)
+        groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        for picture, views in asked.items():
+            groups[tuple(views)].append(picture)
+        found: dict[tuple[int, str], np.ndarray] = {}
+        for names, chosen in groups.items():
+            pictures, wanted = [item[i] for i in chosen], [known[name] for name in names]
+            matrices = picture_features.features_of_views(
+                network, self.tokenizer, pictures, wanted, self.batch
+            )
+            for name, matrix in zip(names, matrices, strict=True):
+                found.update({(i, name): vector for i, vector in zip(chosen, matrix, strict=True)})
+        return [found[id(r.item), r.view] for r in requests]
 
     def _draw(self, requests: Sequence[Draw]) -> list[Answer]:
         prompts, seeds = [r.prompt for r in requests], [r.seed for r in requests]

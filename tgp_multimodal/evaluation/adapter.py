@@ -44,6 +44,14 @@ class Adapter(ABC):
             return f"cannot embed {card.modality}"
         return None
 
+    def views(self, modality: str) -> Sequence[str]:
+        """Names of the vectors that `Embed` may ask for, the usual one first.
+
+        A model with several (its layers, for example) has the best of them chosen by a probe on the
+        validation items. The default has one.
+        """
+        return ("",)
+
     def fit(self, items: Iterable[Any]) -> None:  # noqa: B027 - most adapters have nothing to fit
         """Hook for baselines that learn from the card's own unlabelled training items.
 

@@ -82,9 +82,11 @@ class Embed:
 
     Attributes:
         item: a text, or a picture as unsigned bytes (Y, X, C).
+        view: which of the model's vectors, one of `Adapter.views`; "" is its usual one.
     """
 
     item: str | np.ndarray
+    view: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Shape letters: B pictures of a batch, N pictures, C channels, Y rows, X columns,
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,51 +13,102 @@ from torch import Tensor
 
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.inference.image import BATCH, read_prompts
+from tgp_multimodal.models.diffusion_head import DiffusionHead
 from tgp_multimodal.models.networks import Multimodal
 
-FEATURE_TIME = 0.05
+TIMES = (0.02, 0.05, 0.1, 0.2)
+_SHARES = (0.25, 0.4, 0.5, 0.6, 0.75, 1.0)  # of the depth
 
 
-@torch.inference_mode()
+class View(NamedTuple):
+    """Where in the head features are taken.
+
+    Attributes:
+        block: how many blocks are run.
+        time: t that the head is told.
+    """
+
+    block: int
+    time: float
+
+    def __str__(self) -> str:
+        return f"block {self.block}, t {self.time:g}"
+
+
+def usual(head: DiffusionHead) -> View:
+    """Two thirds of the blocks at t = 0.05."""
+    return View(-(-head.depth * 2 // 3), 0.05)
+
+
+def views(head: DiffusionHead) -> list[View]:
+    """What is worth trying, the usual one first: six depths at four small times."""
+    depths = sorted({max(1, round(share * head.depth)) for share in _SHARES})
+    first = usual(head)
+    return [first, *(v for v in (View(d, t) for d in depths for t in TIMES) if v != first)]
+
+
 def features(
     network: Multimodal,
     tokenizer: Tokenizer,
     pictures: Sequence[np.ndarray],
-    block: int | None = None,
-    time: float = FEATURE_TIME,
+    view: View | None = None,
     batch: int = 4 * BATCH,
 ) -> np.ndarray:
-    """Features of pictures: the stream after a middle block, null prompt, clean pixels, small t.
+    """Features of pictures in one view, (N, 5 D); see `features_of_views`."""
+    return features_of_views(network, tokenizer, pictures, [view or usual(network.head)], batch)[0]
+
+
+@torch.inference_mode()
+def features_of_views(
+    network: Multimodal,
+    tokenizer: Tokenizer,
+    pictures: Sequence[np.ndarray],
+    wanted: Sequence[View],
+    batch: int = 4 * BATCH,
+) -> list[np.ndarray]:
+    """For each view the stream after its block: null prompt, clean pixels, small t.
 
     Means over the four quarters of the patch grid stand behind the mean over all patches, (N, 5 D)
-    (the protocol of DDAE, Xiang et al. 2023, arXiv:2303.09769, with coarse places kept).
+    (the protocol of DDAE, Xiang et al. 2023, arXiv:2303.09769, with coarse places kept). Views of
+    one time cost one pass.
 
     Args:
         network: text transformer and head.
         tokenizer: its tokenizer.
         pictures: unsigned bytes, (Y, X, C) or grey (Y, X); resized to the size of the head.
-        block: how many blocks to run; left out: two thirds of them.
-        time: t that the head is told.
+        wanted: the views.
         batch: pictures computed at once.
+
+    Raises:
+        ValueError: a view's block is not there, or a picture is none.
     """
     head = network.head
-    depth = -(-head.depth * 2 // 3) if block is None else block
-    if not 0 <= depth <= head.depth:
-        raise ValueError(f"block must be between 0 and {head.depth}. Got {depth} instead.")
+    for view in wanted:
+        if not 0 <= view.block <= head.depth:
+            raise ValueError(f"block must be between 0 and {head.depth}. Got {view.block} instead.")
     text, mask_1L = read_prompts(network, tokenizer, [""])
-    device = mask_1L.device
-    grid = head.size // head.patch
-    parts = []
+    parts: dict[View, list[np.ndarray]] = {view: [] for view in wanted}
     for start in range(0, len(pictures), batch):
         pixels = torch.stack([_to_pixels(p, head.size) for p in pictures[start : start + batch]])
-        count = len(pixels)
+        pixels, count = pixels.to(mask_1L.device), len(pixels)
         own = [(k.expand(count, -1, -1, -1), v.expand(count, -1, -1, -1)) for k, v in text]
-        time_B = torch.full((count,), time, device=device)
-        patch_BPD, _ = head.states(pixels.to(device), time_B, own, mask_1L.expand(count, -1), depth)
-        patch_BDYX = patch_BPD.transpose(1, 2).reshape(count, -1, grid, grid).float()
-        quarters = F.adaptive_avg_pool2d(patch_BDYX, min(2, grid)).flatten(1)
-        parts.append(torch.cat((patch_BDYX.mean((2, 3)), quarters), dim=1).cpu().numpy())
-    return np.concatenate(parts) if parts else np.zeros((0, 5 * head.width), dtype=np.float32)
+        for time in {view.time for view in wanted}:
+            asked = sorted({view.block for view in wanted if view.time == time})
+            time_BD = head.time_in(torch.full((count,), time, device=pixels.device))
+            walk = head.walk(pixels, time_BD, own, mask_1L.expand(count, -1), asked[-1])
+            for block, patch_BPD in enumerate(walk):
+                if block in asked:
+                    parts[View(block, time)].append(_pooled(patch_BPD, head))
+    none = np.zeros((0, 5 * head.width), dtype=np.float32)
+    return [np.concatenate(parts[view]) if parts[view] else none for view in wanted]
+
+
+def _pooled(patch_BPD: Tensor, head: DiffusionHead) -> np.ndarray:
+    """Means over all patches and over each quarter of them, (B, 5 D)."""
+    grid = head.size // head.patch
+    patch_BDYX = patch_BPD.transpose(1, 2).reshape(len(patch_BPD), -1, grid, grid).float()
+    quarters = F.adaptive_avg_pool2d(patch_BDYX, min(2, grid)).flatten(1)
+    return torch.cat((patch_BDYX.mean((2, 3)), quarters), dim=1).cpu().numpy()
 
 
 def _to_pixels(picture: np.ndarray, side: int) -> Tensor:

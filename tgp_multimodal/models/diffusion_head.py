@@ -9,6 +9,7 @@ K head size.
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -260,17 +261,30 @@ class DiffusionHead(nn.Module):
         depth: int,
     ) -> tuple[Tensor, Tensor]:
         """The residual stream after `depth` blocks, (B, P, D), and the time vector (B, D)."""
-        patch_BPD = self.img_in(self.to_patches(pixels_BCYX))
         time_BD = self.time_in(time_B)
+        *_, patch_BPD = self.walk(pixels_BCYX, time_BD, text, mask_BL, depth)
+        return patch_BPD, time_BD
+
+    def walk(
+        self,
+        pixels_BCYX: Tensor,
+        time_BD: Tensor,
+        text: list[tuple[Tensor, Tensor]],
+        mask_BL: Tensor | None,
+        depth: int,
+    ) -> Iterator[Tensor]:
+        """The residual stream (B, P, D) before the first block and after each of `depth` blocks."""
+        patch_BPD = self.img_in(self.to_patches(pixels_BCYX))
         rows, columns = pixels_BCYX.shape[-2:]
         rotary = self.rotary((rows, columns), pixels_BCYX.device)
         allowed = None
         if mask_BL is not None:
             image_BP = mask_BL.new_ones(patch_BPD.shape[:2], dtype=torch.bool)
             allowed = torch.cat((mask_BL.bool(), image_BP), dim=1)[:, None, None]
+        yield patch_BPD
         for block, keys_values in zip(self._blocks[:depth], text, strict=False):
             patch_BPD = block(patch_BPD, keys_values, time_BD, rotary, allowed)
-        return patch_BPD, time_BD
+            yield patch_BPD
 
     def rotary(self, size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
         """Cosines and sines (P, K/2).
