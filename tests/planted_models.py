@@ -8,7 +8,9 @@ import numpy as np
 
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.requests import (
+    DENOISE_TIMES,
     Answer,
+    Denoise,
     Draw,
     Embed,
     MaskedScore,
@@ -28,7 +30,7 @@ class Planted(Adapter):
         self, name: str = "planted", digest: str = "0", **functions: Callable[[Any], Answer]
     ) -> None:
         kinds = {"score": Score, "masked_score": MaskedScore, "perplexity": Perplexity}
-        kinds |= {"embed": Embed, "draw": Draw}
+        kinds |= {"embed": Embed, "draw": Draw, "denoise": Denoise}
         self.name, self.digest = name, digest
         self.functions = {kinds[k]: f for k, f in functions.items()}
         self.supports = frozenset(self.functions)
@@ -57,4 +59,5 @@ def dummy(name: str = "dummy") -> Planted:
         perplexity=lambda r: PerplexityAnswer(5.0 * len(r.text.encode()), len(r.text.encode()), 1),
         embed=hashed,
         draw=lambda r: np.full((32, 32, 3), 128, np.uint8),
+        denoise=lambda r: np.abs(hashed(r, len(DENOISE_TIMES))),
     )

@@ -16,6 +16,7 @@ from tgp_multimodal.evaluation.examples import Examples
 from tgp_multimodal.evaluation.outcome import Outcome
 from tgp_multimodal.evaluation.protocols import PROTOCOLS
 from tgp_multimodal.evaluation.requests import (
+    Denoise,
     Draw,
     Embed,
     Perplexity,
@@ -33,7 +34,8 @@ def run(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setitem(embedded_tasks.TASKS, "made_up", lambda split: rows.get(split, []))
         first = next(iter(rows["test"]))
         columns = {k: k for k in {**first, **rows.get("corpus", [{}])[0]}}
-        metric = {"perplexity": "bits_per_byte", "retrieval": "mrr"}.get(protocol, "accuracy")
+        metrics = {"perplexity": "bits_per_byte", "retrieval": "mrr", "denoising": "squared_error"}
+        metric = metrics.get(protocol, "accuracy")
         given = {"metric": metric, "chance": 0.0, "columns": columns, **said}
         fixed = ("text/x", 1, "text", "d", "l", "c", {"embedded": "made_up"}, protocol)
         return PROTOCOLS[protocol](Examples(Card(*fixed, **given)), adapter, asker(adapter))
@@ -200,6 +202,27 @@ def test_sparse_features_are_taken(run: Any) -> None:
 def test_features_must_be_finite(run: Any) -> None:
     with pytest.raises(ValueError, match=r"features must be finite\. Got 180 vectors"):
         run("probe", LABELLED, Planted(embed=lambda r: np.array([1.0, np.nan])))
+
+
+# Denoising ----------------------------------------------------------------------------------------
+
+
+def test_denoising_is_a_mean_and_says_what_captions_save(run: Any) -> None:
+    rows: Rows = {
+        "test": [{"item": np.full((4, 4, 3), i, np.uint8), "caption": "x"} for i in range(4)]
+    }
+    times = np.arange(1, 10) / 100
+
+    def cost(request: Denoise) -> np.ndarray:
+        return times * (1 + int(request.item[0, 0, 0])) * (1 if request.caption else 2)
+
+    found = run("denoising", rows, Planted(denoise=cost), higher_is_better=False)
+    assert found.value == pytest.approx(0.05 * 2.5)
+    assert found.interval.low < found.value < found.interval.high
+    assert found.details["by_time"]["0.3"] == pytest.approx(0.03 * 2.5)
+    assert found.details["caption_saves"] == pytest.approx(0.5)
+    assert found.details["caption_saves_low"] == pytest.approx(0.5)
+    assert [r["score"] for r in found.records] == pytest.approx([0.05, 0.1, 0.15, 0.2])
 
 
 # Retrieval ----------------------------------------------------------------------------------------

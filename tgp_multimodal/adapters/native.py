@@ -16,7 +16,9 @@ from tgp_multimodal import __version__, export
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.requests import (
+    DENOISE_TIMES,
     Answer,
+    Denoise,
     Draw,
     Embed,
     Generate,
@@ -27,7 +29,7 @@ from tgp_multimodal.evaluation.requests import (
     Score,
     ScoreAnswer,
 )
-from tgp_multimodal.inference import image, masked, picture_features, text, writing
+from tgp_multimodal.inference import denoising, image, masked, picture_features, text, writing
 from tgp_multimodal.inference.image import Drawing
 from tgp_multimodal.inference.sampling import Sampling
 from tgp_multimodal.inference.text import Query
@@ -64,7 +66,7 @@ class Native(Adapter):
         self.name = self._name(folder.resolve())
         has_head = isinstance(self.network, Multimodal)
         text_alone = (Score, MaskedScore, Perplexity, Generate, Embed)
-        self.supports = frozenset({*text_alone, *([Draw] * has_head)})
+        self.supports = frozenset({*text_alone, *([Draw, Denoise] * has_head)})
         self.embeds = frozenset({"text", "image"} if has_head else {"text"})
 
     def _network(self, trained: Network) -> Network:
@@ -83,6 +85,7 @@ class Native(Adapter):
             Generate: self._generate,
             Embed: self._embed,
             Draw: self._draw,
+            Denoise: self._denoise,
         }
         return answers[type(requests[0])](requests)
 
@@ -191,6 +194,14 @@ class Native(Adapter):
         network = self._with_head()
         pixels = image.draw(network, self.tokenizer, prompts, self.drawing, seeds, self.batch)
         return list(pixels)
+
+    def _denoise(self, requests: Sequence[Denoise]) -> list[Answer]:
+        pictures, captions = [r.item for r in requests], [r.caption for r in requests]
+        network = self._with_head()
+        found = denoising.errors(
+            network, self.tokenizer, pictures, captions, DENOISE_TIMES, self.batch
+        )
+        return list(found)
 
     def _with_head(self) -> Multimodal:
         assert isinstance(self.network, Multimodal), "the engine asks `can` first"

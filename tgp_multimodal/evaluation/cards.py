@@ -16,6 +16,7 @@ import yaml
 from tgp_multimodal import resources
 from tgp_multimodal.evaluation.names import unknown
 from tgp_multimodal.evaluation.requests import (
+    Denoise,
     Draw,
     Embed,
     MaskedScore,
@@ -87,6 +88,9 @@ PROTOCOLS = {
         ("accuracy",),
     ),
     "perplexity": Protocol(frozenset({Perplexity}), ("text", "group?"), {}, ("bits_per_byte",)),
+    "denoising": Protocol(
+        frozenset({Denoise}), ("item", "caption", "group?"), {}, ("squared_error",)
+    ),
     "scene_eval": Protocol(
         frozenset({Draw}),
         ("prompt", "axis", "truth", "seed", "held_out"),

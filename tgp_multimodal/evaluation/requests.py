@@ -1,4 +1,4 @@
-"""The six things that the harness asks of a model, as plain data, and what comes back.
+"""The seven things that the harness asks of a model, as plain data, and what comes back.
 
 A request says *what* is wanted and nothing about how: batching, sorting, truncation and caching
 belong to the adapter that answers.
@@ -102,7 +102,20 @@ class Draw:
     seed: int
 
 
-Request: TypeAlias = Score | MaskedScore | Perplexity | Generate | Embed | Draw
+@dataclass(frozen=True, eq=False)
+class Denoise:
+    """Asks how well a picture is recovered from noise.
+
+    Attributes:
+        item: a picture as unsigned bytes (Y, X, C).
+        caption: what the model is told that it shows; "" is nothing.
+    """
+
+    item: np.ndarray
+    caption: str
+
+
+Request: TypeAlias = Score | MaskedScore | Perplexity | Generate | Embed | Draw | Denoise
 
 
 @dataclass(frozen=True)
@@ -136,7 +149,9 @@ class PerplexityAnswer:
 
 
 # Generate is answered by a str, Embed by a vector (D,) or one sparse row (1, D), Draw by unsigned
-# bytes (Y, X, C).
+# bytes (Y, X, C), Denoise by mean squared errors of the clean picture in [-1, 1], one for each of
+# `DENOISE_TIMES`, on noise that the picture alone decides.
+DENOISE_TIMES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 Answer: TypeAlias = Any
 
 

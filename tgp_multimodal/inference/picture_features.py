@@ -89,7 +89,7 @@ def features_of_views(
     text, mask_1L = read_prompts(network, tokenizer, [""])
     parts: dict[View, list[np.ndarray]] = {view: [] for view in wanted}
     for start in range(0, len(pictures), batch):
-        pixels = torch.stack([_to_pixels(p, head.size) for p in pictures[start : start + batch]])
+        pixels = torch.stack([to_pixels(p, head.size) for p in pictures[start : start + batch]])
         pixels, count = pixels.to(mask_1L.device), len(pixels)
         own = [(k.expand(count, -1, -1, -1), v.expand(count, -1, -1, -1)) for k, v in text]
         for time in {view.time for view in wanted}:
@@ -111,7 +111,12 @@ def _pooled(patch_BPD: Tensor, head: DiffusionHead) -> np.ndarray:
     return torch.cat((patch_BDYX.mean((2, 3)), quarters), dim=1).cpu().numpy()
 
 
-def _to_pixels(picture: np.ndarray, side: int) -> Tensor:
+def to_pixels(picture: np.ndarray, side: int) -> Tensor:
+    """One picture as the head sees it, (C, Y, X) in [-1, 1], `side` rows and columns.
+
+    Raises:
+        ValueError: it is no picture of unsigned bytes.
+    """
     array = np.asarray(picture)
     if (
         array.dtype != np.uint8

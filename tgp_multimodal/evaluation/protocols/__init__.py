@@ -2,6 +2,7 @@
 
 from tgp_multimodal.evaluation.outcome import Protocol
 from tgp_multimodal.evaluation.protocols.choice import infilling, multiple_choice
+from tgp_multimodal.evaluation.protocols.denoising import denoising
 from tgp_multimodal.evaluation.protocols.minimal_pairs import minimal_pairs
 from tgp_multimodal.evaluation.protocols.perplexity import perplexity
 from tgp_multimodal.evaluation.protocols.probe import probe
@@ -15,5 +16,6 @@ PROTOCOLS: dict[str, Protocol] = {
     "retrieval": retrieval,
     "minimal_pairs": minimal_pairs,
     "perplexity": perplexity,
+    "denoising": denoising,
     "scene_eval": scene_eval,
 }
