@@ -111,3 +111,29 @@ def test_bad_settings_are_refused():
         FlowMatching(caption_drop=1.0)
     with pytest.raises(ValueError, match=r"weight_floor must be above 0 and at most 1. Got 0"):
         FlowMatching(weight_floor=0)
+
+
+def test_held_out_errors_are_those_of_fixed_times_and_the_same_noise(network):
+    objective, pictures = FlowMatching(), batch()
+    with torch.no_grad():
+        found = objective.held_out(network, pictures, 7)
+        again = FlowMatching(time_mean=-2.0, weight_floor=1.0).held_out(network, pictures, 7)
+        other = objective.held_out(network, pictures, 8)
+    fixed = [found[f"pixel_error_at_{time}"] for time in (0.1, 0.3, 0.5, 0.7, 0.9)]
+    assert torch.allclose(torch.stack(fixed).mean(), found["fixed_pixel_error"])
+    assert again["fixed_pixel_error"] == found["fixed_pixel_error"] != other["fixed_pixel_error"]
+    assert again["pixel_error"] != found["pixel_error"]
+
+
+def test_a_head_that_reads_captions_saves_and_one_that_does_not_saves_nothing(network):
+    pictures = batch()
+    data = pictures.pixels_BCYX.float() / 127.5 - 1
+
+    def saves(denoise):
+        head = SimpleNamespace(text_keys_values=lambda text: [], denoise=denoise)
+        oracle = SimpleNamespace(text=lambda token, mask_BL: token, head=head)
+        return FlowMatching().held_out(oracle, pictures, 0)["caption_saves"].item()
+
+    reads = saves(lambda x, t, text, mask: data + (0.1 if mask[:, 1].all() else 0.2))
+    assert reads == pytest.approx(0.75, abs=1e-5)
+    assert saves(lambda x, t, text, mask: data + 0.1) == 0

@@ -40,6 +40,16 @@ class Objective(ABC):
             seed: decides every random draw, so that a resumed run draws the same.
         """
 
+    def held_out(self, network: Network, batch: Any, seed: int) -> dict[str, Tensor]:
+        """What is logged of a held-out batch: the parts of the loss at the end of a run.
+
+        Args:
+            network: with the averaged weights; no gradient is wanted.
+            batch: as for `loss`.
+            seed: the same for this batch in every validation, so that its numbers compare.
+        """
+        return self.loss(network, batch, 1.0, seed).parts
+
     def flops(self, network: Network, batch: Any) -> int:
         """Floating-point operations of one step on this batch, for the log; 0 where unknown."""
         return 0

@@ -242,8 +242,11 @@ class TrainingModule(LightningModule):
         self._swapped.__exit__(None, None, None)
 
     def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> None:
-        _, parts = self._losses(batch, 1.0, _VALIDATION_SEED + batch_index, self.objectives)
-        named = {f"validation/{k}": v for k, v in parts.items()}
+        named, seed = {}, _VALIDATION_SEED + batch_index
+        with self._chosen().autocast(self.device.type):
+            for name, objective in self.objectives.items():
+                parts = objective.held_out(self.network, batch[name], seed)
+                named.update({f"validation/{name}/{k}": v for k, v in parts.items()})
         self.log_dict(named, on_epoch=True, batch_size=1, sync_dist=True)
 
     @contextmanager
