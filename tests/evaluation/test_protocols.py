@@ -34,7 +34,8 @@ def run(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setitem(embedded_tasks.TASKS, "made_up", lambda split: rows.get(split, []))
         first = next(iter(rows["test"]))
         columns = {k: k for k in {**first, **rows.get("corpus", [{}])[0]}}
-        metrics = {"perplexity": "bits_per_byte", "retrieval": "mrr", "denoising": "squared_error"}
+        metrics = {"perplexity": "bits_per_byte", "retrieval": "mrr", "likeness": "kid"}
+        metrics |= {"denoising": "squared_error"}
         metric = metrics.get(protocol, "accuracy")
         given = {"metric": metric, "chance": 0.0, "columns": columns, **said}
         fixed = ("text/x", 1, "text", "d", "l", "c", {"embedded": "made_up"}, protocol)
@@ -223,6 +224,23 @@ def test_denoising_is_a_mean_and_says_what_captions_save(run: Any) -> None:
     assert found.details["caption_saves"] == pytest.approx(0.5)
     assert found.details["caption_saves_low"] == pytest.approx(0.5)
     assert [r["score"] for r in found.records] == pytest.approx([0.05, 0.1, 0.15, 0.2])
+
+
+# Likeness -----------------------------------------------------------------------------------------
+
+
+def test_a_painter_of_real_pictures_is_like_them_and_a_blank_is_not(run: Any) -> None:
+    rng = np.random.default_rng(0)
+    shades = rng.integers(0, 256, (90, 4, 4, 3), dtype=np.uint8).repeat(4, axis=1).repeat(4, axis=2)
+    real = [{"item": picture, "caption": str(i)} for i, picture in enumerate(shades[:30])]
+    rows: Rows = {"test": real, "train": [{"item": p, "caption": "x"} for p in shades[60:]]}
+    said = {"higher_is_better": False, "settings": {"space": "colour/1"}}
+    good = run("likeness", rows, Planted(draw=lambda r: shades[30 + int(r.prompt)]), **said)
+    blank = run("likeness", rows, Planted(draw=lambda r: np.full((32, 32, 3), 9, np.uint8)), **said)
+    assert good.interval.low < 0 < good.interval.high < blank.interval.low
+    assert good.details["precision"] > 0.5 > blank.details["precision"]
+    assert blank.details["recall"] == 0
+    assert blank.details["of_training_pictures"]["kid"] < blank.interval.low
 
 
 # Retrieval ----------------------------------------------------------------------------------------

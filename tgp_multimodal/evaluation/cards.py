@@ -15,6 +15,7 @@ import yaml
 
 from tgp_multimodal import resources
 from tgp_multimodal.evaluation.names import unknown
+from tgp_multimodal.evaluation.picture_spaces import SPACES
 from tgp_multimodal.evaluation.requests import (
     Denoise,
     Draw,
@@ -91,6 +92,9 @@ PROTOCOLS = {
     "denoising": Protocol(
         frozenset({Denoise}), ("item", "caption", "group?"), {}, ("squared_error",)
     ),
+    "likeness": Protocol(
+        frozenset({Draw}), ("item", "caption", "group?"), {"space": "shape/1"}, ("kid",)
+    ),
     "scene_eval": Protocol(
         frozenset({Draw}),
         ("prompt", "axis", "truth", "seed", "held_out"),
@@ -103,7 +107,7 @@ PROTOCOLS = {
 # How minimal pairs are scored -> what that asks of a model.
 SCORINGS: dict[str, type[Request]] = {"causal": Score, "masked": MaskedScore}
 # Settings that take one of a few names, and which.
-_CHOICES = {"scoring": tuple(SCORINGS)}
+_CHOICES = {"scoring": tuple(SCORINGS), "space": tuple(SPACES)}
 
 
 @dataclass(frozen=True)

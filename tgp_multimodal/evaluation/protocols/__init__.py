@@ -3,6 +3,7 @@
 from tgp_multimodal.evaluation.outcome import Protocol
 from tgp_multimodal.evaluation.protocols.choice import infilling, multiple_choice
 from tgp_multimodal.evaluation.protocols.denoising import denoising
+from tgp_multimodal.evaluation.protocols.likeness import likeness
 from tgp_multimodal.evaluation.protocols.minimal_pairs import minimal_pairs
 from tgp_multimodal.evaluation.protocols.perplexity import perplexity
 from tgp_multimodal.evaluation.protocols.probe import probe
@@ -17,5 +18,6 @@ PROTOCOLS: dict[str, Protocol] = {
     "minimal_pairs": minimal_pairs,
     "perplexity": perplexity,
     "denoising": denoising,
+    "likeness": likeness,
     "scene_eval": scene_eval,
 }

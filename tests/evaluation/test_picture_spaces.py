@@ -1,9 +1,10 @@
-"""Histograms of oriented gradients: known pictures, invariances, sizes."""
+"""Spaces of pictures: known pictures, invariances, sizes."""
 
 import numpy as np
 import pytest
 
-from tgp_multimodal.adapters.hog import Hog, histograms
+from tgp_multimodal.adapters.hog import Hog
+from tgp_multimodal.evaluation.picture_spaces import SPACES, features, histograms
 from tgp_multimodal.evaluation.requests import Embed
 
 
@@ -36,5 +37,21 @@ def test_blocks_have_unit_length_and_flat_pictures_none() -> None:
 
 def test_pictures_of_any_size_have_vectors_of_one_width() -> None:
     sizes = [(28, 28), (16, 16), (64, 64), (48, 40), (5, 9)]
-    answers = Hog().answer([Embed(np.full((*size, 3), 7, np.uint8)) for size in sizes])
-    assert {a.shape for a in answers} == {(1764,)}
+    pictures = [np.full((*size, 3), 7, np.uint8) for size in sizes]
+    assert features("shape/1", pictures).shape == (5, 1764)
+    assert features("colour/1", pictures).shape == (5, 96)
+    answers = Hog().answer([Embed(picture) for picture in pictures])
+    np.testing.assert_array_equal(np.stack(answers), features("shape/1", pictures))
+
+
+def test_colours_are_seen_where_they_are() -> None:
+    picture = np.zeros((32, 32, 3), np.uint8)
+    picture[:8, 24:, 1] = 255
+    mean, deviation = features("colour/1", [picture])[0].reshape(2, 4, 4, 3)
+    assert mean[0, 3].tolist() == [0, 1, 0]
+    assert mean.sum() == 1
+    assert not deviation.any()
+
+
+def test_every_space_has_a_version() -> None:
+    assert all(name.rpartition("/")[2].isdigit() for name in SPACES)

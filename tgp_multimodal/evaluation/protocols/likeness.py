@@ -1,0 +1,50 @@
+"""Likeness: drawn pictures beside real ones of the same captions, as two sets."""
+
+from typing import Any
+
+import numpy as np
+
+from tgp_multimodal.evaluation.adapter import Adapter
+from tgp_multimodal.evaluation.distances import (
+    coverage,
+    frechet_distance,
+    kernel_distance,
+    kernel_interval,
+)
+from tgp_multimodal.evaluation.examples import Examples
+from tgp_multimodal.evaluation.outcome import Ask, Outcome
+from tgp_multimodal.evaluation.picture_spaces import features
+from tgp_multimodal.evaluation.requests import Draw
+from tgp_multimodal.evaluation.stats import Interval
+
+
+def likeness(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
+    """KID between real pictures and one drawn for each of their captions, times 1,000.
+
+    In the feature space that the card names (`evaluation.picture_spaces`), at the size of the drawn
+    pictures. Besides: the Fréchet distance, precision and recall, and the same numbers for training
+    pictures in the place of the drawn ones, which is what a perfect painter would get.
+    """
+    test = examples.test
+    space = str(examples.card.setting("space"))
+    asked = [Draw(str(e.fields["caption"]), seed) for seed, e in enumerate(test)]
+    drawn = [np.asarray(picture) for picture in ask(asked)]
+    real = [np.asarray(e.fields["item"]) for e in test]
+    real_ND, drawn_MD = features(space, real), features(space, drawn)
+    details: dict[str, Any] = {"kid": 1000 * kernel_distance(real_ND, drawn_MD), "space": space}
+    details |= _more(real_ND, drawn_MD)
+    trained = [np.asarray(e.fields["item"]) for e in examples.train[: len(test)]]
+    if len(trained) > 1:
+        other_MD = features(space, trained)
+        perfect = {"kid": 1000 * kernel_distance(real_ND, other_MD), **_more(real_ND, other_MD)}
+        details["of_training_pictures"] = perfect
+    low, high = kernel_interval(real_ND, drawn_MD)
+    interval = Interval(1000 * low, 1000 * high)
+    records = [{"id": e.id, "prediction": r.prompt} for e, r in zip(test, asked, strict=True)]
+    return Outcome(details["kid"], interval, records, details)
+
+
+def _more(real_ND: np.ndarray, drawn_MD: np.ndarray) -> dict[str, float]:
+    found = coverage(real_ND, drawn_MD)
+    distance = frechet_distance(real_ND, drawn_MD)
+    return {"frechet": distance, "precision": found.precision, "recall": found.recall}
