@@ -9,6 +9,7 @@ A study is a YAML:
     steps: 600
     seeds: [0, 1, 2]
     measure: validation/text/causal_nats_per_token      # a column of metrics.csv; lower is better
+    also: [validation/text/masked_nats_per_token]       # columns that are shown beside it, or none
     recipes:
       adamw: {set: {model.optimizer.rule: adamw}, tune: {model.optimizer.adamw_lr: [0.001, 0.003]}}
       muon: {steps: 360}
@@ -37,6 +38,7 @@ import yaml
 
 _TUNING_SEED = 1000
 _KEYS = {"question", "base", "steps", "seeds", "measure", "recipes"}
+_FREE = {"also"}
 _RECIPE_KEYS = {"set", "steps", "tune"}
 
 
@@ -65,9 +67,10 @@ class Study:
     def __init__(self, spec: dict[str, Any], data: Path, output: Path, jobs: int = 1) -> None:
         recipes: dict[str, dict[str, Any]] = spec.get("recipes", {})
         inside = [set(recipe) - _RECIPE_KEYS for recipe in recipes.values()]
-        if set(spec) != _KEYS or any(inside):
+        if set(spec) - _FREE != _KEYS or any(inside):
             raise ValueError(
-                f"a study must have the keys {', '.join(sorted(_KEYS))}, and its recipes some of "
+                f"a study must have the keys {', '.join(sorted(_KEYS))} (and may have "
+                f"{', '.join(sorted(_FREE))}), and its recipes some of "
                 f"{', '.join(sorted(_RECIPE_KEYS))}. Got {', '.join(spec)} instead."
             )
         self.spec, self.recipes, self.data, self.output, self.jobs = (
@@ -86,6 +89,11 @@ class Study:
             runs += [Run(f"{name}/{s}", s, steps, values) for s in self.spec["seeds"]]
         found, seeds = self._all(runs), self.spec["seeds"]
         return {name: [found[f"{name}/{s}"] for s in seeds] for name in self.recipes}
+
+    def beside(self, name: str, column: str) -> float:
+        """Mean over the seeds of another column, for one recipe that was run."""
+        files = [self.output / name / str(seed) / "metrics.csv" for seed in self.spec["seeds"]]
+        return mean(last(file, column) for file in files)
 
     def _candidates(self, name: str) -> list[Run]:
         recipe = self.recipes[name]
@@ -148,8 +156,10 @@ def table(study: Study, found: dict[str, list[float]]) -> Iterator[str]:
     """Markdown lines: mean and deviation over seeds, and the difference to the first recipe."""
     yield f"{study.spec['question']} ({study.spec['measure']}, lower is better)"
     yield ""
-    yield "| recipe | steps | seeds | mean | deviation | to the first |"
-    yield "|---|---|---|---|---|---|"
+    also = study.spec.get("also", [])
+    more = "".join(f" {column} |" for column in also)
+    yield f"| recipe | steps | seeds | mean | deviation | to the first |{more}"
+    yield "|---|---|---|---|---|---|" + "---|" * len(also)
     first = mean(next(iter(found.values())))
     for name, values in found.items():
         steps = study.recipes[name].get("steps", study.spec["steps"])
@@ -157,6 +167,7 @@ def table(study: Study, found: dict[str, list[float]]) -> Iterator[str]:
         yield (
             f"| {name} | {steps} | {len(values)} | {mean(values):.4f} | {deviation} | "
             f"{mean(values) / first - 1:+.2%} |"
+            + "".join(f" {study.beside(name, column):.4g} |" for column in also)
         )
 
 

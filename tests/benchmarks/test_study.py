@@ -75,6 +75,14 @@ def test_the_best_candidate_is_run_on_every_seed_and_nothing_twice(counted):
     assert lines[-1].startswith("| short | 6 | 2 | 3.0500 | 0.0707 | +6000.00%")
 
 
+def test_other_columns_stand_beside_the_measure(counted):
+    runs, _ = counted
+    runs.spec = {**SPEC, "also": ["step"]}
+    lines = list(table(runs, runs()))
+    assert lines[2].endswith("| to the first | step |")
+    assert lines[-1].endswith("| 3 |")
+
+
 def test_a_study_with_other_keys_and_a_measure_that_is_not_there_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"a study must have the keys base, measure"):
         Study({**SPEC, "recipes": {"a": {"lr": 1}}}, tmp_path, tmp_path)
@@ -104,6 +112,7 @@ def test_shipped_studies_are_studies_and_their_configs_parse(path, tmp_path, mon
         words = next(c for c in commands if any(f"/{name}/0" in w for w in c))
         with torch.device("meta"):  # no time for weights
             cli = RunCLI(with_configs(words), run=False)
-        assert set(cli.model.objectives) == {"text"}
+        wanted = {"pictures", "captions"} if path.stem == "pictures" else {"text"}
+        assert set(cli.model.objectives) == wanted
         rules = {g["rule"] for g in cli.model.configure_optimizers().param_groups}
         assert rules == ({"adamw"} if name == "adamw" else {"muon", "adamw"})

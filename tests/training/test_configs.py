@@ -16,7 +16,9 @@ from tgp_multimodal.training.run import RunCLI
 os.environ["JSONARGPARSE_DEPRECATION_WARNINGS"] = "off"  # Lightning still asks the old way
 
 OVERLAYS = ("text", "gpu", "ddp", "fsdp")
-CONFIGS = sorted(p.stem for p in shipped("configs").glob("*.yaml") if p.stem not in OVERLAYS)
+APART = ("scenes",)  # without text of its own, to which the overlay of text does not apply
+NAMES = sorted(p.stem for p in shipped("configs").glob("*.yaml") if p.stem not in OVERLAYS)
+CONFIGS = [name for name in NAMES if name not in APART]
 STRATEGIES = {"ddp": DDPStrategy, "fsdp": ModelParallelStrategy}
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*litlogger.*")
 
@@ -62,3 +64,12 @@ def test_overlays_add_up(build):
     cli = build("small", "text", "ddp")
     assert isinstance(cli.trainer.strategy, DDPStrategy)
     assert type(cli.model.network) is LanguageModel
+
+
+@pytest.mark.parametrize("overlay", [None, "gpu", "ddp", "fsdp"])
+def test_scenes_alone(overlay, build):
+    cli = build("scenes", overlay) if overlay else build("scenes")
+    assert type(cli.model.network) is Multimodal
+    assert set(cli.model.objectives) == {"pictures", "captions"}
+    assert cli.datamodule.text is None
+    assert isinstance(cli.trainer.strategy, STRATEGIES.get(overlay, SingleDeviceStrategy))
