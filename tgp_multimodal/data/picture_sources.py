@@ -23,6 +23,7 @@ from tgp_multimodal.data.sources import (
     license_of,
     parse,
     size,
+    state_of,
     stream_of,
     valid_text,
 )
@@ -117,7 +118,9 @@ def pictures(spec: str, columns: Columns | None = None) -> Source:
                 yield from table_pictures(read, str(file), file.parent, chosen, stream)
 
     known = None if any(f.name.lower().endswith(_TAR) for f in files) else count(loose or files)
-    return Source(place, stream, captioned, known, size(files), license_of(files[0]))
+    beside = [root / name for name in _METADATA] + [f.with_suffix(".txt") for f in loose]
+    state = state_of([*files, *filter(Path.is_file, beside)], json.dumps(chosen))
+    return Source(place, stream, captioned, known, size(files), license_of(files[0]), state=state)
 
 
 def decoded(

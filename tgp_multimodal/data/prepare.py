@@ -4,7 +4,8 @@
     <output>/quarantine.jsonl                 bad rows, if there are any
 
 A run that was stopped is taken up by the next one that does the same (`_same_work`): its tokenizer
-is used, its tokens and 13-grams are kept. Everything else is done again and in the same order.
+is used, its tokens and 13-grams are kept. Everything else, pictures above all, is done again and in
+the same order.
 
 Copies of earlier documents are left out (`duplicates.py`), what is kept is described by numbers
 (`quality.py`), and the training text leaves an index of its 13-grams (`contamination.py`).
@@ -18,6 +19,7 @@ import hashlib
 import heapq
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -202,6 +204,7 @@ class _Work:
     ) -> dict[str, Any]:
         facts: list[dict[str, Any]] = []
         quality = PictureQuality()
+        shutil.rmtree(self.folder / "pictures", ignore_errors=True)  # of a run that was stopped
         with PictureWriter(self.folder / "pictures") as writer:
             rows = self._pictures(sources, quarantine, facts, quality)
             for name, picture in split(rows, self.settings.validation_share, whole):

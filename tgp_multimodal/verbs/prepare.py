@@ -33,7 +33,7 @@ _PICTURES = {
     "ids_95": ("ids, 95 %", "{:,.0f}"),
     "cut_at_64": ("cut at 64 ids", "{:.2%}"),
     "repeated_captions": ("repeated captions", "{:.2%}"),
-    "duplicates": ("there before", "{:,}"),
+    "duplicates": ("duplicates", "{:,}"),
     "elsewhere": ("in another split", "{:,}"),
 }
 _PLAIN_SECONDS = 10  # between two lines of progress where there is no terminal
