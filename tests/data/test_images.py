@@ -128,6 +128,25 @@ def test_resized_pixels():
     assert images.resized(pixels, 48).shape == (48, 48, 3)
 
 
+@pytest.mark.parametrize(
+    ("share", "down", "right", "box"),
+    [
+        (1, 0.3, 0.9, (0, 0, 32, 32)),
+        (0.5, 0, 0, (0, 0, 16, 16)),
+        (0.5, 1, 0, (0, 16, 16, 32)),
+        (0.5, 0, 1, (16, 0, 32, 16)),
+        (0.75, 0.5, 0.5, (4, 4, 28, 28)),
+    ],
+)
+def test_a_crop_is_that_part_enlarged(share, down, right, box):
+    smooth = noise(4, 4).resize((32, 32), Image.Resampling.BICUBIC)
+    found = images.cropped(np.asarray(smooth), share, down, right)
+    expected = np.asarray(smooth.crop(box).resize((32, 32), Image.Resampling.LANCZOS))
+    assert found.shape == (32, 32, 3)
+    # They differ at the edge of the part, beyond which one knows more than the other.
+    assert np.abs(found[4:-4, 4:-4].astype(int) - expected[4:-4, 4:-4]).max() <= 2
+
+
 def test_unit_and_back():
     every = np.arange(256, dtype=np.uint8)
     unit = images.to_unit(every)

@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from tgp_multimodal.data.picture_sources import Captioned, Columns, decoded, pictures
 from tgp_multimodal.data.quarantine import Bad
-from tgp_multimodal.data.records import Pair
+from tgp_multimodal.data.records import Pair, Picture
 
 
 def encoded(colour, kind="PNG"):
@@ -86,13 +86,38 @@ def test_paths_in_a_table_stay_inside_its_folder(tmp_path):
     ]
 
 
-def test_the_caption_column_is_text_caption_or_captions(tmp_path):
-    lists = [["one", " two ", ""]]
+def test_the_caption_column_is_captions_caption_or_text(tmp_path):
+    lists = [["one", " two ", "", "one"]]
     path = table(tmp_path / "a.parquet", image=[RED], text=["text"], captions=lists)
-    assert found(path) == [(RED, ("text",))]
-    assert found(path, Columns(caption="captions")) == [(RED, ("one", "two"))]
-    path = table(tmp_path / "b.parquet", image=[RED], captions=lists, caption=["c"])
+    assert found(path) == [(RED, ("one", "two"))]
+    assert found(path, Columns(caption="text")) == [(RED, ("text",))]
+    path = table(tmp_path / "b.parquet", image=[RED], text=["text"], caption=["c"])
     assert found(path) == [(RED, ("c",))]
+
+
+def test_license_and_split_of_a_row_are_kept(tmp_path):
+    path = table(
+        tmp_path / "a.parquet",
+        image=[RED] * 4,
+        text=["t"] * 4,
+        license=["MIT ", "", None, "CC0"],
+        split=["test", "train", None, "3"],
+    )
+    about = [(r.license, r.split) for r in read(path) if not isinstance(r, Bad)]
+    assert about == [("MIT", "test"), (None, None), (None, None)]
+    assert bad(path) == [
+        ("row 3", "column 'split' holds '3' and not train, validation or test"),
+    ]
+
+
+def test_a_column_of_streams(tmp_path):
+    path = table(tmp_path / "a.parquet", image=[RED] * 3, text=["t"] * 3, kind=["a", " b ", None])
+    rows = read(f"given={path}", Columns(stream="kind"))
+    assert [r.stream for r in rows[:2]] == ["a", "b"]
+    assert rows[2] == Bad(str(path), "row 2", "column 'kind' is missing or null")
+    files(tmp_path / "loose", red_in_a__png=RED)
+    with pytest.raises(ValueError, match=r"stream_column must be a column of a table\. Got 'kind'"):
+        read(tmp_path / "loose", Columns(stream="kind"))
 
 
 def test_bad_rows_of_a_table(tmp_path):
@@ -110,7 +135,7 @@ def test_bad_rows_of_a_table(tmp_path):
     [
         (Columns("imag"), r"image_column must be a column of .* Did you mean image\?"),
         (Columns(caption="txt"), r"caption_column must be a column of .*Got 'txt' instead"),
-        (Columns(), r"caption_column .*Got 'text or caption or captions' instead; .*label\."),
+        (Columns(), r"caption_column .*Got 'captions or caption or text' instead; .*label\."),
     ],
 )
 def test_missing_columns_are_named(tmp_path, columns, expected):
@@ -156,6 +181,20 @@ def test_metadata_with_captions(tmp_path, kind):
     ]
 
 
+def test_metadata_says_what_tables_say(tmp_path):
+    files(tmp_path, a__png=RED, b__png=BLUE)
+    rows = [
+        {"file_name": "a.png", "text": "a", "captions": ["red", "scarlet"], "split": "test"},
+        {"file_name": "b.png", "captions": ["blue"], "license": "MIT", "kind": "cold"},
+    ]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    a, b = read(tmp_path, Columns())
+    assert (a.captions, a.split, a.license) == (("red", "scarlet"), "test", None)
+    assert (b.captions, b.split, b.license) == (("blue",), None, "MIT")
+    _, b = read(tmp_path, Columns(stream="kind"))
+    assert b.stream == "cold"
+
+
 def test_metadata_without_its_columns(tmp_path):
     files(tmp_path, a__png=RED, metadata__csv=b"file,caption\na.png,red\n")
     with pytest.raises(ValueError, match=r"file_name must be a column of .*there are: file, cap"):
@@ -175,6 +214,17 @@ def test_webdataset(tmp_path, suffix, mode):
         ("x/2", "no caption (.txt, .caption, .json)"),
         ("x/3", "no picture"),
     ]
+
+
+def test_webdataset_says_what_tables_say(tmp_path):
+    about = {"caption": "ignored", "split": "val", "license": "CC0", "kind": "warm"}
+    samples = {"0__png": RED, "0__txt": b"red", "0__json": json.dumps(about).encode()}
+    path = archive(tmp_path / "0.tar", **samples, **{"1__png": BLUE, "1__txt": b"blue"})
+    red, blue = read(path)
+    assert red == Captioned(RED, ("red",), red.stream, str(path), "0", "CC0", "validation")
+    assert (blue.license, blue.split) == (None, None)
+    red, lost = read(path, Columns(stream="kind"))
+    assert (red.stream, lost.reason) == ("warm", "column 'kind' is missing or null")
 
 
 def test_memory_does_not_grow_with_the_archive(tmp_path):
@@ -215,7 +265,7 @@ def test_a_folder_without_pictures_is_refused(tmp_path):
 
 def test_decoding_keeps_the_order_and_names_what_is_broken():
     items = [
-        Captioned(RED, ("red", "scarlet"), "s", "f", "row 0"),
+        Captioned(RED, ("red", "scarlet"), "s", "f", "row 0", "MIT", "test"),
         Captioned(RED[:40], ("cut",), "s", "f", "row 1"),
         Bad("f", "row 2", "no picture"),
         Captioned(BLUE, ("blue",), "s", "f", "row 3"),
@@ -225,14 +275,16 @@ def test_decoding_keeps_the_order_and_names_what_is_broken():
     assert len(out) == len(items)
     for first in range(0, len(out), len(out) // 100):
         red, cut, absent, blue, black = out[first : first + 5]
-        assert [p.caption for p in red] == ["red", "scarlet"]
-        assert (red[1].pixels_YXC == (255, 0, 0)).all()
-        assert red[0].name == "f:row 0"
+        assert red.captions == ["red", "scarlet"]
+        assert (red.pixels_YXC == (255, 0, 0)).all()
+        assert (red.name, red.license, red.split) == ("f:row 0", "MIT", "test")
         assert cut.row == "row 1"
         assert "must be a whole image file" in cut.reason
         assert absent == items[2]
-        assert (blue[0].pixels_YXC == (0, 0, 255)).all()
-        assert black[0].pixels_YXC.shape == (16, 16, 3)
+        assert (blue.pixels_YXC == (0, 0, 255)).all()
+        assert isinstance(black, Picture)
+        assert black.pixels_YXC.shape == (16, 16, 3)
+        assert black.captions == ["black"]
 
 
 def test_decoding_is_lazy():

@@ -4,16 +4,10 @@ import numpy as np
 import pytest
 
 from tgp_multimodal.data import tokenizer as tokenizers
-from tgp_multimodal.data.batches import (
-    caption_batches,
-    collate_pictures,
-    picture_batches,
-    text_batches,
-)
+from tgp_multimodal.data.batches import text_batches
+from tgp_multimodal.data.picture_batches import picture_batches
 from tgp_multimodal.data.pipeline import Stream
 from tgp_multimodal.data.prepared import PictureSplit, TextSplit
-from tgp_multimodal.data.scene_language import BACKGROUNDS, COLOURS, SHAPES
-from tgp_multimodal.data.scenes import Endless, Mix
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +27,7 @@ def text():
 @pytest.fixture(scope="module")
 def pictures():
     pixels = np.arange(20, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8)
-    captions = [f"a {'red circle' if i % 2 else 'blue square'} {i}" for i in range(20)]
+    captions = [(f"a {'red circle' if i % 2 else 'blue square'} {i}",) for i in range(20)]
     return PictureSplit(pixels, captions, np.zeros(20, np.uint8), ("scenes",))
 
 
@@ -87,15 +81,6 @@ def test_seeds_differ(text, pictures, tokenizer):
     assert not equal(one, other)
 
 
-def test_captions_are_cut_padded_and_masked(tokenizer):
-    pixels = [np.zeros((4, 4, 3), np.uint8)] * 2
-    batch = collate_pictures(pixels, [[0, 11, 12], [0]], tokenizer.pad)
-    assert batch.pixels_BCYX.shape == (2, 3, 4, 4)
-    assert batch.token_BL.shape == (2, 8)
-    assert batch.mask_BL.sum(1).tolist() == [3, 1]
-    assert (batch.token_BL[~batch.mask_BL] == tokenizer.pad).all()
-
-
 def test_unknown_streams_and_empty_mixtures_are_named(text, pictures, tokenizer):
     with pytest.raises(ValueError, match=r"prose, code. Got 'cod' instead"):
         text_batches(text, tokenizer, {"cod": 1.0}, {}, 16, 4, 0)
@@ -131,102 +116,6 @@ def test_ramps_that_do_not_rise_are_refused(text, tokenizer):
         text_batches(text, tokenizer, weights, {}, 16, 4, 0, ramp=same)
     with pytest.raises(ValueError, match=r"a stage of ramp must have until, length and batch"):
         text_batches(text, tokenizer, weights, {}, 16, 4, 0, ramp=[{"until": 3}])
-
-
-def drawn_batches(tokenizer, seed=0, shard=(0, 1), **shares):
-    stored = PictureSplit(
-        np.zeros((6, 32, 32, 3), np.uint8),
-        ["a blue square"] * 6,
-        np.zeros(6, np.uint8),
-        ("scenes",),
-    )
-    drawn = {"scenes": shares}
-    made = picture_batches(stored, tokenizer, {"scenes": 1.0}, 12, 4, seed, shard, drawn)
-    return Stream({"pictures": made}).batches
-
-
-def test_drawn_scenes_do_not_repeat_and_begin_anywhere(tokenizer):
-    batches = drawn_batches(tokenizer)
-    whole = list(islice(batches(), 12))
-    rest = list(islice(batches(5), 7))
-    assert all(equal(a, b) for a, b in zip(whole[5:], rest, strict=True))
-    pixels = np.concatenate([b["pictures"].pixels_BCYX for b in whole])
-    assert len({p.tobytes() for p in pixels}) == len(pixels) == 48
-    other = next(drawn_batches(tokenizer, seed=1)())
-    assert not equal(whole[0], other)
-
-
-def test_drawn_scenes_follow_their_shares(tokenizer):
-    from tgp_multimodal.data.scene_check import read
-
-    batches = islice(drawn_batches(tokenizer, single=1.0, two=0.0, background_named=0.0)(), 10)
-    for batch in batches:
-        for pixels_CYX in batch["pictures"].pixels_BCYX:
-            assert len(read(pixels_CYX.transpose(1, 2, 0)).things) == 1
-
-
-@pytest.mark.parametrize(
-    ("shares", "message"),
-    [
-        (
-            {"singel": 0.5},
-            r"among single, two, colours_named, background_named, posed\. Got singel",
-        ),
-        ({"single": 0.8, "two": 0.4}, r"single \+ two at most 1\. Got .*0\.8"),
-        ({"colours_named": -0.1}, r"between 0 and 1"),
-    ],
-)
-def test_shares_of_drawn_scenes_are_checked(tokenizer, shares, message):
-    with pytest.raises(ValueError, match=message):
-        drawn_batches(tokenizer, **shares)
-
-
-def caption_pairs(tokenizer, batches):
-    pairs = []
-    for rows in (b["captions"] for b in batches):
-        kept = zip(rows.token_BL, rows.mask_BL, strict=True)
-        texts = [tokenizer.decode(ids[mask]) for ids, mask in kept]
-        pairs += zip(texts[: len(texts) // 2], texts[len(texts) // 2 :], strict=True)
-    return pairs
-
-
-def captions(tokenizer, split, **settings):
-    made = caption_batches(split, tokenizer, {"scenes": 1.0}, 8, 0, 128, **settings)
-    return Stream({"captions": made}).batches
-
-
-def test_two_captions_of_a_drawn_scene_say_the_same_in_other_words(pictures, tokenizer):
-    pictures = pictures._replace(pixels=np.zeros((20, 32, 32, 3), np.uint8))
-    drawn = {"scenes": {"single": 1.0, "two": 0.0}}
-    pairs = caption_pairs(tokenizer, list(islice(captions(tokenizer, pictures, drawn=drawn)(), 6)))
-    assert len(set(pairs)) > 40
-    assert sum(a != b for a, b in pairs) > len(pairs) / 4
-    for a, b in pairs:
-        for word in (*SHAPES, *COLOURS, *BACKGROUNDS):
-            assert (word in a) == (word in b)
-    assert pairs[3][0] == Endless(0, 32, Mix(single=1.0, two=0.0))[3].caption
-
-
-def test_a_stored_caption_stands_for_two_each_without_some_of_its_ids(pictures, tokenizer):
-    def inside(part, whole):
-        rest = iter(whole)
-        return all(letter in rest for letter in part)
-
-    pairs = caption_pairs(tokenizer, list(islice(captions(tokenizer, pictures)(), 6)))
-    assert sum(a != b for a, b in pairs) > len(pairs) / 2
-    for a, b in pairs:
-        assert any(inside(a, c) and inside(b, c) for c in pictures.captions)
-    kept = sum(len(a) + len(b) for a, b in pairs) / len(pairs) / 2
-    assert 0.6 < kept / np.mean([len(c) for c in pictures.captions]) < 0.8
-
-
-@pytest.mark.parametrize("drawn", [{}, {"scenes": {}}])
-def test_pairs_of_captions_begin_anywhere(pictures, tokenizer, drawn):
-    if drawn:
-        pictures = pictures._replace(pixels=np.zeros((20, 32, 32, 3), np.uint8))
-    whole = list(islice(captions(tokenizer, pictures, drawn=drawn)(), 6))
-    rest = list(islice(captions(tokenizer, pictures, drawn=drawn)(4), 2))
-    assert all(equal(a, b) for a, b in zip(whole[4:], rest, strict=True))
 
 
 @pytest.mark.parametrize("start", [0, 1, 2, 5, 6, 7])

@@ -4,18 +4,14 @@ import os
 from pathlib import Path
 
 import numpy as np
-import pyarrow
 import pytest
-from pyarrow import parquet
-from raw_data import image, jsonl, picture_folder, run, texts_of, words
+from raw_data import jsonl, picture_folder, run, texts_of, words
 
 from tgp_multimodal.data import prepare as work
 from tgp_multimodal.data import prepared, sources
 from tgp_multimodal.data import tokenizer as tokenizers
 from tgp_multimodal.data.picture_sources import pictures
 from tgp_multimodal.data.prepare import Settings, prepare
-from tgp_multimodal.data.records import Pair
-from tgp_multimodal.data.sources import Source
 from tgp_multimodal.data.splits import Keyed, split, whole
 
 SMALL = Settings(vocabulary=300, size=16)
@@ -34,7 +30,7 @@ def test_every_document_and_picture_comes_back(tmp_path, capsys):
     assert 8 <= len(validation) <= 34
     seen = prepared.open_pictures(tmp_path / "o" / "pictures", "train")
     assert seen.pixels.shape[1:] == (16, 16, 3)
-    assert seen.captions == ["noise"] * len(seen.pixels)
+    assert seen.captions == [("noise",)] * len(seen.pixels)
     assert seen.streams == ("in",)
     (facts,) = prepared.manifest(tmp_path / "o" / "text")["sources"]
     assert facts["bytes"] == sum(len(t.encode()) for t in words(200))
@@ -115,26 +111,6 @@ def test_duplicates_go_unless_they_are_kept(tmp_path):
     assert [s["duplicates"] for s in found.text["sources"]] == [1, 1]
     prepare(tmp_path / "p", both, [], settings._replace(keep_duplicates=True))
     assert texts_of(tmp_path / "p", "train") == ["one", "two", "one", "two", "three"]
-
-
-def test_a_picture_with_several_captions_is_on_one_side(tmp_path):
-    path = tmp_path / "a.parquet"
-    columns = {
-        "image": [image(i // 2) for i in range(40)],  # each twice
-        "captions": [[f"one {i % 2}", "both", f"two {i}"] for i in range(40)],
-    }
-    parquet.write_table(pyarrow.table(columns), path)
-    settings = SMALL._replace(validation_share=0.3)
-    found = prepare(tmp_path / "o", [], [pictures(str(path))], settings)
-    train, validation = (
-        prepared.open_pictures(tmp_path / "o" / "pictures", name)
-        for name in ("train", "validation")
-    )
-    sides = [{p.tobytes() for p in s.pixels} for s in (train, validation)]
-    assert not sides[0] & sides[1]
-    assert len(sides[0] | sides[1]) == 20
-    assert len(train.captions) + len(validation.captions) == 100  # "both" counts once
-    assert found.pictures["sources"][0]["duplicates"] == 20
 
 
 def test_limit_is_of_each_source(tmp_path):
@@ -245,14 +221,5 @@ def test_the_tiny_corpora(tmp_path, capsys):
     seen = prepared.manifest(tmp_path / "o" / "pictures")
     assert [s["bad"] for s in seen["sources"]] == [0, 0]
     assert sum(s["pictures"] for s in seen["splits"].values()) > 950
-
-
-def test_pairs_that_are_decoded_already_are_resized(tmp_path):
-    def read():
-        for i in range(10):
-            yield Pair(np.full((8, 8, 3), i, dtype=np.uint8), f"grey {i}", "grey", str(i))
-
-    found = prepare(tmp_path / "o", [], [Source("grey", "grey", read, split="train")], SMALL)
-    seen = prepared.open_pictures(tmp_path / "o" / "pictures", "train")
-    assert list(found.pictures["splits"]) == ["train"]
-    assert (seen.pixels == np.arange(10)[:, None, None, None]).all()
+    assert seen["quality"]["pairs"]["captions"] == 1145
+    assert seen["quality"]["pairs"]["licenses"]["CC-BY-4.0 (Twemoji)"] == 60

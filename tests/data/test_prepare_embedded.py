@@ -36,7 +36,7 @@ def test_the_set_has_all_streams_and_the_fixed_splits(tmp_path, reads):
         drawn = next(scenes.pairs(1, 5 + number, 16))
         first = np.flatnonzero(seen.stream == 1)[0]
         assert (seen.pixels[first] == drawn.pixels_YXC).all()
-        assert seen.captions[first] == drawn.caption
+        assert seen.captions[first] == (drawn.caption,)
     assert np.bincount(prepared.open_pictures(tmp_path / "pictures", "train").stream)[1] == 40
 
 

@@ -73,9 +73,38 @@ def test_pictures_come_back(tmp_path):
         found = prepared.open_pictures(tmp_path, split)
         assert isinstance(found.pixels, np.memmap)
         assert (found.pixels == np.stack([p.pixels_YXC for p in pairs])).all()
-        assert found.captions == [p.caption for p in pairs]
+        assert found.captions == [(p.caption,) for p in pairs]
         assert [found.streams[i] for i in found.stream] == [p.stream for p in pairs]
     assert written["splits"]["train"] == {"pictures": 2, "rows": 8, "columns": 8}
+
+
+def test_pictures_come_back_with_all_of_their_captions(tmp_path):
+    said = [["one \u00e9", 'a "second"\n'], ["alone"], ["x", "y", "z"]]
+    with prepared.PictureWriter(tmp_path) as writer:
+        for number, captions in enumerate(said):
+            stream = "scenes" if number else "digits"
+            writer.add("train", picture(number, stream).picture()._replace(captions=captions))
+        said[1].append("and once more")  # what comes before the end is written
+        assert writer.described() == {"digits": said[:1], "scenes": said[1:]}
+        writer.finish([], {"quality": 1})
+    found = prepared.open_pictures(tmp_path, "train")
+    assert found.captions == [tuple(captions) for captions in said]
+    assert prepared.manifest(tmp_path)["quality"] == 1
+
+
+def test_one_caption_is_written_as_it_always_was(tmp_path):
+    """So that sets of earlier versions open, and those of one caption keep their digest."""
+    prepared.write_pictures(tmp_path, {"train": [picture(0), picture(1)]}, [])
+    written = (tmp_path / "train.captions.json").read_text(encoding="utf-8")
+    assert json.loads(written) == [picture(0).caption, picture(1).caption]
+
+
+def test_captions_of_another_set_are_named(tmp_path):
+    prepared.write_pictures(tmp_path, {"train": [picture(0), picture(1)]}, [])
+    (tmp_path / "train.captions.json").write_text('["alone"]')
+    expected = r"train\.captions\.json must hold 2 rows, as its manifest says\. Got 1 instead\."
+    with pytest.raises(ValueError, match=expected):
+        prepared.open_pictures(tmp_path, "train")
 
 
 def test_digest_is_of_the_content(tokenizer, tmp_path):

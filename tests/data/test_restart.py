@@ -8,12 +8,14 @@ import time
 
 import numpy as np
 import pytest
-from raw_data import jsonl, run
+from raw_data import jsonl, picture_folder, run
 
 from tgp_multimodal.data import fast_encoding, prepare, sources
 from tgp_multimodal.data import tokenizer as tokenizers
 from tgp_multimodal.data.contamination import IndexWriter
+from tgp_multimodal.data.picture_sources import Columns, pictures
 from tgp_multimodal.data.prepare import Settings
+from tgp_multimodal.data.prepared import PictureWriter
 
 SMALL = Settings(vocabulary=300)
 # Small batches, and a pause in each, so that there is something to kill.
@@ -150,6 +152,33 @@ def test_what_is_finished_is_not_done_twice(tmp_path, corpus, monkeypatch):
         stopped(monkeypatch, owner, name, 0)
     monkeypatch.setattr("tgp_multimodal.data.duplicates.signature", None)
     prepare.prepare(tmp_path / "o", read, [], SMALL)
+
+
+def test_text_goes_on_and_pictures_start_anew(tmp_path, corpus, monkeypatch):
+    folder = picture_folder(tmp_path / "in", 30)
+    read = [sources.text(str(corpus))], [pictures(str(folder))]
+    prepare.prepare(tmp_path / "whole", *read, SMALL)
+    with monkeypatch.context() as patch:
+        stopped(patch, PictureWriter, "add", 9)
+        with pytest.raises(Killed):
+            prepare.prepare(tmp_path / "o", *read, SMALL)
+    left = tmp_path / "o" / ".partial" / "pictures"
+    (left / "test.pixels.npy").write_bytes(b"left by a run on other pictures")
+    for owner, name in ((tokenizers, "train"), (fast_encoding.FastEncoder, "encode_batch")):
+        stopped(monkeypatch, owner, name, 0)
+    prepare.prepare(tmp_path / "o", *read, SMALL)
+    assert contents(tmp_path / "o") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ["noise/003.png", "metadata.jsonl"])
+def test_a_change_beside_the_pictures_is_seen(tmp_path, name):
+    folder = picture_folder(tmp_path / "in", 4)
+    (folder / "metadata.jsonl").write_text('{"file_name": "noise/000.png", "text": "a"}')
+    before = pictures(str(folder)).state
+    assert pictures(str(folder)).state == before
+    assert pictures(str(folder), Columns(caption="words")).state != before
+    (folder / name).write_bytes(b"other")
+    assert pictures(str(folder)).state != before
 
 
 def test_other_data_or_settings_start_anew(tmp_path, corpus, monkeypatch):

@@ -5,7 +5,8 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from tgp_multimodal.data.batches import passage_batches, picture_batches, text_batches
+from tgp_multimodal.data.batches import passage_batches, text_batches
+from tgp_multimodal.data.picture_batches import caption_batches, picture_batches
 from tgp_multimodal.data.pipeline import Stream
 from tgp_multimodal.data.prepared import PictureSplit, open_text, write_text
 from tgp_multimodal.data.records import Document
@@ -27,13 +28,17 @@ def make(name, text, tokenizer, shard):
     stages = [{"until": 4, "length": 12, "batch": 4 // world}]
     if name == "passages":
         return passage_batches(text, tokenizer, weights, 16, 8 // world, 0, shard)
-    if name in ("pictures", "drawn"):
+    if name in ("pictures", "drawn", "captions"):
         rng = np.random.default_rng(0)
         pixels = rng.integers(0, 256, (22, 32, 32, 3), dtype=np.uint8)
-        split = PictureSplit(pixels, ["a dot"] * 22, np.arange(22, dtype=np.uint8) % 2, ("a", "b"))
-        drawn = {"b": {}} if name == "drawn" else {}
+        captions = [("a dot", f"dot {i}", "a spot")[: 1 + i % 3] for i in range(22)]
+        split = PictureSplit(pixels, captions, np.arange(22, dtype=np.uint8) % 2, ("a", "b"))
         shares = {"a": 0.4, "b": 0.6}
-        return picture_batches(split, tokenizer, shares, 12, 8 // world, 0, shard, drawn)
+        if name == "captions":
+            return caption_batches(split, tokenizer, shares, 8 // world, 0, 12, shard)
+        drawn, looks = ({"b": {}}, {"a": 0.5}) if name == "drawn" else ({}, {"a": 0.5, "b": 0.5})
+        common = (split, tokenizer, shares, 12, 8 // world, 0, shard, drawn)
+        return picture_batches(*common, flips=looks, crops=looks)
     infill, ramp = {"code": 1.0}, stages if name == "ramp" else ()
     return text_batches(text, tokenizer, weights, infill, 40, 8 // world, 0, shard, ramp)
 
@@ -44,7 +49,7 @@ def samples(batch):
     if (mask := fields.pop("mask_BL", None)) is not None:
         tokens = fields.pop("token_BL")
         rows = [(t[m].tobytes(),) for t, m in zip(tokens, mask, strict=True)]
-        if not fields:  # pairs of passages
+        if not fields:  # pairs of passages or captions
             half = len(rows) // 2
             return sorted(a + b for a, b in zip(rows[:half], rows[half:], strict=True))
     else:
@@ -55,7 +60,7 @@ def samples(batch):
 
 
 @pytest.mark.parametrize("world", [2, 4])
-@pytest.mark.parametrize("name", ["text", "ramp", "pictures", "drawn", "passages"])
+@pytest.mark.parametrize("name", ["text", "ramp", "pictures", "drawn", "passages", "captions"])
 def test_processes_together_read_what_one_reads(name, world, text, tokenizer):
     def batches(shard):
         stream = Stream({name: make(name, text, tokenizer, shard)}, threads=0)

@@ -1,8 +1,8 @@
-"""Batches by number, on Grain: every kind of batch that can be learned from.
+"""Batches of text by number, on Grain, and what batches of every kind have in common.
 
 Equal numbers give equal batches; nothing else is state.
 
-Shape letters: B batch, L length in tokens, C channels, Y rows, X columns.
+Shape letters: B batch, L length in tokens.
 """
 
 import logging
@@ -17,17 +17,14 @@ from tgp_multimodal.data.docstrings import COLON, FENCE, DocstringPairs, ids_wit
 from tgp_multimodal.data.packing import PackedRows, Row
 from tgp_multimodal.data.passages import PassagePairs
 from tgp_multimodal.data.prepared import PictureSplit, TextSplit
-from tgp_multimodal.data.records import CaptionedImages, PassageRows, TextRows
-from tgp_multimodal.data.scenes import Endless, Mix
+from tgp_multimodal.data.records import PassageRows, TextRows
 from tgp_multimodal.data.tokenizer import Tokenizer
 
 logging.getLogger("absl").setLevel(
     logging.ERROR
 )  # Grain warns at import that it found no profiler of jax
 
-import grain as grain  # noqa: E402  (pipeline.py takes it from here, silenced)
-
-_KEPT = 0.7  # of the ids of a caption that stands for two
+import grain as grain  # noqa: E402  (others take it from here, silenced)
 
 
 class Mixed(NamedTuple):
@@ -88,8 +85,8 @@ def text_batches(
         parts = [text_batches(*common, n, size, seed, shard) for _, n, size in stages]
         ends = [until for until, _, _ in stages[:-1]]
         return grain.MapDataset.source(RandomAccess(lambda i: parts[bisect_right(ends, i)][i]))
-    _known("streams", [*weights, *infill], split.streams)
-    names = _present(weights, split)
+    check_streams("streams", [*weights, *infill], split.streams)
+    names = present(weights, split)
     sources = [
         grain.MapDataset.source(
             RandomAccess(
@@ -132,78 +129,6 @@ def collate_rows(rows: Sequence[Row]) -> TextRows:
     )
 
 
-def picture_batches(
-    split: PictureSplit,
-    tokenizer: Tokenizer,
-    weights: Mapping[str, float],
-    longest: int,
-    batch: int,
-    seed: int,
-    shard: tuple[int, int] = (0, 1),
-    drawn: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
-) -> "grain.MapDataset[CaptionedImages]":
-    """Pictures of the weighted streams, shuffled each epoch; captions of at most `longest` ids.
-
-    Args:
-        split: pictures with captions.
-        tokenizer: the set's own.
-        weights: stream -> its share of the pictures.
-        longest: most ids of a caption, BOS included.
-        batch: pictures of a batch.
-        seed: decides everything that is drawn.
-        shard: number of this process, and of how many.
-        drawn: stream -> shares of `scenes.Mix`: scenes that are drawn when they are needed, each
-            once, in the place of the stored pictures of that stream.
-
-    Raises:
-        ValueError: a weight names a stream that is not there, or a share of a mix is none.
-    """
-    _known("streams", [*weights, *drawn], split.streams)
-    captions = [row[:longest] for row in tokenizer.encode_batch(split.captions, bos=True)]
-
-    def stored(index: int) -> tuple[np.ndarray, list[int]]:
-        return split.pixels[index], captions[index]
-
-    def source(name: str) -> Any:
-        if name in drawn:
-            endless = _endless(seed, split.pixels.shape[1], drawn[name])
-
-            def fresh(number: int) -> tuple[np.ndarray, list[int]]:
-                pair = endless[number]
-                (ids,) = tokenizer.encode_batch([pair.caption], bos=True)
-                return pair.pixels_YXC, ids[:longest]
-
-            return grain.MapDataset.source(RandomAccess(fresh))
-        members = np.flatnonzero(split.stream == split.streams.index(name))
-        return grain.MapDataset.source(members).shuffle(seed=seed).repeat().map(stored)
-
-    names = _present(weights, split)
-    mixed = grain.MapDataset.mix([source(n) for n in names], weights=[weights[n] for n in names])
-
-    def collate(pairs: Sequence[tuple[np.ndarray, list[int]]]) -> CaptionedImages:
-        return collate_pictures([p for p, _ in pairs], [ids for _, ids in pairs], tokenizer.pad)
-
-    return mixed[shard[0] :: shard[1]].batch(batch, batch_fn=collate)
-
-
-def _endless(seed: int, size: int, shares: Mapping[str, float]) -> Endless:
-    unknown = sorted(set(shares) - set(Mix._fields))
-    if unknown:
-        raise ValueError(
-            f"shares of drawn scenes must be among {', '.join(Mix._fields)}. "
-            f"Got {', '.join(unknown)} instead."
-        )
-    return Endless(seed, size, Mix(**shares))
-
-
-def collate_pictures(
-    pixels: Sequence[np.ndarray], captions: Sequence[Sequence[int]], pad: int
-) -> CaptionedImages:
-    """Pictures (Y, X, 3) and captions as one batch."""
-    token_BL, mask_BL = _padded(captions, pad)
-    return CaptionedImages(np.stack(pixels).transpose(0, 3, 1, 2), token_BL, mask_BL)
-
-
 def passage_batches(
     split: TextSplit,
     tokenizer: Tokenizer,
@@ -229,9 +154,9 @@ def passage_batches(
     Raises:
         ValueError: a weight names a stream that is not there, or one without such pairs.
     """
-    _known("streams", [*weights, *docstrings], split.streams)
+    check_streams("streams", [*weights, *docstrings], split.streams)
     described = [name for name, share in docstrings.items() if share > 0]
-    names = _present(weights, split) if weights or not described else []
+    names = present(weights, split) if weights or not described else []
     samplers: list[Any] = [PassagePairs(split, n, length, seed) for n in names]
     shares = [weights[n] for n in names]
     if described:
@@ -243,69 +168,12 @@ def passage_batches(
 
     def collate(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> PassageRows:
         passages = [[tokenizer.bos, *pair[side].tolist()] for side in (0, 1) for pair in pairs]
-        return PassageRows(*_padded(passages, tokenizer.pad))
+        return PassageRows(*padded(passages, tokenizer.pad))
 
     return mixed[shard[0] :: shard[1]].batch(batch, batch_fn=collate)
 
 
-def caption_batches(
-    split: PictureSplit,
-    tokenizer: Tokenizer,
-    weights: Mapping[str, float],
-    batch: int,
-    seed: int,
-    longest: int = 64,
-    shard: tuple[int, int] = (0, 1),
-    drawn: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
-) -> "grain.MapDataset[PassageRows]":
-    """Pairs of captions of one picture, `batch` pairs at a time.
-
-    A drawn scene is put into words twice. A stored picture has one caption; the pair is that
-    caption twice, each time without some of its ids, in the manner of Gao et al. 2021
-    (arXiv:2104.08821, section 3), who drop states.
-
-    Args:
-        split: pictures with captions.
-        tokenizer: the set's own.
-        weights: picture stream -> its share of the pairs.
-        batch: pairs of a batch.
-        seed: decides everything that is drawn.
-        longest: most ids of a caption, BOS included.
-        shard: number of this process, and of how many.
-        drawn: as for `picture_batches`.
-
-    Raises:
-        ValueError: a weight names a stream that is not there, or a share of a mix is none.
-    """
-    _known("streams", [*weights, *drawn], split.streams)
-
-    def source(name: str) -> Any:
-        if name in drawn:
-            wordings = _endless(seed, split.pixels.shape[1], drawn[name]).wordings
-            return grain.MapDataset.source(
-                RandomAccess(lambda i: tokenizer.encode_batch(wordings(i)))
-            )
-        members = np.flatnonzero(split.stream == split.streams.index(name))
-
-        def thinned(number: int) -> list[list[int]]:
-            rng = np.random.default_rng([seed, 41, number])
-            caption = split.captions[members[int(rng.integers(len(members)))]]
-            ids = np.array(tokenizer.encode(caption))
-            return [ids[rng.random(len(ids)) < _KEPT].tolist() for _ in range(2)]
-
-        return grain.MapDataset.source(RandomAccess(thinned))
-
-    names = _present(weights, split)
-    mixed = grain.MapDataset.mix([source(n) for n in names], weights=[weights[n] for n in names])
-
-    def collate(pairs: Sequence[list[list[int]]]) -> PassageRows:
-        ids = [[tokenizer.bos, *pair[side]][:longest] for side in (0, 1) for pair in pairs]
-        return PassageRows(*_padded(ids, tokenizer.pad))
-
-    return mixed[shard[0] :: shard[1]].batch(batch, batch_fn=collate)
-
-
-def _padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[np.ndarray, np.ndarray]:
+def padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[np.ndarray, np.ndarray]:
     """Ids and mask, padded to a multiple of 8."""
     length = -(-max(len(row) for row in rows) // 8) * 8
     token_BL = np.full((len(rows), length), pad, dtype=np.int64)
@@ -314,7 +182,7 @@ def _padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[np.ndarray, np.nda
     return token_BL, np.arange(length) < np.array([len(row) for row in rows])[:, None]
 
 
-def _present(weights: Mapping[str, float], split: TextSplit | PictureSplit) -> list[str]:
+def present(weights: Mapping[str, float], split: TextSplit | PictureSplit) -> list[str]:
     """Streams of positive weight with members in this split; a small stream may have none."""
     there = [split.streams[i] for i in np.unique(split.stream)]
     names = [name for name, weight in weights.items() if weight > 0 and name in there]
@@ -325,7 +193,12 @@ def _present(weights: Mapping[str, float], split: TextSplit | PictureSplit) -> l
     return names
 
 
-def _known(name: str, wanted: Sequence[str], there: Sequence[str]) -> None:
+def check_streams(name: str, wanted: Sequence[str], there: Sequence[str]) -> None:
+    """Refuses streams that the prepared data do not have.
+
+    Raises:
+        ValueError: there is one.
+    """
     for stream in wanted:
         if stream not in there:
             raise ValueError(

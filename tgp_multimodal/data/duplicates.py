@@ -1,4 +1,4 @@
-"""Which texts are copies of earlier ones: exact copies by a digest, near ones by MinHash.
+"""What is a copy of something earlier: exact copies by a digest, near ones of texts by MinHash.
 
 Near copies (the same article with another header, a licence text with another year) make a network
 recite (Lee et al. 2022, "Deduplicating Training Data Makes Language Models Better"), and since
@@ -7,18 +7,20 @@ the split of a document is a hash of its text, they put what was trained on into
 
 import hashlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from tgp_multimodal.data.minhash import FEWEST, Index, signature
 
-__all__ = ["FEWEST", "NEAR", "Keys", "NearDuplicates", "Seen"]
+__all__ = ["FEWEST", "NEAR", "Album", "Keys", "NearDuplicates", "Seen"]
 
 NEAR = 0.8  # similarity from which a text is a near copy; Lee et al. take 0.8 and 5-grams too
 
 _REMEMBERED = 500_000  # texts, 0.75 kB each at a threshold of 0.8, however long they are
 _RECENT = 1 << 18  # keys that are held as Python's own objects, 100 bytes each
 _RANGE = (0.5, 0.95)
+_MOST_CAPTIONS = 64  # of one picture; one that comes with more stands for no picture at all
 
 
 class Keys:
@@ -123,3 +125,46 @@ class NearDuplicates:
         with np.load(path) as found:
             self.copies.extend(found["copies"])
             self.others.extend(found["others"])
+
+
+class Album:
+    """Knows the pictures that were there before, and gathers their captions.
+
+    Many data sets have a row for each caption, so that a picture comes several times. Its pixels
+    decide whether it is the same; no list of captions is final before the last picture.
+
+    Args:
+        keep_duplicates: take every picture for a new one.
+    """
+
+    def __init__(self, keep_duplicates: bool) -> None:
+        self.keep_duplicates = keep_duplicates
+        self.known: dict[int, tuple[str | None, list[str]]] = {}
+
+    def before(
+        self, digest: bytes, split: str | None, captions: list[str]
+    ) -> Literal["duplicates", "elsewhere"] | None:
+        """Whether a picture was there before, and what for.
+
+        Args:
+            digest: of its pixels.
+            split: the one that it is meant for; None if a hash of it decides.
+            captions: of it. If it is new, others are added to this very list later.
+
+        Returns:
+            None for a new picture; "duplicates" if it came before with the same split, to which
+            its captions are added; "elsewhere" if it came with another split, so that neither it
+            nor its captions may be used here.
+        """
+        if self.keep_duplicates:
+            return None
+        key = int.from_bytes(digest[:8], "little")
+        if key not in self.known:
+            self.known[key] = split, captions
+            return None
+        first, there = self.known[key]
+        if first != split:
+            return "elsewhere"
+        new = [caption for caption in captions if caption not in there]
+        there += new[: max(0, _MOST_CAPTIONS - len(there))]
+        return "duplicates"

@@ -8,8 +8,10 @@ data set never pays that.
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import datasets
+from datasets.utils.file_utils import xopen  # opens what a streamed data set calls a path
 
 from tgp_multimodal.data import rows
 from tgp_multimodal.data.picture_sources import Columns, table_pictures
@@ -28,7 +30,7 @@ def text(spec: str, column: str = "text") -> Source:
 
 
 def pictures(spec: str, columns: Columns | None = None) -> Source:
-    """Captioned pictures of a hub data set."""
+    """Captioned pictures of a hub data set; a column of classes is one of captions, too."""
     given, place = parse(spec)
     stream = given or stream_of(_parts(place)[0])
     read, chosen = partial(_rows, place), columns or Columns()
@@ -56,5 +58,38 @@ def _rows(place: str, choose: rows.Choose) -> Iterator[rows.Row | Bad]:
     for column in wanted:
         if isinstance(features.get(column), datasets.Image):
             dataset = dataset.cast_column(column, datasets.Image(decode=False))
-    for number, values in enumerate(dataset.select_columns(wanted)):
-        yield f"row {number}", values
+    number = -1
+    try:
+        for number, values in enumerate(dataset.select_columns(wanted)):
+            yield _row(place, f"row {number}", values, features)
+    except Exception as error:  # a connection breaks, a file behind the first is damaged
+        told = f"'{' '.join(str(error).split())}' after {number + 1:,} rows"
+        raise ValueError(f"{place} must be readable up to its end. Got {told} instead.") from error
+
+
+def _row(place: str, which: str, values: dict[str, Any], features: Any) -> rows.Row | Bad:
+    """A row with the bytes of its pictures and the names of its classes."""
+    try:
+        found = {n: _value(place, value, features.get(n)) for n, value in values.items()}
+    except (ValueError, OSError) as error:
+        return Bad(place, which, str(error))
+    return which, found
+
+
+def _value(place: str, value: Any, feature: Any) -> Any:
+    if isinstance(feature, datasets.ClassLabel) and isinstance(value, int):
+        return feature.names[value].replace("_", " ") if value >= 0 else None
+    if isinstance(feature, datasets.Image) and value and value["bytes"] is None and value["path"]:
+        if not _is_inside(value["path"], _parts(place)[0]):
+            raise ValueError(f"{value['path']!r} lies outside of the data set")
+        with xopen(value["path"], "rb") as file:
+            return file.read()
+    return value
+
+
+def _is_inside(path: str, name: str) -> bool:
+    """Whether a file, or the archive that it lies in, is one of the data set's own."""
+    outer = path.rpartition("::")[2]
+    if outer.startswith((f"hf://datasets/{name}/", f"hf://datasets/{name}@")):
+        return True
+    return Path(name).is_dir() and Path(outer).resolve().is_relative_to(Path(name).resolve())

@@ -70,6 +70,22 @@ def resized(pixels_YXC: np.ndarray, size: int) -> np.ndarray:
     return square(Image.fromarray(pixels_YXC), size)
 
 
+def cropped(pixels_YXC: np.ndarray, share: float, down: float, right: float) -> np.ndarray:
+    """A part of a picture, enlarged to the size of the whole.
+
+    Args:
+        pixels_YXC: unsigned bytes.
+        share: of the rows and of the columns that the part has; above 0, at most 1.
+        down: how far down it lies, from 0 (at the top) to 1 (at the bottom).
+        right: how far to the right, from 0 to 1.
+    """
+    rows, columns = pixels_YXC.shape[:2]
+    top, left = down * (1 - share) * rows, right * (1 - share) * columns
+    box = (left, top, left + share * columns, top + share * rows)
+    image = Image.fromarray(pixels_YXC)
+    return np.asarray(image.resize((columns, rows), Image.Resampling.LANCZOS, box=box))
+
+
 def to_unit(pixels: np.ndarray) -> np.ndarray:
     """Bytes 0 to 255 as float32 in [-1, 1], any shape."""
     return pixels.astype(np.float32) * np.float32(1 / 127.5) - np.float32(1)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from tgp_multimodal.data import images, rows
 from tgp_multimodal.data.quarantine import Bad
-from tgp_multimodal.data.records import Pair
+from tgp_multimodal.data.records import Pair, Picture
 from tgp_multimodal.data.sources import (
     Source,
     count,
@@ -23,17 +23,29 @@ from tgp_multimodal.data.sources import (
     license_of,
     parse,
     size,
+    state_of,
     stream_of,
     valid_text,
 )
 
-CAPTION_COLUMNS = ("text", "caption", "captions")  # the first that there is
+CAPTION_COLUMNS = ("captions", "caption", "text")  # the first that there is
 
 _TAR = (".tar", ".tar.gz", ".tgz")
 _PICTURE_KINDS = "pictures (.jpg, .png, ...), archives (.tar) or tables (.parquet, .jsonl)"
 _METADATA = ("metadata.jsonl", "metadata.csv")
 _TAR_CAPTIONS = (".txt", ".caption", ".json")
 _CHUNK = 256  # pictures that are decoded at once
+_LICENSE, _SPLIT = "license", "split"  # columns that are obeyed where a table has them
+_SPLITS = {  # what such a column says: the split; None may be trained on
+    "train": None,
+    "training": None,
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
 
 
 class Captioned(NamedTuple):
@@ -42,9 +54,11 @@ class Captioned(NamedTuple):
     Attributes:
         image: the file, encoded.
         captions: one or more.
-        stream: as in `Pair`.
+        stream: as in `Picture`.
         source: the file it is from.
         row: which row of it.
+        license: as in `Picture`.
+        split: as in `Picture`.
     """
 
     image: bytes
@@ -52,13 +66,22 @@ class Captioned(NamedTuple):
     stream: str
     source: str
     row: str
+    license: str | None = None
+    split: str | None = None
 
 
 class Columns(NamedTuple):
-    """Columns of tables: of the picture, and of the caption (None takes what there is)."""
+    """Columns of tables.
+
+    Attributes:
+        image: of the picture.
+        caption: of the caption or the list of captions; None takes the first of CAPTION_COLUMNS.
+        stream: of the name of each picture's stream; None has all of a source in its own.
+    """
 
     image: str = "image"
     caption: str | None = None
+    stream: str | None = None
 
 
 def pictures(spec: str, columns: Columns | None = None) -> Source:
@@ -66,7 +89,8 @@ def pictures(spec: str, columns: Columns | None = None) -> Source:
 
     A folder with picture files takes their captions from its `metadata.jsonl` or `metadata.csv`
     (with a column `file_name`), or else from `<name>.txt` beside each, or else the name of the
-    folder that each lies in is its label.
+    folder that each lies in is its label. A column `license` of tables, metadata and the `.json` of
+    archives is kept; one called `split` says which pictures are held back (`_SPLITS`).
 
     Args:
         spec: `path` or `stream=path`.
@@ -88,36 +112,38 @@ def pictures(spec: str, columns: Columns | None = None) -> Source:
             return
         for file in files:
             if file.name.lower().endswith(_TAR):
-                yield from _archive(file, stream)
+                yield from _archive(file, chosen, stream)
             else:
                 read = partial(rows.read, file)
                 yield from table_pictures(read, str(file), file.parent, chosen, stream)
 
     known = None if any(f.name.lower().endswith(_TAR) for f in files) else count(loose or files)
-    return Source(place, stream, captioned, known, size(files), license_of(files[0]))
+    beside = [root / name for name in _METADATA] + [f.with_suffix(".txt") for f in loose]
+    state = state_of([*files, *filter(Path.is_file, beside)], json.dumps(chosen))
+    return Source(place, stream, captioned, known, size(files), license_of(files[0]), state=state)
 
 
 def decoded(
     items: Iterable[Captioned | Pair | Bad], side: int, workers: int
-) -> Iterator[list[Pair] | Bad]:
-    """The pictures as pixels, (Y, X, 3) of `side` rows and columns: one `Pair` for each caption."""
+) -> Iterator[Picture | Bad]:
+    """The pictures as pixels, (Y, X, 3) of `side` rows and columns."""
     iterator = iter(items)
     with ThreadPoolExecutor(workers) as pool:
         while chunk := list(islice(iterator, _CHUNK)):
             yield from pool.map(partial(_decoded, side=side), chunk)
 
 
-def _decoded(item: Captioned | Pair | Bad, side: int) -> list[Pair] | Bad:
+def _decoded(item: Captioned | Pair | Bad, side: int) -> Picture | Bad:
     if isinstance(item, Bad):
         return item
     if isinstance(item, Pair):
-        return [item._replace(pixels_YXC=images.resized(item.pixels_YXC, side))]
+        return item._replace(pixels_YXC=images.resized(item.pixels_YXC, side)).picture()
     try:
         pixels = images.decode(item.image, side)
     except ValueError as error:
         return Bad(item.source, item.row, str(error))
     name = f"{item.source}:{item.row}"
-    return [Pair(pixels, caption, item.stream, name) for caption in item.captions]
+    return Picture(pixels, list(item.captions), item.stream, name, item.license, item.split)
 
 
 def table_pictures(
@@ -128,13 +154,12 @@ def table_pictures(
     stream: str,
 ) -> Iterator[Captioned | Bad]:
     """Pictures of a table, which `read` opens; paths in it are below `root`."""
-    caption = ""
+    about: dict[str, str] = {}
 
     def choose(there: Sequence[str]) -> list[str]:
-        nonlocal caption
         image = rows.column("image_column", columns.image, there, where)
-        caption = _caption_column(columns, there, where)
-        return [image, caption]
+        about.update(_about(columns, there, where))
+        return list(dict.fromkeys([image, *about.values()]))
 
     for row in read(choose):
         if isinstance(row, Bad):
@@ -142,7 +167,7 @@ def table_pictures(
             continue
         try:
             data = _image(row[1][columns.image], columns.image, root)
-            yield Captioned(data, _captions(row[1][caption], caption), stream, where, row[0])
+            yield _captioned(data, row[1], about, stream, where, row[0])
         except (ValueError, OSError) as error:
             yield Bad(where, row[0], str(error))
 
@@ -163,6 +188,45 @@ def _caption_column(columns: Columns, there: Sequence[str], where: str) -> str:
             return found
     wanted = columns.caption or " or ".join(CAPTION_COLUMNS)
     return rows.column("caption_column", wanted, there, where)
+
+
+def _about(columns: Columns, there: Sequence[str], where: str) -> dict[str, str]:
+    """What a table says of its pictures: fact -> the column that holds it."""
+    found = {"captions": _caption_column(columns, there, where)}
+    if columns.stream is not None:
+        found["stream"] = rows.column("stream_column", columns.stream, there, where)
+    return found | {name: name for name in (_LICENSE, _SPLIT) if name in there}
+
+
+def _captioned(
+    image: bytes, row: dict[str, Any], about: dict[str, str], stream: str, source: str, name: str
+) -> Captioned:
+    """A picture file and what its row says of it; `about` names the columns.
+
+    Raises:
+        ValueError: the row is a bad one; the message says why.
+    """
+    said = {fact: row.get(column) for fact, column in about.items()}
+    captions, split = _captions(said["captions"], about["captions"]), _split(said.get(_SPLIT))
+    if "stream" in about:
+        stream = valid_text(said["stream"], about["stream"]).strip()
+    license = said.get(_LICENSE)
+    stated = license.strip() if isinstance(license, str) else None
+    return Captioned(image, captions, stream, source, name, stated or None, split)
+
+
+def _split(value: Any) -> str | None:
+    """The split that a picture is held back for; None if a hash decides.
+
+    Raises:
+        ValueError: the value is no split that is known: such a row may be one to keep away from.
+    """
+    if value is None or value == "":
+        return None
+    name = value.strip().lower() if isinstance(value, str) else value
+    if not isinstance(name, str) or name not in _SPLITS:
+        raise ValueError(f"column {_SPLIT!r} holds {value!r} and not train, validation or test")
+    return _SPLITS[name]
 
 
 def _image(value: Any, column: str, root: Path) -> bytes:
@@ -190,7 +254,7 @@ def _captions(value: Any, column: str) -> tuple[str, ...]:
     found = [valid_text(v, column).strip() for v in several if v or len(several) == 1]
     if not found:
         raise ValueError("empty text")
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
 
 
 def _loose(
@@ -200,6 +264,9 @@ def _loose(
     if metadata is not None:
         yield from _listed(root, files, metadata, columns, stream)
         return
+    if columns.stream is not None:
+        there = f"{columns.stream!r} for {root}, which has no metadata,"
+        raise ValueError(f"stream_column must be a column of a table. Got {there} instead.")
     with_text = any(f.with_suffix(".txt").is_file() for f in files)
     for file in files:
         try:
@@ -214,12 +281,12 @@ def _listed(
 ) -> Iterator[Captioned | Bad]:
     """Pictures in the order of the metadata; those it does not name are bad rows."""
     left = {f.resolve(): f for f in files}
-    caption = ""
+    about: dict[str, str] = {}
 
     def choose(there: Sequence[str]) -> list[str]:
-        nonlocal caption
-        caption = _caption_column(columns, there, str(metadata))
-        return [rows.column("file_name", "file_name", there, metadata), caption]
+        name = rows.column("file_name", "file_name", there, metadata)
+        about.update(_about(columns, there, str(metadata)))
+        return list(dict.fromkeys([name, *about.values()]))
 
     for row in rows.read(metadata, choose):
         if isinstance(row, Bad):
@@ -228,8 +295,8 @@ def _listed(
         try:
             path = _inside(root, valid_text(row[1]["file_name"], "file_name"))
             left.pop(path, None)
-            captions = _captions(row[1][caption], caption)
-            yield Captioned(path.read_bytes(), captions, stream, str(root), _name(path, root))
+            name = _name(path, root)
+            yield _captioned(path.read_bytes(), row[1], about, stream, str(root), name)
         except (ValueError, OSError) as error:
             yield Bad(str(metadata), row[0], str(error))
     for file in left.values():
@@ -253,7 +320,7 @@ def _name(file: Path, root: Path) -> str:
     return str(file.relative_to(root)) if file.is_relative_to(root) else file.name
 
 
-def _archive(file: Path, stream: str) -> Iterator[Captioned | Bad]:
+def _archive(file: Path, columns: Columns, stream: str) -> Iterator[Captioned | Bad]:
     """WebDataset: neighbours that share a name up to the first dot are one row."""
     key, parts = "", dict[str, bytes]()
     try:
@@ -264,7 +331,7 @@ def _archive(file: Path, stream: str) -> Iterator[Captioned | Bad]:
                 if not member.isfile() or Path(name).name.startswith("."):
                     continue
                 if name != key and parts:
-                    yield _sample(file, key, parts, stream)
+                    yield _sample(file, key, parts, columns, stream)
                 if name != key:
                     key, parts = name, {}
                 content = tar.extractfile(member)
@@ -275,7 +342,7 @@ def _archive(file: Path, stream: str) -> Iterator[Captioned | Bad]:
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ValueError(f"{file} must be a whole tar archive. Got {error} instead.") from error
     if parts:
-        yield _sample(file, key, parts, stream)
+        yield _sample(file, key, parts, columns, stream)
 
 
 def _key(name: str) -> tuple[str, str]:
@@ -284,7 +351,9 @@ def _key(name: str) -> tuple[str, str]:
     return folder + slash + stem, (dot + suffix).lower()
 
 
-def _sample(file: Path, key: str, parts: dict[str, bytes], stream: str) -> Captioned | Bad:
+def _sample(
+    file: Path, key: str, parts: dict[str, bytes], columns: Columns, stream: str
+) -> Captioned | Bad:
     image = next((data for suffix, data in parts.items() if suffix in images.SUFFIXES), None)
     caption = next((suffix for suffix in _TAR_CAPTIONS if suffix in parts), None)
     try:
@@ -292,11 +361,15 @@ def _sample(file: Path, key: str, parts: dict[str, bytes], stream: str) -> Capti
             raise ValueError("no picture")
         if caption is None:
             raise ValueError(f"no caption ({', '.join(_TAR_CAPTIONS)})")
-        value: Any = parts[caption]
-        if caption == ".json":
-            found = json.loads(value)
-            names = [n for n in CAPTION_COLUMNS if isinstance(found, dict) and n in found]
-            value = found[names[0]] if names else None
-        return Captioned(image, _captions(value, caption), stream, str(file), key)
+        read = json.loads(parts[".json"]) if ".json" in parts else {}
+        row = read if isinstance(read, dict) else {}
+        if caption != ".json":
+            row = {**row, caption: parts[caption]}
+        else:
+            caption = next((name for name in CAPTION_COLUMNS if name in row), caption)
+        about = {"captions": caption, _LICENSE: _LICENSE, _SPLIT: _SPLIT}
+        if columns.stream is not None:
+            about["stream"] = columns.stream
+        return _captioned(image, row, about, stream, str(file), key)
     except ValueError as error:
         return Bad(str(file), key, str(error))

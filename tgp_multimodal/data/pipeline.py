@@ -11,15 +11,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from tgp_multimodal.data.batches import (
-    caption_batches,
-    grain,
-    passage_batches,
-    picture_batches,
-    text_batches,
-)
+from tgp_multimodal.data.batches import grain, passage_batches, text_batches
+from tgp_multimodal.data.picture_batches import caption_batches, picture_batches
 from tgp_multimodal.data.prepared import open_pictures, open_text
 from tgp_multimodal.data.tokenizer import Tokenizer
+
+_TRAINING_ONLY = ("drawn", "flips", "crops")  # settings of pictures
 
 
 class Stream:
@@ -73,7 +70,8 @@ def open_stream(
         split: train, validation or test.
         tokenizer: the set's own.
         text: keyword arguments of `text_batches`; None for no text.
-        pictures: keyword arguments of `picture_batches`; None for no pictures.
+        pictures: keyword arguments of `picture_batches`; None for no pictures. What changes the
+            pictures (`drawn`, `flips`, `crops`) holds for training alone.
         seed: decides everything that is drawn.
         shard: number of this process, and of how many.
         threads: reading threads of each stream.
@@ -96,8 +94,8 @@ def open_stream(
         datasets["text"] = text_batches(found, tokenizer, **text, seed=seed, shard=shard)
     if pictures is not None:
         seen = open_pictures(folder / "pictures", split)
-        if split != "train":  # what is held out is stored
-            pictures = {name: value for name, value in pictures.items() if name != "drawn"}
+        if split != "train":  # what is held out is stored, and seen as it is
+            pictures = {k: v for k, v in pictures.items() if k not in _TRAINING_ONLY}
         datasets["pictures"] = picture_batches(seen, tokenizer, **pictures, seed=seed, shard=shard)
         if captions is not None:
             given = {name: pictures[name] for name in ("weights", "drawn") if name in pictures}

@@ -4,19 +4,22 @@
     <output>/quarantine.jsonl                 bad rows, if there are any
 
 A run that was stopped is taken up by the next one that does the same (`_same_work`): its tokenizer
-is used, its tokens and 13-grams are kept. Everything else is done again and in the same order.
+is used, its tokens and 13-grams are kept. Everything else, pictures above all, is done again and in
+the same order.
 
 Copies of earlier documents are left out (`duplicates.py`), what is kept is described by numbers
 (`quality.py`), and the training text leaves an index of its 13-grams (`contamination.py`).
 
-The split of a document is a hash of its text, that of a picture one of its pixels: it stays when
-other data are added, and no picture stands on both sides with two captions.
+The split of a document is a hash of its text, that of a picture one of its pixels, unless the data
+hold it back themselves: it stays when other data are added. A picture is stored once, with all the
+captions that it comes with, and stands in one split only, the one it came with first.
 """
 
 import hashlib
 import heapq
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -27,7 +30,8 @@ from tgp_multimodal import __version__
 from tgp_multimodal.data import contamination
 from tgp_multimodal.data import tokenizer as tokenizers
 from tgp_multimodal.data.contamination import IndexWriter
-from tgp_multimodal.data.duplicates import NEAR, NearDuplicates, Seen
+from tgp_multimodal.data.duplicates import NEAR, Album, NearDuplicates, Seen
+from tgp_multimodal.data.picture_quality import PictureQuality
 from tgp_multimodal.data.picture_sources import Captioned, decoded
 from tgp_multimodal.data.prepared import FORMAT, PictureWriter, TextWriter
 from tgp_multimodal.data.quality import Quality
@@ -128,7 +132,7 @@ def prepare(
         found = work.tokenizer(tokenizer, text, pictures)
         with Quarantine(output / QUARANTINE, chosen.allow_bad) as quarantine:
             written = work.text(text, found, quarantine) if text else None
-            seen = work.pictures(pictures, quarantine) if pictures else None
+            seen = work.pictures(pictures, found, quarantine) if pictures else None
     return Prepared(output, found, written, seen, work.tallies)
 
 
@@ -195,14 +199,18 @@ class _Work:
                 self.progress("merging the index", 1, 1)
             return writer.finish(facts, more)
 
-    def pictures(self, sources: Sequence[Source], quarantine: Quarantine) -> dict[str, Any]:
+    def pictures(
+        self, sources: Sequence[Source], tokenizer: Tokenizer, quarantine: Quarantine
+    ) -> dict[str, Any]:
         facts: list[dict[str, Any]] = []
+        quality = PictureQuality()
+        shutil.rmtree(self.folder / "pictures", ignore_errors=True)  # of a run that was stopped
         with PictureWriter(self.folder / "pictures") as writer:
-            rows = self._pairs(sources, quarantine, facts)
-            for name, pairs in split(rows, self.settings.validation_share, whole):
-                for pair in pairs:
-                    writer.add(name, pair)
-            return writer.finish(facts)
+            rows = self._pictures(sources, quarantine, facts, quality)
+            for name, picture in split(rows, self.settings.validation_share, whole):
+                writer.add(name, picture)
+                quality.add(picture)
+            return writer.finish(facts, {"quality": quality.numbers(writer.described(), tokenizer)})
 
     def _sample(self, items: Iterable[Keyed]) -> list[str]:
         """Texts of training, the same whatever their order: those of the smallest hashes."""
@@ -247,22 +255,31 @@ class _Work:
                     yield Keyed(source.split, _unit(digest), document.stream, document)
             facts.append(_fact(source, tally, duplicates, read) | {"near_duplicates": near})
 
-    def _pairs(
-        self, sources: Sequence[Source], quarantine: Quarantine, facts: list[Any]
+    def _pictures(
+        self,
+        sources: Sequence[Source],
+        quarantine: Quarantine,
+        facts: list[Any],
+        quality: PictureQuality,
     ) -> Iterator[Keyed]:
-        seen = Seen(self.settings.keep_duplicates)
+        album = Album(self.settings.keep_duplicates)
         workers = self.settings.workers or os.cpu_count() or 1
         for source in sources:
             tally = self._tally(source, "picture")
             raw = islice(source.read(), self.settings.limit)
             rows = quarantine.keep(tally, decoded(raw, self.settings.size, workers))
             duplicates = 0
-            for pairs in self._told(source, rows, "resizing", tally):
-                digest = hashlib.sha256(pairs[0].pixels_YXC.tobytes()).digest()
-                new = [p for p in pairs if not seen.before(digest + p.caption.encode())]
-                duplicates += len(pairs) - len(new)
-                if new:
-                    yield Keyed(source.split, _unit(digest), new[0].stream, new)
+            stated = source.license if isinstance(source.license, str) else None
+            for picture in self._told(source, rows, "resizing", tally):
+                digest = hashlib.sha256(picture.pixels_YXC.tobytes()).digest()
+                held = source.split or picture.split
+                there = album.before(digest, held, picture.captions)
+                if there is not None:
+                    duplicates += 1
+                    quality.drop(picture.stream, there)
+                else:
+                    item = picture._replace(license=picture.license or stated)
+                    yield Keyed(held, _unit(digest), picture.stream, item)
             facts.append(_fact(source, tally, duplicates, source.bytes))
 
     def _captions(self, sources: Sequence[Source], quarantine: Quarantine) -> Iterator[Keyed]:
@@ -270,10 +287,11 @@ class _Work:
             tally = self._tally(source, "picture")
             rows = quarantine.keep(tally, islice(source.read(), self.settings.limit))
             for item in self._told(source, rows, "choosing from", tally):
-                captions = item.captions if isinstance(item, Captioned) else (item.caption,)
-                for caption in captions:
+                several = isinstance(item, Captioned)
+                held = source.split or (item.split if several else None) or "train"
+                for caption in item.captions if several else (item.caption,):
                     digest = hashlib.sha256(caption.encode()).digest()
-                    yield Keyed(source.split or "train", _unit(digest), "", _text(caption))
+                    yield Keyed(held, _unit(digest), "", _text(caption))
 
     def _tally(self, source: Source, what: str) -> Tally:
         self.tallies.append(Tally(source.name, what))

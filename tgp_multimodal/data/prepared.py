@@ -8,27 +8,28 @@ A prepared folder holds, for each split it has (train, validation, test), by kin
               <split>.offsets.npy     int64, where each document starts, and the end
               ngrams.npy              uint64, 13-grams of the training text (`contamination.py`)
     pictures  <split>.pixels.npy      uint8, (N, Y, X, 3)
-              <split>.captions.json   N strings
+              <split>.captions.json   of N pictures: a string, or a list of two or more
 
-Writers hold a few megabytes at a time, whatever the corpus. A folder with a manifest is whole: the
-manifest is the last thing that is written and the first that is taken away.
+Writers hold a few megabytes at a time, whatever the corpus, beside the captions of all pictures. A
+folder with a manifest is whole: the manifest is the last thing that is written and the first that
+is taken away.
 """
 
 import hashlib
 import json
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tgp_multimodal.data.arrays import ArrayFile, open_array
 from tgp_multimodal.data.fast_encoding import FastEncoder
 from tgp_multimodal.data.journal import Journal
-from tgp_multimodal.data.records import Document, Pair
+from tgp_multimodal.data.records import Document, Pair, Picture
 from tgp_multimodal.data.tokenizer import Tokenizer
 
 FORMAT = 1
@@ -52,10 +53,10 @@ class TextSplit(NamedTuple):
 
 
 class PictureSplit(NamedTuple):
-    """Pictures (N, Y, X, 3), their captions, and the stream of each."""
+    """Pictures (N, Y, X, 3), the captions of each, all different, and the stream of each."""
 
     pixels: np.ndarray
-    captions: list[str]
+    captions: list[tuple[str, ...]]
     stream: np.ndarray
     streams: tuple[str, ...]
 
@@ -206,47 +207,56 @@ class PictureWriter(_Writer):
         super().__init__(folder)
         self.shape: tuple[int, ...] = ()
         self.pixels: dict[str, ArrayFile] = {}
-        self.captions: dict[str, IO[str]] = {}
+        self.captions: dict[str, list[Sequence[str]]] = {}
 
     def __enter__(self) -> "PictureWriter":
         return self
 
-    def add(self, split: str, pair: Pair) -> None:
-        """Appends one picture to a split.
+    def add(self, split: str, picture: Picture) -> None:
+        """Appends one picture to a split; its captions are written by `finish`, as they are then.
 
         Raises:
             ValueError: it is not as large as the first one.
         """
-        self.shape = self.shape or pair.pixels_YXC.shape
-        if pair.pixels_YXC.shape != self.shape:
+        self.shape = self.shape or picture.pixels_YXC.shape
+        if picture.pixels_YXC.shape != self.shape:
             raise ValueError(
                 f"pictures must all be as the first one, {self.shape}. "
-                f"Got {pair.pixels_YXC.shape} in {pair.name} instead."
+                f"Got {picture.pixels_YXC.shape} in {picture.name} instead."
             )
         if split not in self.pixels:
-            self._open(split)
-        self.captions[split].write(",\n" if self.pixels[split].rows else "")
-        self.captions[split].write(json.dumps(pair.caption))
-        self.pixels[split].append(pair.pixels_YXC[None])
-        self.stream[split].append(self._index(pair.stream))
+            self.pixels[split] = ArrayFile(
+                self.folder / f"{split}.pixels.npy", np.uint8, self.shape
+            )
+            self.files.callback(self.pixels[split].close)
+            self.captions[split], self.stream[split] = [], array("B")
+        self.pixels[split].append(picture.pixels_YXC[None])
+        self.captions[split].append(picture.captions)
+        self.stream[split].append(self._index(picture.stream))
 
-    def finish(self, sources: list[dict[str, Any]]) -> dict[str, Any]:
-        """Writes what is left, and the manifest, which it returns."""
-        for captions in self.captions.values():
-            captions.write("]\n")
+    def described(self) -> dict[str, list[Sequence[str]]]:
+        """Captions of each picture so far, of all splits, by stream."""
+        found: dict[str, list[Sequence[str]]] = {name: [] for name in self.streams}
+        for split, captions in self.captions.items():
+            for stream, some in zip(self.stream[split], captions, strict=True):
+                found[self.streams[stream]].append(some)
+        return found
+
+    def finish(
+        self, sources: list[dict[str, Any]], facts: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Writes what is left, and the manifest, with other facts in it, which it returns."""
+        for split, captions in self.captions.items():
+            with (self.folder / f"{split}.captions.json").open("w", encoding="utf-8") as file:
+                for number, some in enumerate(captions):
+                    file.write(",\n" if number else "[")
+                    file.write(json.dumps(some[0] if len(some) == 1 else list(some)))
+                file.write("]\n")
         sizes = {
             split: {"pictures": file.rows, "rows": file.row[0], "columns": file.row[1]}
             for split, file in self.pixels.items()
         }
-        return self._finish(sizes, {"sources": sources})
-
-    def _open(self, split: str) -> None:
-        pixels = ArrayFile(self.folder / f"{split}.pixels.npy", np.uint8, self.shape)
-        self.files.callback(pixels.close)
-        captions = (self.folder / f"{split}.captions.json").open("w", encoding="utf-8")
-        self.files.enter_context(captions)
-        captions.write("[")
-        self.pixels[split], self.captions[split], self.stream[split] = pixels, captions, array("B")
+        return self._finish(sizes, {"sources": sources} | (facts or {}))
 
 
 def write_text(
@@ -272,7 +282,7 @@ def write_text(
 def write_pictures(
     folder: Path, splits: dict[str, Iterable[Pair]], sources: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Stores the pictures of every split, all of one size, in `folder`; returns the manifest.
+    """Stores pictures with one caption each, all of one size, in `folder`; returns the manifest.
 
     Raises:
         ValueError: a split has no picture, or pictures differ in size.
@@ -280,7 +290,7 @@ def write_pictures(
     with PictureWriter(folder) as writer:
         for split, pairs in splits.items():
             for pair in pairs:
-                writer.add(split, pair)
+                writer.add(split, pair.picture())
             if split not in writer.pixels:
                 raise ValueError(f"{split} split must hold a picture or more. Got none instead.")
         return writer.finish(sources)
@@ -330,7 +340,11 @@ def open_pictures(folder: Path, split: str) -> PictureSplit:
     """
     found = _checked(folder, split, "pictures")
     count = found["splits"][split]["pictures"]
-    captions = json.loads((folder / f"{split}.captions.json").read_text(encoding="utf-8"))
+    written = json.loads((folder / f"{split}.captions.json").read_text(encoding="utf-8"))
+    captions = [(some,) if isinstance(some, str) else tuple(some) for some in written]
+    if len(captions) != count:
+        wanted = f"{folder / split}.captions.json must hold {count:,} rows, as its manifest says"
+        raise ValueError(f"{wanted}. Got {len(captions):,} instead.")
     return PictureSplit(
         open_array(folder / f"{split}.pixels.npy", count, "r"),
         captions,

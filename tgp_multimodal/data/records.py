@@ -24,13 +24,34 @@ class Document(NamedTuple):
     name: str
 
 
+class Picture(NamedTuple):
+    """One picture and what is said of it.
+
+    Attributes:
+        pixels_YXC: unsigned bytes, RGB.
+        captions: one or more, each one sentence or a few words. `prepare` adds those that the same
+            picture comes with later.
+        stream: which mixture it belongs to, for example "scenes" or "digits".
+        name: where it came from.
+        license: the one that the data state for this picture.
+        split: the split that the data hold it back for; None leaves that to a hash of it.
+    """
+
+    pixels_YXC: np.ndarray
+    captions: list[str]
+    stream: str
+    name: str
+    license: str | None = None
+    split: str | None = None
+
+
 class Pair(NamedTuple):
-    """One picture and what it shows.
+    """One picture and one caption of it, as they are drawn or stand in a data set of classes.
 
     Attributes:
         pixels_YXC: unsigned bytes, RGB.
         caption: one sentence or a few words.
-        stream: which mixture it belongs to, for example "scenes" or "digits".
+        stream: as in `Picture`.
         name: where it came from.
     """
 
@@ -38,6 +59,10 @@ class Pair(NamedTuple):
     caption: str
     stream: str
     name: str
+
+    def picture(self) -> Picture:
+        """The same as a picture with one caption."""
+        return Picture(self.pixels_YXC, [self.caption], self.stream, self.name)
 
 
 class TextRows(NamedTuple):

@@ -80,7 +80,7 @@ def text(spec: str, column: str = "text") -> Source:
         count(files),
         size(files),
         license_of(files[0]),
-        state=_state(files, column),
+        state=state_of(files, column),
     )
 
 
@@ -134,6 +134,20 @@ def count(files: Sequence[Path]) -> int | None:
 def size(files: Sequence[Path]) -> int:
     """Bytes of all files on disk."""
     return sum(f.stat().st_size for f in files)
+
+
+def state_of(files: Sequence[Path], settings: str) -> str:
+    """Hash of the names, sizes and times of all files, so that a change of one is seen.
+
+    Args:
+        files: all that rows are read from.
+        settings: what decides which part of them is read.
+    """
+    digest = hashlib.sha256(settings.encode())
+    for file in files:
+        found = file.stat()
+        digest.update(f"{file.resolve()} {found.st_size} {found.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 def stream_of(place: str) -> str:
@@ -230,15 +244,6 @@ def _document(raw: bytes, file: Path, part: str, stream: str) -> Document | Bad:
 def _pieces(file: Path) -> int | None:
     """1 for a text file that is one document, None for one that is too long for that."""
     return 1 if file.stat().st_size <= _LONGEST else None
-
-
-def _state(files: Sequence[Path], column: str) -> str:
-    """Hash of the names, sizes and times of all files, so that a change of one is seen."""
-    digest = hashlib.sha256(column.encode())
-    for file in files:
-        found = file.stat()
-        digest.update(f"{file.resolve()} {found.st_size} {found.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
 
 
 def _kinds(files: Sequence[Path]) -> str:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 _MOST_COLUMNS = 5  # streams side by side in 80 characters
-_QUALITY = {  # numbers of the manifest: their title and their form
+_TEXT = {  # numbers of the manifest: their title and their form
     "documents": ("documents", "{:,}"),
     "bytes": ("bytes", "{:,}"),
     "characters": ("characters", "{:,}"),
@@ -19,6 +19,22 @@ _QUALITY = {  # numbers of the manifest: their title and their form
     "replacement_characters": ("unreadable", "{:.4%}"),
     "exact_duplicates": ("exact duplicates", "{:,}"),
     "near_duplicates": ("near duplicates", "{:,}"),
+}
+_PICTURES = {
+    "pictures": ("pictures", "{:,}"),
+    "captions": ("captions", "{:,}"),
+    "captions_per_picture": ("captions per picture", "{:.2f}"),
+    "most_captions": ("captions, most", "{:,}"),
+    "mean_words": ("words, mean", "{:.1f}"),
+    "median_words": ("words, median", "{:,.0f}"),
+    "words_95": ("words, 95 %", "{:,.0f}"),
+    "mean_ids": ("ids, mean", "{:.1f}"),
+    "median_ids": ("ids, median", "{:,.0f}"),
+    "ids_95": ("ids, 95 %", "{:,.0f}"),
+    "cut_at_64": ("cut at 64 ids", "{:.2%}"),
+    "repeated_captions": ("repeated captions", "{:.2%}"),
+    "duplicates": ("duplicates", "{:,}"),
+    "elsewhere": ("in another split", "{:,}"),
 }
 _PLAIN_SECONDS = 10  # between two lines of progress where there is no terminal
 
@@ -34,6 +50,7 @@ def prepare(
     text_column: str = "text",
     image_column: str = "image",
     caption_column: str | None = None,
+    stream_column: str | None = None,
     validation_share: float = 0.02,
     allow_bad: float = 0.01,
     keep_duplicates: bool = False,
@@ -52,8 +69,13 @@ def prepare(
     (.parquet, .jsonl, .jsonl.gz, .csv), WebDataset archives (.tar), or picture files with
     metadata.jsonl, metadata.csv, NAME.txt beside each or folders as labels. hub:OWNER/NAME streams
     a data set of the Hugging Face Hub. Rows that cannot be read are listed in
-    OUTPUT/quarantine.jsonl. A run that was stopped or killed goes on where it was when the same
-    command is given again, and makes the same set to the bit.
+    OUTPUT/quarantine.jsonl. A run that was stopped or killed goes on with its text where it was
+    when the same command is given again, and makes the same set to the bit; pictures are decoded
+    anew.
+
+    A picture that comes several times is stored once, with all of its captions. Where a table of
+    pictures has a column `split`, rows of validation and test go there and are never trained on;
+    those of train are divided by --validation_share.
 
     Args:
         output: Folder for tokenizer/, text/ and pictures/.
@@ -65,8 +87,9 @@ def prepare(
         size: Rows and columns of the pictures.
         text_column: Column of tables that holds the text.
         image_column: Column of tables that holds the picture.
-        caption_column: Column that holds the caption; the first of text, caption, captions if left
-            out. A list of captions makes one pair of each.
+        caption_column: Column that holds the caption, or a list of captions of one picture; the
+            first of captions, caption, text if left out.
+        stream_column: Column of tables of pictures that names the stream of each row.
         validation_share: Share of documents and pictures for validation, chosen by their hash.
         allow_bad: Largest share of unreadable rows of each source.
         keep_duplicates: Keep exact duplicates.
@@ -85,6 +108,7 @@ def prepare(
     Examples:
         tgp prepare data/mine --text books/ code='src/**/*.py' --pictures photos/
         tgp prepare data/web --text prose=articles.jsonl.gz --vocabulary 16384
+        tgp prepare data/pairs --pictures pairs.parquet --size 64 --stream_column collection
         tgp prepare data/papers --text papers/ --near_threshold 0.7 --no_ngrams
         tgp prepare data/embedded --embedded
     """
@@ -93,7 +117,7 @@ def prepare(
     from tgp_multimodal.data import picture_sources, sources
     from tgp_multimodal.data import prepare as work
 
-    columns = picture_sources.Columns(image_column, caption_column)
+    columns = picture_sources.Columns(image_column, caption_column, stream_column)
     documents, captioned = [], []
     for spec in text or ():
         reader: Any = _hub() if _is_hub(spec) else sources
@@ -180,11 +204,7 @@ def show(done: Any) -> None:
     from rich.markup import escape
 
     console = Console()
-    for kind, found in (("text", done.text), ("pictures", done.pictures)):
-        if found is not None:
-            console.print(_splits_table(kind, found))
-    console.print(_sources_table(done))
-    for table in _quality_tables(done.text):
+    for table in _tables(done):
         console.print(table)
     for tally in done.tallies:
         for bad in tally.first:
@@ -195,6 +215,19 @@ def show(done: Any) -> None:
         if found is not None and "validation" not in found["splits"]:
             console.print(f"note: {kind} has no validation split")
     console.print(f"tokenizer: {done.tokenizer.vocabulary:,} ids, {done.tokenizer.digest[:12]}")
+
+
+def _tables(done: Any) -> Iterator[Any]:
+    """The splits, the sources, what the data are like, and the licenses of the pictures."""
+    parts = [("text", done.text, _TEXT), ("pictures", done.pictures, _PICTURES)]
+    there = [(kind, found, numbers) for kind, found, numbers in parts if found is not None]
+    for kind, found, _ in there:
+        yield _splits_table(kind, found)
+    yield _sources_table(done)
+    for kind, found, numbers in there:
+        yield from _quality_tables(kind, found["quality"], numbers)
+    if done.pictures is not None:
+        yield _licenses_table(done.pictures["quality"])
 
 
 def _splits_table(kind: str, found: dict[str, Any]) -> Any:
@@ -234,21 +267,37 @@ def _sources_table(done: Any) -> Any:
     return table
 
 
-def _quality_tables(found: dict[str, Any] | None) -> Iterator[Any]:
-    """What the text is like: a row for each number, a column for each stream, a few at a time."""
+def _quality_tables(
+    kind: str, quality: dict[str, Any], numbers: dict[str, tuple[str, str]]
+) -> Iterator[Any]:
+    """What the data are like: a row for each number, a column for each stream, a few at a time."""
     from rich.markup import escape
     from rich.table import Table
 
-    quality = list(found["quality"].items()) if found else []
-    for start in range(0, len(quality), _MOST_COLUMNS):
-        some = quality[start : start + _MOST_COLUMNS]
-        table = Table(title="text by stream", title_justify="left")
+    streams = list(quality.items())
+    for start in range(0, len(streams), _MOST_COLUMNS):
+        some = streams[start : start + _MOST_COLUMNS]
+        table = Table(title=f"{kind} by stream", title_justify="left")
         table.add_column("")
         for stream, _ in some:
             table.add_column(escape(stream), justify="right", overflow="fold")
-        for name, (title, form) in _QUALITY.items():
-            table.add_row(title, *(form.format(numbers[name]) for _, numbers in some))
+        for name, (title, form) in numbers.items():
+            table.add_row(title, *(form.format(told[name]) for _, told in some))
         yield table
+
+
+def _licenses_table(quality: dict[str, Any]) -> Any:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title="licenses of pictures", title_justify="left")
+    table.add_column("stream")
+    table.add_column("license", overflow="fold")
+    table.add_column("pictures", justify="right")
+    for stream, told in quality.items():
+        for license, count in told["licenses"].items():
+            table.add_row(escape(stream), escape(license), f"{count:,}")
+    return table
 
 
 def _plain(clock: Callable[[], float]) -> Callable[[str, int, int | None], None]:
