@@ -5,9 +5,9 @@ import pytest
 import torch
 from random_networks import multimodal
 
-from tgp_multimodal.diffusion.samplers import SAMPLERS, euler_times
+from tgp_multimodal.diffusion.samplers import euler_times, find
 from tgp_multimodal.inference import image
-from tgp_multimodal.inference.image import Drawing
+from tgp_multimodal.inference.drawing import Drawing
 
 PROMPTS = ["a red circle", "", "three green squares left of a blue triangle", "x", "a red circle"]
 TOLERANCE = 3e-5  # guidance multiplies rounding
@@ -33,14 +33,14 @@ def by_hand(network, tokenizer, prompt, seed, drawing):
     def noise():
         return torch.randn((1, 3, 16, 16), generator=generator)
 
-    return SAMPLERS[drawing.sampler](denoise, noise, euler_times(drawing.steps))[0]
+    return find(drawing.sampler)(denoise, noise(), noise, euler_times(drawing.steps))[0]
 
 
 @pytest.mark.parametrize(
     "drawing", [Drawing(4, 4.0), Drawing(4, 1.0, sampler="euler"), Drawing(3, 2.0, 0, 16, "heun")]
 )
 def test_batched_guidance_is_guidance(network, tokenizer, drawing):
-    noise = image.own_noise(range(len(PROMPTS)), 16)
+    noise = image.own_noise(range(len(PROMPTS)), 16, 16)
     pixels = image.draw_pixels(network, tokenizer, PROMPTS, noise, drawing)
     for seed, prompt in enumerate(PROMPTS):
         expected = by_hand(network, tokenizer, prompt, seed, drawing)
