@@ -12,7 +12,7 @@ from tgp_multimodal.data import images
 from tgp_multimodal.diffusion.samplers import SAMPLERS, euler_times, find
 from tgp_multimodal.inference import image
 from tgp_multimodal.inference.drawing import Drawing
-from tgp_multimodal.inference.given import Given, fitted, read_picture, start
+from tgp_multimodal.inference.given import Given, fitted, read_picture, ready
 
 PROMPTS = ["a red circle", "x", "three green squares"]
 
@@ -101,9 +101,9 @@ def test_what_does_not_fit_is_refused(network, tokenizer, given, message):
 
 
 def test_strength_is_the_time_of_the_start():
-    assert start(Given(PICTURE), 16, 16).time == 0.6
-    assert start(Given(PICTURE, None, left_half(20, 20)), 16, 16).time == 1.0
-    own = start(Given(PICTURE, 0.25), 16, 16)
+    assert ready(Given(PICTURE), 16, 16).time == 0.6
+    assert ready(Given(PICTURE, None, left_half(20, 20)), 16, 16).time == 1.0
+    own = ready(Given(PICTURE, 0.25), 16, 16)
     noise = torch.randn(2, 3, 16, 16)
     torch.testing.assert_close(own.at(noise), 0.75 * own.clean_CYX + 0.25 * noise)
 
@@ -123,7 +123,7 @@ def test_the_network_is_asked_from_the_strength_down(network, tokenizer, monkeyp
     times = [time for time, _ in seen]
     assert times[0] == pytest.approx(0.4, abs=1.1e-3)
     assert times == sorted(times, reverse=True)
-    expected = start(Given(PICTURE, 0.4), 16, 16).at(image.own_noise([5], 16, 16)())
+    expected = ready(Given(PICTURE, 0.4), 16, 16).at(image.own_noise([5], 16, 16)())
     torch.testing.assert_close(seen[0][1], expected)
 
 
@@ -157,7 +157,7 @@ def test_a_mask_keeps_pixels_exactly_and_draws_the_others(network, tokenizer, sa
 def test_known_pixels_lie_under_the_noise_of_each_time(sampler):
     """The states that the network sees have the noise of their time in the part that is kept."""
     given = Given(noise_picture(64, 64), None, left_half(64, 64))
-    own, seen = start(given, 64, 64), []
+    own, seen = ready(given, 64, 64), []
     generator = torch.Generator().manual_seed(0)
 
     def fresh():
@@ -198,5 +198,5 @@ def test_a_picture_depends_on_its_prompt_and_seed_alone(network, tokenizer):
 
 def test_bytes_survive_the_way_to_the_network_and_back():
     every_YXC = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, 2)
-    own = start(Given(Image.fromarray(every_YXC), None, Image.new("L", (16, 16), 255)), 16, 16)
+    own = ready(Given(Image.fromarray(every_YXC), None, Image.new("L", (16, 16), 255)), 16, 16)
     assert np.array_equal(image.to_bytes(own.clean_CYX[None])[0], every_YXC)

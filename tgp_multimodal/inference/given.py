@@ -26,7 +26,7 @@ class Given(NamedTuple):
     Attributes:
         picture: of any size and mode.
         strength: time at which the walk starts, above 0 and at most 1; the larger, the less of the
-            picture is left. None: 0.6, and 1 with a mask.
+            picture is left. All steps lie below it. None: 0.6, and 1 with a mask.
         mask: as large as the picture: white is drawn anew, black is kept.
     """
 
@@ -71,7 +71,7 @@ class Start(NamedTuple):
         return lambda x_BCYX, time: self.keep(denoise(x_BCYX, time))
 
 
-def start(given: Given, rows: int, columns: int) -> Start:
+def ready(given: Given, rows: int, columns: int) -> Start:
     """Picture and mask at the size of the pictures that are drawn.
 
     Raises:

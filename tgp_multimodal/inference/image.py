@@ -13,9 +13,8 @@ from torch import Tensor
 
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.diffusion.samplers import Denoise, euler_times, find
-from tgp_multimodal.inference import given as givens
 from tgp_multimodal.inference.drawing import Drawing, check, rows_columns
-from tgp_multimodal.inference.given import Given, Start
+from tgp_multimodal.inference.given import Given, Start, ready
 from tgp_multimodal.inference.guidance import guided
 from tgp_multimodal.inference.text import padded
 from tgp_multimodal.models.networks import PROMPT_TOKENS, Multimodal
@@ -60,7 +59,7 @@ def draw(
             f"seeds must be one for each of {len(prompts)} prompts. Got {len(seeds)} instead."
         )
     size = rows_columns(drawing, network.head.size)
-    start = givens.start(given, *size) if given else None
+    start = ready(given, *size) if given else None
     parts = []
     for first in range(0, len(prompts), batch):
         own = slice(first, first + batch)

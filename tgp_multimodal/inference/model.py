@@ -6,10 +6,10 @@ import numpy as np
 from PIL import Image
 
 from tgp_multimodal.data.tokenizer import Tokenizer
-from tgp_multimodal.inference import image as drawings
 from tgp_multimodal.inference import picture_features, text, writing
 from tgp_multimodal.inference.drawing import Drawing
 from tgp_multimodal.inference.given import Given
+from tgp_multimodal.inference.image import draw
 from tgp_multimodal.inference.sampling import Sampling
 from tgp_multimodal.inference.text import Query
 from tgp_multimodal.models.networks import Multimodal, Network
@@ -95,15 +95,15 @@ class Model:
 
         Args:
             prompts: what to draw.
-            steps: see `inference.drawing.Drawing`, as for all up to `guidance_rescale`.
-            guidance: how strictly the prompt is followed.
+            steps: how often the network is asked; those over an image all lie below its strength.
+            guidance: how strictly the prompt is followed; 1 is no guidance and half the work.
             seed: of the first picture, or one for each.
-            size: side in pixels, or (rows, columns).
+            size: side in pixels, or (rows, columns), multiples of the head's patch.
             sampler: a name in `diffusion.samplers.SAMPLERS`.
             negative_prompt: what guidance leads away from.
-            guidance_from: earliest time of guidance.
-            guidance_to: latest time of guidance.
-            guidance_rescale: how far the contrast that guidance added is taken back.
+            guidance_from: guidance acts from this time on, 0 (picture) to 1 (noise).
+            guidance_to: guidance acts up to this time; outside, half of the work is left out.
+            guidance_rescale: how far the contrast that guidance added is taken back, 0 to 1.
             image: picture to draw over, cut to the proportions of `size`.
             strength: how much of it is redrawn, above 0 to 1; left out: 0.6, and 1 with a mask.
             mask: as large as the image; white is drawn anew, black keeps its pixels exactly.
@@ -120,7 +120,7 @@ class Model:
         )  # fmt: skip
         given = _given(image, strength, mask)
         network = self._with_head()
-        pixels = drawings.draw(
+        pixels = draw(
             network, self.tokenizer, names, drawing, seeds, given=given, progress=progress
         )
         return [Image.fromarray(p) for p in pixels]
