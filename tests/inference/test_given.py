@@ -78,6 +78,11 @@ def test_files_that_are_no_pictures_are_refused(tmp_path):
             ValueError, match=rf"x\.png must be a whole picture file\. Got .*{reason}"
         ):
             read_picture(tmp_path / "x.png")
+    Image.new("F", (4, 4)).save(tmp_path / "depth.tiff")
+    with pytest.raises(
+        ValueError, match=r"must be a whole picture file\. Got floating-point pixels"
+    ):
+        read_picture(tmp_path / "depth.tiff")
     with pytest.raises(FileNotFoundError):
         read_picture(tmp_path / "nowhere.png")
 

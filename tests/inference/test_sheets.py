@@ -33,6 +33,16 @@ def test_a_grid_has_rows_of_captions_and_columns_of_headings():
         assert ink[rows, columns].any()
 
 
+def test_long_headings_push_pictures_down():
+    pictures = [Image.new("RGB", (8, 8), colour) for colour in COLOURS[:2]]
+    short, long = (
+        grid_sheet(pictures, ["row"], [heading, "b"], side=60)
+        for heading in ("a", "a heading of many words")
+    )
+    assert places(long, "red")[0].min() > places(short, "red")[0].min()
+    assert places(long, "red")[1].min() == places(short, "red")[1].min()
+
+
 def test_a_grid_must_be_filled():
     picture = Image.new("RGB", (8, 8))
     with pytest.raises(ValueError, match=r"pictures must fill 2 rows of 2\. Got 3 instead\."):

@@ -108,7 +108,7 @@ def fitted(picture: Image.Image, rows: int, columns: int) -> np.ndarray:
 
 
 def read_picture(path: str | Path) -> Image.Image:
-    """A picture file, turned as the camera says.
+    """A picture file as RGB, turned as the camera says; what is transparent shows white.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -120,7 +120,7 @@ def read_picture(path: str | Path) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data)) as picture:
             picture.load()
-            return ImageOps.exif_transpose(picture)
+            return to_rgb(ImageOps.exif_transpose(picture))
     # Damaged files make PIL's readers stumble in every way there is.
     except Exception as error:
         reason = "a file of no known kind" if isinstance(error, UnidentifiedImageError) else error

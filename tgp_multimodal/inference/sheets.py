@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
 _INK, _PAPER, _FRAME = (20, 20, 20), (255, 255, 255), (200, 200, 200)
 _GAP, _LINE = 12, 18  # pixels between pictures, and from one line of text to the next
 
@@ -43,8 +45,7 @@ def contact_sheet(
         left = _GAP + index % columns * (side + _GAP)
         top = _GAP + index // columns * cell_height
         _hang(sheet, picture, left, top, side)
-        for number, line in enumerate(lines):
-            pen.text((left, top + side + 3 + _LINE * number), line, fill=_INK, font=font)
+        _write(pen, lines, left, top + side + 3, font)
     return sheet
 
 
@@ -72,19 +73,24 @@ def grid_sheet(
         )
     font = ImageFont.load_default(13)
     columns, cell = len(headings), side + _GAP
-    first_left, first_top = 2 * side + 2 * _GAP, _GAP + _LINE
+    above = [_wrapped(heading, font, side) for heading in headings]
+    first_left, first_top = 2 * side + 2 * _GAP, _GAP + _LINE * max(map(len, above))
     size = (first_left + columns * cell, first_top + len(captions) * cell)
     sheet = Image.new("RGB", size, _PAPER)
     pen = ImageDraw.Draw(sheet)
-    for column, heading in enumerate(headings):
-        pen.text((first_left + column * cell, _GAP // 2), heading, fill=_INK, font=font)
+    for column, lines in enumerate(above):
+        _write(pen, lines, first_left + column * cell, _GAP // 2, font)
     for row, caption in enumerate(captions):
-        lines = "\n".join(_wrapped(caption, font, 2 * side))
-        pen.text((_GAP, first_top + row * cell), lines, fill=_INK, font=font)
+        _write(pen, _wrapped(caption, font, 2 * side), _GAP, first_top + row * cell, font)
     for index, picture in enumerate(pictures):
         row, column = divmod(index, columns)
         _hang(sheet, picture, first_left + column * cell, first_top + row * cell, side)
     return sheet
+
+
+def _write(pen: ImageDraw.ImageDraw, lines: list[str], left: int, top: int, font: _Font) -> None:
+    for number, line in enumerate(lines):
+        pen.text((left, top + _LINE * number), line, fill=_INK, font=font)
 
 
 def _hang(
@@ -100,9 +106,7 @@ def _hang(
     ImageDraw.Draw(sheet).rectangle(frame, outline=_FRAME)
 
 
-def _wrapped(
-    caption: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
-) -> list[str]:
+def _wrapped(caption: str, font: _Font, width: int) -> list[str]:
     """The caption in lines that fit, three at most."""
     lines = [""]
     for word in caption.split():
