@@ -82,7 +82,7 @@ def test_a_picture_is_drawn_over(folder, photo, mask, tmp_path):
     assert np.array_equal(pixels(masked / "000-x.png")[:, 8:], expected[:, 8:])
     assert (pixels(masked / "000-x.png")[:, :8] != expected[:, :8]).mean() > 0.5
     with Image.open(masked / "000-x.png") as drawn:
-        assert drawn.text["mask"] == mask
+        assert (drawn.text["mask"], drawn.text["strength"]) == (mask, "1.0")
 
 
 def test_settings_of_guidance_arrive_and_are_written_down(folder, tmp_path):

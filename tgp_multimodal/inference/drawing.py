@@ -16,8 +16,8 @@ class Drawing(NamedTuple):
         seed: picture i takes its noise from its own generator, seeded with `seed + i`.
         size: side of the pictures in pixels, or (rows, columns); None: what the head was trained
             on.
-        sampler: ancestral; euler, which draws what the stock pipeline draws; heun; dpm or unipc,
-            which are diffusers' and need few steps.
+        sampler: ancestral; euler, which draws what the stock pipeline draws; heun, of second order
+            at twice the work; dpm or unipc, of second order at euler's, which are diffusers'.
         negative_prompt: what guidance leads away from, in place of the empty prompt.
         guidance_from: guidance acts from this time to the next, ends included; elsewhere half of
             the work is left out (Kynkäänniemi et al. 2024, arXiv:2404.07724). 0 is data, 1 noise.

@@ -16,7 +16,6 @@ from tgp_multimodal.data.images import square, to_rgb, to_unit
 from tgp_multimodal.diffusion.paths import noisy
 from tgp_multimodal.diffusion.samplers import Denoise
 
-STRENGTH = 0.6
 _WHITE = 128  # a mask is white from this brightness on
 
 
@@ -63,12 +62,17 @@ class Start(NamedTuple):
     def keeping(self, denoise: Denoise) -> Denoise:
         """A `denoise` that knows what the mask keeps.
 
-        A sampler that is told the known pixels walks their straight line, and so has them at the
-        noise of each time, whatever its order and whatever it remembers of earlier steps; it gives
-        each of them noise of its own. To write them into its state from outside would break the
-        memory of the methods of several steps.
+        A sampler that is told the known pixels walks their straight line, and so has them under the
+        noise of each time, whatever its order. To write them into its state from outside (Lugmayr
+        et al. 2022, arXiv:2201.09865, eq. 8) would contradict what the methods of several steps
+        remember.
         """
         return lambda x_BCYX, time: self.keep(denoise(x_BCYX, time))
+
+
+def usual_strength(has_mask: bool) -> float:
+    """The strength where none is given: a mask says by itself what may be lost."""
+    return 1.0 if has_mask else 0.6
 
 
 def ready(given: Given, rows: int, columns: int) -> Start:
@@ -79,7 +83,7 @@ def ready(given: Given, rows: int, columns: int) -> Start:
     """
     picture, strength, mask = given
     if strength is None:
-        strength = STRENGTH if mask is None else 1.0
+        strength = usual_strength(mask is not None)
     if not 0 < strength <= 1:
         raise ValueError(f"strength must be above 0 and at most 1. Got {strength} instead.")
     clean_CYX = torch.from_numpy(to_unit(fitted(picture, rows, columns))).permute(2, 0, 1)

@@ -38,8 +38,8 @@ def draw(
         size: side in pixels, or ROWSxCOLUMNS, multiples of the model's patch; left out: what it was
             trained on.
         count: pictures per prompt.
-        sampler: ancestral; euler, which draws what the stock pipeline draws; heun; dpm
-            (DPM-Solver++) or unipc, which are diffusers' and need few steps.
+        sampler: ancestral; euler, which draws what the stock pipeline draws; heun, of second order
+            at twice the work; dpm (DPM-Solver++) or unipc, of second order at euler's.
         grid: file with a prompt in each line, in place of the prompts: one sheet, grid.png, with a
             row for each and a column for each of --count seeds.
         negative_prompt: what guidance leads away from.
@@ -61,6 +61,7 @@ def draw(
     from pathlib import Path
 
     import tgp_multimodal
+    from tgp_multimodal.inference.given import usual_strength
 
     if count < 1:
         raise ValueError(f"count must be at least 1. Got {count} instead.")
@@ -78,6 +79,8 @@ def draw(
         "strength": strength,
     }
     given: dict[str, Any] = {"image": _picture(image), "mask": _picture(mask)}
+    if image is not None and strength is None:
+        settings["strength"] = usual_strength(mask is not None)
     model = tgp_multimodal.load(folder)
     with progress_bar(len(wanted)) as progress:
         pictures = model.draw(
