@@ -42,16 +42,18 @@ answers["vectors"] = encoder.encode(questions["texts"])
 alone = SentenceTransformer(questions["language_model"], device="cpu")
 answers["vectors_alone"] = alone.encode(questions["texts"])
 
-from diffusers import DiffusionPipeline  # noqa: E402
+import diffusers  # noqa: E402
 
-pipeline = DiffusionPipeline.from_pretrained(export)
+pipeline = diffusers.DiffusionPipeline.from_pretrained(export)
 pipeline.set_progress_bar_config(disable=True)
 answers["pipeline"] = np.array([type(pipeline).__name__])
-for index, prompt in enumerate(questions["draw"]):
+flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 1.0}
+own = pipeline.scheduler
+for index, settings in enumerate(questions["draw"]):
+    scheduler = settings.pop("scheduler", None)
+    pipeline.scheduler = getattr(diffusers, scheduler)(**flow) if scheduler else own
     drawn = pipeline(
-        prompt,
-        guidance_scale=questions["guidance"],
-        num_inference_steps=questions["steps"],
+        **settings,
         generator=torch.Generator().manual_seed(questions["seed"] + index),
         use_resolution_binning=False,
         output_type="pt",

@@ -52,7 +52,7 @@ ONLY = {
     "sentence_transformers": {"adapters"},
     "open_clip": {"adapters", "models", "objectives"},  # the contrastive tower and its loss
     "timm": {"adapters"},
-    "diffusers": {"adapters"},
+    "diffusers": {"adapters", "diffusion"},  # diffusion/stock_samplers.py, loaded when asked for
     "torch": NETWORKS | SIBLINGS | {"adapters", "training", "app", "verbs"},
     "torchvision": NETWORKS | SIBLINGS | {"adapters", "training", "app"},
 }

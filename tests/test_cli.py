@@ -95,6 +95,15 @@ def test_verb_runs_with_both_spellings(tgp):
     ]
 
 
+def test_a_list_that_may_be_none_needs_no_word():
+    def verb(folder: str, prompts: list[str] | None, steps: int = 1) -> None:
+        """Does a thing."""
+
+    parser = parsers.build_parser("verb", verb)
+    for line, prompts in [("f --steps 2", None), ("f --steps 2 a b", ["a", "b"]), ("f a", ["a"])]:
+        assert parser.parse_args(line.split()).prompts == prompts
+
+
 def test_help_of_a_verb_comes_from_its_docstring(tgp):
     for argv in (["draw", "--help"], ["help", "draw"]):
         code, out, err = tgp(*argv)

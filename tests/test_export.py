@@ -14,7 +14,7 @@ from random_networks import language_model, multimodal, text_transformer
 import tgp_multimodal as tgp
 from tgp_multimodal import export
 from tgp_multimodal.inference import image, text, writing
-from tgp_multimodal.inference.image import Drawing
+from tgp_multimodal.inference.drawing import Drawing, rows_columns
 from tgp_multimodal.inference.sampling import Sampling
 from tgp_multimodal.model_card import model_card
 from tgp_multimodal.models.networks import describe
@@ -30,8 +30,36 @@ TEXTS = [
     "a set holds each item once, a list holds items in order. " * 9,
 ]
 PROMPTS = ["The old bridge", "def ", ""]
-DRAWINGS = ["a red circle left of a blue square", "  Fish &amp; chips \u2018today\u2019\n", ""]
-STEPS, GUIDANCE, SEED, NEW = 6, 4.0, 11, 12
+SEED, NEW = 11, 12
+SCENE = "a red circle left of a blue square"
+EULER = Drawing(6, 4.0, sampler="euler")
+DRAWINGS = [  # prompt, our settings, the stock scheduler that does the same
+    (SCENE, EULER, None),
+    ("  Fish &amp; chips \u2018today\u2019\n", EULER, None),
+    ("", EULER, None),
+    (SCENE, EULER._replace(guidance=1.0), None),
+    (SCENE, EULER._replace(negative_prompt="a blue square, and fish & chips "), None),
+    (SCENE, EULER._replace(size=(12, 32)), None),
+    (SCENE, EULER._replace(size=96, steps=3), None),
+    (SCENE, EULER._replace(sampler="dpm", steps=8), "DPMSolverMultistepScheduler"),
+    (SCENE, EULER._replace(sampler="dpm", steps=20, guidance=1.0), "DPMSolverMultistepScheduler"),
+    (SCENE, EULER._replace(sampler="unipc", steps=8), "UniPCMultistepScheduler"),
+    (SCENE, EULER._replace(sampler="unipc", steps=20, guidance=1.0), "UniPCMultistepScheduler"),
+]
+
+
+def stock_settings(prompt, drawing, scheduler):
+    """What the stock pipeline is asked, for the same picture."""
+    rows, columns = rows_columns(drawing, 16)
+    return {
+        "prompt": prompt,
+        "negative_prompt": drawing.negative_prompt,
+        "num_inference_steps": drawing.steps,
+        "guidance_scale": drawing.guidance,
+        "height": rows,
+        "width": columns,
+        "scheduler": scheduler,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +84,8 @@ def stock(folder, tokenizer, tmp_path_factory):
         "language_model": str(place / "alone"),
         "texts": TEXTS,
         "prompts": PROMPTS,
-        "draw": DRAWINGS,
+        "draw": [stock_settings(*drawing) for drawing in DRAWINGS],
         "context": 64,
-        "steps": STEPS,
-        "guidance": GUIDANCE,
         "seed": SEED,
         "new_tokens": NEW,
     }
@@ -109,14 +135,23 @@ def test_stock_sentence_vectors(stock, network, tokenizer):
     assert np.abs(ours - stock["vectors"]).max() <= TOLERANCE
 
 
-def test_stock_pictures(stock, network, tokenizer):
-    drawing = Drawing(STEPS, GUIDANCE, SEED, sampler="euler")
-    noise = image.own_noise(range(SEED, SEED + len(DRAWINGS)), 16)
-    ours = image.draw_pixels(network, tokenizer, DRAWINGS, noise, drawing).numpy()
-    for index in range(len(DRAWINGS)):
-        theirs = stock[f"picture_{index}"]
-        assert theirs.std() > 0.1
-        assert np.abs(ours[index] - theirs).max() <= TOLERANCE
+@pytest.mark.parametrize("index", range(len(DRAWINGS)))
+def test_stock_pictures(stock, network, tokenizer, index):
+    prompt, drawing, _ = DRAWINGS[index]
+    noise = image.own_noise([SEED + index], *rows_columns(drawing, 16))
+    ours = image.draw_pixels(network, tokenizer, [prompt], noise, drawing)[0].numpy()
+    theirs = stock[f"picture_{index}"]
+    assert theirs.std() > 0.1
+    assert ours.shape == theirs.shape
+    assert np.abs(ours - theirs).max() <= TOLERANCE
+
+
+def test_stock_pictures_of_a_batch(stock, network, tokenizer):
+    prompts = [prompt for prompt, drawing, _ in DRAWINGS if drawing == EULER]
+    noise = image.own_noise(range(SEED, SEED + len(prompts)), 16, 16)
+    ours = image.draw_pixels(network, tokenizer, prompts, noise, EULER).numpy()
+    for index, picture in enumerate(ours):
+        assert np.abs(picture - stock[f"picture_{index}"]).max() <= TOLERANCE
     assert np.abs(ours[0] - ours[2]).max() > 0.01
 
 

@@ -31,7 +31,8 @@ def build_parser(verb: str, function: Callable[..., None]) -> jsonargparse.Argum
     """The parser of a verb: a parameter without default is an argument, one with default an option.
 
     Lists take several words (`tgp draw "a cat" "a dog"`), and a boolean is a bare flag;
-    jsonargparse alone would ask for `'["a cat", "a dog"]'` and `--flag true`.
+    jsonargparse alone would ask for `'["a cat", "a dog"]'` and `--flag true`. A list that may be
+    None needs no word even where it has no default.
     """
     description, helps, examples = _docstring(function)
     parser = jsonargparse.ArgumentParser(
@@ -49,7 +50,11 @@ def build_parser(verb: str, function: Callable[..., None]) -> jsonargparse.Argum
             extra["default"] = parameter.default
         if isinstance(parameter.default, bool):
             extra = {"default": parameter.default, "action": jsonargparse.ActionYesNo}
-        parser.add_argument(name if is_required else f"--{name}", help=helps.get(name), **extra)
+        argument = name if is_required else f"--{name}"
+        action = parser.add_argument(argument, help=helps.get(name), **extra)
+        if is_required and type(None) in typing.get_args(parameter.annotation):
+            # Not nargs="*": before Python 3.13 it is done, empty, when an option comes first.
+            action.required = False
     return parser
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from tgp_multimodal.diffusion.samplers import (
-    SAMPLERS,
     ancestral,
     euler,
     euler_times,
+    find,
     heun,
 )
 
@@ -38,7 +38,7 @@ def test_euler_steps_are_the_stock_schedulers():
     for t in scheduler.timesteps:
         slope = (x - x.tanh()) / max(float(t) / 1000, 0.05)
         x = scheduler.step(slope, t, x).prev_sample
-    ours = euler(lambda x, t: x.tanh(), lambda: noise, euler_times(7))
+    ours = euler(lambda x, t: x.tanh(), noise, None, euler_times(7))
     torch.testing.assert_close(ours, x, atol=1e-6, rtol=0)
 
 
@@ -52,14 +52,15 @@ def test_constant_velocity_is_walked_exactly(name, steps):
         return x - time * (noise - data)
 
     expected = noise + (0.1 - 1) * (noise - data)
-    torch.testing.assert_close(SAMPLERS[name](denoise, lambda: noise, times), expected)
+    torch.testing.assert_close(find(name)(denoise, noise, None, times), expected)
 
 
 def test_a_sure_network_is_reached_in_one_last_step():
     data = torch.rand(1, 3, 4, 4) * 2 - 1
-    for sample in SAMPLERS.values():
+    for name in ("ancestral", *ORDERS):
         times = torch.tensor([1.0, 0.5, 0.05, 0.0])
-        drawn = sample(lambda x, t: data, lambda: torch.randn(1, 3, 4, 4), times)
+        noise = torch.randn(1, 3, 4, 4)
+        drawn = find(name)(lambda x, t: data, noise, lambda: torch.randn(1, 3, 4, 4), times)
         torch.testing.assert_close(drawn, data, atol=1e-6, rtol=0)
 
 
@@ -70,8 +71,7 @@ def test_measured_order(name):
     def error(steps):
         times = torch.linspace(1, 0.2, steps + 1, dtype=torch.float64)
         start = torch.ones(1, dtype=torch.float64)
-        walk = SAMPLERS[name]
-        end = walk(lambda x, t: x - t * math.cos(4 * t) * x, lambda: start, times)
+        end = find(name)(lambda x, t: x - t * math.cos(4 * t) * x, start, None, times)
         return abs(float(end) - math.exp((math.sin(0.8) - math.sin(4)) / 4))
 
     errors = [error(n) for n in (40, 80, 160)]
@@ -86,7 +86,7 @@ def test_heun_asks_twice_per_step_but_the_last():
         asked.append(time)
         return x
 
-    heun(denoise, lambda: torch.zeros(1), torch.tensor([1.0, 0.5, 0.0]))
+    heun(denoise, torch.zeros(1), None, torch.tensor([1.0, 0.5, 0.0]))
     assert asked == [1.0, 0.5, 0.5]
 
 
@@ -106,11 +106,27 @@ def test_ancestral_steps_draw_from_the_distribution_of_the_data():
         return mean + gain * (x - (1 - time) * mean)
 
     generator = torch.Generator().manual_seed(0)
-    drawn = ancestral(denoise, lambda: torch.randn(20_000, generator=generator), euler_times(200))
+
+    def fresh():
+        return torch.randn(20_000, generator=generator)
+
+    drawn = ancestral(denoise, fresh(), fresh, euler_times(200))
     assert float(drawn.mean()) == pytest.approx(mean, abs=0.01)
     assert float(drawn.std()) == pytest.approx(deviation, rel=0.1)
 
 
 def test_ancestral_steps_hold_pictures_inside_the_range():
-    drawn = ancestral(lambda x, t: 5 * x, lambda: torch.randn(50), euler_times(10))
+    noise = torch.randn(50)
+    drawn = ancestral(lambda x, t: 5 * x, noise, lambda: torch.randn(50), euler_times(10))
     assert float(drawn.abs().max()) <= 1
+
+
+@pytest.mark.parametrize("name", ["ancestral", *ORDERS])
+def test_a_walk_may_start_late(name):
+    """What is left of the noise is the share that the stock divisor of at least 0.05 leaves."""
+    data, noise = torch.rand(2, 1, 3, 4, 4) * 2 - 1
+    times = torch.tensor([0.3, 0.2, 0.1, 0.05, 0.0])
+    drawn = find(name)(
+        lambda x, t: data, 0.7 * data + 0.3 * noise, torch.zeros_like(data).clone, times
+    )
+    torch.testing.assert_close(drawn, data, atol=1e-6, rtol=0)

@@ -42,6 +42,25 @@ def test_draw(model):
     alone = np.asarray(model.draw("a square", steps=3, seed=1)[0]).astype(int)
     assert np.abs(alone - np.asarray(pictures[1])).max() <= 1
     assert model.draw("a square", steps=2, size=24)[0].size == (24, 24)
+    assert model.draw("a square", steps=2, size=(8, 24))[0].size == (24, 8)
+    own = model.draw(["a square", "a square"], steps=3, seed=[1, 7])
+    assert np.abs(np.asarray(own[0]).astype(int) - alone).max() <= 1
+    assert (np.asarray(own[0]) != np.asarray(own[1])).any()
+
+
+def test_draw_over_a_picture(model):
+    photo = model.draw("a circle", steps=2, size=(20, 40))[0]
+    drawn = model.draw("a square", steps=3, image=photo, strength=0.3)[0]
+    again = model.draw("a square", steps=3, image=np.asarray(photo), strength=0.3)[0]
+    assert np.array_equal(np.asarray(drawn), np.asarray(again))
+    kept = np.zeros((20, 40), np.uint8)
+    kept[:10] = 255
+    half = np.asarray(model.draw("a square", steps=3, size=(20, 40), image=photo, mask=kept)[0])
+    assert np.array_equal(half[10:], np.asarray(photo)[10:])
+    assert (half[:10] != np.asarray(photo)[:10]).any()
+    for setting in ({"strength": 0.3}, {"mask": photo}):
+        with pytest.raises(ValueError, match=rf"image must be given with {next(iter(setting))}\."):
+            model.draw("a square", **setting)
 
 
 def test_embed_texts_and_pictures(model):

@@ -30,7 +30,7 @@ from tgp_multimodal.evaluation.requests import (
     ScoreAnswer,
 )
 from tgp_multimodal.inference import denoising, image, masked, picture_features, text, writing
-from tgp_multimodal.inference.image import Drawing
+from tgp_multimodal.inference.drawing import Drawing
 from tgp_multimodal.inference.sampling import Sampling
 from tgp_multimodal.inference.text import Query
 from tgp_multimodal.models.networks import Multimodal, Network, describe, from_description

@@ -1,10 +1,11 @@
-"""Samplers: one signature, `sampler(denoise, fresh, times) -> pixels`.
+"""Samplers: one signature, `sampler(denoise, start, fresh, times) -> pixels`.
 
 `denoise(x_t, t)` gives the clean picture that the network sees in `x_t` at the single time `t`;
-`fresh()` gives noise that nobody has seen, the first of which is where the walk begins; `times`
-fall from 1 to 0.
+`start` is where the walk begins, at `times[0]`; `fresh()` gives noise that nobody has seen; `times`
+fall to 0.
 """
 
+import importlib
 from collections.abc import Callable
 
 import torch
@@ -14,7 +15,23 @@ from tgp_multimodal.diffusion.paths import T_MIN
 
 Denoise = Callable[[Tensor, float], Tensor]
 Fresh = Callable[[], Tensor]
-Sampler = Callable[[Denoise, Fresh, Tensor], Tensor]
+Sampler = Callable[[Denoise, Tensor, Fresh, Tensor], Tensor]
+
+# Those of diffusers lie in a file of their own, which is loaded when one of them is asked for.
+SAMPLERS = {
+    "ancestral": "tgp_multimodal.diffusion.samplers:ancestral",
+    "euler": "tgp_multimodal.diffusion.samplers:euler",
+    "heun": "tgp_multimodal.diffusion.samplers:heun",
+    "dpm": "tgp_multimodal.diffusion.stock_samplers:dpm",
+    "unipc": "tgp_multimodal.diffusion.stock_samplers:unipc",
+}
+
+
+def find(name: str) -> Sampler:
+    """The sampler of a name in `SAMPLERS`; the first of diffusers' takes seconds to load."""
+    module, _, function = SAMPLERS[name].partition(":")
+    sampler: Sampler = getattr(importlib.import_module(module), function)
+    return sampler
 
 
 def euler_times(steps: int) -> Tensor:
@@ -30,20 +47,20 @@ def euler_times(steps: int) -> Tensor:
     return torch.cat((torch.linspace(1.0, 0.001, steps), torch.zeros(1)))
 
 
-def euler(denoise: Denoise, fresh: Fresh, times: Tensor) -> Tensor:
+def euler(denoise: Denoise, start: Tensor, fresh: Fresh, times: Tensor) -> Tensor:
     """First-order steps along the velocity; what the stock pipeline does."""
-    x = fresh()
+    x = start
     for now, following in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
         x = x + (following - now) * (x - denoise(x, now)) / max(now, T_MIN)
     return x
 
 
-def heun(denoise: Denoise, fresh: Fresh, times: Tensor) -> Tensor:
+def heun(denoise: Denoise, start: Tensor, fresh: Fresh, times: Tensor) -> Tensor:
     """Second-order steps along the mean of the velocities at both ends.
 
     Karras et al. 2022, arXiv:2206.00364, algorithm 1.
     """
-    x = fresh()
+    x = start
     for now, following in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
         first = (x - denoise(x, now)) / max(now, T_MIN)
         guess = x + (following - now) * first
@@ -54,7 +71,7 @@ def heun(denoise: Denoise, fresh: Fresh, times: Tensor) -> Tensor:
     return x
 
 
-def ancestral(denoise: Denoise, fresh: Fresh, times: Tensor) -> Tensor:
+def ancestral(denoise: Denoise, start: Tensor, fresh: Fresh, times: Tensor) -> Tensor:
     """Steps to the picture that the network sees and back to less noise, a part of it new.
 
     Ho et al. 2020, arXiv:2006.11239, algorithm 2, as Song et al. 2020 write it (arXiv:2010.02502,
@@ -62,7 +79,7 @@ def ancestral(denoise: Denoise, fresh: Fresh, times: Tensor) -> Tensor:
     direction is left. What a young network got wrong is not carried on, so that it draws one thing
     where the deterministic walks blend two. Pictures are held inside [-1, 1].
     """
-    x = fresh()
+    x = start
     for now, following in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
         clean = denoise(x, now).clamp(-1, 1)
         if following == 0:
@@ -72,6 +89,3 @@ def ancestral(denoise: Denoise, fresh: Fresh, times: Tensor) -> Tensor:
         x = (1 - following) * clean
         x = x + following * (kept * noise + (1 - kept**2) ** 0.5 * fresh())
     return x
-
-
-SAMPLERS: dict[str, Sampler] = {"ancestral": ancestral, "euler": euler, "heun": heun}

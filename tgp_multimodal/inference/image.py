@@ -5,7 +5,6 @@ Shape letters: B pictures of a batch, N pictures, C channels, Y rows, X columns,
 
 import html
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import ftfy
 import numpy as np
@@ -13,30 +12,15 @@ import torch
 from torch import Tensor
 
 from tgp_multimodal.data.tokenizer import Tokenizer
-from tgp_multimodal.diffusion.samplers import SAMPLERS, euler_times
+from tgp_multimodal.diffusion.samplers import Denoise, euler_times, find
+from tgp_multimodal.inference.drawing import Drawing, check, rows_columns
+from tgp_multimodal.inference.given import Given, Start, ready
+from tgp_multimodal.inference.guidance import guided
 from tgp_multimodal.inference.text import padded
 from tgp_multimodal.models.networks import PROMPT_TOKENS, Multimodal
 
 BATCH = 32
-
-
-class Drawing(NamedTuple):
-    """How pictures are drawn.
-
-    Attributes:
-        steps: times at which the network is asked.
-        guidance: how far to go from the picture without prompt towards the one with it and beyond
-            (Ho & Salimans 2022, arXiv:2207.12598; 1 = no guidance, half the work).
-        seed: picture i takes its noise from its own generator, seeded with `seed + i`.
-        size: side of the pictures in pixels; None: what the head was trained on.
-        sampler: ancestral, or euler, which draws what the stock pipeline draws, or heun.
-    """
-
-    steps: int = 20
-    guidance: float = 4.0
-    seed: int = 0
-    size: int | None = None
-    sampler: str = "ancestral"
+Progress = Callable[[float], None]
 
 
 def draw(
@@ -46,10 +30,12 @@ def draw(
     drawing: Drawing,
     seeds: Sequence[int] | None = None,
     batch: int = BATCH,
+    given: Given | None = None,
+    progress: Progress | None = None,
 ) -> np.ndarray:
     """Pictures of the prompts, unsigned bytes (N, Y, X, C).
 
-    Each depends on its own prompt and seed alone.
+    Each depends on its own prompt and seed alone, and on the given picture.
 
     Args:
         network: text transformer and head.
@@ -58,19 +44,35 @@ def draw(
         drawing: settings.
         seeds: seed of each picture; left out: `drawing.seed + i`.
         batch: pictures drawn at once.
+        given: what every picture starts from; left out: from noise alone.
+        progress: is told how many pictures are drawn; one that is half on its way counts a half.
 
     Raises:
         ValueError: there is no prompt, or a setting is out of range.
     """
-    _check(network, prompts, drawing)
+    if not prompts:
+        raise ValueError("prompts must hold at least one prompt. Got none instead.")
+    check(drawing, network.head.patch)
     seeds = [drawing.seed + i for i in range(len(prompts))] if seeds is None else seeds
-    side = drawing.size or network.head.size
+    if len(seeds) != len(prompts):
+        raise ValueError(
+            f"seeds must be one for each of {len(prompts)} prompts. Got {len(seeds)} instead."
+        )
+    size = rows_columns(drawing, network.head.size)
+    start = ready(given, *size) if given else None
     parts = []
-    for start in range(0, len(prompts), batch):
-        own = slice(start, start + batch)
-        noise = own_noise(seeds[own], side)
-        parts.append(to_bytes(draw_pixels(network, tokenizer, prompts[own], noise, drawing)))
+    for first in range(0, len(prompts), batch):
+        own = slice(first, first + batch)
+        noise = own_noise(seeds[own], *size)
+        share = _share(progress, first, len(prompts[own]))
+        pixels = draw_pixels(network, tokenizer, prompts[own], noise, drawing, start, share)
+        parts.append(to_bytes(pixels))
     return np.concatenate(parts)
+
+
+def _share(progress: Progress | None, before: int, count: int) -> Progress | None:
+    """Tells of pictures what it is told as a share of the batch."""
+    return progress and (lambda share: progress(before + share * count))
 
 
 @torch.inference_mode()
@@ -80,11 +82,12 @@ def draw_pixels(
     prompts: Sequence[str],
     noise: Callable[[], Tensor],
     drawing: Drawing,
+    start: Start | None = None,
+    progress: Progress | None = None,
 ) -> Tensor:
     """Walks from noise to pictures (B, C, Y, X), about -1 to 1, as the stock pipeline does.
 
-    The picture with and the picture without prompt are computed in one batch; keys and values of
-    the prompts, which do not depend on time, once for all steps.
+    Keys and values of the prompts, which do not depend on time, are computed once for all steps.
 
     Args:
         network: text transformer and head.
@@ -92,29 +95,32 @@ def draw_pixels(
         prompts: what to draw.
         noise: gives new noise (B, C, Y, X) at each call; see `own_noise`.
         drawing: settings.
+        start: picture to start from.
+        progress: is told which share of the walk is done, at each look of the network.
     """
-    head, guided = network.head, drawing.guidance > 1
+    head = network.head
     device = head.txt_in.weight.device
-    names = [*prompts, ""] if guided else list(prompts)
-    text, mask_BL = read_prompts(network, tokenizer, names)
-    if guided:
-        # One null prompt at the end serves every picture.
-        count = len(prompts)
-        index = torch.tensor([*range(count), *[count] * count], device=device)
-        text = [(key[index], value[index]) for key, value in text]
-        mask_BL = mask_BL[index]
+    names = [*prompts, drawing.negative_prompt] if drawing.guidance > 1 else list(prompts)
+    denoise = guided(head, *read_prompts(network, tokenizer, names), drawing)
+    times, x = euler_times(drawing.steps), noise().to(device)
+    if start:
+        times, x, denoise = start.time * times, start.at(x), start.keeping(denoise)
+    if progress:
+        denoise = _watched(denoise, progress, float(times[0]))
+    pixels = find(drawing.sampler)(denoise, x, lambda: noise().to(device), times)
+    if progress:
+        progress(1.0)
+    return start.keep(pixels) if start else pixels
 
-    def denoise(x_BCYX: Tensor, time: float) -> Tensor:
-        both = torch.cat((x_BCYX, x_BCYX)) if guided else x_BCYX
-        # One time for all: its modulation is computed once and broadcast.
-        clean = head.denoise(both, torch.full((1,), time, device=device), text, mask_BL)
-        if not guided:
-            return clean
-        with_prompt, without = clean.chunk(2)
-        return without + drawing.guidance * (with_prompt - without)
 
-    sample = SAMPLERS[drawing.sampler]
-    return sample(denoise, lambda: noise().to(device), euler_times(drawing.steps))
+def _watched(denoise: Denoise, progress: Progress, begin: float) -> Denoise:
+    """Tells at each look how far time has fallen: samplers differ in how often they look."""
+
+    def watched(x_BCYX: Tensor, time: float) -> Tensor:
+        progress(1 - time / begin)
+        return denoise(x_BCYX, time)
+
+    return watched
 
 
 def read_prompts(
@@ -132,35 +138,16 @@ def clean_prompt(prompt: str) -> str:
     return html.unescape(html.unescape(ftfy.fix_text(prompt))).strip()
 
 
-def own_noise(seeds: Sequence[int], side: int) -> Callable[[], Tensor]:
+def own_noise(seeds: Sequence[int], rows: int, columns: int) -> Callable[[], Tensor]:
     """A source of noise (B, C, Y, X); picture i's comes from a generator seeded with `seeds[i]`.
 
     The first noise of a seed is what the stock pipeline draws for it.
     """
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    return lambda: torch.stack([torch.randn((3, side, side), generator=g) for g in generators])
+    return lambda: torch.stack([torch.randn((3, rows, columns), generator=g) for g in generators])
 
 
 def to_bytes(pixels_BCYX: Tensor) -> np.ndarray:
     """Pixels from [-1, 1] as unsigned bytes (B, Y, X, C)."""
     scaled = (pixels_BCYX.float() / 2 + 0.5).clamp(0, 1) * 255
     return scaled.round().byte().permute(0, 2, 3, 1).cpu().numpy()
-
-
-def _check(network: Multimodal, prompts: Sequence[str], drawing: Drawing) -> None:
-    if not prompts:
-        raise ValueError("prompts must hold at least one prompt. Got none instead.")
-    if drawing.guidance < 1:
-        raise ValueError(f"guidance must be at least 1. Got {drawing.guidance} instead.")
-    if drawing.sampler not in SAMPLERS:
-        names = ", ".join(SAMPLERS)
-        raise ValueError(
-            f"sampler must be a known one. Got {drawing.sampler} instead; there are: {names}."
-        )
-    if drawing.steps < 1:
-        raise ValueError(f"steps must be at least 1. Got {drawing.steps} instead.")
-    side, patch = drawing.size, network.head.patch
-    if side is not None and (side < patch or side % patch):
-        raise ValueError(
-            f"size must be a positive multiple of {patch} (the patch). Got {side} instead."
-        )

@@ -1,17 +1,20 @@
 """The one object that a user of the Python interface holds."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from PIL import Image
 
 from tgp_multimodal.data.tokenizer import Tokenizer
-from tgp_multimodal.inference import image, picture_features, text, writing
-from tgp_multimodal.inference.image import Drawing
+from tgp_multimodal.inference import picture_features, text, writing
+from tgp_multimodal.inference.drawing import Drawing
+from tgp_multimodal.inference.given import Given
+from tgp_multimodal.inference.image import draw
 from tgp_multimodal.inference.sampling import Sampling
 from tgp_multimodal.inference.text import Query
 from tgp_multimodal.models.networks import Multimodal, Network
 
+Picture = Image.Image | np.ndarray
 Pictures = Sequence[Image.Image] | np.ndarray
 
 
@@ -73,14 +76,53 @@ class Model:
         prompts: str | Sequence[str],
         steps: int = 20,
         guidance: float = 4.0,
-        seed: int = 0,
-        size: int | None = None,
+        seed: int | Sequence[int] = 0,
+        size: int | tuple[int, int] | None = None,
         sampler: str = "ancestral",
+        negative_prompt: str = "",
+        guidance_from: float = 0.0,
+        guidance_to: float = 1.0,
+        guidance_rescale: float = 0.0,
+        image: Picture | None = None,
+        strength: float | None = None,
+        mask: Picture | None = None,
+        progress: Callable[[float], None] | None = None,
     ) -> list[Image.Image]:
-        """One picture for each prompt; picture i depends on its own prompt and `seed + i` alone."""
+        """One picture for each prompt.
+
+        Picture i depends on its own prompt and `seed + i` alone, or `seed[i]` of a list, and on the
+        image that all start from.
+
+        Args:
+            prompts: what to draw.
+            steps: how often the network is asked; those over an image all lie below its strength.
+            guidance: how strictly the prompt is followed; 1 is no guidance and half the work.
+            seed: of the first picture, or one for each.
+            size: side in pixels, or (rows, columns), multiples of the head's patch.
+            sampler: a name in `diffusion.samplers.SAMPLERS`.
+            negative_prompt: what guidance leads away from.
+            guidance_from: guidance acts from this time on, 0 (picture) to 1 (noise).
+            guidance_to: guidance acts up to this time; outside, half of the work is left out.
+            guidance_rescale: how far the contrast that guidance added is taken back, 0 to 1.
+            image: picture to draw over, cut to the proportions of `size`.
+            strength: how much of it is redrawn, above 0 to 1; left out: 0.6, and 1 with a mask.
+            mask: as large as the image; white is drawn anew, black keeps its pixels exactly.
+            progress: is told how many pictures are drawn.
+
+        Raises:
+            ValueError: a setting is out of range, or belongs to an image that was not given.
+        """
         names = [prompts] if isinstance(prompts, str) else list(prompts)
-        drawing = Drawing(steps, guidance, seed, size, sampler)
-        pixels = image.draw(self._with_head(), self.tokenizer, names, drawing)
+        first, seeds = (seed, None) if isinstance(seed, int) else (0, list(seed))
+        drawing = Drawing(
+            steps, guidance, first, size, sampler,
+            negative_prompt, guidance_from, guidance_to, guidance_rescale,
+        )  # fmt: skip
+        given = _given(image, strength, mask)
+        network = self._with_head()
+        pixels = draw(
+            network, self.tokenizer, names, drawing, seeds, given=given, progress=progress
+        )
         return [Image.fromarray(p) for p in pixels]
 
     def embed(self, items: Sequence[str] | Pictures) -> np.ndarray:
@@ -126,3 +168,16 @@ class Model:
                 f"Got a {type(self.network).__name__} instead."
             )
         return self.network
+
+
+def _given(image: Picture | None, strength: float | None, mask: Picture | None) -> Given | None:
+    if image is None:
+        if strength is None and mask is None:
+            return None
+        alone = "mask" if strength is None else "strength"
+        raise ValueError(f"image must be given with {alone}. Got none instead.")
+    return Given(_image(image), strength, None if mask is None else _image(mask))
+
+
+def _image(picture: Picture) -> Image.Image:
+    return picture if isinstance(picture, Image.Image) else Image.fromarray(picture)

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-_INK, _PAPER = (20, 20, 20), (255, 255, 255)
-_GAP = 12
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+_INK, _PAPER, _FRAME = (20, 20, 20), (255, 255, 255), (200, 200, 200)
+_GAP, _LINE = 12, 18  # pixels between pictures, and from one line of text to the next
 
 
 def contact_sheet(
@@ -34,27 +36,77 @@ def contact_sheet(
     columns = columns or min(8, len(pictures), max(4, round(len(pictures) ** 0.5)))
     font = ImageFont.load_default(13)
     wrapped = [_wrapped(caption, font, side) for caption in captions]
-    cell_height = side + 18 * max(len(lines) for lines in wrapped) + _GAP
+    cell_height = side + _LINE * max(len(lines) for lines in wrapped) + _GAP
     rows = -(-len(pictures) // columns)
     size = (columns * (side + _GAP) + _GAP, rows * cell_height + _GAP)
     sheet = Image.new("RGB", size, _PAPER)
     pen = ImageDraw.Draw(sheet)
     for index, (picture, lines) in enumerate(zip(pictures, wrapped, strict=True)):
-        image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
         left = _GAP + index % columns * (side + _GAP)
         top = _GAP + index // columns * cell_height
-        sheet.paste(
-            image.convert("RGB").resize((side, side), Image.Resampling.NEAREST), (left, top)
-        )
-        pen.rectangle((left - 1, top - 1, left + side, top + side), outline=(200, 200, 200))
-        for number, line in enumerate(lines):
-            pen.text((left, top + side + 3 + 18 * number), line, fill=_INK, font=font)
+        _hang(sheet, picture, left, top, side)
+        _write(pen, lines, left, top + side + 3, font)
     return sheet
 
 
-def _wrapped(
-    caption: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
-) -> list[str]:
+def grid_sheet(
+    pictures: Sequence[np.ndarray | Image.Image],
+    captions: Sequence[str],
+    headings: Sequence[str],
+    side: int = 96,
+) -> Image.Image:
+    """Pictures in a table: a caption at the left of each row, a heading over each column.
+
+    Args:
+        pictures: row by row, images or unsigned bytes (Y, X, 3).
+        captions: one for each row.
+        headings: one for each column.
+        side: width and height of a picture on the sheet, pixels; captions are twice as wide.
+
+    Raises:
+        ValueError: pictures do not fill rows and columns.
+    """
+    if not pictures or len(pictures) != len(captions) * len(headings):
+        raise ValueError(
+            f"pictures must fill {len(captions)} rows of {len(headings)}. "
+            f"Got {len(pictures)} instead."
+        )
+    font = ImageFont.load_default(13)
+    columns, cell = len(headings), side + _GAP
+    above = [_wrapped(heading, font, side) for heading in headings]
+    first_left, first_top = 2 * side + 2 * _GAP, _GAP + _LINE * max(map(len, above))
+    size = (first_left + columns * cell, first_top + len(captions) * cell)
+    sheet = Image.new("RGB", size, _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for column, lines in enumerate(above):
+        _write(pen, lines, first_left + column * cell, _GAP // 2, font)
+    for row, caption in enumerate(captions):
+        _write(pen, _wrapped(caption, font, 2 * side), _GAP, first_top + row * cell, font)
+    for index, picture in enumerate(pictures):
+        row, column = divmod(index, columns)
+        _hang(sheet, picture, first_left + column * cell, first_top + row * cell, side)
+    return sheet
+
+
+def _write(pen: ImageDraw.ImageDraw, lines: list[str], left: int, top: int, font: _Font) -> None:
+    for number, line in enumerate(lines):
+        pen.text((left, top + _LINE * number), line, fill=_INK, font=font)
+
+
+def _hang(
+    sheet: Image.Image, picture: np.ndarray | Image.Image, left: int, top: int, side: int
+) -> None:
+    """Puts a framed picture on the sheet, its longer side enlarged to `side`."""
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    longest = max(image.size)
+    width, height = (max(1, round(side * length / longest)) for length in image.size)
+    enlarged = image.convert("RGB").resize((width, height), Image.Resampling.NEAREST)
+    sheet.paste(enlarged, (left, top))
+    frame = (left - 1, top - 1, left + width, top + height)
+    ImageDraw.Draw(sheet).rectangle(frame, outline=_FRAME)
+
+
+def _wrapped(caption: str, font: _Font, width: int) -> list[str]:
     """The caption in lines that fit, three at most."""
     lines = [""]
     for word in caption.split():

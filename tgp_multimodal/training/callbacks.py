@@ -16,7 +16,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from tgp_multimodal.data.scene_check import check
 from tgp_multimodal.data.scene_language import prompts as scene_prompts
 from tgp_multimodal.evaluation import environment
-from tgp_multimodal.inference.image import Drawing, draw
+from tgp_multimodal.inference.drawing import Drawing
+from tgp_multimodal.inference.image import draw
 from tgp_multimodal.inference.sheets import contact_sheet
 from tgp_multimodal.training.peak import peak_flops
 

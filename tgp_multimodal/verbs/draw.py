@@ -1,16 +1,28 @@
 """`tgp draw`: pictures from prompts."""
 
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
 
 def draw(
     folder: str,
-    prompts: list[str],
+    prompts: list[str] | None,
     output: str = "drawings",
     steps: int = 20,
     guidance: float = 4.0,
     seed: int = 0,
-    size: int | None = None,
+    size: str | None = None,
     count: int = 1,
     sampler: str = "ancestral",
+    grid: str | None = None,
+    negative_prompt: str = "",
+    guidance_from: float = 0.0,
+    guidance_to: float = 1.0,
+    guidance_rescale: float = 0.0,
+    image: str | None = None,
+    strength: float | None = None,
+    mask: str | None = None,
 ) -> None:
     """Draw pictures from prompts: PNG files that say how they were made, and a contact sheet.
 
@@ -23,49 +35,162 @@ def draw(
         steps: how often the network is asked; more is finer and slower.
         guidance: how strictly the prompt is followed; 1 is no guidance and half the work.
         seed: of the first picture; the same seed draws the same picture.
-        size: side in pixels, a multiple of the model's patch; left out: what it was trained on.
+        size: side in pixels, or ROWSxCOLUMNS, multiples of the model's patch; left out: what it was
+            trained on.
         count: pictures per prompt.
-        sampler: ancestral; euler, which draws what the stock pipeline draws; or heun.
+        sampler: ancestral; euler, which draws what the stock pipeline draws; heun, of second order
+            at twice the work; dpm (DPM-Solver++) or unipc, of second order at euler's.
+        grid: file with a prompt in each line, in place of the prompts: one sheet, grid.png, with a
+            row for each and a column for each of --count seeds.
+        negative_prompt: what guidance leads away from.
+        guidance_from: guidance acts from this time on, 0 (picture) to 1 (noise); elsewhere half of
+            the work is left out.
+        guidance_to: guidance acts up to this time.
+        guidance_rescale: how far the contrast that guidance added is taken back, 0 to 1.
+        image: picture file to draw over; its centre is cut to the proportions of the size.
+        strength: how much of the image is redrawn, above 0 to 1; left out: 0.6, and 1 with a mask.
+        mask: picture file as large as the image: white is drawn anew, black keeps its pixels.
 
     Examples:
         tgp draw runs/nano/export "a red circle left of a blue square"
         tgp draw runs/nano/export "a green triangle" --count 8 --output triangles
+        tgp draw runs/nano/export "two circles" --sampler dpm --steps 12 --size 32x48
+        tgp draw runs/nano/export "a blue circle" --image photo.png --strength 0.6
+        tgp draw runs/nano/export --grid prompts.txt --count 4
     """
-    import re
-    import sys
     from pathlib import Path
 
-    from PIL.PngImagePlugin import PngInfo
-
     import tgp_multimodal
-    from tgp_multimodal.inference.sheets import contact_sheet
+    from tgp_multimodal.inference.given import usual_strength
 
     if count < 1:
         raise ValueError(f"count must be at least 1. Got {count} instead.")
-    if prompts == ["-"]:
-        prompts = [line.strip() for line in sys.stdin if line.strip()]
+    wanted = [prompt for prompt in _prompts(prompts, grid) for _ in range(count)]
+    # The rows of a grid share their seeds, so that a column shows one noise under each prompt.
+    seeds = [seed + (i % count if grid else i) for i in range(len(wanted))]
+    settings: dict[str, Any] = {
+        "steps": steps,
+        "guidance": guidance,
+        "sampler": sampler,
+        "negative_prompt": negative_prompt,
+        "guidance_from": guidance_from,
+        "guidance_to": guidance_to,
+        "guidance_rescale": guidance_rescale,
+        "strength": strength,
+    }
+    given: dict[str, Any] = {"image": _picture(image), "mask": _picture(mask)}
+    if image is not None and strength is None:
+        settings["strength"] = usual_strength(mask is not None)
     model = tgp_multimodal.load(folder)
-    wanted = [prompt for prompt in prompts for _ in range(count)]
-    pictures = model.draw(wanted, steps, guidance, seed, size, sampler)
+    with progress_bar(len(wanted)) as progress:
+        pictures = model.draw(
+            wanted, seed=seeds, size=_size(size), **settings, **given, progress=progress
+        )
+    facts = {
+        **{name: value for name, value in settings.items() if value is not None},
+        **{name: path for name, path in (("image", image), ("mask", mask)) if path},
+        "weights": model.digest,
+        "software": f"tgp-multimodal {tgp_multimodal.__version__}",
+    }
     place = Path(output)
     place.mkdir(parents=True, exist_ok=True)
-    for index, (prompt, picture) in enumerate(zip(wanted, pictures, strict=True)):
-        about = PngInfo()
-        facts = {
-            "prompt": prompt,
-            "seed": seed + index,
-            "steps": steps,
-            "guidance": guidance,
-            "sampler": sampler,
-            "weights": model.digest,
-            "software": f"tgp-multimodal {tgp_multimodal.__version__}",
-        }
-        for key, value in facts.items():
-            about.add_itxt(key, str(value))
-        words = re.sub(r"\W+", "-", prompt).strip("-")[:60]
-        path = place / f"{index:03d}-{words}.png"
-        picture.save(path, pnginfo=about)
-        print(path)
-    if len(pictures) > 1:
-        contact_sheet(pictures, wanted).save(place / "sheet.png")
-        print(place / "sheet.png")
+    for i, (prompt, picture) in enumerate(zip(wanted, pictures, strict=True)):
+        _save(picture, place, i, {"prompt": prompt, "seed": seeds[i], **facts})
+    _save_sheet(pictures, wanted, seeds[:count] if grid else None, place)
+
+
+def _prompts(prompts: list[str] | None, grid: str | None) -> list[str]:
+    import sys
+    from pathlib import Path
+
+    if grid is not None:
+        if prompts:
+            raise ValueError("grid must be given in place of prompts. Got both instead.")
+        prompts = _lines(Path(grid).read_text(encoding="utf-8").splitlines())
+        if not prompts:
+            raise ValueError(f"grid must be a file with a prompt in each line. Got {grid} instead.")
+    elif prompts == ["-"]:
+        prompts = _lines(sys.stdin)
+    if not prompts:
+        raise ValueError("prompts must hold at least one prompt. Got none instead.")
+    return prompts
+
+
+def _lines(text: Iterable[str]) -> list[str]:
+    return [line.strip() for line in text if line.strip()]
+
+
+def _size(size: str | None) -> int | tuple[int, int] | None:
+    import re
+
+    if size is None:
+        return None
+    found = re.fullmatch(r"(-?\d+)(?:x(-?\d+))?", size)
+    if not found:
+        raise ValueError(
+            f"size must be like 32, or 32x48 for rows and columns. Got {size} instead."
+        )
+    return int(found[1]) if found[2] is None else (int(found[1]), int(found[2]))
+
+
+def _picture(path: str | None) -> Any:
+    from tgp_multimodal.inference.given import read_picture
+
+    return None if path is None else read_picture(path)
+
+
+@contextmanager
+def progress_bar(total: int) -> Iterator[Callable[[float], None] | None]:
+    """Shows how many pictures are drawn and the time left on a terminal; nothing elsewhere.
+
+    Args:
+        total: pictures to draw.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    bar = Progress(
+        TextColumn("drawing"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total} pictures,"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=console,
+        transient=True,
+    )
+    task = bar.add_task("", total=total)
+    with bar:
+        yield lambda drawn: bar.update(task, completed=drawn)
+
+
+def _save(picture: Any, place: Any, number: int, facts: dict[str, Any]) -> None:
+    import re
+
+    from PIL.PngImagePlugin import PngInfo
+
+    about = PngInfo()
+    for key, value in facts.items():
+        about.add_itxt(key, str(value))
+    words = re.sub(r"\W+", "-", facts["prompt"]).strip("-")[:60]
+    path = place / f"{number:03d}-{words}.png"
+    picture.save(path, pnginfo=about)
+    print(path)
+
+
+def _save_sheet(pictures: Any, prompts: list[str], seeds: list[int] | None, place: Any) -> None:
+    """Writes the grid where there are seeds of its columns, else the sheet of several pictures."""
+    from tgp_multimodal.inference.sheets import contact_sheet, grid_sheet
+
+    if seeds is not None:
+        headings = [f"seed {seed}" for seed in seeds]
+        path, sheet = place / "grid.png", grid_sheet(pictures, prompts[:: len(seeds)], headings)
+    elif len(pictures) > 1:
+        path, sheet = place / "sheet.png", contact_sheet(pictures, prompts)
+    else:
+        return
+    sheet.save(path)
+    print(path)

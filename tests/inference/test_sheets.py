@@ -1,0 +1,65 @@
+"""Sheets of pictures: where they hang, and how large."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tgp_multimodal.inference.sheets import contact_sheet, grid_sheet
+
+COLOURS = ["red", "lime", "blue", "yellow", "cyan", "magenta"]
+
+
+def places(sheet, colour):
+    """Rows and columns of the pixels of a colour."""
+    wanted = np.asarray(Image.new("RGB", (1, 1), colour))[0, 0]
+    return np.nonzero((np.asarray(sheet) == wanted).all(-1))
+
+
+def test_a_grid_has_rows_of_captions_and_columns_of_headings():
+    pictures = [Image.new("RGB", (8, 8), colour) for colour in COLOURS]
+    sheet = grid_sheet(pictures, ["first row", "second row"], ["a", "b", "c"], side=40)
+    corners = [tuple(int(axis.min()) for axis in places(sheet, c)) for c in COLOURS]
+    tops, lefts = [t for t, _ in corners], [x for _, x in corners]
+    assert tops[:3] == [tops[0]] * 3
+    assert tops[3:] == [tops[3]] * 3
+    assert lefts[:3] == lefts[3:] == sorted(lefts[:3])
+    assert all(len(places(sheet, colour)[0]) == 40 * 40 for colour in COLOURS)
+    ink = np.asarray(sheet).min(-1) < 100
+    for rows, columns in [
+        (slice(0, tops[0] - 1), slice(lefts[0], None)),  # headings
+        (slice(tops[0], tops[0] + 40), slice(0, lefts[0] - 1)),  # captions
+        (slice(tops[3], tops[3] + 40), slice(0, lefts[0] - 1)),
+    ]:
+        assert ink[rows, columns].any()
+
+
+def test_long_headings_push_pictures_down():
+    pictures = [Image.new("RGB", (8, 8), colour) for colour in COLOURS[:2]]
+    short, long = (
+        grid_sheet(pictures, ["row"], [heading, "b"], side=60)
+        for heading in ("a", "a heading of many words")
+    )
+    assert places(long, "red")[0].min() > places(short, "red")[0].min()
+    assert places(long, "red")[1].min() == places(short, "red")[1].min()
+
+
+def test_a_grid_must_be_filled():
+    picture = Image.new("RGB", (8, 8))
+    with pytest.raises(ValueError, match=r"pictures must fill 2 rows of 2\. Got 3 instead\."):
+        grid_sheet([picture] * 3, ["a", "b"], ["x", "y"])
+    with pytest.raises(ValueError, match=r"pictures must fill 0 rows of 2\. Got 0 instead\."):
+        grid_sheet([], [], ["x", "y"])
+
+
+@pytest.mark.parametrize(("size", "shape"), [((8, 8), (60, 60)), ((16, 8), (30, 60))])
+def test_pictures_keep_their_proportions(size, shape):
+    pictures = [Image.new("RGB", size, colour) for colour in COLOURS]
+    sheet = contact_sheet(pictures, COLOURS, side=60)
+    for colour in COLOURS:
+        rows, columns = places(sheet, colour)
+        assert (rows.max() - rows.min() + 1, columns.max() - columns.min() + 1) == shape
+
+
+def test_captions_must_be_one_for_each():
+    with pytest.raises(ValueError, match=r"captions must be one for each .* Got 1 for 2 instead"):
+        contact_sheet([Image.new("RGB", (8, 8))] * 2, ["a"])

@@ -1,0 +1,137 @@
+"""`tgp draw`: grids, sizes, pictures to start from, progress, mistakes."""
+
+import numpy as np
+import pytest
+import rich.console
+from PIL import Image
+from random_networks import multimodal
+
+import tgp_multimodal as tgp
+from tgp_multimodal import export
+from tgp_multimodal.cli import main
+from tgp_multimodal.inference.given import fitted
+
+
+@pytest.fixture(scope="module")
+def folder(tokenizer, tmp_path_factory):
+    path = tmp_path_factory.mktemp("run") / "export"
+    export.save(path, multimodal(tokenizer.vocabulary), tokenizer, {}, "")
+    return str(path)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    path = tmp_path / "photo.png"
+    Image.fromarray(pixels).save(path)
+    return str(path)
+
+
+@pytest.fixture
+def mask(tmp_path):
+    picture = Image.new("L", (60, 40))
+    picture.paste(255, (0, 0, 30, 40))
+    picture.save(tmp_path / "mask.png")
+    return str(tmp_path / "mask.png")
+
+
+def pixels(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture).astype(int)
+
+
+def test_a_grid_has_the_same_seeds_in_each_row(folder, tmp_path, capsys):
+    (tmp_path / "prompts.txt").write_text("a red circle\n\n  x  \n", encoding="utf-8")
+    place = tmp_path / "out"
+    options = ["--count", "2", "--seed", "5", "--steps", "2", "--output", str(place)]
+    assert main(["draw", folder, "--grid", str(tmp_path / "prompts.txt"), *options]) == 0
+    names = ["000-a-red-circle.png", "001-a-red-circle.png", "002-x.png", "003-x.png", "grid.png"]
+    assert capsys.readouterr().out.split("\n")[:-1] == [str(place / n) for n in names]
+    for name, seed in zip(names, ("5", "6", "5", "6"), strict=False):
+        with Image.open(place / name) as picture:
+            assert picture.text["seed"] == seed
+    alone = np.asarray(tgp.load(folder).draw("x", steps=2, seed=6)[0]).astype(int)
+    assert np.abs(pixels(place / "003-x.png") - alone).max() <= 1  # rounding
+    with Image.open(place / "grid.png") as sheet:
+        assert sheet.width > 2 * 96
+
+
+@pytest.mark.parametrize(("size", "shape"), [("24", (24, 24)), ("8x20", (8, 20))])
+def test_size_is_a_side_or_rows_and_columns(folder, tmp_path, size, shape):
+    options = ["--steps", "2", "--sampler", "unipc", "--size", size, "--output", str(tmp_path)]
+    assert main(["draw", folder, *options, "x", "y"]) == 0
+    assert pixels(tmp_path / "000-x.png").shape == (*shape, 3)
+    assert (tmp_path / "sheet.png").exists()
+
+
+def test_a_picture_is_drawn_over(folder, photo, mask, tmp_path):
+    given = ["--image", photo, "--steps", "3", "--sampler", "dpm"]
+    plain, masked = tmp_path / "plain", tmp_path / "masked"
+    assert main(["draw", folder, "x", *given, "--strength", "0.4", "--output", str(plain)]) == 0
+    assert main(["draw", folder, "x", *given, "--mask", mask, "--output", str(masked)]) == 0
+    with Image.open(photo) as picture:
+        picture.load()
+    expected = fitted(picture, 16, 16).astype(int)
+    with Image.open(plain / "000-x.png") as drawn:
+        about = drawn.text
+    assert (about["image"], about["strength"], about["sampler"]) == (photo, "0.4", "dpm")
+    assert "mask" not in about
+    own = tgp.load(folder).draw("x", steps=3, sampler="dpm", image=picture, strength=0.4)
+    assert np.array_equal(pixels(plain / "000-x.png"), np.asarray(own[0]))
+    assert (pixels(plain / "000-x.png") != expected).mean() > 0.5
+    assert np.array_equal(pixels(masked / "000-x.png")[:, 8:], expected[:, 8:])
+    assert (pixels(masked / "000-x.png")[:, :8] != expected[:, :8]).mean() > 0.5
+    with Image.open(masked / "000-x.png") as drawn:
+        assert (drawn.text["mask"], drawn.text["strength"]) == (mask, "1.0")
+
+
+def test_settings_of_guidance_arrive_and_are_written_down(folder, tmp_path):
+    options = ["--negative_prompt", "a circle", "--guidance_from", "0.1", "--guidance_to", "0.9"]
+    options += ["--guidance_rescale", "0.5", "--steps", "3"]
+    assert main(["draw", folder, "x", *options, "--output", str(tmp_path)]) == 0
+    with Image.open(tmp_path / "000-x.png") as drawn:
+        about = drawn.text
+    assert (about["negative_prompt"], about["guidance_rescale"]) == ("a circle", "0.5")
+    assert (about["guidance_from"], about["guidance_to"]) == ("0.1", "0.9")
+    own = tgp.load(folder).draw(
+        "x", 3, negative_prompt="a circle", guidance_from=0.1, guidance_to=0.9, guidance_rescale=0.5
+    )
+    assert np.array_equal(pixels(tmp_path / "000-x.png"), np.asarray(own[0]))
+
+
+def test_a_bar_is_for_terminals_alone(folder, tmp_path, capsys, monkeypatch):
+    arguments = ["draw", folder, "x", "y", "--steps", "2", "--output", str(tmp_path)]
+    assert main(arguments) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(rich.console.Console, "is_terminal", True)
+    assert main(arguments) == 0
+    assert "2/2 pictures" in capsys.readouterr().err
+
+
+MISTAKES = [
+    (["x", "--mask", "{mask}"], "image must be given with mask. Got none instead."),
+    (["x", "--strength", "0.5"], "image must be given with strength. Got none instead."),
+    (["x", "--image", "{mask}", "--strength", "2"], "strength must be above 0 and at most 1. Got"),
+    (["x", "--image", "nowhere.png"], "path must be an existing file or folder. Got nowhere.png"),
+    (["x", "--image", __file__], "test_draw.py must be a whole picture file. Got a file of no"),
+    (["x", "--grid", "nowhere.txt"], "grid must be given in place of prompts. Got both instead."),
+    (["--grid", "nowhere.txt"], "path must be an existing file or folder. Got nowhere.txt instead"),
+    (["--grid", "{empty}"], "grid must be a file with a prompt in each line. Got"),
+    (["x", "--size", "32by48"], "size must be like 32, or 32x48 for rows and columns. Got 32by48"),
+    (["x", "--size", "16x18"], "size must be a positive multiple of 4 (the patch). Got (16, 18)"),
+    (["x", "--guidance_from", "0.9", "--guidance_to", "0.1"], "Got 0.9 and 0.1 instead."),
+    (["x", "--sampler", "dmp"], "dpm, unipc. Did you mean dpm?"),
+    (["--steps", "3"], "prompts must hold at least one prompt. Got none instead."),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES)
+def test_mistakes_are_one_line(folder, mask, tmp_path, capsys, arguments, message):
+    (tmp_path / "empty.txt").write_text("\n \n")
+    names = {"{mask}": mask, "{empty}": str(tmp_path / "empty.txt")}
+    arguments = [names.get(word, word) for word in arguments]
+    assert main(["draw", folder, *arguments, "--output", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,88 @@
+"""How pictures are drawn: the settings, and what is wrong with them."""
+
+import difflib
+from typing import NamedTuple
+
+from tgp_multimodal.diffusion.samplers import SAMPLERS
+
+
+class Drawing(NamedTuple):
+    """How pictures are drawn.
+
+    Attributes:
+        steps: times at which the network is asked.
+        guidance: how far to go from the picture without prompt towards the one with it and beyond
+            (Ho & Salimans 2022, arXiv:2207.12598; 1 = no guidance, half the work).
+        seed: picture i takes its noise from its own generator, seeded with `seed + i`.
+        size: side of the pictures in pixels, or (rows, columns); None: what the head was trained
+            on.
+        sampler: ancestral; euler, which draws what the stock pipeline draws; heun, of second order
+            at twice the work; dpm or unipc, of second order at euler's, which are diffusers'.
+        negative_prompt: what guidance leads away from, in place of the empty prompt.
+        guidance_from: guidance acts from this time to the next, ends included; elsewhere half of
+            the work is left out (Kynkäänniemi et al. 2024, arXiv:2404.07724). 0 is data, 1 noise.
+        guidance_to: see `guidance_from`.
+        guidance_rescale: how far the contrast that guidance added is taken back, 0 to 1 (Lin et al.
+            2023, arXiv:2305.08891, section 3.4).
+    """
+
+    steps: int = 20
+    guidance: float = 4.0
+    seed: int = 0
+    size: int | tuple[int, int] | None = None
+    sampler: str = "ancestral"
+    negative_prompt: str = ""
+    guidance_from: float = 0.0
+    guidance_to: float = 1.0
+    guidance_rescale: float = 0.0
+
+
+def rows_columns(drawing: Drawing, default: int) -> tuple[int, int]:
+    """Rows and columns of the pictures in pixels; `default` is the side where nothing is said."""
+    size = default if drawing.size is None else drawing.size
+    return (size, size) if isinstance(size, int) else size
+
+
+def check(drawing: Drawing, patch: int) -> None:
+    """Refuses settings that are out of range.
+
+    Args:
+        drawing: the settings.
+        patch: side of the head's patches, pixels.
+
+    Raises:
+        ValueError: one of them is; the message names it.
+    """
+    if drawing.sampler not in SAMPLERS:
+        close = difflib.get_close_matches(drawing.sampler, SAMPLERS, 1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        raise ValueError(
+            f"sampler must be a known one. Got {drawing.sampler} instead; "
+            f"there are: {', '.join(SAMPLERS)}.{hint}"
+        )
+    if drawing.steps < 1:
+        raise ValueError(f"steps must be at least 1. Got {drawing.steps} instead.")
+    sides = rows_columns(drawing, patch)
+    if len(sides) != 2 or any(side < patch or side % patch for side in sides):
+        raise ValueError(
+            f"size must be a positive multiple of {patch} (the patch). Got {drawing.size} instead."
+        )
+    _check_guidance(drawing)
+
+
+def _check_guidance(drawing: Drawing) -> None:
+    start, end, rescale = drawing.guidance_from, drawing.guidance_to, drawing.guidance_rescale
+    if not drawing.guidance >= 1:
+        raise ValueError(f"guidance must be at least 1. Got {drawing.guidance} instead.")
+    if not 0 <= start <= end <= 1:
+        raise ValueError(
+            "guidance_from and guidance_to must be times from 0 to 1, the first no later. "
+            f"Got {start} and {end} instead."
+        )
+    if not 0 <= rescale <= 1:
+        raise ValueError(f"guidance_rescale must lie between 0 and 1. Got {rescale} instead.")
+    if drawing.guidance == 1 and (drawing.negative_prompt or rescale):
+        raise ValueError(
+            "guidance must be above 1 for negative_prompt or guidance_rescale to act. "
+            f"Got {drawing.guidance} instead."
+        )

@@ -1,0 +1,131 @@
+"""A picture to start from: drawn over as a whole, or only where a mask allows.
+
+Shape letters: B pictures, C channels, Y rows, X columns.
+"""
+
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from tgp_multimodal.data.images import square, to_rgb, to_unit
+from tgp_multimodal.diffusion.paths import noisy
+from tgp_multimodal.diffusion.samplers import Denoise
+
+_WHITE = 128  # a mask is white from this brightness on
+
+
+class Given(NamedTuple):
+    """What the user gives.
+
+    Attributes:
+        picture: of any size and mode.
+        strength: time at which the walk starts, above 0 and at most 1; the larger, the less of the
+            picture is left. All steps lie below it. None: 0.6, and 1 with a mask.
+        mask: as large as the picture: white is drawn anew, black is kept.
+    """
+
+    picture: Image.Image
+    strength: float | None = None
+    mask: Image.Image | None = None
+
+
+class Start(NamedTuple):
+    """The same, ready for the samplers.
+
+    Attributes:
+        clean_CYX: the picture in [-1, 1].
+        time: where the walk starts.
+        redrawn_YX: True where pixels may change; None: everywhere.
+    """
+
+    clean_CYX: Tensor
+    time: float
+    redrawn_YX: Tensor | None
+
+    def at(self, noise_BCYX: Tensor) -> Tensor:
+        """The picture under noise, as it is at the time where the walk starts."""
+        time_B = torch.full((len(noise_BCYX),), self.time, device=noise_BCYX.device)
+        return noisy(self.clean_CYX.to(noise_BCYX.device).expand_as(noise_BCYX), noise_BCYX, time_B)
+
+    def keep(self, pixels_BCYX: Tensor) -> Tensor:
+        """Pixels with the known ones put back where the mask keeps them."""
+        if self.redrawn_YX is None:
+            return pixels_BCYX
+        device = pixels_BCYX.device
+        return torch.where(self.redrawn_YX.to(device), pixels_BCYX, self.clean_CYX.to(device))
+
+    def keeping(self, denoise: Denoise) -> Denoise:
+        """A `denoise` that knows what the mask keeps.
+
+        A sampler that is told the known pixels walks their straight line, and so has them under the
+        noise of each time, whatever its order. To write them into its state from outside (Lugmayr
+        et al. 2022, arXiv:2201.09865, eq. 8) would contradict what the methods of several steps
+        remember.
+        """
+        return lambda x_BCYX, time: self.keep(denoise(x_BCYX, time))
+
+
+def usual_strength(has_mask: bool) -> float:
+    """The strength where none is given: a mask says by itself what may be lost."""
+    return 1.0 if has_mask else 0.6
+
+
+def ready(given: Given, rows: int, columns: int) -> Start:
+    """Picture and mask at the size of the pictures that are drawn.
+
+    Raises:
+        ValueError: strength is out of range, or the mask does not fit the picture or keeps all.
+    """
+    picture, strength, mask = given
+    if strength is None:
+        strength = usual_strength(mask is not None)
+    if not 0 < strength <= 1:
+        raise ValueError(f"strength must be above 0 and at most 1. Got {strength} instead.")
+    clean_CYX = torch.from_numpy(to_unit(fitted(picture, rows, columns))).permute(2, 0, 1)
+    redrawn_YX = None if mask is None else _redrawn(mask, picture.size, rows, columns)
+    return Start(clean_CYX, strength, redrawn_YX)
+
+
+def _redrawn(mask: Image.Image, size: tuple[int, int], rows: int, columns: int) -> Tensor:
+    if mask.size != size:
+        wanted, found = (f"{width} x {height}" for width, height in (size, mask.size))
+        raise ValueError(f"mask must be as large as the picture, {wanted}. Got {found} instead.")
+    white_YX = fitted(mask, rows, columns).mean(-1) >= _WHITE
+    if not white_YX.any():
+        raise ValueError("mask must be white where to draw. Got one without white instead.")
+    return torch.from_numpy(white_YX)
+
+
+def fitted(picture: Image.Image, rows: int, columns: int) -> np.ndarray:
+    """The largest centred part of these proportions, RGB, (rows, columns, 3) unsigned bytes.
+
+    A square is what `data.images.square` makes of the picture.
+    """
+    if rows == columns:
+        return square(to_rgb(picture), rows)
+    return np.asarray(ImageOps.fit(to_rgb(picture), (columns, rows), Image.Resampling.LANCZOS))
+
+
+def read_picture(path: str | Path) -> Image.Image:
+    """A picture file as RGB, turned as the camera says; what is transparent shows white.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no picture, or only a part of one.
+    """
+    data = Path(path).read_bytes()
+    # Some libraries switch this on for everybody, which would turn half a picture into grey.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            picture.load()
+            return to_rgb(ImageOps.exif_transpose(picture))
+    # Damaged files make PIL's readers stumble in every way there is.
+    except Exception as error:
+        reason = "a file of no known kind" if isinstance(error, UnidentifiedImageError) else error
+        raise ValueError(f"{path} must be a whole picture file. Got {reason} instead.") from error
