@@ -2,11 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
+from planted_models import dummy
 
 from tgp_multimodal.cli import main
-from tgp_multimodal.data.prepared import write_text
-from tgp_multimodal.data.records import Document
+from tgp_multimodal.data.prepared import write_pictures, write_text
+from tgp_multimodal.data.records import Document, Pair
+from tgp_multimodal.evaluation import engine
 from tgp_multimodal.evaluation.examples import Examples
 from tgp_multimodal.evaluation.held_out import cards
 
@@ -60,9 +63,29 @@ def test_the_verb_scores_compressors_on_it(prepared, tmp_path, capsys):
 
 
 def test_a_folder_that_holds_nothing_back_is_named(tokenizer, tmp_path):
-    with pytest.raises(ValueError, match=r"held_out must be a prepared folder with text. Got"):
+    with pytest.raises(
+        ValueError, match=r"held_out must be a prepared folder with text or pictures. Got"
+    ):
         cards(tmp_path)
     tokenizer.save(tmp_path / "tokenizer")
     write_text(tmp_path / "text", {"train": [Document("a", "prose", "a")]}, tokenizer, [])
-    with pytest.raises(ValueError, match=r"held_out must hold documents back. Got"):
+    with pytest.raises(ValueError, match=r"held_out must hold something back. Got"):
         cards(tmp_path)
+
+
+def test_pictures_held_back_make_two_cards_a_stream(tmp_path):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (24, 16, 16, 3), dtype=np.uint8)
+    pairs = [Pair(p, f"caption {i}", "ab"[i % 2], str(i)) for i, p in enumerate(pixels)]
+    write_pictures(tmp_path / "pictures", {"train": pairs[:12], "validation": pairs[12:]}, [])
+    found = {card.name: card for card in cards(tmp_path)}
+    assert set(found) == {f"image/{p}_{s}" for p in ("denoising", "likeness") for s in "ab"}
+    examples = Examples(found["image/likeness_b"])
+    assert [e.fields["caption"] for e in examples.test] == [
+        f"caption {i}" for i in range(13, 24, 2)
+    ]
+    assert (examples.test[0].fields["item"] == pixels[13]).all()
+    assert examples.train[0].fields["caption"] == "caption 1"
+    results = engine.evaluate(dummy(), list(found.values()), tmp_path / "results")
+    assert [r.n for r in results] == [6] * 4
+    assert all(r.low <= r.value <= r.high for r in results)

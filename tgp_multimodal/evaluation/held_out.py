@@ -1,7 +1,7 @@
-"""Bits per byte of the documents that a prepared folder holds back, one card for each stream.
+"""Cards of what a prepared folder holds back, made on the spot, one or two for each stream.
 
-The cards are made on the spot, for a folder of the user's own; what a compressor needs for these
-documents stands beside them (`xz`, `zstd`).
+For text bits per byte, and what a compressor needs stands beside them (`xz`, `zstd`). For pictures
+the denoising error, and how far drawn pictures are from real ones.
 """
 
 from pathlib import Path
@@ -10,48 +10,78 @@ from typing import Any
 import numpy as np
 
 from tgp_multimodal.data import tokenizer as tokenizers
-from tgp_multimodal.data.prepared import TextSplit, manifest, open_text
-from tgp_multimodal.evaluation.cards import DOMAINS, Card
+from tgp_multimodal.data.prepared import (
+    PictureSplit,
+    TextSplit,
+    manifest,
+    open_pictures,
+    open_text,
+)
+from tgp_multimodal.evaluation.cards import DOMAINS, PROTOCOLS, Card
 
 _DOCUMENTS = 200
 _LONGEST = 4_000  # characters of a document
 _TRAINING = 8_000_000  # characters of training text, for compressors
-_SPLITS = ("test", "validation")  # the first one that is there
+_PICTURES = 200
+_SPLITS = ("test", "validation")  # the first one that has something
+_COUNTED = {"text": "documents", "pictures": "pictures"}
 
 
 def cards(folder: Path) -> list[Card]:
-    """One card for each stream of text with held-out documents.
+    """The cards of each stream that has something held out.
 
     Args:
         folder: what `tgp prepare` wrote.
 
     Raises:
-        ValueError: there is no such folder, or it holds no text back.
+        ValueError: there is no such folder, or it holds nothing back.
     """
-    if not (folder / "text").is_dir():
-        raise ValueError(f"held_out must be a prepared folder with text. Got {folder} instead.")
-    found = manifest(folder / "text")
-    split = next((s for s in _SPLITS if found["splits"].get(s, {}).get("documents")), None)
-    if split is None:
-        raise ValueError(f"held_out must hold documents back. Got {folder}, which has none.")
-    text = open_text(folder / "text", split)
-    streams = [text.streams[i] for i in np.unique(text.stream)]
-    return [_card(folder, stream, split, str(found["digest"])) for stream in streams]
+    kinds = [kind for kind in _COUNTED if (folder / kind).is_dir()]
+    if not kinds:
+        raise ValueError(
+            f"held_out must be a prepared folder with text or pictures. Got {folder} instead."
+        )
+    found = [card for kind in kinds for card in _of_kind(folder, kind)]
+    if not found:
+        raise ValueError(f"held_out must hold something back. Got {folder}, which has nothing.")
+    return found
 
 
 def rows(card: Card, split: str) -> list[dict[str, Any]]:
-    """The held-out documents of a card's stream, or a part of those that training reads."""
+    """What is held out of a card's stream, or a part of what training sees."""
     source = card.source
-    held_out = source["splits"]["test"]
-    name = {"test": held_out, "train": "train"}.get(split)
+    name = {"test": source["splits"]["test"], "train": "train"}.get(split)
     folder = Path(source["prepared"])
-    if name is None or not (folder / "text" / f"{name}.offsets.npy").is_file():
+    if name is None:
         return []
-    text = open_text(folder / "text", name)
+    if card.protocol == "perplexity":
+        return _text_rows(folder, source["stream"], name)
+    return _picture_rows(folder, source["stream"], name)
+
+
+def _of_kind(folder: Path, kind: str) -> list[Card]:
+    found = manifest(folder / kind)
+    split = next((s for s in _SPLITS if found["splits"].get(s, {}).get(_COUNTED[kind])), None)
+    if split is None:
+        return []
+    opened = (open_text if kind == "text" else open_pictures)(folder / kind, split)
+    streams = [opened.streams[i] for i in np.unique(opened.stream)]
+    source = {"prepared": str(folder), "digest": str(found["digest"]), "splits": {"test": split}}
+    if kind == "text":
+        return [_text_card(stream, source | {"stream": stream}) for stream in streams]
+    return [
+        card for stream in streams for card in _picture_cards(stream, source | {"stream": stream})
+    ]
+
+
+def _text_rows(folder: Path, stream: str, split: str) -> list[dict[str, Any]]:
+    if not (folder / "text" / f"{split}.offsets.npy").is_file():
+        return []
+    text = open_text(folder / "text", split)
     tokenizer = tokenizers.load(folder / "tokenizer")
     found: list[dict[str, Any]] = []
     left = _TRAINING
-    for number in _documents(text, source["stream"]):
+    for number in _members(text, stream):
         start, end = text.offsets[number : number + 2].tolist()
         # A character is at most four bytes, and an id at least one.
         document = tokenizer.decode(text.tokens[start : min(end, start + 4 * _LONGEST)])
@@ -62,13 +92,23 @@ def rows(card: Card, split: str) -> list[dict[str, Any]]:
     return [row for row in found if row["text"].strip()]
 
 
-def _documents(text: TextSplit, stream: str) -> np.ndarray:
-    if stream not in text.streams:
+def _picture_rows(folder: Path, stream: str, split: str) -> list[dict[str, Any]]:
+    if not (folder / "pictures" / f"{split}.pixels.npy").is_file():
+        return []
+    seen = open_pictures(folder / "pictures", split)
+    return [
+        {"image": np.asarray(seen.pixels[i]), "caption": seen.captions[i][0]}
+        for i in _members(seen, stream)
+    ]
+
+
+def _members(split: TextSplit | PictureSplit, stream: str) -> np.ndarray:
+    if stream not in split.streams:
         return np.zeros(0, np.int64)
-    return np.flatnonzero(text.stream == text.streams.index(stream))
+    return np.flatnonzero(split.stream == split.streams.index(stream))
 
 
-def _card(folder: Path, stream: str, split: str, digest: str) -> Card:
+def _text_card(stream: str, source: dict[str, Any]) -> Card:
     domain = stream if stream in DOMAINS else "text"
     return Card(
         name=f"{domain}/held_out_{stream}",
@@ -78,12 +118,7 @@ def _card(folder: Path, stream: str, split: str, digest: str) -> Card:
         f"at most {_DOCUMENTS} documents, each cut to {_LONGEST} characters and read anew.",
         license="see the manifest of the prepared folder",
         citation="see the manifest of the prepared folder",
-        source={
-            "prepared": str(folder),
-            "stream": stream,
-            "digest": digest,
-            "splits": {"test": split},
-        },
+        source=source,
         protocol="perplexity",
         metric="bits_per_byte",
         chance=8.0,
@@ -91,3 +126,29 @@ def _card(folder: Path, stream: str, split: str, digest: str) -> Card:
         sizes={"test": _DOCUMENTS},
         higher_is_better=False,
     )
+
+
+def _picture_cards(stream: str, source: dict[str, Any]) -> list[Card]:
+    """The denoising error and the likeness of drawings."""
+    said = {
+        "denoising": f"Squared error of {stream} pictures cleaned of noise, with their caption",
+        "likeness": f"KID x 1,000 between {stream} pictures and one drawn for each first caption",
+    }
+    return [
+        Card(
+            name=f"image/{protocol}_{stream}",
+            version=1,
+            domain="image",
+            description=f"{text}; at most {_PICTURES} that the prepared folder holds back.",
+            license="see the manifest of the prepared folder",
+            citation="see the manifest of the prepared folder",
+            source=source,
+            protocol=protocol,
+            metric=PROTOCOLS[protocol].metrics[0],
+            chance=1.0,
+            columns={"item": "image", "caption": "caption"},
+            sizes={"test": _PICTURES, "train": _PICTURES},
+            higher_is_better=False,
+        )
+        for protocol, text in said.items()
+    ]

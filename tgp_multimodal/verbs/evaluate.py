@@ -28,8 +28,9 @@ def evaluate(
         suite: which cards: embedded needs no download, core needs $TGP_DATA; or a path to a YAML.
         cards: names of single cards (text/pydoc_package), or paths to YAML files, in the suite's
             place.
-        held_out: a folder that `tgp prepare` wrote: bits per byte of the text that it holds back,
-            by stream, in the suite's place or beside the cards.
+        held_out: a folder that `tgp prepare` wrote: by stream, bits per byte of the text that it
+            holds back, and the denoising error and likeness of its pictures, in the suite's place
+            or beside the cards.
         results: folder to write into, one folder per model.
         limit: at most so many test items of each card, for a first look.
         fresh: compute also what stands.
