@@ -1,0 +1,37 @@
+"""Nearest training pictures: copies are found, new pictures are not."""
+
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+PLACE = Path(__file__).parents[2] / "benchmarks" / "memorisation.py"
+spec = spec_from_file_location("memorisation", PLACE)
+memorisation = module_from_spec(spec)
+spec.loader.exec_module(memorisation)
+
+
+def pictures(count, seed):
+    shades = np.random.default_rng(seed).integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)
+    return shades.repeat(8, axis=1).repeat(8, axis=2)
+
+
+def test_nearest_by_hand():
+    some, among = memorisation.small(pictures(3, 0)), memorisation.small(pictures(9, 1))
+    index, distance = memorisation.nearest(some, among)
+    every = np.sqrt(np.square(some[:, None] - among[None]).mean(axis=2))
+    assert index.tolist() == every.argmin(axis=1).tolist()
+    np.testing.assert_allclose(distance, every.min(axis=1), rtol=1e-4)
+
+
+def test_copies_are_suspect_and_new_pictures_are_not():
+    train, held_out = pictures(300, 0), pictures(200, 1)
+    noisy = np.clip(train[:20].astype(int) + 3, 0, 255).astype(np.uint8)
+    parts = [memorisation.small(p) for p in (noisy, held_out, train)]
+    copied = memorisation.report(parts[0], np.arange(20), *parts[1:])
+    assert copied["suspect_share"] == 1
+    assert copied["nearest_is_the_captions_own"] == 1
+    new = memorisation.report(memorisation.small(pictures(50, 2)), np.full(50, -1), *parts[1:])
+    assert new["suspect_share"] < 0.1
+    assert new["median_distance_drawn"] == pytest.approx(new["median_distance_held_out"], rel=0.1)
