@@ -137,3 +137,32 @@ def test_a_head_that_reads_captions_saves_and_one_that_does_not_saves_nothing(ne
     reads = saves(lambda x, t, text, mask: data + (0.1 if mask[:, 1].all() else 0.2))
     assert reads == pytest.approx(0.75, abs=1e-5)
     assert saves(lambda x, t, text, mask: data + 0.1) == 0
+
+
+def test_guidance_is_learned_where_it_comes_to_rest():
+    """A head of two numbers, one for each prompt, trained to its fixed point."""
+    pictures = batch(400)
+    captioned = torch.tensor(0.0, requires_grad=True)
+    null = torch.tensor(0.0, requires_grad=True)
+    shade = pictures.pixels_BCYX.float() / 127.5 - 1
+    mean = shade.mean().item()
+
+    def denoise(x, t, text, mask):
+        return torch.where(mask[:, 1], captioned, null)[:, None, None, None].expand_as(x)
+
+    head = SimpleNamespace(text_keys_values=lambda text: [], denoise=denoise)
+    network = SimpleNamespace(text=lambda token, mask_BL: token, head=head)
+    objective = FlowMatching(caption_drop=0.0, guidance=3.0, weight_floor=1.0)
+    with torch.no_grad():
+        null.fill_(mean - 0.1)  # what it would learn of pictures that are darker without a caption
+    optimizer = torch.optim.SGD([captioned], lr=0.3)
+    for seed in range(60):
+        optimizer.zero_grad()
+        objective.loss(network, pictures, 0.0, seed).value.backward()
+        optimizer.step()
+    assert captioned.item() == pytest.approx(null.item() + 3 * 0.1, abs=2e-3)
+
+
+def test_guidance_below_one_is_refused():
+    with pytest.raises(ValueError, match=r"guidance must be at least 1\. Got 0.5 instead\."):
+        FlowMatching(guidance=0.5)

@@ -38,6 +38,10 @@ class FlowMatching(Objective):
             pictures.
         repeats: noise and time draws per picture and step, which share one pass over the caption.
         train_text: whether the gradient reaches the text transformer.
+        guidance: above 1 the head learns to draw by itself what guidance of this strength draws, so
+            that a picture costs one pass a step and the stock pipeline, which cannot guide several
+            prompts at once, need not (model-guidance; Tang et al. 2025, arXiv:2502.12154, eq. 7).
+            For the end of a run or a short one from its export, not for a start.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class FlowMatching(Objective):
         weight_floor: float = 0.3,
         repeats: int = 1,
         train_text: bool = True,
+        guidance: float = 1.0,
     ) -> None:
         if not 0 <= caption_drop < 1:
             raise ValueError(
@@ -61,7 +66,9 @@ class FlowMatching(Objective):
             )
         self.caption_drop, self.uniform_times = caption_drop, uniform_times
         self.time_mean, self.weight_floor = time_mean, weight_floor
-        self.repeats, self.train_text = repeats, train_text
+        if guidance < 1:
+            raise ValueError(f"guidance must be at least 1. Got {guidance} instead.")
+        self.repeats, self.train_text, self.guidance = repeats, train_text, guidance
 
     def loss(self, network: Network, batch: CaptionedImages, progress: float, seed: int) -> Loss:
         """Mean squared error of the velocity, up to the floor; see `Objective.loss`."""
@@ -85,10 +92,34 @@ class FlowMatching(Objective):
         noise = ranks.own_rows(noise).to(data.device)
         noisy_BCYX = noisy(data, noise, time_B)
         guess = network.head.denoise(noisy_BCYX, time_B, text, mask_BL).float()
-        error_B = (guess - data).square().mean(dim=(1, 2, 3))
+        target = data
+        if self.guidance > 1:
+            target = data + self._push(network, noisy_BCYX, time_B, text, mask_BL, guess)
+        error_B = (guess - target).square().mean(dim=(1, 2, 3))
         value = (error_B / time_B.clamp_min(self.weight_floor).square()).mean()
         parts = {"value": value, "pixel_error": error_B.mean()}
         return Loss(value, {k: v.detach() for k, v in parts.items()})
+
+    def _push(
+        self,
+        network: Multimodal,
+        noisy_BCYX: Tensor,
+        time_B: Tensor,
+        text: list[tuple[Tensor, Tensor]],
+        mask_BL: Tensor,
+        guess: Tensor,
+    ) -> Tensor:
+        """What is added to the picture so that its guess comes to rest where guidance would be.
+
+        With the guess c of the caption, the guess u of the null prompt and the mean picture m, the
+        guess that is trained towards m + (1 - 1/w) (c - u) rests at c = u + w (m - u). Where the
+        caption was dropped, c is u and nothing is added.
+        """
+        only_bos = torch.zeros_like(mask_BL)
+        only_bos[:, 0] = True
+        with torch.no_grad():
+            blind = network.head.denoise(noisy_BCYX, time_B, text, only_bos).float()
+            return (1 - 1 / self.guidance) * (guess - blind)
 
     def held_out(self, network: Network, batch: CaptionedImages, seed: int) -> dict[str, Tensor]:
         """Parts of the loss, and the picture's squared error at fixed times, on fixed noise.
