@@ -110,6 +110,17 @@ def test_license_and_split_of_a_row_are_kept(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "metadata.jsonl"])
+def test_a_split_that_only_late_lines_name_is_obeyed(tmp_path, name):
+    """As where the lines of a test file were put behind those of another one."""
+    files(tmp_path, red__png=RED)
+    row = {"image": "red.png", "file_name": "red.png", "text": "t"}
+    lines = [json.dumps(row)] * 150 + [json.dumps(row | {"split": "test", "license": "MIT"})]
+    (tmp_path / name).write_text("\n".join(lines))
+    found = read(tmp_path / name if name == "a.jsonl" else tmp_path)
+    assert [(r.split, r.license) for r in found] == [(None, None)] * 150 + [("test", "MIT")]
+
+
 def test_a_column_of_streams(tmp_path):
     path = table(tmp_path / "a.parquet", image=[RED] * 3, text=["t"] * 3, kind=["a", " b ", None])
     rows = read(f"given={path}", Columns(stream="kind"))

@@ -114,7 +114,7 @@ def pictures(spec: str, columns: Columns | None = None) -> Source:
             if file.name.lower().endswith(_TAR):
                 yield from _archive(file, chosen, stream)
             else:
-                read = partial(rows.read, file)
+                read = partial(rows.read, file, late=(_LICENSE, _SPLIT))
                 yield from table_pictures(read, str(file), file.parent, chosen, stream)
 
     known = None if any(f.name.lower().endswith(_TAR) for f in files) else count(loose or files)
@@ -159,7 +159,7 @@ def table_pictures(
     def choose(there: Sequence[str]) -> list[str]:
         image = rows.column("image_column", columns.image, there, where)
         about.update(_about(columns, there, where))
-        return list(dict.fromkeys([image, *about.values()]))
+        return [name for name in dict.fromkeys([image, *about.values()]) if name in there]
 
     for row in read(choose):
         if isinstance(row, Bad):
@@ -191,11 +191,11 @@ def _caption_column(columns: Columns, there: Sequence[str], where: str) -> str:
 
 
 def _about(columns: Columns, there: Sequence[str], where: str) -> dict[str, str]:
-    """What a table says of its pictures: fact -> the column that holds it."""
+    """What a table says of its pictures: fact -> the column that holds it, if there is one."""
     found = {"captions": _caption_column(columns, there, where)}
     if columns.stream is not None:
         found["stream"] = rows.column("stream_column", columns.stream, there, where)
-    return found | {name: name for name in (_LICENSE, _SPLIT) if name in there}
+    return found | {_LICENSE: _LICENSE, _SPLIT: _SPLIT}
 
 
 def _captioned(
@@ -284,11 +284,11 @@ def _listed(
     about: dict[str, str] = {}
 
     def choose(there: Sequence[str]) -> list[str]:
-        name = rows.column("file_name", "file_name", there, metadata)
+        file = rows.column("file_name", "file_name", there, metadata)
         about.update(_about(columns, there, str(metadata)))
-        return list(dict.fromkeys([name, *about.values()]))
+        return [name for name in dict.fromkeys([file, *about.values()]) if name in there]
 
-    for row in rows.read(metadata, choose):
+    for row in rows.read(metadata, choose, late=(_LICENSE, _SPLIT)):
         if isinstance(row, Bad):
             yield row
             continue

@@ -32,8 +32,13 @@ _LONGEST_FIELD = 2**31 - 1
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def read(path: Path, choose: Choose) -> Iterator[Row | Bad]:
+def read(path: Path, choose: Choose, late: Sequence[str] = ()) -> Iterator[Row | Bad]:
     """The rows of a file, with the columns that `choose` returns.
+
+    Args:
+        path: the file.
+        choose: is told the columns that there are; of JSON lines, those of the first hundred.
+        late: columns that are read as well where a file of JSON lines has them further down.
 
     Raises:
         ValueError: the file is damaged as a whole, or of another kind; or what `choose` raises.
@@ -42,7 +47,7 @@ def read(path: Path, choose: Choose) -> Iterator[Row | Bad]:
         return _parquet(path, choose)
     if path.suffix == ".csv":
         return _csv(path, choose)
-    return _jsonl(path, choose)
+    return _jsonl(path, choose, late)
 
 
 def is_table(path: Path) -> bool:
@@ -120,7 +125,7 @@ def _batch_rows(path: Path, batch: pyarrow.RecordBatch, start: int) -> Iterator[
             yield Bad(str(path), f"row {start + i}", f"not UTF-8 (byte {error.start})")
 
 
-def _jsonl(path: Path, choose: Choose) -> Iterator[Row | Bad]:
+def _jsonl(path: Path, choose: Choose, late: Sequence[str]) -> Iterator[Row | Bad]:
     try:
         with _opened(path) as lines:
             objects = _objects(path, lines)
@@ -132,7 +137,7 @@ def _jsonl(path: Path, choose: Choose) -> Iterator[Row | Bad]:
                     yield item
                     continue
                 if wanted is None:
-                    wanted = choose(there or list(item[1]))
+                    wanted = list(dict.fromkeys([*choose(there or list(item[1])), *late]))
                 yield item[0], {name: item[1].get(name) for name in wanted}
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path} must be a whole gzip file. Got {error} instead.") from error
