@@ -311,3 +311,23 @@ def test_a_pair_is_two_different_captions_of_one_picture(described, tokenizer):
     assert len({index_of(described, a) for a, _ in pairs}) > 60
     wordings = {(a.rsplit(" ", 1)[0], b.rsplit(" ", 1)[0]) for a, b in pairs}
     assert len(wordings) == len(SAID) * (len(SAID) - 1)
+
+
+def test_without_weights_streams_come_by_their_size(tokenizer, tmp_path):
+    many = [Pair(np.full((16, 16, 3), i, np.uint8), f"many {i}", "many", str(i)) for i in range(90)]
+    few = [Pair(np.full((16, 16, 3), 200, np.uint8), f"few {i}", "few", str(i)) for i in range(10)]
+    write_pictures(tmp_path / "pictures", {"train": [*many, *few]}, [])
+    stream = open_stream(
+        tmp_path,
+        "train",
+        tokenizer,
+        None,
+        {"longest": 8, "batch": 100},
+        seed=0,
+        captions={"batch": 4},
+    )
+    batch = next(stream.batches())
+    shades = batch["pictures"].pixels_BCYX[:, 0, 0, 0]
+    assert (shades == 200).sum() == 10
+    assert len(np.unique(shades)) == 91
+    assert len(batch["captions"].token_BL) == 8

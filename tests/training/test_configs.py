@@ -15,7 +15,7 @@ from tgp_multimodal.training.run import RunCLI
 
 os.environ["JSONARGPARSE_DEPRECATION_WARNINGS"] = "off"  # Lightning still asks the old way
 
-OVERLAYS = ("text", "gpu", "ddp", "fsdp")
+OVERLAYS = ("text", "pictures", "gpu", "ddp", "fsdp")
 APART = ("scenes",)  # without text of its own, to which the overlay of text does not apply
 NAMES = sorted(p.stem for p in shipped("configs").glob("*.yaml") if p.stem not in OVERLAYS)
 CONFIGS = [name for name in NAMES if name not in APART]
@@ -50,11 +50,14 @@ def test_a_config_instantiates_alone_and_under_each_overlay(name, overlay, build
     text = alone["model"]["network"]["init_args"]["text"]["init_args"]
     assert {key: getattr(network.text, key) for key in text} == text
     assert type(network) is (LanguageModel if overlay == "text" else Multimodal)
-    assert set(cli.model.objectives) == {"text", "passages"} | (
-        set() if overlay == "text" else {"pictures", "captions"}
-    )
-    assert (cli.datamodule.pictures is None) == (overlay == "text")
-    assert (cli.datamodule.captions is None) == (overlay == "text")
+    wanted = {"text": {"text", "passages"}, "pictures": {"pictures", "captions"}}
+    streams = wanted.get(overlay, wanted["text"] | wanted["pictures"])
+    assert set(cli.model.objectives) == streams
+    for stream in ("text", "passages", "pictures", "captions"):
+        assert (getattr(cli.datamodule, stream) is not None) == (stream in streams)
+    if overlay == "pictures":  # nothing is left of the streams that the size would draw
+        assert cli.datamodule.pictures == {"longest": 64, "batch": 64}
+        assert cli.model.weights == {"pictures": 1.0, "captions": 0.5}
     assert cli.trainer.max_steps == alone["trainer"]["max_steps"]
     assert isinstance(cli.trainer.strategy, STRATEGIES.get(overlay, SingleDeviceStrategy))
     assert cli.model.precision == ("bfloat16" if overlay in ("gpu", "ddp", "fsdp") else "auto")

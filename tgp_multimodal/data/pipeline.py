@@ -11,9 +11,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from tgp_multimodal.data.batches import grain, passage_batches, text_batches
 from tgp_multimodal.data.picture_batches import caption_batches, picture_batches
-from tgp_multimodal.data.prepared import open_pictures, open_text
+from tgp_multimodal.data.prepared import PictureSplit, open_pictures, open_text
 from tgp_multimodal.data.tokenizer import Tokenizer
 
 _TRAINING_ONLY = ("drawn", "flips", "crops")  # settings of pictures
@@ -70,8 +72,9 @@ def open_stream(
         split: train, validation or test.
         tokenizer: the set's own.
         text: keyword arguments of `text_batches`; None for no text.
-        pictures: keyword arguments of `picture_batches`; None for no pictures. What changes the
-            pictures (`drawn`, `flips`, `crops`) holds for training alone.
+        pictures: keyword arguments of `picture_batches`; None for no pictures. Without weights
+            every stream has a share by its size. What changes the pictures (`drawn`, `flips`,
+            `crops`) holds for training alone.
         seed: decides everything that is drawn.
         shard: number of this process, and of how many.
         threads: reading threads of each stream.
@@ -86,7 +89,7 @@ def open_stream(
     """
     datasets: dict[str, Any] = {}
     _check("text", text_batches, text)
-    _check("pictures", picture_batches, pictures)
+    _check("pictures", picture_batches, pictures, given=("weights",))
     _check("passages", passage_batches, passages)
     _check("captions", caption_batches, captions, given=("weights", "drawn"))
     if text is not None:
@@ -96,9 +99,10 @@ def open_stream(
         seen = open_pictures(folder / "pictures", split)
         if split != "train":  # what is held out is stored, and seen as it is
             pictures = {k: v for k, v in pictures.items() if k not in _TRAINING_ONLY}
+        pictures = dict[str, Any](weights=_sizes(seen)) | dict(pictures)
         datasets["pictures"] = picture_batches(seen, tokenizer, **pictures, seed=seed, shard=shard)
         if captions is not None:
-            given = {name: pictures[name] for name in ("weights", "drawn") if name in pictures}
+            given = {k: v for k, v in pictures.items() if k in ("weights", "drawn")}
             datasets["captions"] = caption_batches(
                 seen, tokenizer, **{**given, **captions}, seed=seed, shard=shard
             )
@@ -110,6 +114,12 @@ def open_stream(
     if not datasets:
         raise ValueError("streams must be text, pictures, passages or captions. Got none instead.")
     return Stream(datasets, threads, every)
+
+
+def _sizes(split: PictureSplit) -> dict[str, float]:
+    """Number of pictures of each stream."""
+    count_S = np.bincount(split.stream, minlength=len(split.streams))
+    return {name: float(n) for name, n in zip(split.streams, count_S, strict=True)}
 
 
 def _check(
