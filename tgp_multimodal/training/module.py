@@ -17,12 +17,12 @@ from tgp_multimodal.models.networks import Network, describe, from_description
 from tgp_multimodal.models.text_transformer import Block
 from tgp_multimodal.objectives import ranks
 from tgp_multimodal.objectives.base import Objective
-from tgp_multimodal.stock_weights import start_from
 from tgp_multimodal.training.guard import SpikeGuard
 from tgp_multimodal.training.optim import MuonAdamW, parameter_groups, trapezoid
 from tgp_multimodal.training.parts import own, spread, stored, whole
 from tgp_multimodal.training.precision import Precision, fastest
 from tgp_multimodal.training.sharding import FullySharded, is_sharded, shard
+from tgp_multimodal.training.start import start
 
 _VALIDATION_SEED = 1234
 
@@ -71,8 +71,9 @@ class TrainingModule(LightningModule):
         network: what is trained.
         objectives: stream name -> how to learn from it.
         weights: stream name -> weight of its loss; 1 where none is given.
-        init_from: folder of a stock Qwen3 model of the same shape, whose weights the text
-            transformer starts with; left out: fresh weights.
+        init_from: folder whose weights the run starts with: an export of ours, of which it takes
+            every part that it has too (also at another resolution), or a stock Qwen3 model, for the
+            text transformer; left out: fresh weights.
         every: stream name -> how many steps apart it is learned from; 1 where none is given.
         optimizer: learning rates and schedule.
         ema: decay of the running average of the weights, which is what is validated, drawn from and
@@ -115,7 +116,7 @@ class TrainingModule(LightningModule):
         self.weights = {name: (weights or {}).get(name, 1.0) for name in objectives}
         self.decay, self.precision, self.compile_network = ema, precision, compile
         if init_from is not None:
-            start_from(network.text, Path(init_from))
+            start(network, Path(init_from))
         self.arithmetic: Precision | None = None
         self.average: dict[str, Tensor] = {}
         self.description = describe(network)
