@@ -79,6 +79,19 @@ def test_measured_order(name):
     np.testing.assert_allclose(orders, ORDERS[name], atol=0.1)
 
 
+def test_heun_leaves_no_more_noise_than_euler():
+    """On the stock grid, whose last time but one lies below the smallest divisor."""
+    data, noise = torch.rand(2, 1, 3, 4, 4) * 2 - 1
+    for steps in (2, 8, 20):
+        left = [
+            float(
+                (find(name)(lambda x, t: data, noise, None, euler_times(steps)) - data).abs().max()
+            )
+            for name in ORDERS
+        ]
+        assert left[1] <= left[0] + 1e-6 < 0.01
+
+
 def test_heun_asks_twice_per_step_but_the_last():
     asked = []
 

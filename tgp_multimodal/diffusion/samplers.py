@@ -58,15 +58,18 @@ def euler(denoise: Denoise, start: Tensor, fresh: Fresh, times: Tensor) -> Tenso
 def heun(denoise: Denoise, start: Tensor, fresh: Fresh, times: Tensor) -> Tensor:
     """Second-order steps along the mean of the velocities at both ends.
 
-    Karras et al. 2022, arXiv:2206.00364, algorithm 1.
+    Karras et al. 2022, arXiv:2206.00364, algorithm 1. Where a step ends below `T_MIN` it is one of
+    Euler's: the velocity there is cut, and its mean with the whole one would leave half of the
+    noise.
     """
     x = start
     for now, following in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
         first = (x - denoise(x, now)) / max(now, T_MIN)
         guess = x + (following - now) * first
-        if following == 0:
-            return guess
-        second = (guess - denoise(guess, following)) / max(following, T_MIN)
+        if following < T_MIN:
+            x = guess
+            continue
+        second = (guess - denoise(guess, following)) / following
         x = x + (following - now) * (first + second) / 2
     return x
 
