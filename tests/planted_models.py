@@ -11,6 +11,7 @@ from tgp_multimodal.evaluation.requests import (
     Answer,
     Draw,
     Embed,
+    JointEmbed,
     MaskedScore,
     Perplexity,
     PerplexityAnswer,
@@ -28,7 +29,7 @@ class Planted(Adapter):
         self, name: str = "planted", digest: str = "0", **functions: Callable[[Any], Answer]
     ) -> None:
         kinds = {"score": Score, "masked_score": MaskedScore, "perplexity": Perplexity}
-        kinds |= {"embed": Embed, "draw": Draw}
+        kinds |= {"embed": Embed, "joint_embed": JointEmbed, "draw": Draw}
         self.name, self.digest = name, digest
         self.functions = {kinds[k]: f for k, f in functions.items()}
         self.supports = frozenset(self.functions)
@@ -56,5 +57,6 @@ def dummy(name: str = "dummy") -> Planted:
         masked_score=lambda r: ScoreAnswer(-float(np.abs(hashed(r)[0])), 1, False),
         perplexity=lambda r: PerplexityAnswer(5.0 * len(r.text.encode()), len(r.text.encode()), 1),
         embed=hashed,
+        joint_embed=hashed,
         draw=lambda r: np.full((32, 32, 3), 128, np.uint8),
     )

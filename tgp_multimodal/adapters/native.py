@@ -19,6 +19,7 @@ from tgp_multimodal.evaluation.requests import (
     Draw,
     Embed,
     Generate,
+    JointEmbed,
     MaskedScore,
     Perplexity,
     PerplexityAnswer,
@@ -26,7 +27,7 @@ from tgp_multimodal.evaluation.requests import (
     Score,
     ScoreAnswer,
 )
-from tgp_multimodal.inference import image, masked, picture_features, text, writing
+from tgp_multimodal.inference import image, masked, matching, picture_features, text, writing
 from tgp_multimodal.inference.image import Drawing
 from tgp_multimodal.inference.sampling import Sampling
 from tgp_multimodal.inference.text import Query
@@ -40,8 +41,9 @@ class Native(Adapter):
 
     Text features are means of the bidirectional, final-normed states, which is what
     sentence-transformers computes from the folder; picture features are means of a middle block of
-    the diffusion head. Pictures are drawn with the settings of `Drawing`. New text may take half of
-    the context, so that a prompt keeps the other half.
+    the diffusion head. An image tower, where there is one, puts pictures into the space of the text
+    features. Pictures are drawn with the settings of `Drawing`. New text may take half of the
+    context, so that a prompt keeps the other half.
 
     Args:
         folder: the export.
@@ -63,7 +65,8 @@ class Native(Adapter):
         self.name = self._name(folder.resolve())
         has_head = isinstance(self.network, Multimodal)
         text_alone = (Score, MaskedScore, Perplexity, Generate, Embed)
-        self.supports = frozenset({*text_alone, *([Draw] * has_head)})
+        has_tower = self.network.tower is not None
+        self.supports = frozenset({*text_alone, *([Draw] * has_head), *([JointEmbed] * has_tower)})
         self.embeds = frozenset({"text", "image"} if has_head else {"text"})
 
     def _network(self, trained: Network) -> Network:
@@ -81,6 +84,7 @@ class Native(Adapter):
             Perplexity: self._perplexity,
             Generate: self._generate,
             Embed: self._embed,
+            JointEmbed: self._joint_embed,
             Draw: self._draw,
         }
         return answers[type(requests[0])](requests)
@@ -141,24 +145,31 @@ class Native(Adapter):
         return answers
 
     def _embed(self, requests: Sequence[Embed]) -> list[Answer]:
-        texts = [i for i, r in enumerate(requests) if isinstance(r.item, str)]
-        pictures = [i for i, r in enumerate(requests) if not isinstance(r.item, str)]
-        answers: list[Answer] = [None] * len(requests)
-        if texts:
-            items = [str(requests[i].item) for i in texts]
-            vectors = text.embed(
+        def of_texts(items: list[str]) -> np.ndarray:
+            return text.embed(
                 self.network.text, self.tokenizer, items, batch_tokens=self.batch_tokens
             )
-            for index, vector in zip(texts, vectors, strict=True):
-                answers[index] = vector
-        if pictures:
-            seen = [np.asarray(requests[i].item) for i in pictures]
-            vectors = picture_features.features(
-                self._with_head(), self.tokenizer, seen, batch=self.batch
+
+        def of_pictures(items: list[np.ndarray]) -> np.ndarray:
+            return picture_features.features(
+                self._with_head(), self.tokenizer, items, batch=self.batch
             )
-            for index, vector in zip(pictures, vectors, strict=True):
-                answers[index] = vector
-        return answers
+
+        return _by_kind(requests, of_texts, of_pictures)
+
+    def _joint_embed(self, requests: Sequence[JointEmbed]) -> list[Answer]:
+        tower = self.network.tower
+        assert tower is not None, "the engine asks `can` first"
+
+        def of_texts(items: list[str]) -> np.ndarray:
+            return matching.text_vectors(
+                self.network.text, self.tokenizer, items, self.batch_tokens
+            )
+
+        def of_pictures(items: list[np.ndarray]) -> np.ndarray:
+            return matching.picture_vectors(tower, items, self.batch)
+
+        return _by_kind(requests, of_texts, of_pictures)
 
     def _draw(self, requests: Sequence[Draw]) -> list[Answer]:
         prompts, seeds = [r.prompt for r in requests], [r.seed for r in requests]
@@ -169,6 +180,26 @@ class Native(Adapter):
     def _with_head(self) -> Multimodal:
         assert isinstance(self.network, Multimodal), "the engine asks `can` first"
         return self.network
+
+
+def _by_kind(
+    requests: Sequence[Embed | JointEmbed],
+    of_texts: Callable[[list[str]], np.ndarray],
+    of_pictures: Callable[[list[np.ndarray]], np.ndarray],
+) -> list[Answer]:
+    """Vectors of texts and of pictures, each kind computed together, in the order of requests."""
+    texts = [i for i, r in enumerate(requests) if isinstance(r.item, str)]
+    pictures = [i for i, r in enumerate(requests) if not isinstance(r.item, str)]
+    answers: list[Answer] = [None] * len(requests)
+    if texts:
+        vectors = of_texts([str(requests[i].item) for i in texts])
+        for index, vector in zip(texts, vectors, strict=True):
+            answers[index] = vector
+    if pictures:
+        vectors = of_pictures([np.asarray(requests[i].item) for i in pictures])
+        for index, vector in zip(pictures, vectors, strict=True):
+            answers[index] = vector
+    return answers
 
 
 class RandomTwin(Native):

@@ -1,4 +1,4 @@
-"""The six things that the harness asks of a model, as plain data, and what comes back.
+"""The seven things that the harness asks of a model, as plain data, and what comes back.
 
 A request says *what* is wanted and nothing about how: batching, sorting, truncation and caching
 belong to the adapter that answers.
@@ -87,6 +87,20 @@ class Embed:
     item: str | np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class JointEmbed:
+    """Asks for a vector in a space that texts and pictures share, where cosines compare them.
+
+    It is a request of its own and no flag of `Embed`: many models have features of both kinds and
+    no such space, and one that has it may have other, better features for a probe.
+
+    Attributes:
+        item: a text, or a picture as unsigned bytes (Y, X, C).
+    """
+
+    item: str | np.ndarray
+
+
 @dataclass(frozen=True)
 class Draw:
     """Asks for a picture.
@@ -100,7 +114,7 @@ class Draw:
     seed: int
 
 
-Request: TypeAlias = Score | MaskedScore | Perplexity | Generate | Embed | Draw
+Request: TypeAlias = Score | MaskedScore | Perplexity | Generate | Embed | JointEmbed | Draw
 
 
 @dataclass(frozen=True)
@@ -133,8 +147,8 @@ class PerplexityAnswer:
     tokens: int
 
 
-# Generate is answered by a str, Embed by a vector (D,) or one sparse row (1, D), Draw by unsigned
-# bytes (Y, X, C).
+# Generate is answered by a str, Embed by a vector (D,) or one sparse row (1, D), JointEmbed by a
+# vector (D,), Draw by unsigned bytes (Y, X, C).
 Answer: TypeAlias = Any
 
 

@@ -2,6 +2,7 @@
 
 from tgp_multimodal.evaluation.outcome import Protocol
 from tgp_multimodal.evaluation.protocols.choice import infilling, multiple_choice
+from tgp_multimodal.evaluation.protocols.joint_space import picture_retrieval, zero_shot
 from tgp_multimodal.evaluation.protocols.minimal_pairs import minimal_pairs
 from tgp_multimodal.evaluation.protocols.perplexity import perplexity
 from tgp_multimodal.evaluation.protocols.probe import probe
@@ -16,4 +17,6 @@ PROTOCOLS: dict[str, Protocol] = {
     "minimal_pairs": minimal_pairs,
     "perplexity": perplexity,
     "scene_eval": scene_eval,
+    "zero_shot": zero_shot,
+    "picture_retrieval": picture_retrieval,
 }
