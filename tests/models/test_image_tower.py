@@ -49,6 +49,15 @@ def test_logits_are_scaled_cosines_and_the_scale_has_an_end():
     torch.testing.assert_close(tower.logits(one, other).max(), torch.tensor(100.0))
 
 
+@torch.no_grad()
+def test_logits_are_float32_in_a_run_of_bfloat16():
+    tower = image_tower()
+    vectors = torch.nn.functional.normalize(tower(pictures(6)), dim=-1)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = tower.logits(vectors, vectors)
+    assert torch.equal(low, tower.logits(vectors, vectors))
+
+
 def test_pictures_and_shapes_that_do_not_fit_are_named():
     tower = image_tower()
     with pytest.raises(ValueError, match=r"must be of tower.size=16, .* Got 32 x 16 instead"):

@@ -7,7 +7,13 @@ from random_networks import dual_encoder, language_model, multimodal, with_tower
 
 from tgp_multimodal.models.diffusion_head import DiffusionHead
 from tgp_multimodal.models.image_tower import ImageTower
-from tgp_multimodal.models.networks import DualEncoder, Multimodal, describe, from_description
+from tgp_multimodal.models.networks import (
+    DualEncoder,
+    Multimodal,
+    blocks,
+    describe,
+    from_description,
+)
 from tgp_multimodal.models.text_transformer import TextTransformer
 
 
@@ -45,3 +51,10 @@ def test_a_part_that_is_left_out_is_not_in_the_description():
     assert describe(network).keys() == {"class", "text", "head"}
     assert network.tower is None
     assert describe(with_tower())["tower"]["class"] == "ImageTower"
+
+
+@pytest.mark.parametrize(
+    ("build", "count"), [(language_model, 2), (multimodal, 5), (dual_encoder, 4), (with_tower, 7)]
+)
+def test_blocks_are_those_of_all_parts(build, count):
+    assert len(blocks(build())) == count

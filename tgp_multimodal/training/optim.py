@@ -22,8 +22,8 @@ class MuonAdamW(Optimizer):
     """Muon (Jordan et al. 2024) and AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).
 
     Every group holds `lr` and `rule`, "muon" or "adamw". A schedule multiplies the `lr` of all
-    groups alike. Matrices of a group with `pieces` are so many, stacked along their rows, and are
-    made orthogonal each by itself.
+    groups alike. A weight of a group with `pieces` is that many matrices, one above the other, and
+    each is made orthogonal by itself.
 
     Args:
         groups: parameter groups.
