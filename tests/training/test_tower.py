@@ -5,6 +5,7 @@ import csv
 import pytest
 import torch
 import yaml
+from test_processes import without_bias_of_keys
 from test_run import QUIET, InterruptAt, start, weights
 
 from tgp_multimodal.export import load_checkpoint, network_from_checkpoint
@@ -55,3 +56,17 @@ def test_pictures_of_another_size_than_the_tower_are_named(with_tower, monkeypat
     larger = ("--model.network.init_args.tower.init_args.size", "16")
     with pytest.raises(ValueError, match=r"must be of tower.size=16, .* Got 8 x 8 instead"):
         start(with_tower, monkeypatch, *larger)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the tracer of torch warns about its own look at .grad
+def test_compiling_changes_neither_the_weights_nor_their_names(with_tower, tmp_path, monkeypatch):
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    start(with_tower, monkeypatch)
+    eager = weights(last)[0]
+    start(with_tower, monkeypatch, "--model.compile", "true")
+    compiled = weights(last)[0]
+    assert eager.keys() == compiled.keys()
+    for name, value in eager.items():
+        mine, theirs = (without_bias_of_keys(name, x) for x in (compiled[name], value))
+        torch.testing.assert_close(mine, theirs, atol=1e-3, rtol=0, msg=name)

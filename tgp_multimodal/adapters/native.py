@@ -145,31 +145,34 @@ class Native(Adapter):
         return answers
 
     def _embed(self, requests: Sequence[Embed]) -> list[Answer]:
-        def of_texts(items: list[str]) -> np.ndarray:
-            return text.embed(
+        texts = [i for i, r in enumerate(requests) if isinstance(r.item, str)]
+        pictures = [i for i, r in enumerate(requests) if not isinstance(r.item, str)]
+        answers: list[Answer] = [None] * len(requests)
+        if texts:
+            items = [str(requests[i].item) for i in texts]
+            vectors = text.embed(
                 self.network.text, self.tokenizer, items, batch_tokens=self.batch_tokens
             )
-
-        def of_pictures(items: list[np.ndarray]) -> np.ndarray:
-            return picture_features.features(
-                self._with_head(), self.tokenizer, items, batch=self.batch
+            for index, vector in zip(texts, vectors, strict=True):
+                answers[index] = vector
+        if pictures:
+            seen = [np.asarray(requests[i].item) for i in pictures]
+            vectors = picture_features.features(
+                self._with_head(), self.tokenizer, seen, batch=self.batch
             )
-
-        return _by_kind(requests, of_texts, of_pictures)
+            for index, vector in zip(pictures, vectors, strict=True):
+                answers[index] = vector
+        return answers
 
     def _joint_embed(self, requests: Sequence[JointEmbed]) -> list[Answer]:
-        tower = self.network.tower
-        assert tower is not None, "the engine asks `can` first"
-
-        def of_texts(items: list[str]) -> np.ndarray:
-            return matching.text_vectors(
-                self.network.text, self.tokenizer, items, self.batch_tokens
-            )
-
-        def of_pictures(items: list[np.ndarray]) -> np.ndarray:
-            return matching.picture_vectors(tower, items, self.batch)
-
-        return _by_kind(requests, of_texts, of_pictures)
+        assert self.network.tower is not None, "the engine asks `can` first"
+        texts = [r.item for r in requests if isinstance(r.item, str)]
+        pictures = [r.item for r in requests if not isinstance(r.item, str)]
+        of_texts = iter(
+            matching.text_vectors(self.network.text, self.tokenizer, texts, self.batch_tokens)
+        )
+        of_pictures = iter(matching.picture_vectors(self.network.tower, pictures, self.batch))
+        return [next(of_texts if isinstance(r.item, str) else of_pictures) for r in requests]
 
     def _draw(self, requests: Sequence[Draw]) -> list[Answer]:
         prompts, seeds = [r.prompt for r in requests], [r.seed for r in requests]
@@ -180,26 +183,6 @@ class Native(Adapter):
     def _with_head(self) -> Multimodal:
         assert isinstance(self.network, Multimodal), "the engine asks `can` first"
         return self.network
-
-
-def _by_kind(
-    requests: Sequence[Embed | JointEmbed],
-    of_texts: Callable[[list[str]], np.ndarray],
-    of_pictures: Callable[[list[np.ndarray]], np.ndarray],
-) -> list[Answer]:
-    """Vectors of texts and of pictures, each kind computed together, in the order of requests."""
-    texts = [i for i, r in enumerate(requests) if isinstance(r.item, str)]
-    pictures = [i for i, r in enumerate(requests) if not isinstance(r.item, str)]
-    answers: list[Answer] = [None] * len(requests)
-    if texts:
-        vectors = of_texts([str(requests[i].item) for i in texts])
-        for index, vector in zip(texts, vectors, strict=True):
-            answers[index] = vector
-    if pictures:
-        vectors = of_pictures([np.asarray(requests[i].item) for i in pictures])
-        for index, vector in zip(pictures, vectors, strict=True):
-            answers[index] = vector
-    return answers
 
 
 class RandomTwin(Native):

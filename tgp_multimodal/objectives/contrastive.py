@@ -27,7 +27,7 @@ class ImageTextContrast(Objective):
 
     Captions that are equal are true of each other's pictures: among the captions of a picture, and
     among the pictures of a caption, such others are left out, and count neither for nor against.
-    Captions that say the same in other words do count against each other: nothing here reads.
+    Captions that say the same in other words do count against each other: only tokens are compared.
 
     Args:
         form: "sigmoid" judges each picture with each caption by itself (Zhai et al. 2023,
