@@ -191,7 +191,8 @@ class RandomTwin(Native):
     It is no dead network. The matrices that write into the residual streams start at zero, so its
     layers are the identity: a text's features are the mean of random token vectors (a bag of
     tokens, randomly projected), a picture's are means of randomly projected patches. Both carry
-    information, and a trained network has to beat them.
+    information, and a trained network has to beat them. An image tower is drawn as open_clip draws
+    it, which is no identity.
     """
 
     def _network(self, trained: Network) -> Network:
