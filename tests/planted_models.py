@@ -13,6 +13,7 @@ from tgp_multimodal.evaluation.requests import (
     Denoise,
     Draw,
     Embed,
+    JointEmbed,
     MaskedScore,
     Perplexity,
     PerplexityAnswer,
@@ -30,7 +31,7 @@ class Planted(Adapter):
         self, name: str = "planted", digest: str = "0", **functions: Callable[[Any], Answer]
     ) -> None:
         kinds = {"score": Score, "masked_score": MaskedScore, "perplexity": Perplexity}
-        kinds |= {"embed": Embed, "draw": Draw, "denoise": Denoise}
+        kinds |= {"embed": Embed, "joint_embed": JointEmbed, "draw": Draw, "denoise": Denoise}
         self.name, self.digest = name, digest
         self.functions = {kinds[k]: f for k, f in functions.items()}
         self.supports = frozenset(self.functions)
@@ -58,6 +59,7 @@ def dummy(name: str = "dummy") -> Planted:
         masked_score=lambda r: ScoreAnswer(-float(np.abs(hashed(r)[0])), 1, False),
         perplexity=lambda r: PerplexityAnswer(5.0 * len(r.text.encode()), len(r.text.encode()), 1),
         embed=hashed,
+        joint_embed=hashed,
         draw=lambda r: np.full((32, 32, 3), 128, np.uint8),
         denoise=lambda r: np.abs(hashed(r, len(DENOISE_TIMES))),
     )

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from tgp_multimodal.models.diffusion_head import DiffusionHead
-from tgp_multimodal.models.networks import LanguageModel, Multimodal
+from tgp_multimodal.models.image_tower import ImageTower
+from tgp_multimodal.models.networks import DualEncoder, LanguageModel, Multimodal
 from tgp_multimodal.models.text_transformer import TextTransformer
 
 
@@ -40,9 +41,31 @@ def diffusion_head(text_width: int = 64, size: int = 16, seed: int = 1) -> Diffu
     return head
 
 
+def image_tower(text_width: int = 64, size: int = 16, seed: int = 2) -> ImageTower:
+    """Two blocks over 4 x 4 patches."""
+    tower = ImageTower(text_width, 48, 2, 3, patch=4, size=size)
+    randomise(tower, seed)
+    return tower
+
+
 def multimodal(vocabulary: int = 320, context: int = 64, seed: int = 0) -> Multimodal:
     """Both of the above as one network."""
     network = Multimodal(text_transformer(vocabulary, context, seed), diffusion_head(seed=seed + 1))
+    network.eval()
+    return network
+
+
+def with_tower(vocabulary: int = 320, context: int = 64, seed: int = 0) -> Multimodal:
+    """All three parts as one network."""
+    text = text_transformer(vocabulary, context, seed)
+    network = Multimodal(text, diffusion_head(seed=seed + 1), image_tower(seed=seed + 2))
+    network.eval()
+    return network
+
+
+def dual_encoder(vocabulary: int = 320, context: int = 64, seed: int = 0) -> DualEncoder:
+    """Text and tower."""
+    network = DualEncoder(text_transformer(vocabulary, context, seed), image_tower(seed=seed + 2))
     network.eval()
     return network
 

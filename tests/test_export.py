@@ -9,7 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from random_networks import language_model, multimodal, text_transformer
+from random_networks import (
+    dual_encoder,
+    language_model,
+    multimodal,
+    text_transformer,
+    with_tower,
+)
+from safetensors.torch import load_file
 
 import tgp_multimodal as tgp
 from tgp_multimodal import export
@@ -174,6 +181,39 @@ def test_load_gives_back_what_was_saved(folder, network, tokenizer):
     assert loaded.digest == export.weights_digest(network)
     assert not loaded.network.training
     assert not any(p.requires_grad for p in loaded.network.parameters())
+
+
+@pytest.mark.parametrize("build", [dual_encoder, with_tower])
+def test_the_tower_is_one_more_file_and_the_stock_files_stay_what_they_are(
+    build, folder, network, tokenizer, tmp_path
+):
+    towered, place = build(tokenizer.vocabulary), tmp_path / "export"
+    export.save(place, towered, tokenizer, {}, model_card(towered, tokenizer, {}))
+    loaded = export.load(place)
+    assert describe(loaded.network) == describe(towered)
+    assert export.weights_digest(loaded.network) == export.weights_digest(towered)
+    names = {p.relative_to(place) for p in place.rglob("*") if p.is_file()}
+    stock = {p.relative_to(folder) for p in folder.rglob("*") if p.is_file()}
+    assert names - stock == {Path("tower/model.safetensors")}
+    changed = {p for p in names & stock if (place / p).read_bytes() != (folder / p).read_bytes()}
+    assert changed == {Path("tgp.json"), Path("README.md")}
+    assert (names >= stock) == (build is with_tower)
+    saved = load_file(place / "tower" / "model.safetensors")
+    assert {k.partition(".")[0] for k in saved} == {"visual", "logit_scale", "logit_bias"}
+    card = (place / "README.md").read_text()
+    assert "image tower (open_clip)" in card
+    assert "model.similarity(" in card
+    assert "image tower" not in (folder / "README.md").read_text()
+    (place / "tower" / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"tower.model.safetensors must be a whole safetensors"):
+        export.load(place)
+
+
+def test_a_description_that_knows_no_tower_loads(folder, network):
+    """Exports of before there were towers."""
+    described = json.loads((folder / "tgp.json").read_text())["network"]
+    assert "tower" not in described
+    assert export.load(folder).network.tower is None
 
 
 def test_front_door(folder):

@@ -4,9 +4,10 @@
     model_index.json text_encoder/ tokenizer/ transformer/ scheduler/    DiffusionPipeline
     modules.json encoder/ pooling/                                       SentenceTransformer
     tgp.json README.md                                                   what we read; model card
+    tower/                                                               the image tower, if any
 
-The three files of text weights are one file, hard-linked where the disk can. This is the only
-module that opens checkpoints.
+The three files of text weights are one file, hard-linked where the disk can. The tower's weights
+have the names of open_clip's checkpoints. This is the only module that opens checkpoints.
 """
 
 import hashlib
@@ -35,6 +36,7 @@ from tgp_multimodal.models.networks import (
 FORMAT = 1
 _TEXT = "model.safetensors"
 _HEAD = "transformer/diffusion_pytorch_model.safetensors"
+_TOWER = "tower/model.safetensors"
 # Qwen3ForCausalLM keeps its Qwen3Model under this name; Qwen3Model strips it when it loads.
 _STOCK_PREFIX = "model."
 
@@ -85,6 +87,9 @@ def save(
     _write_text(partial, network, tokenizer)
     if isinstance(network, Multimodal):
         _write_pipeline(partial, network, tokenizer)
+    if network.tower is not None:
+        tower = {k: _plain(v) for k, v in network.tower.state_dict().items()}
+        _write_weights(partial / _TOWER, tower)
     (partial / "README.md").write_text(card, encoding="utf-8")
     _write_json(
         partial / "tgp.json",
@@ -125,6 +130,8 @@ def load(folder: Path) -> Loaded:
     }
     if isinstance(network, Multimodal):
         weights |= {f"head.{k}": v for k, v in _read_weights(folder / _HEAD).items()}
+    if network.tower is not None:
+        weights |= {f"tower.{k}": v for k, v in _read_weights(folder / _TOWER).items()}
     _load_state(network, weights, folder)
     digest = weights_digest(network)
     for name, now, then in (
@@ -229,6 +236,7 @@ def _plain(value: Tensor) -> Tensor:
 
 
 def _write_weights(path: Path, weights: dict[str, Tensor]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     save_file(weights, path, metadata={"format": "pt"})
     path.chmod(0o644)  # safetensors 0.8 leaves 0600, which other users cannot read
 

@@ -45,6 +45,15 @@ model.fill("def add(a, b):\\n    return ", "\\n")
 model.embed(["a text", "another"])
 ```
 """
+_MATCHING = """
+```python
+from PIL import Image
+
+pictures = [Image.open("one.png"), Image.open("another.png")]
+model.similarity(["a red circle", "a blue square"], pictures)  # cosines, texts x pictures
+model.classify(pictures, ["red circle", "blue square"], "a picture of a {}")
+```
+"""
 _LIMITS = """\
 ## Limits
 
@@ -85,7 +94,12 @@ def model_card(network: Network, tokenizer: Tokenizer, facts: Mapping[str, Any])
         "\n".join(_sizes(network, tokenizer)),
         "\n".join(_data(facts)),
         "\n".join(_numbers(facts)),
-        _TEXT + (_PICTURES if head is not None else "") + _OURS.rstrip(),
+        (
+            _TEXT
+            + (_PICTURES if head is not None else "")
+            + _OURS
+            + (_MATCHING if network.tower is not None else "")
+        ).rstrip(),
         limits.rstrip(),
     ]
     return "\n\n".join(part for part in sections if part) + "\n"
@@ -118,6 +132,13 @@ def _sizes(network: Network, tokenizer: Tokenizer) -> Iterator[str]:
             f"| diffusion head (PRX, pixel space) | {_count(head)} | width {head.width}, "
             f"{head.depth} blocks, {head.heads} heads, patch {head.patch}, {head.size} x "
             f"{head.size} pixels |"
+        )
+    if network.tower is not None:
+        tower = network.tower
+        yield (
+            f"| image tower (open_clip) | {_count(tower)} | width {tower.width}, "
+            f"{tower.depth} blocks, {tower.heads} heads, patch {tower.patch}, {tower.size} x "
+            f"{tower.size} pixels |"
         )
 
 

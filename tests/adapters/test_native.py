@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from random_networks import language_model, multimodal
+from random_networks import dual_encoder, language_model, multimodal
 
 from tgp_multimodal import export
 from tgp_multimodal.adapters import make
@@ -13,6 +13,7 @@ from tgp_multimodal.evaluation.requests import (
     Draw,
     Embed,
     Generate,
+    JointEmbed,
     MaskedScore,
     Perplexity,
     PerplexityAnswer,
@@ -150,6 +151,31 @@ def test_what_it_supports_follows_the_network(native, tokenizer, tmp_path):
     assert Draw not in words.supports
     assert words.embeds == {"text"}
     assert words.name == "words"
+
+
+def test_a_tower_answers_for_texts_and_pictures_in_one_space(tokenizer, tmp_path):
+    export.save(tmp_path / "pairs", dual_encoder(tokenizer.vocabulary), tokenizer, {}, "")
+    pairs = Native(tmp_path / "pairs")
+    assert JointEmbed in pairs.supports
+    assert Draw not in pairs.supports
+    assert pairs.embeds == {"text"}
+    items = ["a circle", picture(0), "", picture(1), "a circle"]
+    requests = [JointEmbed(item) for item in items]
+    together = pairs.answer(requests)
+    assert {v.shape for v in together} == {(64,)}
+    np.testing.assert_allclose([np.linalg.norm(v) for v in together], 1, atol=1e-6)
+    small = Native(tmp_path / "pairs", batch_tokens=1, batch=1)
+    for other in (
+        [pairs.answer([r])[0] for r in requests],
+        pairs.answer(requests[::-1])[::-1],
+        small.answer(requests),
+    ):
+        for one, two in zip(together, other, strict=True):
+            same(one, two)
+    text = pairs.answer([Embed("a circle")])[0]
+    np.testing.assert_allclose(text / np.linalg.norm(text), together[0], atol=1e-6)
+    twin = RandomTwin(tmp_path / "pairs").answer(requests)
+    assert np.abs(twin[1] - together[1]).max() > 0.01
 
 
 def test_random_twin_is_a_bag_of_tokens_and_always_the_same(folder, tokenizer):

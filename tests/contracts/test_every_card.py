@@ -92,6 +92,12 @@ def test_every_example_renders(name: str) -> None:
         labels = {e.fields["label"] for e in examples.train}
         assert card.chance == pytest.approx(1 / len(labels), abs=1e-3)
         assert {e.fields["label"] for e in examples.test} <= labels
+    if card.protocol == "zero_shot":
+        assert card.chance == pytest.approx(1 / len(set(card.setting("labels"))), abs=1e-3)
+        assert {e.fields["label"] for e in examples.test} <= set(card.setting("labels"))
+        assert "{}" in card.setting("template")
+    if card.protocol == "picture_retrieval":
+        assert card.chance == pytest.approx(1 / len(examples.test), abs=1e-3)
 
 
 @EVERY_WITH_DATA

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from random_networks import language_model, multimodal
+from random_networks import dual_encoder, language_model, multimodal
 
 from tgp_multimodal.inference import text, writing
 from tgp_multimodal.inference.model import Model
@@ -101,3 +101,37 @@ def test_pictures_need_a_head(tokenizer):
             ValueError, match=r"must have a diffusion head .* LanguageModel instead"
         ):
             ask()
+
+
+def test_texts_and_pictures_are_compared_and_the_best_label_is_named(tokenizer):
+    model = Model(dual_encoder(tokenizer.vocabulary), tokenizer, "digest")
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 20, 30, 3), dtype=np.uint8)
+    texts = ["a red circle", "a blue square", "a red circle"]
+    found = model.similarity(texts, pixels)
+    assert found.shape == (3, 4)
+    assert np.abs(found).max() <= 1 + 1e-6
+    assert np.array_equal(found[0], found[2])
+    np.testing.assert_allclose(found[:, :1], model.similarity(texts, pixels[:1]), atol=1e-6)
+    opened = [Image.fromarray(p) for p in pixels]
+    assert np.array_equal(model.similarity(texts, opened), found)
+    labels = ["red circle", "blue square"]
+    best = found[:2].argmax(axis=0)
+    assert model.classify(pixels, labels, "a {}") == [labels[i] for i in best]
+    assert model.similarity(texts, []).shape == (3, 0)
+    with pytest.raises(
+        ValueError, match=r"texts must be a list of texts. Got the text 'a' instead"
+    ):
+        model.similarity("a", pixels)
+    with pytest.raises(ValueError, match=r"labels must be a list of names. Got \[\] instead"):
+        model.classify(pixels, [])
+    with pytest.raises(ValueError, match=r"template must have a place {} for the label. Got 'a'"):
+        model.classify(pixels, labels, "a")
+    with pytest.raises(
+        ValueError, match=r"must be unsigned bytes .* Got float64 of shape \(2, 2\)"
+    ):
+        model.similarity(texts, [np.zeros((2, 2))])
+
+
+def test_comparing_needs_a_tower(model):
+    with pytest.raises(ValueError, match=r"must have an image tower .* Got a Multimodal without"):
+        model.similarity(["x"], np.zeros((1, 16, 16, 3), np.uint8))

@@ -2,27 +2,32 @@
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from tgp_multimodal.data.records import CaptionedImages, PassageRows, TextRows
 from tgp_multimodal.models.diffusion_head import DiffusionHead
-from tgp_multimodal.models.flops import head_flops, text_flops
+from tgp_multimodal.models.flops import head_flops, text_flops, tower_flops
+from tgp_multimodal.models.image_tower import ImageTower
 from tgp_multimodal.models.networks import Multimodal
 from tgp_multimodal.models.text_transformer import TextTransformer
+from tgp_multimodal.objectives.contrastive import ImageTextContrast
 from tgp_multimodal.objectives.flow_matching import FlowMatching
 from tgp_multimodal.objectives.language import HybridLanguage
 from tgp_multimodal.objectives.passage_contrast import PassageContrast
 
 
 def counted(run):
-    with FlopCounterMode(display=False) as counter:
+    # The counter does not know the fused attention of the processor, which the tower takes.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         run()
     return counter.get_total_flops()
 
 
 def network():
     text = TextTransformer(90, 48, 3, 80, 4, 2)
-    return Multimodal(text, DiffusionHead(48, 64, 2, 4, 2.5, 4, 16))
+    tower = ImageTower(48, 64, 2, 4, 2.5, 4, 16)
+    return Multimodal(text, DiffusionHead(48, 64, 2, 4, 2.5, 4, 16), tower)
 
 
 def test_of_the_text_transformer():
@@ -39,6 +44,11 @@ def test_of_the_head():
     assert counted(run) == head_flops(head, 3, 16, 24, 7)
 
 
+def test_of_the_tower():
+    tower = network().tower
+    assert counted(lambda: tower(torch.zeros(3, 3, 16, 16))) == tower_flops(tower, 3)
+
+
 @pytest.mark.parametrize("train_text", [True, False])
 def test_of_a_step_of_each_objective(train_text):
     token_BL = torch.randint(10, 90, (6, 9))
@@ -47,8 +57,10 @@ def test_of_a_step_of_each_objective(train_text):
     rows = TextRows(token_BL, torch.arange(9).expand(6, 9), torch.ones(6).bool(), torch.arange(6))
     passages = PassageRows(token_BL, torch.ones(6, 9, dtype=torch.bool))
     flow = FlowMatching(repeats=2, train_text=train_text)
+    contrast = ImageTextContrast(train_text=train_text)
     for objective, batch in (
         (HybridLanguage(), rows), (flow, pictures), (PassageContrast(), passages),
+        (contrast, pictures),
     ):  # fmt: skip
         model = network()
         run = lambda: objective.loss(model, batch, 0.0, 0).value.backward()  # noqa: B023, E731

@@ -89,3 +89,27 @@ def arguments(data_folder, tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config))
     return ["--config", str(path)]
+
+
+@pytest.fixture
+def with_tower(arguments, tmp_path):
+    """The same run with an image tower that learns from the pictures as the head does."""
+    import yaml
+
+    config = yaml.safe_load((path := tmp_path / "config.yaml").read_text())
+    config["model"]["network"]["init_args"]["tower"] = {
+        "class_path": "ImageTower",
+        "init_args": {
+            "text_width": 32, "width": 16, "depth": 2, "heads": 2, "patch": 4, "size": 8,
+        },
+    }  # fmt: skip
+    objectives = {
+        "draw": config["model"]["objectives"]["pictures"],
+        "match": {"class_path": "ImageTextContrast"},
+    }
+    config["model"]["objectives"]["pictures"] = {
+        "class_path": "Together",
+        "init_args": {"objectives": objectives, "weights": {"match": 0.5}},
+    }
+    path.write_text(yaml.safe_dump(config))
+    return arguments

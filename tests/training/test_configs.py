@@ -8,7 +8,7 @@ import yaml
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 
 from tgp_multimodal.models.diffusion_head import DiffusionHead
-from tgp_multimodal.models.networks import LanguageModel, Multimodal
+from tgp_multimodal.models.networks import DualEncoder, LanguageModel, Multimodal
 from tgp_multimodal.models.text_transformer import TextTransformer
 from tgp_multimodal.resources import shipped
 from tgp_multimodal.training.run import RunCLI
@@ -16,7 +16,7 @@ from tgp_multimodal.training.run import RunCLI
 os.environ["JSONARGPARSE_DEPRECATION_WARNINGS"] = "off"  # Lightning still asks the old way
 
 OVERLAYS = ("text", "pictures", "gpu", "ddp", "fsdp")
-APART = ("scenes",)  # without text of its own, to which the overlay of text does not apply
+APART = ("scenes", "contrastive")  # without text of their own: overlays of parts do not apply
 NAMES = sorted(p.stem for p in shipped("configs").glob("*.yaml") if p.stem not in OVERLAYS)
 CONFIGS = [name for name in NAMES if name not in APART]
 STRATEGIES = {"ddp": DDPStrategy, "fsdp": ModelParallelStrategy}
@@ -74,5 +74,15 @@ def test_scenes_alone(overlay, build):
     cli = build("scenes", overlay) if overlay else build("scenes")
     assert type(cli.model.network) is Multimodal
     assert set(cli.model.objectives) == {"pictures", "captions"}
+    assert cli.datamodule.text is None
+    assert isinstance(cli.trainer.strategy, STRATEGIES.get(overlay, SingleDeviceStrategy))
+
+
+@pytest.mark.parametrize("overlay", [None, "gpu", "ddp", "fsdp"])
+def test_text_and_tower_alone(overlay, build):
+    cli = build("contrastive", overlay) if overlay else build("contrastive")
+    assert type(cli.model.network) is DualEncoder
+    assert cli.model.network.tower.size == 32
+    assert set(cli.model.objectives) == {"pictures"}
     assert cli.datamodule.text is None
     assert isinstance(cli.trainer.strategy, STRATEGIES.get(overlay, SingleDeviceStrategy))

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from random_networks import with_tower
 from torch import nn
 
 from tgp_multimodal.models.diffusion_head import DiffusionHead
@@ -93,6 +94,38 @@ def test_every_weight_is_in_one_group_and_matrices_of_blocks_are_muons():
     assert "head.blocks.1.attention.img_qkv_proj.weight" in names
     assert not any("modulation" in n or "norm" in n or "embed" in n for n in names)
     assert [p.shape for p in groups["embedding"]["params"]] == [(40, 32)]
+
+
+def test_the_tower_s_matrices_are_muons_and_its_scalars_do_not_decay():
+    network = with_tower()
+    groups = {g["name"]: g for g in parameter_groups(network, 0.02, 0.003, 0.01)}
+    place = {id(p): name for name, g in groups.items() for p in g["params"]}
+    found = {n.removeprefix("tower."): place[id(p)] for n, p in network.named_parameters()}
+    assert len(found) == sum(len(g["params"]) for g in groups.values())
+    block = "visual.transformer.resblocks.1."
+    assert found[block + "attn.in_proj_weight"] == "muon_stacked"
+    for name in ("attn.out_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight"):
+        assert found[block + name] == "muon"
+    for name in ("conv1.weight", "class_embedding", "positional_embedding", "proj"):
+        assert found["visual." + name] == "rest"
+    assert found[block + "attn.in_proj_bias"] == "rest"
+    optimizer = MuonAdamW(groups.values(), weight_decay=0.1)
+    scalars = [g for g in optimizer.param_groups if g["weight_decay"] == 0]
+    assert [p for g in scalars for p in g["params"]] == [
+        network.tower.logit_scale, network.tower.logit_bias,
+    ]  # fmt: skip
+
+
+def test_stacked_matrices_move_as_they_would_apart():
+    start, gradients = weights_and_gradients([(24, 8), (24, 8)], 3)
+    group = {"lr": 0.02, "rule": "muon"}
+    stacked = run(lambda w: MuonAdamW([{"params": w, "pieces": 3, **group}]), start, gradients)
+    apart = run(
+        lambda w: MuonAdamW([{"params": w, **group}]),
+        [piece for w in start for piece in w.chunk(3)],
+        [[piece for g in step for piece in g.chunk(3)] for step in gradients],
+    )
+    torch.testing.assert_close(torch.cat(stacked), torch.cat(apart))
 
 
 def test_the_state_survives_a_round_trip():

@@ -65,11 +65,11 @@ def start(*runs):
 
 
 @pytest.fixture
-def several(arguments, tmp_path):
+def several(with_tower, tmp_path):
     """Makes the arguments of a run into `tmp_path / name`: 20 steps, four streams, a ramp."""
     config = yaml.safe_load((path := tmp_path / "config.yaml").read_text())
     pictures = {"class_path": "FlowMatching", "init_args": {"repeats": 2, "caption_drop": 0.3}}
-    config["model"]["objectives"]["pictures"] = pictures
+    config["model"]["objectives"]["pictures"]["init_args"]["objectives"]["draw"] = pictures
     text = config["model"]["network"]["init_args"]["text"]["init_args"]
     text["vocabulary"] = 322  # rows that 4 processes cannot share equally
     data = config["data"]
@@ -79,7 +79,7 @@ def several(arguments, tmp_path):
     path.write_text(yaml.safe_dump(config))
 
     def made(name, *more):
-        return [*arguments, "--trainer.default_root_dir", str(tmp_path / name), *more]
+        return [*with_tower, "--trainer.default_root_dir", str(tmp_path / name), *more]
 
     return made
 
@@ -100,7 +100,7 @@ def same_numbers(run, other):
     assert one.keys() == several.keys()
     assert sum(name.endswith("value") for _, name in one) >= 2 * STEPS
     for key, value in one.items():  # a norm may be in the hundreds
-        near = pytest.approx(value, abs=1e-4, rel=1e-4 if key[1].endswith("norm") else 0)
+        near = pytest.approx(value, abs=1e-4, rel=2e-4 if key[1].endswith("norm") else 0)
         assert several[key] == near, key
 
 
@@ -111,7 +111,16 @@ def same_weights(run, other):
         assert one[part].keys() == several[part].keys()
         for name, value in one[part].items():
             assert type(several[part][name]) is torch.Tensor
-            torch.testing.assert_close(several[part][name], value, atol=1e-4, rtol=0, msg=name)
+            mine, theirs = (without_bias_of_keys(name, x) for x in (several[part][name], value))
+            torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=0, msg=name)
+
+
+def without_bias_of_keys(name, value):
+    """A softmax is blind to the keys' bias: its gradient is rounding, of which Adam makes steps."""
+    if not name.endswith("attn.in_proj_bias"):
+        return value
+    query, _, states = value.chunk(3)
+    return torch.cat((query, states))
 
 
 def check(tmp_path, name):

@@ -22,6 +22,7 @@ from tgp_multimodal.evaluation.requests import (
     Draw,
     Embed,
     Generate,
+    JointEmbed,
     MaskedScore,
     Perplexity,
     PerplexityAnswer,
@@ -29,7 +30,15 @@ from tgp_multimodal.evaluation.requests import (
     Score,
     ScoreAnswer,
 )
-from tgp_multimodal.inference import denoising, image, masked, picture_features, text, writing
+from tgp_multimodal.inference import (
+    denoising,
+    image,
+    masked,
+    matching,
+    picture_features,
+    text,
+    writing,
+)
 from tgp_multimodal.inference.drawing import Drawing
 from tgp_multimodal.inference.sampling import Sampling
 from tgp_multimodal.inference.text import Query
@@ -43,8 +52,9 @@ class Native(Adapter):
 
     Text features are means of the bidirectional, final-normed states, which is what
     sentence-transformers computes from the folder; picture features are means of a middle block of
-    the diffusion head. Pictures are drawn with the settings of `Drawing`. New text may take half of
-    the context, so that a prompt keeps the other half.
+    the diffusion head. An image tower, where there is one, puts pictures into the space of the text
+    features. Pictures are drawn with the settings of `Drawing`. New text may take half of the
+    context, so that a prompt keeps the other half.
 
     Args:
         folder: the export.
@@ -66,7 +76,9 @@ class Native(Adapter):
         self.name = self._name(folder.resolve())
         has_head = isinstance(self.network, Multimodal)
         text_alone = (Score, MaskedScore, Perplexity, Generate, Embed)
-        self.supports = frozenset({*text_alone, *([Draw, Denoise] * has_head)})
+        has_tower = self.network.tower is not None
+        drawn = (Draw, Denoise) if has_head else ()
+        self.supports = frozenset({*text_alone, *drawn, *([JointEmbed] * has_tower)})
         self.embeds = frozenset({"text", "image"} if has_head else {"text"})
 
     def _network(self, trained: Network) -> Network:
@@ -84,6 +96,7 @@ class Native(Adapter):
             Perplexity: self._perplexity,
             Generate: self._generate,
             Embed: self._embed,
+            JointEmbed: self._joint_embed,
             Draw: self._draw,
             Denoise: self._denoise,
         }
@@ -189,6 +202,16 @@ class Native(Adapter):
                 found.update({(i, name): vector for i, vector in zip(chosen, matrix, strict=True)})
         return [found[id(r.item), r.view] for r in requests]
 
+    def _joint_embed(self, requests: Sequence[JointEmbed]) -> list[Answer]:
+        assert self.network.tower is not None, "the engine asks `can` first"
+        texts = [r.item for r in requests if isinstance(r.item, str)]
+        pictures = [r.item for r in requests if not isinstance(r.item, str)]
+        of_texts = iter(
+            matching.text_vectors(self.network.text, self.tokenizer, texts, self.batch_tokens)
+        )
+        of_pictures = iter(matching.picture_vectors(self.network.tower, pictures, self.batch))
+        return [next(of_texts if isinstance(r.item, str) else of_pictures) for r in requests]
+
     def _draw(self, requests: Sequence[Draw]) -> list[Answer]:
         prompts, seeds = [r.prompt for r in requests], [r.seed for r in requests]
         network = self._with_head()
@@ -214,7 +237,8 @@ class RandomTwin(Native):
     It is no dead network. The matrices that write into the residual streams start at zero, so its
     layers are the identity: a text's features are the mean of random token vectors (a bag of
     tokens, randomly projected), a picture's are means of randomly projected patches. Both carry
-    information, and a trained network has to beat them.
+    information, and a trained network has to beat them. An image tower is drawn as open_clip draws
+    it, which is no identity.
     """
 
     def _network(self, trained: Network) -> Network:

@@ -20,6 +20,7 @@ from tgp_multimodal.evaluation.requests import (
     Denoise,
     Draw,
     Embed,
+    JointEmbed,
     MaskedScore,
     Perplexity,
     Request,
@@ -100,6 +101,18 @@ PROTOCOLS = {
         ("prompt", "axis", "truth", "seed", "held_out"),
         {},
         ("mean_axis_accuracy",),
+    ),
+    "zero_shot": Protocol(
+        frozenset({JointEmbed}),
+        ("picture", "label", "group?"),
+        {"labels": (), "template": "{}"},
+        ("accuracy", "macro_f1"),
+    ),
+    "picture_retrieval": Protocol(
+        frozenset({JointEmbed}),
+        ("picture", "captions", "group?"),
+        {},
+        ("recall_at_1", "recall_at_5", "recall_at_10"),
     ),
 }
 

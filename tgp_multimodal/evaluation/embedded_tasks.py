@@ -135,6 +135,8 @@ TASKS: dict[str, Callable[[str], list[Row]]] = {
     "digits": embedded_pictures.digits,
     "scene_attributes": embedded_pictures.scene_attributes,
     "scene_prompts": embedded_pictures.scene_prompts,
+    "held_out_things": embedded_pictures.held_out_things,
+    "captioned_scenes": embedded_pictures.captioned_scenes,
 }
 
 _SHORT = ("radius", "texture", "smoothness", "concavity", "concave points")

@@ -84,6 +84,8 @@ class Examples:
         wanted = {
             "retrieval": ("corpus",),
             "perplexity": (),  # training text is long, and only compressors want it
+            "zero_shot": (),
+            "picture_retrieval": (),
         }.get(self.card.protocol, ("train", "validation"))
         for split in wanted:
             getattr(self, split)

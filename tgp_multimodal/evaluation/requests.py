@@ -1,4 +1,4 @@
-"""The seven things that the harness asks of a model, as plain data, and what comes back.
+"""The eight things that the harness asks of a model, as plain data, and what comes back.
 
 A request says *what* is wanted and nothing about how: batching, sorting, truncation and caching
 belong to the adapter that answers.
@@ -89,6 +89,20 @@ class Embed:
     view: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class JointEmbed:
+    """Asks for a vector in a space that texts and pictures share, where cosines compare them.
+
+    It is a request of its own and no flag of `Embed`: many models have features of both kinds and
+    no such space, and one that has it may have other, better features for a probe.
+
+    Attributes:
+        item: a text, or a picture as unsigned bytes (Y, X, C).
+    """
+
+    item: str | np.ndarray
+
+
 @dataclass(frozen=True)
 class Draw:
     """Asks for a picture.
@@ -115,7 +129,9 @@ class Denoise:
     caption: str
 
 
-Request: TypeAlias = Score | MaskedScore | Perplexity | Generate | Embed | Draw | Denoise
+Request: TypeAlias = (
+    Score | MaskedScore | Perplexity | Generate | Embed | JointEmbed | Draw | Denoise
+)
 
 
 @dataclass(frozen=True)
@@ -148,9 +164,9 @@ class PerplexityAnswer:
     tokens: int
 
 
-# Generate is answered by a str, Embed by a vector (D,) or one sparse row (1, D), Draw by unsigned
-# bytes (Y, X, C), Denoise by mean squared errors of the clean picture in [-1, 1], one for each of
-# `DENOISE_TIMES`, on noise that the picture alone decides.
+# Generate is answered by a str, Embed by a vector (D,) or one sparse row (1, D), JointEmbed by a
+# vector (D,), Draw by unsigned bytes (Y, X, C), Denoise by mean squared errors of the clean picture
+# in [-1, 1], one for each of `DENOISE_TIMES`, on noise that the picture alone decides.
 DENOISE_TIMES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 Answer: TypeAlias = Any
 

@@ -6,12 +6,13 @@ import numpy as np
 from PIL import Image
 
 from tgp_multimodal.data.tokenizer import Tokenizer
-from tgp_multimodal.inference import picture_features, text, writing
+from tgp_multimodal.inference import matching, picture_features, text, writing
 from tgp_multimodal.inference.drawing import Drawing
 from tgp_multimodal.inference.given import Given
 from tgp_multimodal.inference.image import draw
 from tgp_multimodal.inference.sampling import Sampling
 from tgp_multimodal.inference.text import Query
+from tgp_multimodal.models.image_tower import ImageTower
 from tgp_multimodal.models.networks import Multimodal, Network
 
 Picture = Image.Image | np.ndarray
@@ -19,7 +20,7 @@ Pictures = Sequence[Image.Image] | np.ndarray
 
 
 class Model:
-    """A trained network with its tokenizer: writes, fills, draws, embeds, scores, searches.
+    """A trained network with its tokenizer: writes, draws, embeds, scores, searches, compares.
 
     Args:
         network: in evaluation mode.
@@ -133,11 +134,7 @@ class Model:
             )
         if len(items) and all(isinstance(item, str) for item in items):
             return text.embed(self.network.text, self.tokenizer, [str(item) for item in items])
-        pictures = [
-            np.asarray(item.convert("RGB")) if isinstance(item, Image.Image) else np.asarray(item)
-            for item in items
-        ]
-        return picture_features.features(self._with_head(), self.tokenizer, pictures)
+        return picture_features.features(self._with_head(), self.tokenizer, _arrays(items))
 
     def score(self, context: str, continuation: str) -> float:
         """Log-likelihood of the continuation in nats; at most 0."""
@@ -161,6 +158,53 @@ class Model:
         order = np.argsort(-scores, kind="stable")[:k]
         return [(int(i), float(scores[i])) for i in order]
 
+    def similarity(self, texts: Sequence[str], pictures: Pictures) -> np.ndarray:
+        """How well each text goes with each picture: cosines in the joint space, (N, M).
+
+        Args:
+            texts: N of them.
+            pictures: M of them; each is cut to its centred square and resized.
+
+        Raises:
+            ValueError: the model has no image tower, or `texts` is one text.
+        """
+        if isinstance(texts, str):
+            raise ValueError(f"texts must be a list of texts. Got the text {texts!r} instead.")
+        tower = self._with_tower()
+        text_ND = matching.text_vectors(self.network.text, self.tokenizer, texts)
+        return text_ND @ matching.picture_vectors(tower, _arrays(pictures)).T
+
+    def classify(
+        self, pictures: Pictures, labels: Sequence[str], template: str = "{}"
+    ) -> list[str]:
+        """The label of each picture whose text goes with it best; nothing is trained.
+
+        Args:
+            pictures: what to look at.
+            labels: the names of the classes.
+            template: the text of a label; `{}` stands for the label.
+
+        Raises:
+            ValueError: the model has no image tower, there is no label, or the template has no
+                place for it.
+        """
+        if not labels or isinstance(labels, str):
+            raise ValueError(f"labels must be a list of names. Got {labels!r} instead.")
+        if "{}" not in template:
+            raise ValueError(
+                f"template must have a place {{}} for the label. Got {template!r} instead."
+            )
+        texts = [template.replace("{}", label) for label in labels]
+        return [labels[best] for best in self.similarity(texts, pictures).argmax(axis=0)]
+
+    def _with_tower(self) -> ImageTower:
+        if self.network.tower is None:
+            raise ValueError(
+                "model must have an image tower to compare texts with pictures. "
+                f"Got a {type(self.network).__name__} without one instead."
+            )
+        return self.network.tower
+
     def _with_head(self) -> Multimodal:
         if not isinstance(self.network, Multimodal):
             raise ValueError(
@@ -181,3 +225,11 @@ def _given(image: Picture | None, strength: float | None, mask: Picture | None) 
 
 def _image(picture: Picture) -> Image.Image:
     return picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+
+
+def _arrays(pictures: Sequence[object] | np.ndarray) -> list[np.ndarray]:
+    """Pictures as unsigned bytes."""
+    return [
+        np.asarray(p.convert("RGB")) if isinstance(p, Image.Image) else np.asarray(p)
+        for p in pictures
+    ]

@@ -5,6 +5,7 @@ appendix B): norms, softmax and the like are not. A backward pass is twice the f
 """
 
 from tgp_multimodal.models.diffusion_head import DiffusionHead
+from tgp_multimodal.models.image_tower import ImageTower
 from tgp_multimodal.models.text_transformer import TextTransformer
 
 
@@ -44,3 +45,20 @@ def head_flops(head: DiffusionHead, pictures: int, rows: int, columns: int, leng
     token = 2 * head.text_width * width + head.depth * 2 * 2 * width**2
     time = 2 * (256 * width + width**2) + head.depth * 2 * 6 * width**2 + 2 * 2 * width**2
     return pictures * (patches * patch + length * token + time)
+
+
+def tower_flops(tower: ImageTower, pictures: int) -> int:
+    """Of the image tower.
+
+    Args:
+        tower: the network.
+        pictures: pictures of the batch.
+    """
+    width, patches = tower.width, (tower.size // tower.patch) ** 2
+    places = patches + 1  # open_clip's class token
+    matrices = (4 + 2 * tower.feed_forward_ratio) * width**2
+    block = int(2 * matrices) + 4 * width * places
+    patch = 2 * 3 * tower.patch**2 * width
+    return pictures * (
+        places * tower.depth * block + patches * patch + 2 * width * tower.text_width
+    )

@@ -9,16 +9,31 @@ from typing import Any
 
 from torch import nn
 
-from tgp_multimodal.models.diffusion_head import DiffusionHead
-from tgp_multimodal.models.text_transformer import TextTransformer
+from tgp_multimodal.models.diffusion_head import DiffusionHead, HeadBlock
+from tgp_multimodal.models.image_tower import ImageTower
+from tgp_multimodal.models.text_transformer import Block, TextTransformer
 
 PROMPT_TOKENS = 64  # longest caption that conditions a picture, BOS included
 
 
 class Network(nn.Module):
-    """Anything that holds the shared text transformer under the name `text`."""
+    """Anything that holds the shared text transformer under the name `text`.
 
-    text: TextTransformer
+    Args:
+        text: the text transformer.
+        tower: what puts pictures into the space of the text's vectors; its `text_width` is the
+            transformer's width. None for networks that cannot.
+
+    Raises:
+        ValueError: it is not.
+    """
+
+    def __init__(self, text: TextTransformer, tower: ImageTower | None = None) -> None:
+        super().__init__()
+        if tower is not None:
+            _check_width("tower", tower.text_width, text)
+        self.text = text
+        self.tower = tower
 
 
 class LanguageModel(Network):
@@ -29,8 +44,24 @@ class LanguageModel(Network):
     """
 
     def __init__(self, text: TextTransformer) -> None:
-        super().__init__()
-        self.text = text
+        super().__init__(text)
+
+
+class DualEncoder(Network):
+    """Texts and pictures in one space, and nothing that draws.
+
+    Args:
+        text: the text transformer.
+        tower: the picture's side; its `text_width` is the transformer's width.
+
+    Raises:
+        ValueError: it is not.
+    """
+
+    tower: ImageTower
+
+    def __init__(self, text: TextTransformer, tower: ImageTower) -> None:
+        super().__init__(text, tower)
 
 
 class Multimodal(Network):
@@ -39,32 +70,48 @@ class Multimodal(Network):
     Args:
         text: the shared text transformer.
         head: the head; its `text_width` is the transformer's width.
+        tower: the picture's side of a joint space, with the same `text_width`; left out: none.
 
     Raises:
-        ValueError: it is not.
+        ValueError: one of the two is not.
     """
 
-    def __init__(self, text: TextTransformer, head: DiffusionHead) -> None:
-        super().__init__()
-        if head.text_width != text.width:
-            raise ValueError(
-                f"head.text_width must equal text.width={text.width}. "
-                f"Got {head.text_width} instead."
-            )
-        self.text = text
+    def __init__(
+        self, text: TextTransformer, head: DiffusionHead, tower: ImageTower | None = None
+    ) -> None:
+        super().__init__(text, tower)
+        _check_width("head", head.text_width, text)
         self.head = head
 
 
+def blocks(network: Network) -> list[nn.Module]:
+    """The repeated blocks of all parts: what is compiled, and spread over processes, one by one."""
+    ours = [m for m in network.modules() if isinstance(m, Block | HeadBlock)]
+    return [*ours, *(network.tower.blocks if network.tower is not None else ())]
+
+
+def _check_width(name: str, text_width: int, text: TextTransformer) -> None:
+    if text_width != text.width:
+        raise ValueError(
+            f"{name}.text_width must equal text.width={text.width}. Got {text_width} instead."
+        )
+
+
 _CLASSES: dict[str, Any] = {
-    c.__name__: c for c in (TextTransformer, DiffusionHead, LanguageModel, Multimodal)
+    c.__name__: c
+    for c in (TextTransformer, DiffusionHead, ImageTower, LanguageModel, DualEncoder, Multimodal)
 }
 
 
 def describe(module: nn.Module) -> dict[str, Any]:
-    """A module as plain data: its class and the arguments that build it again, no weights."""
+    """A module as plain data: its class and the arguments that build it again, no weights.
+
+    A part that was left out (None) is left out here too.
+    """
     names = inspect.signature(type(module).__init__).parameters.keys() - {"self"}
     values = {name: getattr(module, name) for name in sorted(names)}
-    plain = {k: describe(v) if isinstance(v, nn.Module) else v for k, v in values.items()}
+    given = {name: value for name, value in values.items() if value is not None}
+    plain = {k: describe(v) if isinstance(v, nn.Module) else v for k, v in given.items()}
     return {"class": type(module).__name__, **plain}
 
 

@@ -12,9 +12,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tgp_multimodal.models.diffusion_head import HeadBlock
-from tgp_multimodal.models.networks import Network, describe, from_description
-from tgp_multimodal.models.text_transformer import Block
+from tgp_multimodal.models.networks import Network, blocks, describe, from_description
 from tgp_multimodal.objectives import ranks
 from tgp_multimodal.objectives.base import Objective
 from tgp_multimodal.training.guard import SpikeGuard
@@ -161,9 +159,8 @@ class TrainingModule(LightningModule):
         self.average = {k: v.to(self.device) for k, v in self.average.items()}
         if self.compile_network:
             # Block by block: equal blocks share one compiled graph, and no key of a weight changes.
-            for part in self.network.modules():
-                if isinstance(part, Block | HeadBlock):
-                    part.compile()
+            for part in blocks(self.network):
+                part.compile()
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
         step = self.trainer.global_step

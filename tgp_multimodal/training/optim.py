@@ -22,7 +22,8 @@ class MuonAdamW(Optimizer):
     """Muon (Jordan et al. 2024) and AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).
 
     Every group holds `lr` and `rule`, "muon" or "adamw". A schedule multiplies the `lr` of all
-    groups alike.
+    groups alike. A weight of a group with `pieces` is that many matrices, one above the other, and
+    each is made orthogonal by itself.
 
     Args:
         groups: parameter groups.
@@ -80,8 +81,11 @@ class MuonAdamW(Optimizer):
             # The nearest orthogonal matrix is that of all rows: where they are spread over
             # processes, each process computes it and takes its rows.
             matrices = torch.stack([joined(update, w) for w, update in members])
-            updates = orthogonal(matrices, self.iterations, self.dtype).unbind()
-            rate = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
+            pieces = group.get("pieces", 1)  # checkpoints of older versions do not say
+            single = matrices.reshape(len(members) * pieces, -1, shape[1])
+            found = orthogonal(single, self.iterations, self.dtype)
+            updates = found.reshape(matrices.shape).unbind()
+            rate = group["lr"] * max(1.0, single.shape[1] / shape[1]) ** 0.5
             pairs = zip(updates, members, strict=True)
             mine = own(spread(update, w) for update, (w, _) in pairs)
             self._apply(group, own(w for w, _ in members), mine, rate)
@@ -161,36 +165,41 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Matrices inside blocks for Muon, everything else for AdamW.
 
-    Everything else: the token table; norms, biases, input, output, modulation and time.
+    Everything else: the token table; norms, biases, input, output, modulation and time; and
+    scalars, which do not decay. The projections of query, key and value that open_clip keeps as one
+    (3 D, D) matrix are three matrices to Muon.
 
     Raises:
         ValueError: the network has no trainable weight.
     """
-    members: dict[str, list[nn.Parameter]] = {"muon": [], "embedding": [], "rest": []}
+    settings: dict[str, dict[str, Any]] = {
+        "muon": {"lr": muon_lr, "rule": "muon"},
+        "muon_stacked": {"lr": muon_lr, "rule": "muon", "pieces": 3},
+        "embedding": {"lr": embedding_lr, "rule": "adamw"},
+        "rest": {"lr": adamw_lr, "rule": "adamw"},
+        "scalars": {"lr": adamw_lr, "rule": "adamw", "weight_decay": 0.0},
+    }
+    members: dict[str, list[nn.Parameter]] = {name: [] for name in settings}
     for name, weight in network.named_parameters():
-        if not weight.requires_grad:
-            continue
-        inside = ".layers." in name or ".blocks." in name
-        if weight.ndim == 2 and inside and "modulation" not in name:
-            members["muon"].append(weight)
-        elif "embed_tokens" in name:
-            members["embedding"].append(weight)
-        else:
-            members["rest"].append(weight)
-    rates = {"muon": muon_lr, "embedding": embedding_lr, "rest": adamw_lr}
+        if weight.requires_grad:
+            members[_group(name, weight)].append(weight)
     groups = [
-        {
-            "params": weights,
-            "lr": rates[name],
-            "rule": "muon" if name == "muon" else "adamw",
-            "name": name,
-        }
+        {"params": weights, "name": name, **settings[name]}
         for name, weights in members.items()
         if weights
     ]
     if not groups:
         raise ValueError("network must have at least one trainable weight. Got none instead.")
     return groups
+
+
+def _group(name: str, weight: nn.Parameter) -> str:
+    is_inside = any(f".{part}." in name for part in ("layers", "blocks", "resblocks"))
+    if weight.ndim == 0:
+        return "scalars"
+    if weight.ndim == 2 and is_inside and "modulation" not in name:
+        return "muon_stacked" if name.endswith("in_proj_weight") else "muon"
+    return "embedding" if "embed_tokens" in name else "rest"
 
 
 def trapezoid(progress: float, warmup: float, decay: float) -> float:

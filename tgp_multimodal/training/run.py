@@ -15,11 +15,14 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from tgp_multimodal.models.diffusion_head import DiffusionHead
-from tgp_multimodal.models.networks import LanguageModel, Multimodal
+from tgp_multimodal.models.image_tower import ImageTower
+from tgp_multimodal.models.networks import DualEncoder, LanguageModel, Multimodal
 from tgp_multimodal.models.text_transformer import TextTransformer
+from tgp_multimodal.objectives.contrastive import ImageTextContrast
 from tgp_multimodal.objectives.flow_matching import FlowMatching
 from tgp_multimodal.objectives.language import HybridLanguage
 from tgp_multimodal.objectives.passage_contrast import PassageContrast
+from tgp_multimodal.objectives.together import Together
 from tgp_multimodal.training.allocator import keep_freed_memory
 from tgp_multimodal.training.callbacks import (
     CleanStop,
@@ -42,11 +45,15 @@ for _name in ("lightning.pytorch", "lightning.fabric"):
 SHORT_NAMES = (
     Multimodal,
     LanguageModel,
+    DualEncoder,
     TextTransformer,
     DiffusionHead,
+    ImageTower,
     HybridLanguage,
     FlowMatching,
     PassageContrast,
+    ImageTextContrast,
+    Together,
 )
 
 _OF_A_RUN = (

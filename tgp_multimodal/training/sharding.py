@@ -16,8 +16,7 @@ from torch.optim import Optimizer
 
 from tgp_multimodal.export import load_checkpoint
 from tgp_multimodal.models.diffusion_head import HeadBlock
-from tgp_multimodal.models.networks import Multimodal, Network
-from tgp_multimodal.models.text_transformer import Block
+from tgp_multimodal.models.networks import Multimodal, Network, blocks
 from tgp_multimodal.training.parts import spread, stored
 
 
@@ -64,11 +63,12 @@ def shard(network: Network, mesh: DeviceMesh) -> None:
 
     A block is whole only while it is computed. The rest of the text transformer and of the head
     (tables, norms, input and output) stays whole from its first use in a step to the end of it: the
-    table is used once more for the logits, outside of the transformer's forward.
+    table is used once more for the logits, outside of the transformer's forward. The two scalars of
+    a tower stay on every process: a loss over the whole batch gives each the whole gradient.
     """
     if isinstance(network.text, FSDPModule):
         return
-    for part in [m for m in network.modules() if isinstance(m, Block | HeadBlock)]:
+    for part in blocks(network):
         fully_shard(part, mesh=mesh, reshard_after_forward=True)
         if isinstance(part, HeadBlock):
             register_fsdp_forward_method(part, "keys_values")
@@ -77,6 +77,9 @@ def shard(network: Network, mesh: DeviceMesh) -> None:
         fully_shard(network.head, mesh=mesh, reshard_after_forward=False)
         for name in ("text_keys_values", "denoise"):
             register_fsdp_forward_method(network.head, name)
+    if network.tower is not None:
+        scalars = {network.tower.logit_scale, network.tower.logit_bias}
+        fully_shard(network.tower, mesh=mesh, reshard_after_forward=False, ignored_params=scalars)
 
 
 def is_sharded(network: Network) -> bool:

@@ -3,6 +3,7 @@
 from tgp_multimodal.evaluation.outcome import Protocol
 from tgp_multimodal.evaluation.protocols.choice import infilling, multiple_choice
 from tgp_multimodal.evaluation.protocols.denoising import denoising
+from tgp_multimodal.evaluation.protocols.joint_space import picture_retrieval, zero_shot
 from tgp_multimodal.evaluation.protocols.likeness import likeness
 from tgp_multimodal.evaluation.protocols.minimal_pairs import minimal_pairs
 from tgp_multimodal.evaluation.protocols.perplexity import perplexity
@@ -20,4 +21,6 @@ PROTOCOLS: dict[str, Protocol] = {
     "denoising": denoising,
     "likeness": likeness,
     "scene_eval": scene_eval,
+    "zero_shot": zero_shot,
+    "picture_retrieval": picture_retrieval,
 }

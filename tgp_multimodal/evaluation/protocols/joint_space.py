@@ -1,0 +1,103 @@
+"""Two questions to a space that texts and pictures share: which class, and which of many.
+
+Shape letters: N pictures, T texts, D width.
+"""
+
+from typing import Any
+
+import numpy as np
+from sklearn.preprocessing import normalize
+
+from tgp_multimodal.evaluation import metrics
+from tgp_multimodal.evaluation.adapter import Adapter
+from tgp_multimodal.evaluation.examples import Examples
+from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups
+from tgp_multimodal.evaluation.protocols.probe import proportion, stack
+from tgp_multimodal.evaluation.requests import JointEmbed
+from tgp_multimodal.evaluation.stats import bootstrap
+
+_DEPTHS = (1, 5, 10)
+
+
+def zero_shot(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
+    """Which label's text is nearest to the picture, by cosine (Radford et al. 2021, section 3.1).
+
+    The text of a label is the card's template with the label in the place of `{}`. Ties go to the
+    label that the card names first.
+
+    Raises:
+        ValueError: an item has a label that the card does not name.
+    """
+    test, card = examples.test, examples.card
+    labels = [str(label) for label in card.setting("labels")]
+    targets = [str(e.fields["label"]) for e in test]
+    if unknown := sorted(set(targets) - set(labels)):
+        raise ValueError(
+            f"{card.name}: labels must name the label of every item. "
+            f"Got {', '.join(unknown)} besides instead."
+        )
+    texts = [str(card.setting("template")).replace("{}", label) for label in labels]
+    cosine_NT = _cosines(ask, [e.fields["picture"] for e in test], texts)
+    predictions = [labels[best] for best in cosine_NT.argmax(axis=1)]
+    details = {
+        "accuracy": metrics.accuracy(predictions, targets),
+        "macro_f1": metrics.macro_f1(predictions, targets),
+    }
+    correct = [p == t for p, t in zip(predictions, targets, strict=True)]
+    records = [
+        {"id": e.id, "correct": c, "prediction": p, "target": t}
+        for e, c, p, t in zip(test, correct, predictions, targets, strict=True)
+    ]
+    return Outcome(details[card.metric], proportion(correct, groups(test)), records, details)
+
+
+def picture_retrieval(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
+    """Recall at 1, 5 and 10 of captions by their picture and of pictures by a caption.
+
+    `recall_at_k` is the mean of both directions. A picture finds its captions if one of them is
+    among the best k; captions that several pictures share are one text, which belongs to all of
+    them. Each picture counts once, whatever the number of its captions. Ties count against the
+    model, so that one which cannot tell anything apart finds nothing.
+    """
+    test = examples.test
+    captions = [[str(c) for c in e.fields["captions"]] for e in test]
+    texts = list(dict.fromkeys(c for own in captions for c in own))
+    place = {text: index for index, text in enumerate(texts)}
+    belongs_NT = np.zeros((len(test), len(texts)), dtype=bool)
+    for row, own in zip(belongs_NT, captions, strict=True):
+        row[[place[c] for c in own]] = True
+    cosine_NT = _cosines(ask, [e.fields["picture"] for e in test], texts)
+    of_texts_N = ranks(cosine_NT, belongs_NT)
+    of_pictures_T = ranks(cosine_NT.T, belongs_NT.T)
+    best_N = cosine_NT.argmax(axis=1)
+    records: list[dict[str, Any]] = []
+    for number, (example, own) in enumerate(zip(test, captions, strict=True)):
+        found: dict[str, Any] = {}
+        for k in _DEPTHS:
+            texts_found = float(of_texts_N[number] <= k)
+            picture_found = float((of_pictures_T[[place[c] for c in own]] <= k).mean())
+            found |= {
+                f"text_recall_at_{k}": texts_found,
+                f"picture_recall_at_{k}": picture_found,
+                f"recall_at_{k}": (texts_found + picture_found) / 2,
+            }
+        said = {"prediction": texts[best_N[number]], "target": own}
+        records.append({"id": example.id, "score": found[examples.card.metric], **found, **said})
+    details: dict[str, Any] = {m: float(np.mean([r[m] for r in records])) for m in found}
+    details |= {"pictures": len(test), "texts": len(texts)}
+    interval = bootstrap([r["score"] for r in records], groups(test))
+    return Outcome(details[examples.card.metric], interval, records, details)
+
+
+def ranks(cosine_NT: np.ndarray, belongs_NT: np.ndarray) -> np.ndarray:
+    """Place of the best column that belongs to each row, from 1, behind all that tie with it."""
+    best_N1 = np.where(belongs_NT, cosine_NT, -np.inf).max(axis=1, keepdims=True)
+    return 1 + ((cosine_NT >= best_N1) & ~belongs_NT).sum(axis=1)
+
+
+def _cosines(ask: Ask, pictures: list[np.ndarray], texts: list[str]) -> np.ndarray:
+    items: list[Any] = [*pictures, *texts]
+    vectors = stack(ask([JointEmbed(item) for item in items]))
+    picture_ND, text_TD = vectors[: len(pictures)], vectors[len(pictures) :]
+    # Rounded, so that a tie is a tie on every machine.
+    return np.round(normalize(picture_ND) @ normalize(text_TD).T, 6)

@@ -1,0 +1,72 @@
+"""Texts and pictures as vectors of one space, in which cosines compare them.
+
+Shape letters: N texts or pictures, C channels, Y rows, X columns, D width of the space.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from tgp_multimodal.data import images
+from tgp_multimodal.data.tokenizer import Tokenizer
+from tgp_multimodal.inference import text
+from tgp_multimodal.inference.image import BATCH
+from tgp_multimodal.models.image_tower import ImageTower
+from tgp_multimodal.models.text_transformer import TextTransformer
+
+
+def text_vectors(
+    transformer: TextTransformer,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    batch_tokens: int = text.BATCH_TOKENS,
+) -> np.ndarray:
+    """Vectors of unit length, (N, D): those of `text.embed`, over their lengths.
+
+    Args:
+        transformer: the text's side.
+        tokenizer: its tokenizer.
+        texts: what to read.
+        batch_tokens: positions of one forward pass.
+    """
+    return _unit(text.embed(transformer, tokenizer, texts, batch_tokens=batch_tokens))
+
+
+@torch.inference_mode()
+def picture_vectors(
+    tower: ImageTower, pictures: Sequence[np.ndarray], batch: int = 4 * BATCH
+) -> np.ndarray:
+    """Vectors of unit length, (N, D).
+
+    Args:
+        tower: the picture's side.
+        pictures: unsigned bytes, (Y, X, C); the largest centred square is brought to the tower's
+            size, as pictures to learn from are.
+        batch: pictures computed at once.
+
+    Raises:
+        ValueError: a picture has another shape, or no bytes.
+    """
+    if not len(pictures):
+        return np.zeros((0, tower.text_width), dtype=np.float32)
+    device = tower.logit_scale.device
+    parts = []
+    for start in range(0, len(pictures), batch):
+        seen = [_square(p, tower.size) for p in pictures[start : start + batch]]
+        pixels_BCYX = torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2).to(device)
+        parts.append(tower(pixels_BCYX).float().cpu().numpy())
+    return _unit(np.concatenate(parts))
+
+
+def _square(picture: np.ndarray, size: int) -> np.ndarray:
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise ValueError(
+            "a picture must be unsigned bytes (Y, X, 3). "
+            f"Got {picture.dtype} of shape {picture.shape} instead."
+        )
+    return images.to_unit(images.resized(picture, size))
+
+
+def _unit(vector_ND: np.ndarray) -> np.ndarray:
+    return vector_ND / np.maximum(np.linalg.norm(vector_ND, axis=1, keepdims=True), 1e-12)

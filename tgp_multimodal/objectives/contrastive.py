@@ -1,0 +1,121 @@
+"""Pictures and texts in one space, learned by telling which caption is of which picture.
+
+The text's vector is the mean of the bidirectional, final-normed states with no projection behind
+it: what sentence-transformers computes from an export is in the joint space as it is.
+
+Shape letters: B rows of this process, P pairs of all processes, L length in tokens, C channels,
+Y rows, X columns, D width.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tgp_multimodal.data.records import CaptionedImages
+from tgp_multimodal.models.flops import text_flops, tower_flops
+from tgp_multimodal.models.networks import Network
+from tgp_multimodal.objectives import ranks
+from tgp_multimodal.objectives.base import Loss, Objective
+from tgp_multimodal.objectives.passage_contrast import mean_states
+
+
+class ImageTextContrast(Objective):
+    """Contrast of the pairs of a batch, those of all processes; the network has a tower.
+
+    Captions that are equal are true of each other's pictures: among the captions of a picture, and
+    among the pictures of a caption, such others are left out, and count neither for nor against.
+    Captions that say the same in other words do count against each other: only tokens are compared.
+
+    Args:
+        form: "sigmoid" judges each picture with each caption by itself (Zhai et al. 2023,
+            arXiv:2303.15343, section 3.2), which suits small batches; "softmax" names the one that
+            belongs among all, in both directions (Radford et al. 2021, arXiv:2103.00020, section
+            2.3).
+        train_text: whether the gradient reaches the text transformer.
+
+    Raises:
+        ValueError: the form is neither.
+    """
+
+    def __init__(
+        self, form: Literal["sigmoid", "softmax"] = "sigmoid", train_text: bool = True
+    ) -> None:
+        if form not in _FORMS:
+            raise ValueError(f"form must be one of {', '.join(_FORMS)}. Got {form} instead.")
+        self.form, self.train_text = form, train_text
+
+    def loss(self, network: Network, batch: CaptionedImages, progress: float, seed: int) -> Loss:
+        """Nats for each pair; see `Objective.loss`.
+
+        `found` is the share of pictures whose own caption is the best of the batch.
+
+        Raises:
+            ValueError: the network has no tower, or one for pictures of another size.
+        """
+        if network.tower is None:
+            raise ValueError(
+                "network must have a tower for ImageTextContrast. "
+                f"Got a {type(network).__name__} without one instead."
+            )
+        with torch.set_grad_enabled(self.train_text and torch.is_grad_enabled()):
+            text_BD = mean_states(network, batch.token_BL, batch.mask_BL.bool())
+        picture_BD = network.tower(batch.pixels_BCYX.float() / 127.5 - 1)
+        text_PD, picture_PD = (
+            ranks.whole_batch(F.normalize(vector_BD.float(), dim=-1))
+            for vector_BD in (text_BD, picture_BD)
+        )
+        logit_PP = network.tower.logits(picture_PD, text_PD)
+        ignored_PP = same_captions(batch.token_BL, batch.mask_BL)
+        value = _FORMS[self.form](logit_PP, ignored_PP)
+        scale = network.tower.logit_scale.exp()
+        parts = {"nats": value, "found": _found(logit_PP, ignored_PP), "scale": scale}
+        return Loss(value, {name: part.detach() for name, part in parts.items()})
+
+    def flops(self, network: Network, batch: CaptionedImages) -> int:
+        """Without the comparison itself; see `Objective.flops`."""
+        assert network.tower is not None
+        text = (3 if self.train_text else 1) * text_flops(network.text, *batch.token_BL.shape)
+        return text + 3 * tower_flops(network.tower, len(batch.pixels_BCYX))
+
+
+def same_captions(token_BL: Tensor, mask_BL: Tensor) -> Tensor:
+    """Which two of all processes' captions are equal, (P, P); the diagonal is False.
+
+    Args:
+        token_BL: ids of this process; processes may pad to different lengths.
+        mask_BL: False at padding.
+    """
+    token_BL = token_BL.masked_fill(~mask_BL.bool(), -1)
+    missing = ranks.largest(token_BL.shape[1], token_BL.device) - token_BL.shape[1]
+    token_PL = ranks.whole_batch(F.pad(token_BL, (0, missing), value=-1))
+    number_P = torch.unique(token_PL, dim=0, return_inverse=True)[1]
+    return (number_P[:, None] == number_P).fill_diagonal_(False)
+
+
+def sigmoid_nats(logit_PP: Tensor, ignored_PP: Tensor) -> Tensor:
+    """Summed over the captions of a picture, averaged over pictures; pairs are on the diagonal."""
+    sign_PP = 2 * torch.eye(len(logit_PP), device=logit_PP.device) - 1
+    nats_PP = -F.logsigmoid(sign_PP * logit_PP)
+    return nats_PP.masked_fill(ignored_PP, 0.0).sum() / len(logit_PP)
+
+
+def softmax_nats(logit_PP: Tensor, ignored_PP: Tensor) -> Tensor:
+    """Mean of naming the caption of a picture and the picture of a caption."""
+    logit_PP = logit_PP.masked_fill(ignored_PP, -torch.inf)
+    partner_P = torch.arange(len(logit_PP), device=logit_PP.device)
+    there = F.cross_entropy(logit_PP, partner_P)
+    return (there + F.cross_entropy(logit_PP.T, partner_P)) / 2
+
+
+_FORMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "sigmoid": sigmoid_nats,
+    "softmax": softmax_nats,
+}
+
+
+def _found(logit_PP: Tensor, ignored_PP: Tensor) -> Tensor:
+    best_P = logit_PP.masked_fill(ignored_PP, -torch.inf).argmax(dim=1)
+    return (best_P == torch.arange(len(best_P), device=best_P.device)).float().mean()
