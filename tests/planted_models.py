@@ -10,6 +10,7 @@ from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.requests import (
     DENOISE_TIMES,
     Answer,
+    Compare,
     Denoise,
     Draw,
     Embed,
@@ -32,6 +33,7 @@ class Planted(Adapter):
     ) -> None:
         kinds = {"score": Score, "masked_score": MaskedScore, "perplexity": Perplexity}
         kinds |= {"embed": Embed, "joint_embed": JointEmbed, "draw": Draw, "denoise": Denoise}
+        kinds |= {"compare": Compare}
         self.name, self.digest = name, digest
         self.functions = {kinds[k]: f for k, f in functions.items()}
         self.supports = frozenset(self.functions)
@@ -61,5 +63,6 @@ def dummy(name: str = "dummy") -> Planted:
         embed=hashed,
         joint_embed=hashed,
         draw=lambda r: np.full((32, 32, 3), 128, np.uint8),
+        compare=lambda r: hashed(r, len(r.texts)),
         denoise=lambda r: np.abs(hashed(r, len(DENOISE_TIMES))),
     )

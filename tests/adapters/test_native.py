@@ -9,6 +9,7 @@ from tgp_multimodal import export
 from tgp_multimodal.adapters import make
 from tgp_multimodal.adapters.native import Native, RandomTwin
 from tgp_multimodal.evaluation.requests import (
+    Compare,
     Denoise,
     Draw,
     Embed,
@@ -61,6 +62,11 @@ REQUESTS = {
         Generate("a set holds " * 20, 8),
     ],
     "embed": [Embed("The river"), Embed(picture(0)), Embed(""), Embed(picture(1)), Embed("x")],
+    "compare": [
+        Compare(picture(0), ("a dot", "two dots", "nothing")),
+        Compare(picture(1), ("a dot", "two dots", "nothing")),
+        Compare(picture(0), ("x", "y")),
+    ],
     "denoise": [Denoise(picture(0), "a dot"), Denoise(picture(0), ""), Denoise(picture(1), "x")],
     "draw": [Draw("a circle", 3), Draw("a square", 3), Draw("a circle", 4)],
 }
@@ -143,7 +149,7 @@ def test_names_and_facts(native, folder):
 
 def test_what_it_supports_follows_the_network(native, tokenizer, tmp_path):
     assert {r.__name__ for r in native.supports} == {
-        "Score", "MaskedScore", "Perplexity", "Generate", "Embed", "Draw", "Denoise",
+        "Score", "MaskedScore", "Perplexity", "Generate", "Embed", "Draw", "Denoise", "Compare",
     }  # fmt: skip
     assert native.embeds == {"text", "image"}
     export.save(tmp_path / "words", language_model(tokenizer.vocabulary), tokenizer, {}, "")

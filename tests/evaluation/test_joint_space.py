@@ -57,6 +57,18 @@ ANIMALS = [{"picture": picture(i), "label": NAMES[i % 3]} for i in range(30)]
 CLASSES = {"labels": list(NAMES), "template": "a picture of a {}"}
 
 
+def test_zero_shot_by_the_model_asks_it_to_compare(run: Any) -> None:
+    def knows(request: Any) -> np.ndarray:
+        return np.array([float(index == request.item[0, 0, 0]) for index in range(3)])
+
+    planted = Planted(compare=knows)
+    shades = [np.full((4, 4, 3), i % 3, np.uint8) for i in range(12)]
+    rows = [{"picture": shade, "label": "abc"[i % 3]} for i, shade in enumerate(shades)]
+    said = {"labels": ["a", "b", "c"], "template": "a {} here", "by": "model"}
+    assert run("zero_shot", rows, planted, settings=said).value == 1
+    assert {r.texts for r in planted.asked} == {("a a here", "a b here", "a c here")}
+
+
 def test_zero_shot_asks_for_the_filled_template_and_takes_the_nearest(run: Any) -> None:
     oracle = model(
         lambda p: 5 * direction(shown(p) % 3),

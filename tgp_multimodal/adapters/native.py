@@ -18,6 +18,7 @@ from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.requests import (
     DENOISE_TIMES,
     Answer,
+    Compare,
     Denoise,
     Draw,
     Embed,
@@ -77,7 +78,7 @@ class Native(Adapter):
         has_head = isinstance(self.network, Multimodal)
         text_alone = (Score, MaskedScore, Perplexity, Generate, Embed)
         has_tower = self.network.tower is not None
-        drawn = (Draw, Denoise) if has_head else ()
+        drawn = (Draw, Denoise, Compare) if has_head else ()
         self.supports = frozenset({*text_alone, *drawn, *([JointEmbed] * has_tower)})
         self.embeds = frozenset({"text", "image"} if has_head else {"text"})
 
@@ -99,6 +100,7 @@ class Native(Adapter):
             JointEmbed: self._joint_embed,
             Draw: self._draw,
             Denoise: self._denoise,
+            Compare: self._compare,
         }
         return answers[type(requests[0])](requests)
 
@@ -225,6 +227,16 @@ class Native(Adapter):
             network, self.tokenizer, pictures, captions, DENOISE_TIMES, self.batch
         )
         return list(found)
+
+    def _compare(self, requests: Sequence[Compare]) -> list[Answer]:
+        network = self._with_head()
+        found: dict[int, Answer] = {}
+        for texts in dict.fromkeys(r.texts for r in requests):
+            chosen = [i for i, r in enumerate(requests) if r.texts == texts]
+            pictures = [requests[i].item for i in chosen]
+            rows = denoising.classify(network, self.tokenizer, pictures, texts, self.batch)
+            found.update(zip(chosen, rows, strict=True))
+        return [found[i] for i in range(len(requests))]
 
     def _with_head(self) -> Multimodal:
         assert isinstance(self.network, Multimodal), "the engine asks `can` first"

@@ -17,6 +17,7 @@ from tgp_multimodal import resources
 from tgp_multimodal.evaluation.names import unknown
 from tgp_multimodal.evaluation.picture_spaces import SPACES
 from tgp_multimodal.evaluation.requests import (
+    Compare,
     Denoise,
     Draw,
     Embed,
@@ -102,10 +103,11 @@ PROTOCOLS = {
         {},
         ("mean_axis_accuracy",),
     ),
+    # What it asks follows its setting, see `COMPARISONS`.
     "zero_shot": Protocol(
         frozenset({JointEmbed}),
         ("picture", "label", "group?"),
-        {"labels": (), "template": "{}"},
+        {"labels": (), "template": "{}", "by": "space"},
         ("accuracy", "macro_f1"),
     ),
     "picture_retrieval": Protocol(
@@ -119,8 +121,10 @@ PROTOCOLS = {
 
 # How minimal pairs are scored -> what that asks of a model.
 SCORINGS: dict[str, type[Request]] = {"causal": Score, "masked": MaskedScore}
+# How zero-shot classes are told apart: cosines in a joint space, or by what the model prefers.
+COMPARISONS: dict[str, type[Request]] = {"space": JointEmbed, "model": Compare}
 # Settings that take one of a few names, and which.
-_CHOICES = {"scoring": tuple(SCORINGS), "space": tuple(SPACES)}
+_CHOICES = {"scoring": tuple(SCORINGS), "space": tuple(SPACES), "by": tuple(COMPARISONS)}
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,8 @@ class Card:
         """What the card asks of a model."""
         if self.protocol == "minimal_pairs":
             return frozenset({SCORINGS[str(self.setting("scoring"))]})
+        if self.protocol == "zero_shot":
+            return frozenset({COMPARISONS[str(self.setting("by"))]})
         return PROTOCOLS[self.protocol].requests
 
     @property

@@ -1,4 +1,4 @@
-"""The eight things that the harness asks of a model, as plain data, and what comes back.
+"""The nine things that the harness asks of a model, as plain data, and what comes back.
 
 A request says *what* is wanted and nothing about how: batching, sorting, truncation and caching
 belong to the adapter that answers.
@@ -117,6 +117,19 @@ class Draw:
 
 
 @dataclass(frozen=True, eq=False)
+class Compare:
+    """Asks how well each of several texts describes a picture: one number each, higher is better.
+
+    Attributes:
+        item: a picture as unsigned bytes (Y, X, C).
+        texts: at least two.
+    """
+
+    item: np.ndarray
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Denoise:
     """Asks how well a picture is recovered from noise.
 
@@ -130,7 +143,7 @@ class Denoise:
 
 
 Request: TypeAlias = (
-    Score | MaskedScore | Perplexity | Generate | Embed | JointEmbed | Draw | Denoise
+    Score | MaskedScore | Perplexity | Generate | Embed | JointEmbed | Draw | Denoise | Compare
 )
 
 
@@ -166,7 +179,8 @@ class PerplexityAnswer:
 
 # Generate is answered by a str, Embed by a vector (D,) or one sparse row (1, D), JointEmbed by a
 # vector (D,), Draw by unsigned bytes (Y, X, C), Denoise by mean squared errors of the clean picture
-# in [-1, 1], one for each of `DENOISE_TIMES`, on noise that the picture alone decides.
+# in [-1, 1], one for each of `DENOISE_TIMES`, on noise that the picture alone decides; Compare by
+# a number for each of its texts.
 DENOISE_TIMES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 Answer: TypeAlias = Any
 

@@ -1,4 +1,4 @@
-"""Two questions to a space that texts and pictures share: which class, and which of many.
+"""Which text goes with a picture: of the classes, and of many captions.
 
 Shape letters: N pictures, T texts, D width.
 """
@@ -13,17 +13,20 @@ from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Examples
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups
 from tgp_multimodal.evaluation.protocols.probe import proportion, stack
-from tgp_multimodal.evaluation.requests import JointEmbed
+from tgp_multimodal.evaluation.requests import Compare, JointEmbed
 from tgp_multimodal.evaluation.stats import bootstrap
 
 _DEPTHS = (1, 5, 10)
 
 
 def zero_shot(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
-    """Which label's text is nearest to the picture, by cosine (Radford et al. 2021, section 3.1).
+    """Which label's text fits the picture best, with nothing trained.
 
-    The text of a label is the card's template with the label in the place of `{}`. Ties go to the
-    label that the card names first.
+    By cosine in a space that texts and pictures share (Radford et al. 2021, section 3.1), or, where
+    the card says `by: model`, by the model's own comparison: for one that draws, which text lets it
+    recover the picture from noise best (Li et al. 2023, arXiv:2303.16203). The text of a label is
+    the card's template with the label in the place of `{}`. Ties go to the label that the card
+    names first.
 
     Raises:
         ValueError: an item has a label that the card does not name.
@@ -37,8 +40,12 @@ def zero_shot(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
             f"Got {', '.join(unknown)} besides instead."
         )
     texts = [str(card.setting("template")).replace("{}", label) for label in labels]
-    cosine_NT = _cosines(ask, [e.fields["picture"] for e in test], texts)
-    predictions = [labels[best] for best in cosine_NT.argmax(axis=1)]
+    pictures = [e.fields["picture"] for e in test]
+    if card.setting("by") == "model":
+        score_NT = np.array(ask([Compare(picture, tuple(texts)) for picture in pictures]))
+    else:
+        score_NT = _cosines(ask, pictures, texts)
+    predictions = [labels[best] for best in score_NT.argmax(axis=1)]
     details = {
         "accuracy": metrics.accuracy(predictions, targets),
         "macro_f1": metrics.macro_f1(predictions, targets),
