@@ -73,13 +73,14 @@ def test_a_folder_that_holds_nothing_back_is_named(tokenizer, tmp_path):
         cards(tmp_path)
 
 
-def test_pictures_held_back_make_two_cards_a_stream(tmp_path):
+def test_pictures_held_back_make_three_cards_a_stream(tmp_path):
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (24, 16, 16, 3), dtype=np.uint8)
     pairs = [Pair(p, f"caption {i}", "ab"[i % 2], str(i)) for i, p in enumerate(pixels)]
     write_pictures(tmp_path / "pictures", {"train": pairs[:12], "validation": pairs[12:]}, [])
     found = {card.name: card for card in cards(tmp_path)}
-    assert set(found) == {f"image/{p}_{s}" for p in ("denoising", "likeness") for s in "ab"}
+    kinds = ("denoising", "likeness", "picture_retrieval")
+    assert set(found) == {f"image/{p}_{s}" for p in kinds for s in "ab"}
     examples = Examples(found["image/likeness_b"])
     assert [e.fields["caption"] for e in examples.test] == [
         f"caption {i}" for i in range(13, 24, 2)
@@ -87,5 +88,5 @@ def test_pictures_held_back_make_two_cards_a_stream(tmp_path):
     assert (examples.test[0].fields["item"] == pixels[13]).all()
     assert examples.train[0].fields["caption"] == "caption 1"
     results = engine.evaluate(dummy(), list(found.values()), tmp_path / "results")
-    assert [r.n for r in results] == [6] * 4
+    assert [r.n for r in results] == [6] * 6
     assert all(r.low <= r.value <= r.high for r in results)

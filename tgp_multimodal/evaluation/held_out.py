@@ -22,7 +22,8 @@ from tgp_multimodal.evaluation.cards import DOMAINS, PROTOCOLS, Card
 _DOCUMENTS = 200
 _LONGEST = 4_000  # characters of a document
 _TRAINING = 8_000_000  # characters of training text, for compressors
-_PICTURES = 200
+_PICTURES = {"denoising": 200, "likeness": 200, "picture_retrieval": 1000}
+_RETRIEVED = {"picture": "image", "captions": "captions"}
 _SPLITS = ("test", "validation")  # the first one that has something
 _COUNTED = {"text": "documents", "pictures": "pictures"}
 
@@ -97,7 +98,11 @@ def _picture_rows(folder: Path, stream: str, split: str) -> list[dict[str, Any]]
         return []
     seen = open_pictures(folder / "pictures", split)
     return [
-        {"image": np.asarray(seen.pixels[i]), "caption": seen.captions[i][0]}
+        {
+            "image": np.asarray(seen.pixels[i]),
+            "caption": seen.captions[i][0],
+            "captions": list(seen.captions[i]),
+        }
         for i in _members(seen, stream)
     ]
 
@@ -129,26 +134,28 @@ def _text_card(stream: str, source: dict[str, Any]) -> Card:
 
 
 def _picture_cards(stream: str, source: dict[str, Any]) -> list[Card]:
-    """The denoising error and the likeness of drawings."""
+    """Denoising error, likeness of drawings, and retrieval for models with a joint space."""
     said = {
-        "denoising": f"Squared error of {stream} pictures cleaned of noise, with their caption",
-        "likeness": f"KID x 1,000 between {stream} pictures and one drawn for each first caption",
+        "denoising": (f"Squared error of {stream} pictures cleaned of noise, told a caption", 1.0),
+        "likeness": (f"KID x 1,000 of {stream} pictures and one drawn for each first caption", 1.0),
+        "picture_retrieval": (f"Captions of {stream} found by picture, and the other way", 0.0),
     }
+    both = {"item": "image", "caption": "caption"}
     return [
         Card(
             name=f"image/{protocol}_{stream}",
             version=1,
             domain="image",
-            description=f"{text}; at most {_PICTURES} that the prepared folder holds back.",
+            description=f"{text}; at most {_PICTURES[protocol]} of those held back.",
             license="see the manifest of the prepared folder",
             citation="see the manifest of the prepared folder",
             source=source,
             protocol=protocol,
-            metric=PROTOCOLS[protocol].metrics[0],
-            chance=1.0,
-            columns={"item": "image", "caption": "caption"},
-            sizes={"test": _PICTURES, "train": _PICTURES},
-            higher_is_better=False,
+            metric=PROTOCOLS[protocol].metrics[-1],
+            chance=chance,
+            columns=_RETRIEVED if protocol == "picture_retrieval" else both,
+            sizes={"test": _PICTURES[protocol], "train": _PICTURES[protocol]},
+            higher_is_better=protocol == "picture_retrieval",
         )
-        for protocol, text in said.items()
+        for protocol, (text, chance) in said.items()
     ]
