@@ -116,13 +116,14 @@ class SampleSheet(Callback):
     Args:
         folder: the run's folder.
         every: steps between two sheets.
-        prompts: what to draw.
+        prompts: what to draw; left out: prompts of scenes where the run draws scenes, captions of
+            held-out pictures otherwise.
     """
 
     def __init__(
-        self, folder: Path, every: int = 200, prompts: Sequence[str] = SHEET_PROMPTS
+        self, folder: Path, every: int = 200, prompts: Sequence[str] | None = None
     ) -> None:
-        self.folder, self.every, self.prompts = folder / "samples", every, list(prompts)
+        self.folder, self.every, self.prompts = folder / "samples", every, prompts
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int
@@ -139,9 +140,16 @@ class SampleSheet(Callback):
         with module.whole_average() as network, torch.random.fork_rng():
             if not trainer.is_global_zero:
                 return
-            pixels = draw(network, tokenizer, self.prompts, Drawing(steps=12))
+            prompts = list(self.prompts or _usual_prompts(trainer))
+            pixels = draw(network, tokenizer, prompts, Drawing(steps=12))
         self.folder.mkdir(parents=True, exist_ok=True)
-        contact_sheet(list(pixels), self.prompts).save(self.folder / f"step_{step:06d}.png")
+        contact_sheet(list(pixels), prompts).save(self.folder / f"step_{step:06d}.png")
+
+
+def _usual_prompts(trainer: Trainer) -> Sequence[str]:
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    streams = (data.pictures or {}).get("weights", ())
+    return SHEET_PROMPTS if "scenes" in streams else data.captions_to_draw(16) or SHEET_PROMPTS
 
 
 class SceneCurve(Callback):

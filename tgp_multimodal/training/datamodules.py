@@ -5,10 +5,11 @@ of the settings is that of all processes together; each reads its share of the r
 """
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from lightning.pytorch import LightningDataModule
@@ -16,7 +17,7 @@ from lightning.pytorch import LightningDataModule
 from tgp_multimodal.data import tokenizer as tokenizers
 from tgp_multimodal.data.pipeline import Stream, open_stream
 from tgp_multimodal.data.prepare_embedded import prepare_embedded
-from tgp_multimodal.data.prepared import manifest
+from tgp_multimodal.data.prepared import manifest, open_pictures
 from tgp_multimodal.data.tokenizer import Tokenizer
 
 
@@ -130,6 +131,21 @@ class StreamData(LightningDataModule):
 
     def val_dataloader(self) -> Loader:
         return FiniteLoader(self._stream("validation"), count=self.validation_batches)
+
+    def captions_to_draw(self, count: int) -> list[str]:
+        """Captions of held-out pictures, of each stream in turn, always the same ones."""
+        if (
+            self.pictures is None
+            or "validation" not in manifest(self.folder / "pictures")["splits"]
+        ):
+            return []
+        seen = open_pictures(self.folder / "pictures", "validation")
+        wanted = self.pictures.get("weights", seen.streams)
+        members = [np.flatnonzero(seen.stream == seen.streams.index(name)) for name in wanted]
+        rng = np.random.default_rng(0)
+        shuffled = [rng.permutation(own).tolist() for own in members]
+        turns = [i for turn in zip_longest(*shuffled) for i in turn if i is not None]
+        return [seen.captions[i][0] for i in turns[:count]]
 
     def _stream(self, split: str) -> Stream:
         shard = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

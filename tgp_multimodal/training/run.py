@@ -136,6 +136,13 @@ class RunCLI(LightningCLI):
             "--sample_every", type=int, default=250, help="steps between two sample sheets"
         )
         parser.add_argument(
+            "--sample_prompts",
+            type=list[str] | None,
+            default=None,
+            help="what sample sheets show; left out: prompts of scenes, or captions of held-out "
+            "pictures where no scenes are drawn",
+        )
+        parser.add_argument(
             "--scene_eval_every",
             type=int,
             default=0,
@@ -175,7 +182,8 @@ class RunCLI(LightningCLI):
         folder = Path(config["trainer"]["default_root_dir"])
         self.stop = CleanStop()
         callbacks = [
-            self.stop, GoesOn(folder), Throughput(), SampleSheet(folder, config["sample_every"]),
+            self.stop, GoesOn(folder), Throughput(),
+            SampleSheet(folder, config["sample_every"], config["sample_prompts"]),
             SceneCurve(config["scene_eval_every"]), Checkpoint(folder, config["save_every"]),
             Manifest(folder),
         ]  # fmt: skip

@@ -1,0 +1,39 @@
+"""What sample sheets show: given prompts, scenes where they are drawn, else held-out captions."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tgp_multimodal.data.prepared import write_pictures
+from tgp_multimodal.data.records import Pair
+from tgp_multimodal.training.callbacks import SHEET_PROMPTS, _usual_prompts
+from tgp_multimodal.training.datamodules import StreamData
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data")
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 16, 16, 3), dtype=np.uint8)
+    pairs = [Pair(p, f"{'abb'[i % 3]} {i}", "abb"[i % 3], str(i)) for i, p in enumerate(pixels)]
+    write_pictures(path / "pictures", {"train": pairs[:15], "validation": pairs[15:]}, [])
+    return str(path)
+
+
+def test_captions_of_held_out_pictures_of_each_stream_in_turn(folder):
+    data = StreamData(folder, pictures={"longest": 8, "batch": 4})
+    found = data.captions_to_draw(6)
+    assert [caption[0] for caption in found] == list("ababab")
+    assert len(set(found)) == 6
+    assert all(int(caption.split()[1]) >= 15 for caption in found)
+    assert data.captions_to_draw(6) == found
+    assert len(data.captions_to_draw(100)) == 15
+    one = StreamData(folder, pictures={"weights": {"b": 1.0}, "longest": 8, "batch": 4})
+    assert {caption[0] for caption in one.captions_to_draw(4)} == {"b"}
+
+
+def test_scenes_are_asked_for_where_they_are_drawn(folder):
+    drawn = StreamData(folder, pictures={"weights": {"scenes": 1.0}, "longest": 8, "batch": 4})
+    assert _usual_prompts(SimpleNamespace(datamodule=drawn)) == SHEET_PROMPTS
+    stored = StreamData(folder, pictures={"longest": 8, "batch": 4})
+    assert len(_usual_prompts(SimpleNamespace(datamodule=stored))) == 15
