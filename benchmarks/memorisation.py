@@ -89,6 +89,10 @@ def _held_out(folder: Path) -> PictureSplit:
 
 
 def _members(split: PictureSplit, streams: Sequence[str]) -> np.ndarray:
+    for name in streams:
+        if name not in split.streams:
+            there = ", ".join(split.streams)
+            raise SystemExit(f"streams must be among {there}. Got {name} instead.")
     wanted = [split.streams.index(s) for s in streams] if streams else range(len(split.streams))
     return np.flatnonzero(np.isin(split.stream, list(wanted)))
 

@@ -75,18 +75,24 @@ def test_a_folder_that_holds_nothing_back_is_named(tokenizer, tmp_path):
 
 def test_pictures_held_back_make_three_cards_a_stream(tmp_path):
     rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (24, 16, 16, 3), dtype=np.uint8)
+    pixels = rng.integers(0, 256, (92, 16, 16, 3), dtype=np.uint8)
     pairs = [Pair(p, f"caption {i}", "ab"[i % 2], str(i)) for i, p in enumerate(pixels)]
-    write_pictures(tmp_path / "pictures", {"train": pairs[:12], "validation": pairs[12:]}, [])
+    few = [Pair(pixels[0], "rare", "few", "")]
+    splits = {"train": pairs[:12], "validation": pairs[12:52] + few, "test": pairs[52:][1::2]}
+    write_pictures(tmp_path / "pictures", splits, [])
     found = {card.name: card for card in cards(tmp_path)}
     kinds = ("denoising", "likeness", "picture_retrieval")
-    assert set(found) == {f"image/{p}_{s}" for p in kinds for s in "ab"}
+    assert set(found) == {f"image/{p}_{s}" for p in kinds for s in "ab"} | {"image/denoising_few"}
+    split = {name: card.source["splits"]["test"] for name, card in found.items()}
+    assert split["image/likeness_a"] == split["image/denoising_few"] == "validation"
+    assert split["image/likeness_b"] == "test"  # a stream of its own split
+    assert found["image/picture_retrieval_a"].chance == 0.5
     examples = Examples(found["image/likeness_b"])
     assert [e.fields["caption"] for e in examples.test] == [
-        f"caption {i}" for i in range(13, 24, 2)
+        f"caption {i}" for i in range(53, 92, 2)
     ]
-    assert (examples.test[0].fields["item"] == pixels[13]).all()
+    assert (examples.test[0].fields["item"] == pixels[53]).all()
     assert examples.train[0].fields["caption"] == "caption 1"
     results = engine.evaluate(dummy(), list(found.values()), tmp_path / "results")
-    assert [r.n for r in results] == [6] * 6
+    assert [r.n for r in results] == [20] * 6 + [1]
     assert all(r.low <= r.value <= r.high for r in results)

@@ -243,6 +243,21 @@ def test_a_painter_of_real_pictures_is_like_them_and_a_blank_is_not(run: Any) ->
     assert blank.details["of_training_pictures"]["kid"] < blank.interval.low
 
 
+def test_real_pictures_are_brought_to_the_size_of_the_drawn_ones(run: Any) -> None:
+    rng = np.random.default_rng(0)
+    shades = rng.integers(0, 256, (30, 2, 2, 3), dtype=np.uint8)
+    small = shades.repeat(8, axis=1).repeat(8, axis=2)
+    large = small.repeat(2, axis=1).repeat(2, axis=2)
+    said = {"higher_is_better": False, "settings": {"space": "colour/1"}}
+
+    def drawn(real: np.ndarray) -> float:
+        rows: Rows = {"test": [{"item": p, "caption": str(i)} for i, p in enumerate(real[:15])]}
+        painter = Planted(draw=lambda r: small[15 + int(r.prompt)])
+        return run("likeness", rows, painter, **said).value
+
+    assert drawn(large) == pytest.approx(drawn(small), rel=0.05)
+
+
 # Retrieval ----------------------------------------------------------------------------------------
 
 

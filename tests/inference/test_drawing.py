@@ -13,7 +13,7 @@ REFUSED = [
     ({"size": 0}, r"size must be a positive multiple of 4 .* Got 0 instead\."),
     ({"size": -4}, r"size must be a positive multiple of 4 .* Got -4 instead\."),
     ({"size": (16, 18)}, r"size must be a positive multiple of 4 .* Got \(16, 18\) instead\."),
-    ({"size": (16,)}, r"size must be a positive multiple of 4 .* Got \(16,\) instead\."),
+    ({"size": (16,)}, r"size must be a side, or \(rows, columns\)\. Got \(16,\) instead\."),
     (
         {"sampler": "eular"},
         r"sampler must be .* Got eular instead; there are: ancestral, euler, heun, dpm, unipc\."

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from random_networks import multimodal
 
+from tgp_multimodal.inference import seen
 from tgp_multimodal.inference.picture_features import View, features, features_of_views, views
 
 TOLERANCE = 3e-5
@@ -67,10 +69,25 @@ def test_views_of_one_pass_are_those_of_single_passes(network, tokenizer):
     [np.zeros((16, 16, 3)), np.zeros((16, 16, 4), np.uint8), np.zeros(16, np.uint8)],
 )
 def test_what_is_no_picture_is_refused(network, tokenizer, picture):
-    with pytest.raises(ValueError, match=r"a picture must be unsigned bytes"):
+    with pytest.raises(
+        ValueError,
+        match=r"a picture must be a PIL image or unsigned bytes|a picture must be unsigned bytes",
+    ):
         features(network, tokenizer, [picture])
 
 
 def test_blocks_that_do_not_exist_are_refused(network, tokenizer):
     with pytest.raises(ValueError, match=r"block must be between 0 and 3\. Got 4 instead\."):
         features(network, tokenizer, [], View(4, 0.1))
+
+
+def test_any_picture_is_seen_as_training_pictures_are():
+    wide = np.zeros((16, 48, 3), np.uint8)
+    wide[:, 16:32] = 255
+    assert (seen.pixels(wide, 16) == 1).all()  # the centred square
+    clear = Image.new("RGBA", (16, 16), (0, 0, 0, 0))
+    assert (seen.pixels(clear, 16) == 1).all()  # nothing is white
+    deep = Image.fromarray(np.full((16, 16), 65535, np.uint16))
+    assert (seen.pixels(deep, 16) == 1).all()
+    with pytest.raises(ValueError, match=r"a picture must be a PIL image or .* Got str instead"):
+        seen.pixels("photo.png", 16)

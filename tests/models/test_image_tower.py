@@ -81,3 +81,13 @@ import open_clip
 assert open_clip.transformer.get_2d_sincos_pos_embed(8, 2).any()
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_scale_at_its_limit_is_held_and_can_fall_again():
+    held = image_tower()
+    with torch.no_grad():
+        held.logit_scale.fill_(6.0)
+    scale = held.scale()
+    assert scale.item() == pytest.approx(100)
+    scale.backward()
+    assert held.logit_scale.grad.item() == pytest.approx(100)

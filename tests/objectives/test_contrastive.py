@@ -98,7 +98,7 @@ def _seen_as(vector_BD):
         def __call__(self, pixels):
             return vector_BD
 
-    return Tower(logits=lambda picture, text: 20 * picture @ text.T, logit_scale=torch.zeros(()))
+    return Tower(logits=lambda picture, text: 20 * picture @ text.T, scale=lambda: torch.ones(()))
 
 
 @FORMS

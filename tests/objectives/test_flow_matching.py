@@ -8,6 +8,7 @@ from tgp_multimodal.models.diffusion_head import DiffusionHead
 from tgp_multimodal.models.networks import Multimodal
 from tgp_multimodal.models.text_transformer import TextTransformer
 from tgp_multimodal.objectives.flow_matching import FlowMatching
+from tgp_multimodal.objectives.together import Together
 
 
 @pytest.fixture
@@ -166,3 +167,10 @@ def test_guidance_is_learned_where_it_comes_to_rest():
 def test_guidance_below_one_is_refused():
     with pytest.raises(ValueError, match=r"guidance must be at least 1\. Got 0.5 instead\."):
         FlowMatching(guidance=0.5)
+
+
+def test_several_objectives_of_one_stream_log_what_each_logs(network):
+    own = FlowMatching().held_out(network, batch(), 3)
+    both = Together({"draw": FlowMatching()}).held_out(network, batch(), 3)
+    assert both.keys() == {f"draw/{name}" for name in own}
+    assert both["draw/fixed_pixel_error"] == own["fixed_pixel_error"]

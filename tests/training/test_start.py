@@ -1,13 +1,21 @@
 """Runs that start from an export: its parts, at another resolution, with new parts."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 from random_networks import diffusion_head, language_model, multimodal, text_transformer
 
 from tgp_multimodal import export
+from tgp_multimodal.data import tokenizer as tokenizers
+from tgp_multimodal.data.prepared import write_pictures
+from tgp_multimodal.data.records import Pair
 from tgp_multimodal.models.diffusion_head import DiffusionHead
-from tgp_multimodal.models.networks import Multimodal
-from tgp_multimodal.training.start import start
+from tgp_multimodal.models.image_tower import ImageTower
+from tgp_multimodal.models.networks import DualEncoder, Multimodal
+from tgp_multimodal.training.datamodules import StreamData
+from tgp_multimodal.training.start import start, tokenizer_digest
 
 
 def test_every_part_is_taken_also_at_another_resolution(tokenizer, tmp_path):
@@ -36,5 +44,47 @@ def test_another_shape_is_named(tokenizer, tmp_path):
     other = Multimodal(
         text_transformer(tokenizer.vocabulary), DiffusionHead(64, 48, 2, 3, 2.5, patch=4, size=16)
     )
-    with pytest.raises(ValueError, match=r"init_args\.head must have the shape of .*'depth': 3"):
+    with pytest.raises(
+        ValueError, match=r"init_args\.head must have the .*: depth: 3\. Got depth: 2"
+    ):
         start(other, tmp_path / "export")
+
+
+def test_a_tower_of_another_size_is_named(tokenizer, tmp_path):
+    def towered(size):
+        tower = ImageTower(text_width=64, width=32, depth=1, heads=2, patch=4, size=size)
+        return DualEncoder(text_transformer(tokenizer.vocabulary), tower)
+
+    export.save(tmp_path / "export", towered(16).eval(), tokenizer, {}, "")
+    with pytest.raises(
+        ValueError, match=r"init_args\.tower must have the .*: size: 16\. Got size: 24"
+    ):
+        start(towered(24), tmp_path / "export")
+
+
+def test_data_of_another_tokenizer_are_refused(tokenizer, tmp_path):
+    other = tokenizers.train(
+        ["other words entirely", "and a few more of them"], tokenizer.vocabulary
+    )
+    assert other.digest != tokenizer.digest
+    export.save(tmp_path / "export", language_model(tokenizer.vocabulary), tokenizer, {}, "")
+    assert tokenizer_digest(tmp_path / "export") == tokenizer.digest
+    other.save(tmp_path / "data" / "tokenizer")
+    data = StreamData(str(tmp_path / "data"))
+    module = SimpleNamespace(network=None, speaks=tokenizer.digest)
+    data.trainer = SimpleNamespace(lightning_module=module)
+    with pytest.raises(
+        ValueError, match=r"data\.folder must have the tokenizer of model\.init_from"
+    ):
+        data.setup("fit")
+
+
+def test_pictures_of_another_size_than_the_head_are_refused(tokenizer, tmp_path):
+    tokenizer.save(tmp_path / "tokenizer")
+    pairs = [Pair(np.zeros((32, 32, 3), np.uint8), "a dot", "dots", "")]
+    write_pictures(tmp_path / "pictures", {"train": pairs}, [])
+    data = StreamData(str(tmp_path), pictures={"longest": 8, "batch": 1})
+    module = SimpleNamespace(network=multimodal(tokenizer.vocabulary))
+    data.trainer = SimpleNamespace(lightning_module=module)
+    with pytest.raises(ValueError, match=r"head\.init_args\.size must be 32, .* Got 16 instead"):
+        data.setup("fit")

@@ -52,10 +52,10 @@ class Native(Adapter):
     """A folder that `tgp export` wrote, on the GPU if there is one.
 
     Text features are means of the bidirectional, final-normed states, which is what
-    sentence-transformers computes from the folder; picture features are means of a middle block of
-    the diffusion head. An image tower, where there is one, puts pictures into the space of the text
-    features. Pictures are drawn with the settings of `Drawing`. New text may take half of the
-    context, so that a prompt keeps the other half.
+    sentence-transformers computes from the folder; picture features are means of a block of the
+    diffusion head, which one a probe chooses (`views`). An image tower, where there is one, puts
+    pictures into the space of the text features. Pictures are drawn with the settings of `Drawing`.
+    New text may take half of the context, so that a prompt keeps the other half.
 
     Args:
         folder: the export.

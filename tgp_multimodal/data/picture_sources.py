@@ -363,7 +363,11 @@ def _sample(
             raise ValueError(f"no caption ({', '.join(_TAR_CAPTIONS)})")
         read = json.loads(parts[".json"]) if ".json" in parts else {}
         row = read if isinstance(read, dict) else {}
-        if caption != ".json":
+        if columns.caption is not None:
+            if columns.caption not in row:
+                raise ValueError(f"no {columns.caption!r} in its .json")
+            caption = columns.caption
+        elif caption != ".json":
             row = {**row, caption: parts[caption]}
         else:
             caption = next((name for name in CAPTION_COLUMNS if name in row), caption)

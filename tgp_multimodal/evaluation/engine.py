@@ -136,7 +136,8 @@ def asker(adapter: Adapter) -> Ask:
     """Sends each distinct request once and puts the answers into the order of the questions.
 
     Answers are kept, so that two cards with the same items cost as much as one; but not those of
-    models that are fitted on each card, whose answers differ from card to card.
+    models that are fitted on each card, whose answers differ from card to card, nor the vectors of
+    views, of which a probe compares dozens.
     """
     is_fitted = type(adapter).fit is not Adapter.fit
     kept: dict[str, Answer] = {}
@@ -152,8 +153,10 @@ def asker(adapter: Adapter) -> Ask:
         assert len(answers) == len(distinct), (
             f"{adapter.name} answered {len(answers)} of {len(distinct)}"
         )
-        kept.update(zip(distinct, answers, strict=True))
-        return [kept[k] for k in keys]
+        new = dict(zip(distinct, answers, strict=True))
+        found = [new[k] if k in new else kept[k] for k in keys]
+        kept.update({k: a for k, a in new.items() if not getattr(distinct[k], "view", "")})
+        return found
 
     return ask
 

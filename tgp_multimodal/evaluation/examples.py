@@ -85,6 +85,7 @@ class Examples:
             "retrieval": ("corpus",),
             "perplexity": (),  # training text is long, and only compressors want it
             "zero_shot": (),
+            "denoising": (),
             "picture_retrieval": (),
         }.get(self.card.protocol, ("train", "validation"))
         for split in wanted:

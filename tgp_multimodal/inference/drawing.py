@@ -1,7 +1,8 @@
 """How pictures are drawn: the settings, and what is wrong with them."""
 
 import difflib
-from typing import NamedTuple
+from numbers import Integral
+from typing import Any, NamedTuple
 
 from tgp_multimodal.diffusion.samplers import SAMPLERS
 
@@ -38,9 +39,17 @@ class Drawing(NamedTuple):
 
 
 def rows_columns(drawing: Drawing, default: int) -> tuple[int, int]:
-    """Rows and columns of the pictures in pixels; `default` is the side where nothing is said."""
-    size = default if drawing.size is None else drawing.size
-    return (size, size) if isinstance(size, int) else size
+    """Rows and columns of the pictures in pixels; `default` is the side where nothing is said.
+
+    Raises:
+        ValueError: the size is neither a side nor a pair.
+    """
+    size: Any = default if drawing.size is None else drawing.size
+    if isinstance(size, Integral):
+        return int(size), int(size)
+    if isinstance(size, str) or len(size) != 2:
+        raise ValueError(f"size must be a side, or (rows, columns). Got {size!r} instead.")
+    return int(size[0]), int(size[1])
 
 
 def check(drawing: Drawing, patch: int) -> None:
@@ -63,7 +72,7 @@ def check(drawing: Drawing, patch: int) -> None:
     if drawing.steps < 1:
         raise ValueError(f"steps must be at least 1. Got {drawing.steps} instead.")
     sides = rows_columns(drawing, patch)
-    if len(sides) != 2 or any(side < patch or side % patch for side in sides):
+    if any(side < patch or side % patch for side in sides):
         raise ValueError(
             f"size must be a positive multiple of {patch} (the patch). Got {drawing.size} instead."
         )

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from tgp_multimodal.data import images
 from tgp_multimodal.data.tokenizer import Tokenizer
-from tgp_multimodal.inference import text
+from tgp_multimodal.inference import seen, text
 from tgp_multimodal.inference.image import BATCH
 from tgp_multimodal.models.image_tower import ImageTower
 from tgp_multimodal.models.text_transformer import TextTransformer
@@ -35,7 +34,7 @@ def text_vectors(
 
 @torch.inference_mode()
 def picture_vectors(
-    tower: ImageTower, pictures: Sequence[np.ndarray], batch: int = 4 * BATCH
+    tower: ImageTower, pictures: Sequence[object], batch: int = 4 * BATCH
 ) -> np.ndarray:
     """Vectors of unit length, (N, D).
 
@@ -53,19 +52,10 @@ def picture_vectors(
     device = tower.logit_scale.device
     parts = []
     for start in range(0, len(pictures), batch):
-        seen = [_square(p, tower.size) for p in pictures[start : start + batch]]
-        pixels_BCYX = torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2).to(device)
-        parts.append(tower(pixels_BCYX).float().cpu().numpy())
+        own = pictures[start : start + batch]
+        pixels_BCYX = torch.stack([seen.pixels(picture, tower.size) for picture in own])
+        parts.append(tower(pixels_BCYX.to(device)).float().cpu().numpy())
     return _unit(np.concatenate(parts))
-
-
-def _square(picture: np.ndarray, size: int) -> np.ndarray:
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-        raise ValueError(
-            "a picture must be unsigned bytes (Y, X, 3). "
-            f"Got {picture.dtype} of shape {picture.shape} instead."
-        )
-    return images.to_unit(images.resized(picture, size))
 
 
 def _unit(vector_ND: np.ndarray) -> np.ndarray:

@@ -1,12 +1,13 @@
 """The one object that a user of the Python interface holds."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import numpy as np
 from PIL import Image
 
 from tgp_multimodal.data.tokenizer import Tokenizer
-from tgp_multimodal.inference import matching, picture_features, text, writing
+from tgp_multimodal.inference import matching, picture_features, seen, text, writing
 from tgp_multimodal.inference.drawing import Drawing
 from tgp_multimodal.inference.given import Given
 from tgp_multimodal.inference.image import draw
@@ -114,9 +115,9 @@ class Model:
             ValueError: a setting is out of range, or belongs to an image that was not given.
         """
         names = [prompts] if isinstance(prompts, str) else list(prompts)
-        first, seeds = (seed, None) if isinstance(seed, int) else (0, list(seed))
+        seeds = list(seed) if isinstance(seed, Sequence | np.ndarray) else None
         drawing = Drawing(
-            steps, guidance, first, size, sampler,
+            steps, guidance, 0 if seeds else int(cast(int, seed)), size, sampler,
             negative_prompt, guidance_from, guidance_to, guidance_rescale,
         )  # fmt: skip
         given = _given(image, strength, mask)
@@ -134,7 +135,7 @@ class Model:
             )
         if len(items) and all(isinstance(item, str) for item in items):
             return text.embed(self.network.text, self.tokenizer, [str(item) for item in items])
-        return picture_features.features(self._with_head(), self.tokenizer, _arrays(items))
+        return picture_features.features(self._with_head(), self.tokenizer, list(items))
 
     def score(self, context: str, continuation: str) -> float:
         """Log-likelihood of the continuation in nats; at most 0."""
@@ -172,7 +173,7 @@ class Model:
             raise ValueError(f"texts must be a list of texts. Got the text {texts!r} instead.")
         tower = self._with_tower()
         text_ND = matching.text_vectors(self.network.text, self.tokenizer, texts)
-        return text_ND @ matching.picture_vectors(tower, _arrays(pictures)).T
+        return text_ND @ matching.picture_vectors(tower, _several(pictures)).T
 
     def classify(
         self, pictures: Pictures, labels: Sequence[str], template: str = "{}"
@@ -214,6 +215,14 @@ class Model:
         return self.network
 
 
+def _several(pictures: Pictures) -> list[object]:
+    if isinstance(pictures, str | Image.Image) or not hasattr(pictures, "__iter__"):
+        raise ValueError(
+            f"pictures must be a list of pictures. Got {type(pictures).__name__} instead."
+        )
+    return list(pictures)
+
+
 def _given(image: Picture | None, strength: float | None, mask: Picture | None) -> Given | None:
     if image is None:
         if strength is None and mask is None:
@@ -224,12 +233,4 @@ def _given(image: Picture | None, strength: float | None, mask: Picture | None) 
 
 
 def _image(picture: Picture) -> Image.Image:
-    return picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-
-
-def _arrays(pictures: Sequence[object] | np.ndarray) -> list[np.ndarray]:
-    """Pictures as unsigned bytes."""
-    return [
-        np.asarray(p.convert("RGB")) if isinstance(p, Image.Image) else np.asarray(p)
-        for p in pictures
-    ]
+    return picture if isinstance(picture, Image.Image) else Image.fromarray(seen.array(picture))

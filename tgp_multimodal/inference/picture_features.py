@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tgp_multimodal.data.tokenizer import Tokenizer
+from tgp_multimodal.inference import seen
 from tgp_multimodal.inference.image import BATCH, read_prompts
 from tgp_multimodal.models.diffusion_head import DiffusionHead
 from tgp_multimodal.models.networks import Multimodal
@@ -50,7 +51,7 @@ def views(head: DiffusionHead) -> list[View]:
 def features(
     network: Multimodal,
     tokenizer: Tokenizer,
-    pictures: Sequence[np.ndarray],
+    pictures: Sequence[object],
     view: View | None = None,
     batch: int = 4 * BATCH,
 ) -> np.ndarray:
@@ -62,7 +63,7 @@ def features(
 def features_of_views(
     network: Multimodal,
     tokenizer: Tokenizer,
-    pictures: Sequence[np.ndarray],
+    pictures: Sequence[object],
     wanted: Sequence[View],
     batch: int = 4 * BATCH,
 ) -> list[np.ndarray]:
@@ -75,7 +76,8 @@ def features_of_views(
     Args:
         network: text transformer and head.
         tokenizer: its tokenizer.
-        pictures: unsigned bytes, (Y, X, C) or grey (Y, X); resized to the size of the head.
+        pictures: unsigned bytes, (Y, X, C) or grey (Y, X); the largest centred square is brought to
+            the size of the head, as pictures to learn from are.
         wanted: the views.
         batch: pictures computed at once.
 
@@ -89,7 +91,7 @@ def features_of_views(
     text, mask_1L = read_prompts(network, tokenizer, [""])
     parts: dict[View, list[np.ndarray]] = {view: [] for view in wanted}
     for start in range(0, len(pictures), batch):
-        pixels = torch.stack([to_pixels(p, head.size) for p in pictures[start : start + batch]])
+        pixels = torch.stack([seen.pixels(p, head.size) for p in pictures[start : start + batch]])
         pixels, count = pixels.to(mask_1L.device), len(pixels)
         own = [(k.expand(count, -1, -1, -1), v.expand(count, -1, -1, -1)) for k, v in text]
         for time in {view.time for view in wanted}:
@@ -109,29 +111,3 @@ def _pooled(patch_BPD: Tensor, head: DiffusionHead) -> np.ndarray:
     patch_BDYX = patch_BPD.transpose(1, 2).reshape(len(patch_BPD), -1, grid, grid).float()
     quarters = F.adaptive_avg_pool2d(patch_BDYX, min(2, grid)).flatten(1)
     return torch.cat((patch_BDYX.mean((2, 3)), quarters), dim=1).cpu().numpy()
-
-
-def to_pixels(picture: np.ndarray, side: int) -> Tensor:
-    """One picture as the head sees it, (C, Y, X) in [-1, 1], `side` rows and columns.
-
-    Raises:
-        ValueError: it is no picture of unsigned bytes.
-    """
-    array = np.asarray(picture)
-    if (
-        array.dtype != np.uint8
-        or array.ndim not in (2, 3)
-        or array.shape[2:] not in ((), (1,), (3,))
-    ):
-        raise ValueError(
-            "a picture must be unsigned bytes (Y, X), (Y, X, 1) or (Y, X, 3). "
-            f"Got {array.dtype} of shape {array.shape} instead."
-        )
-    if array.ndim == 2:
-        array = array[:, :, None]
-    pixels = torch.from_numpy(np.broadcast_to(array, (*array.shape[:2], 3)).copy())
-    pixels = pixels.permute(2, 0, 1).float() / 127.5 - 1
-    if pixels.shape[1:] == (side, side):
-        return pixels
-    resized = F.interpolate(pixels[None], (side, side), mode="bilinear", antialias=True)
-    return resized[0]

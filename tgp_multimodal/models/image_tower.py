@@ -85,12 +85,19 @@ class ImageTower(nn.Module):
             )
         return self.visual(pixels_BCYX)
 
+    def scale(self) -> Tensor:
+        """What cosines are multiplied by, 100 at most (Radford et al. 2021, section 2.5)."""
+        largest = torch.full_like(self.logit_scale, _LARGEST_SCALE)
+        # The gradient goes through where it is held, or else the scale could never fall again.
+        held = torch.minimum(self.logit_scale, largest).detach() - self.logit_scale.detach()
+        return (self.logit_scale + held).exp()
+
     def logits(self, picture_ND: Tensor, text_MD: Tensor) -> Tensor:
         """How well each picture goes with each text, (N, M); the vectors are of unit length.
 
         In float32 always: a scale of 100 would make 0.4 of what bfloat16 rounds away of a cosine.
         """
-        scale = self.logit_scale.clamp_max(_LARGEST_SCALE).exp()
+        scale = self.scale()
         with torch.autocast(picture_ND.device.type, enabled=False):
             return scale * picture_ND @ text_MD.T + self.logit_bias
 

@@ -70,7 +70,7 @@ class ImageTextContrast(Objective):
         logit_PP = network.tower.logits(picture_PD, text_PD)
         ignored_PP = same_captions(batch.token_BL, batch.mask_BL)
         value = _FORMS[self.form](logit_PP, ignored_PP)
-        scale = network.tower.logit_scale.exp()
+        scale = network.tower.scale()
         parts = {"nats": value, "found": _found(logit_PP, ignored_PP), "scale": scale}
         return Loss(value, {name: part.detach() for name, part in parts.items()})
 

@@ -156,7 +156,8 @@ class FlowMatching(Objective):
         count, length = batch.token_BL.shape
         rows, columns = batch.pixels_BCYX.shape[-2:]
         text = (3 if self.train_text else 1) * text_flops(network.text, count, length)
-        return text + 3 * head_flops(network.head, self.repeats * count, rows, columns, length)
+        passes = 3 + (self.guidance > 1)
+        return text + passes * head_flops(network.head, self.repeats * count, rows, columns, length)
 
     def times(self, count: int, generator: torch.Generator) -> Tensor:
         """Times in (0, 1), shape (count,)."""

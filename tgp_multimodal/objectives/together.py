@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from tgp_multimodal.models.networks import Network
 from tgp_multimodal.objectives.base import Loss, Objective
@@ -48,6 +49,14 @@ class Together(Objective):
             for part, number in loss.parts.items()
         }
         return Loss(torch.stack(weighted).sum(), parts)
+
+    def held_out(self, network: Network, batch: Any, seed: int) -> dict[str, Tensor]:
+        """What each of the objectives logs, see `Objective.held_out`."""
+        return {
+            f"{name}/{part}": number
+            for name, objective in self.objectives.items()
+            for part, number in objective.held_out(network, batch, seed).items()
+        }
 
     def flops(self, network: Network, batch: Any) -> int:
         """See `Objective.flops`."""

@@ -122,6 +122,26 @@ class StreamData(LightningDataModule):
                 f"Got {network.text.vocabulary} instead."
             )
 
+        speaks = getattr(getattr(self.trainer, "lightning_module", None), "speaks", None)
+        if speaks not in (None, self.tokenizer.digest):
+            raise ValueError(
+                "data.folder must have the tokenizer of model.init_from (see --tokenizer of "
+                f"`tgp prepare`). Got {self.folder} with another one instead."
+            )
+        if self.pictures is not None and network is not None:
+            self._check_size(network)
+
+    def _check_size(self, network: Any) -> None:
+        """Refuses a part that would draw or see pictures of another size than it learns from."""
+        stored = manifest(self.folder / "pictures")["splits"]["train"]["rows"]
+        for name in ("head", "tower"):
+            part = getattr(network, name, None)
+            if part is not None and part.size != stored:
+                raise ValueError(
+                    f"model.network.init_args.{name}.init_args.size must be {stored}, the size of "
+                    f"the pictures in {self.folder}. Got {part.size} instead."
+                )
+
     def first_batch(self) -> dict[str, Any]:
         """Batch 0 of the training stream, for measuring."""
         return next(iter(Loader(self._stream("train"))))

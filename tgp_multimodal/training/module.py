@@ -20,7 +20,7 @@ from tgp_multimodal.training.optim import MuonAdamW, parameter_groups, trapezoid
 from tgp_multimodal.training.parts import own, spread, stored, whole
 from tgp_multimodal.training.precision import Precision, fastest
 from tgp_multimodal.training.sharding import FullySharded, is_sharded, shard
-from tgp_multimodal.training.start import start
+from tgp_multimodal.training.start import start, tokenizer_digest
 
 _VALIDATION_SEED = 1234
 
@@ -113,8 +113,10 @@ class TrainingModule(LightningModule):
         self.network, self.objectives, self.settings = network, objectives, optimizer
         self.weights = {name: (weights or {}).get(name, 1.0) for name in objectives}
         self.decay, self.precision, self.compile_network = ema, precision, compile
+        self.speaks: str | None = None  # digest of the tokenizer that the start was trained with
         if init_from is not None:
             start(network, Path(init_from))
+            self.speaks = tokenizer_digest(Path(init_from))
         self.arithmetic: Precision | None = None
         self.average: dict[str, Tensor] = {}
         self.description = describe(network)

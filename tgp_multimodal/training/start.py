@@ -3,13 +3,15 @@
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from tgp_multimodal import export
+from tgp_multimodal.data import tokenizer as tokenizers
 from tgp_multimodal.models.networks import Network, describe
 from tgp_multimodal.stock_weights import start_from
 
-_FREE = ("size", "context")  # what a run may have otherwise than its start, weights being the same
+# What a run may have otherwise than its start, the weights being the same. A tower's places are
+# learned, so its size is none of these.
+_FREE = {"text": ("context",), "head": ("size",)}
 
 
 @torch.no_grad()
@@ -32,14 +34,20 @@ def start(network: Network, folder: Path) -> list[str]:
     parts = [name for name, _ in network.named_children() if name in given]
     for name in parts:
         mine, theirs = network.get_submodule(name), given[name]
-        if _shape(mine) != _shape(theirs):
+        ours, wanted = describe(mine), describe(theirs)
+        wrong = [k for k in wanted if ours[k] != wanted[k] and k not in _FREE.get(name, ())]
+        if wrong:
             raise ValueError(
-                f"model.network.init_args.{name} must have the shape of {folder}, "
-                f"{_shape(theirs)}. Got {_shape(mine)} instead."
+                f"model.network.init_args.{name} must have the shape of {folder}: "
+                f"{', '.join(f'{k}: {wanted[k]}' for k in wrong)}. "
+                f"Got {', '.join(f'{k}: {ours[k]}' for k in wrong)} instead."
             )
         mine.load_state_dict(theirs.state_dict())
     return parts
 
 
-def _shape(part: nn.Module) -> dict[str, object]:
-    return {k: v for k, v in describe(part).items() if k not in _FREE}
+def tokenizer_digest(folder: Path) -> str | None:
+    """Digest of the tokenizer whose ids an export's weights know; None for a stock folder."""
+    if not (folder / "tgp.json").is_file():
+        return None
+    return tokenizers.load(folder).digest

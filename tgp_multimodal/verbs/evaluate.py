@@ -24,13 +24,15 @@ def evaluate(
 
     Args:
         models: folders that `tgp export` wrote, or kinds: native:FOLDER, random:FOLDER (the same
-            network, random weights), majority, tfidf, pixels, xz, xz:trained, zstd, zstd:trained.
-        suite: which cards: embedded needs no download, core needs $TGP_DATA; or a path to a YAML.
+            network, random weights), majority, tfidf, pixels, hog, xz, xz:trained, zstd,
+            zstd:trained.
+        suite: which cards: embedded needs no download, core and image need $TGP_DATA; or a path to
+            a YAML.
         cards: names of single cards (text/pydoc_package), or paths to YAML files, in the suite's
             place.
         held_out: a folder that `tgp prepare` wrote: by stream, bits per byte of the text that it
-            holds back, and the denoising error and likeness of its pictures, in the suite's place
-            or beside the cards.
+            holds back; of its pictures the denoising error, the likeness of drawings, and
+            retrieval by caption; in the suite's place or beside the cards.
         results: folder to write into, one folder per model.
         limit: at most so many test items of each card, for a first look.
         fresh: compute also what stands.

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from tgp_multimodal.data.images import resized
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.distances import (
     coverage,
@@ -21,19 +22,28 @@ from tgp_multimodal.evaluation.stats import Interval
 def likeness(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     """KID between real pictures and one drawn for each of their captions, times 1,000.
 
-    In the feature space that the card names (`evaluation.picture_spaces`), at the size of the drawn
-    pictures. Besides: the Fréchet distance, precision and recall, and the same numbers for training
-    pictures in the place of the drawn ones, which is what a perfect painter would get.
+    In the feature space that the card names (`evaluation.picture_spaces`), where the real pictures
+    are brought to the size of the drawn ones first. Besides: the Fréchet distance, precision and
+    recall, and the same numbers for training pictures in the place of the drawn ones, which is what
+    a perfect painter would get.
+
+    Raises:
+        ValueError: there are fewer than two pictures.
     """
     test = examples.test
     space = str(examples.card.setting("space"))
     asked = [Draw(str(e.fields["caption"]), seed) for seed, e in enumerate(test)]
     drawn = [np.asarray(picture) for picture in ask(asked)]
-    real = [np.asarray(e.fields["item"]) for e in test]
+    if len(drawn) < 2:
+        raise ValueError(
+            f"{examples.card.name}: items must be at least two. Got {len(drawn)} instead."
+        )
+    side = len(drawn[0])
+    real = [resized(np.asarray(e.fields["item"]), side) for e in test]
     real_ND, drawn_MD = features(space, real), features(space, drawn)
     details: dict[str, Any] = {"kid": 1000 * kernel_distance(real_ND, drawn_MD), "space": space}
     details |= _more(real_ND, drawn_MD)
-    trained = [np.asarray(e.fields["item"]) for e in examples.train[: len(test)]]
+    trained = [resized(np.asarray(e.fields["item"]), side) for e in examples.train[: len(test)]]
     if len(trained) > 1:
         other_MD = features(space, trained)
         perfect = {"kid": 1000 * kernel_distance(real_ND, other_MD), **_more(real_ND, other_MD)}
