@@ -80,12 +80,15 @@ def report(
     }
 
 
-def _held_out(folder: Path) -> PictureSplit:
-    splits = manifest(folder)["splits"]
-    name = next((s for s in ("test", "validation") if splits.get(s, {}).get("pictures")), None)
-    if name is None:
-        raise ValueError(f"data must hold pictures back. Got {folder}, which has none, instead.")
-    return open_pictures(folder, name)
+def _held_out(folder: Path, streams: Sequence[str]) -> tuple[PictureSplit, np.ndarray]:
+    """The first split that holds back pictures of these streams, and which they are."""
+    for name in ("validation", "test"):
+        if manifest(folder)["splits"].get(name, {}).get("pictures"):
+            split = open_pictures(folder, name)
+            if len(found := _members(split, streams)):
+                return split, found
+    wanted = ", ".join(streams) or "any stream"
+    raise SystemExit(f"data must hold pictures of {wanted} back. Got {folder}, which has none.")
 
 
 def _members(split: PictureSplit, streams: Sequence[str]) -> np.ndarray:
@@ -118,11 +121,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path("memorisation"))
     given = parser.parse_args(arguments)
     model = tgp_multimodal.load(given.export)
-    train, held_out = (
-        open_pictures(given.data / "pictures", "train"),
-        _held_out(given.data / "pictures"),
-    )
-    known, new = _members(train, given.streams), _members(held_out, given.streams)
+    folder = given.data / "pictures"
+    train = open_pictures(folder, "train")
+    known = _members(train, given.streams)
+    held_out, new = _held_out(folder, given.streams)
     rng = np.random.default_rng(0)
     asked = [rng.permutation(x)[: given.count] for x in (known, new)]
     prompts = [train.captions[i][0] for i in asked[0]] + [held_out.captions[i][0] for i in asked[1]]
