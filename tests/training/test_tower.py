@@ -54,7 +54,7 @@ def test_what_the_run_logs_and_what_its_checkpoint_opens_as(with_tower, tmp_path
 
 def test_pictures_of_another_size_than_the_tower_are_named(with_tower, monkeypatch):
     larger = ("--model.network.init_args.tower.init_args.size", "16")
-    with pytest.raises(ValueError, match=r"must be of tower.size=16, .* Got 8 x 8 instead"):
+    with pytest.raises(ValueError, match=r"tower\.init_args\.size must be 8, .* Got 16 instead"):
         start(with_tower, monkeypatch, *larger)
 
 
