@@ -135,3 +135,10 @@ def test_texts_and_pictures_are_compared_and_the_best_label_is_named(tokenizer):
 def test_comparing_needs_a_tower(model):
     with pytest.raises(ValueError, match=r"must have an image tower .* Got a Multimodal without"):
         model.similarity(["x"], np.zeros((1, 16, 16, 3), np.uint8))
+
+
+def test_seeds_of_any_kind_and_none_at_all(model):
+    one, other = (model.draw("a dot", 2, seed=s)[0] for s in (np.int64(3), [3]))
+    assert np.array_equal(np.asarray(one), np.asarray(other))
+    with pytest.raises(ValueError, match=r"seeds must be one for each of 1 prompts\. Got 0"):
+        model.draw("a dot", 2, seed=[])

@@ -71,7 +71,7 @@ def test_views_of_one_pass_are_those_of_single_passes(network, tokenizer):
 def test_what_is_no_picture_is_refused(network, tokenizer, picture):
     with pytest.raises(
         ValueError,
-        match=r"a picture must be a PIL image or unsigned bytes|a picture must be unsigned bytes",
+        match=r"a picture must be unsigned bytes",
     ):
         features(network, tokenizer, [picture])
 

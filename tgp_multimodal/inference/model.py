@@ -117,7 +117,7 @@ class Model:
         names = [prompts] if isinstance(prompts, str) else list(prompts)
         seeds = list(seed) if isinstance(seed, Sequence | np.ndarray) else None
         drawing = Drawing(
-            steps, guidance, 0 if seeds else int(cast(int, seed)), size, sampler,
+            steps, guidance, int(cast(int, seed)) if seeds is None else 0, size, sampler,
             negative_prompt, guidance_from, guidance_to, guidance_rescale,
         )  # fmt: skip
         given = _given(image, strength, mask)

@@ -9,6 +9,7 @@ K head size.
 """
 
 import math
+from collections import deque
 from collections.abc import Iterator
 
 import torch
@@ -262,7 +263,8 @@ class DiffusionHead(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The residual stream after `depth` blocks, (B, P, D), and the time vector (B, D)."""
         time_BD = self.time_in(time_B)
-        *_, patch_BPD = self.walk(pixels_BCYX, time_BD, text, mask_BL, depth)
+        # The last one alone: drawing need not hold the states of every block.
+        (patch_BPD,) = deque(self.walk(pixels_BCYX, time_BD, text, mask_BL, depth), maxlen=1)
         return patch_BPD, time_BD
 
     def walk(
