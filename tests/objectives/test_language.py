@@ -97,6 +97,16 @@ def test_the_loss_is_the_mean_negative_log_likelihood(network):
     assert loss.parts["causal_nats_per_token"] == loss.value.detach()
 
 
+def test_what_was_drawn_before_gives_the_loss_of_the_batch(network):
+    batch, objective = rows(), HybridLanguage(masked_rows=(0.5, 0.5))
+    drawn = objective.drawn(batch, 0.3, 5)
+    assert 0 < drawn.causal_share < 1
+    one, other = (objective.loss(network, b, 0.3, 5) for b in (batch, drawn))
+    assert one.value.item() == other.value.item()
+    assert one.parts == other.parts
+    assert objective.flops(network, drawn) == objective.flops(network, batch)
+
+
 def test_fresh_zero_initialised_networks_start_near_the_uniform_loss():
     network = LanguageModel(TextTransformer(40, 32, 2, 48, 2, 1))
     value = HybridLanguage(z_loss=0.0).loss(network, rows(), 0.0, 0).value

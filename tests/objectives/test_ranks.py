@@ -9,7 +9,7 @@ def test_alone_everything_stays_what_it_is():
     assert (ranks.world(), ranks.rank()) == (1, 0)
     for same in (ranks.average, ranks.own_rows, ranks.whole_batch, ranks.agree):
         assert same(x) is x
-    assert ranks.largest(7, x.device) == 7
+    assert ranks.largest(7) == 7
 
 
 def test_parts_average_to_the_whole_and_so_do_their_gradients(monkeypatch):

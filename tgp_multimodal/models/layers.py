@@ -1,13 +1,19 @@
 """The parts that the text transformer and the diffusion head share.
 
-Shape letters: B batch, L length of queries, M length of keys, D width, H heads, K head size.
+Shape letters: B batch, L length of queries, M length of keys, D width, H heads, G key/value heads,
+K head size.
 """
+
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tgp_multimodal.models.eager import Attended, Normalised, Turned
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
 
 
 class RMSNorm(nn.Module):
@@ -63,7 +69,7 @@ def rotate_neighbours(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
 
 
 def attention(
-    query_BHLK: Tensor, key_BHMK: Tensor, value_BHMK: Tensor, allowed: Tensor | None
+    query_BHLK: Tensor, key_BGMK: Tensor, value_BGMK: Tensor, allowed: "Tensor | BlockMask | None"
 ) -> Tensor:
     """Scaled dot-product attention.
 
@@ -72,10 +78,21 @@ def attention(
 
     Args:
         query_BHLK: what looks.
-        key_BHMK: what it is compared with.
-        value_BHMK: what it takes.
-        allowed: True where a query may look, broadcastable to (B, H, L, M); None: everywhere.
+        key_BGMK: what it is compared with; H is a multiple of G, and neighbouring queries share.
+        value_BGMK: what it takes.
+        allowed: True where a query may look, broadcastable to (B, H, L, M); None: everywhere. As
+            blocks, those where no query may look are left out; for compiled code alone.
     """
+    groups = query_BHLK.shape[1] // key_BGMK.shape[1]
+    if allowed is not None and not isinstance(allowed, Tensor):
+        # Half a second to import; whoever made the blocks has done it (`block_attention`).
+        kernel = torch.nn.attention.flex_attention.flex_attention
+        three = (query_BHLK, key_BGMK, value_BGMK)
+        return kernel(*three, block_mask=allowed, enable_gqa=groups > 1)
+    key_BHMK, value_BHMK = key_BGMK, value_BGMK
+    if groups > 1:
+        key_BHMK = key_BGMK.repeat_interleave(groups, dim=1)
+        value_BHMK = value_BGMK.repeat_interleave(groups, dim=1)
     if query_BHLK.device.type != "cpu":
         return F.scaled_dot_product_attention(query_BHLK, key_BHMK, value_BHMK, attn_mask=allowed)
     query_BHLK = query_BHLK * query_BHLK.shape[-1] ** -0.5

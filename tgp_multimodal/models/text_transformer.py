@@ -8,6 +8,9 @@ Shape letters: B batch, L length, M length of keys, D width, H heads, G key/valu
 size, V vocabulary.
 """
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,6 +23,12 @@ from tgp_multimodal.models.layers import (
     rotate_halves,
 )
 
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
+
+
+_LONG = 256  # tokens; two blocks of attention
+
 
 class Attention(nn.Module):
     """Grouped-query attention with a norm on every query and key head (Qwen3)."""
@@ -27,7 +36,6 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int, key_value_heads: int, head_size: int) -> None:
         super().__init__()
         self.head_size = head_size
-        self.groups = heads // key_value_heads
         self.q_proj = nn.Linear(width, heads * head_size, bias=False)
         self.k_proj = nn.Linear(width, key_value_heads * head_size, bias=False)
         self.v_proj = nn.Linear(width, key_value_heads * head_size, bias=False)
@@ -39,7 +47,7 @@ class Attention(nn.Module):
         self,
         state_BLD: Tensor,
         rotary: tuple[Tensor, Tensor],
-        allowed: Tensor,
+        allowed: "Tensor | BlockMask",
         cache: KeyValueCache | None,
         layer: int,
     ) -> Tensor:
@@ -51,9 +59,6 @@ class Attention(nn.Module):
         key = rotate_halves(key, *rotary).to(value.dtype)
         if cache is not None:
             key, value = cache.extend(layer, key, value)
-        if self.groups > 1:
-            key = key.repeat_interleave(self.groups, dim=1)
-            value = value.repeat_interleave(self.groups, dim=1)
         mixed = attention(query, key, value, allowed)
         return self.o_proj(mixed.transpose(1, 2).flatten(2))
 
@@ -87,7 +92,7 @@ class Block(nn.Module):
         self,
         state_BLD: Tensor,
         rotary: tuple[Tensor, Tensor],
-        allowed: Tensor,
+        allowed: "Tensor | BlockMask",
         cache: KeyValueCache | None = None,
         layer: int = 0,
     ) -> Tensor:
@@ -109,6 +114,11 @@ class TextTransformer(nn.Module):
         key_value_heads: key and value heads, G; divides `heads`.
         context: longest row the model is meant for, in tokens.
         rope_theta: base of the rotary frequencies.
+
+    Attributes:
+        blocks: says what is visible in long rows that are learned from as blocks, so that those in
+            which nobody looks at anybody are left out (`block_attention.visible_blocks`); for
+            compiled layers on a GPU. None: as one truth value for each pair.
     """
 
     def __init__(
@@ -131,6 +141,7 @@ class TextTransformer(nn.Module):
         self.vocabulary, self.width, self.depth = vocabulary, width, depth
         self.feed_forward, self.heads, self.key_value_heads = feed_forward, heads, key_value_heads
         self.context, self.rope_theta = context, rope_theta
+        self.blocks: Callable[[Tensor, bool | Tensor], BlockMask] | None = None
         self.head_size = width // heads
         self.embed_tokens = nn.Embedding(vocabulary, width)
         self.layers = nn.ModuleList(
@@ -181,6 +192,10 @@ class TextTransformer(nn.Module):
         if position_BL is None:
             position_L = torch.arange(token_BL.shape[1], device=token_BL.device)
             position_BL = position_L.expand_as(token_BL)
+        is_long = mask_BL is None and position_BL.shape[1] >= _LONG
+        if self.blocks is not None and is_long and torch.is_grad_enabled():
+            blocks = self.blocks(position_BL, is_causal)
+            return self._run(token_BL, position_BL, blocks, None, depth)
         allowed = visible(position_BL, is_causal, mask_BL)[:, None]
         return self._run(token_BL, position_BL, allowed, None, depth)
 
@@ -200,7 +215,7 @@ class TextTransformer(nn.Module):
         self,
         token_BL: Tensor,
         position_BL: Tensor,
-        allowed: Tensor,
+        allowed: "Tensor | BlockMask",
         cache: KeyValueCache | None,
         depth: int | None,
     ) -> Tensor:

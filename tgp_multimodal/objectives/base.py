@@ -35,10 +35,24 @@ class Objective(ABC):
 
         Args:
             network: what is trained.
-            batch: one batch of this objective's stream, tensors on the network's device.
+            batch: one batch of this objective's stream, or what `drawn` made of it, tensors on the
+                network's device.
             progress: share of the run that is done, 0 to 1; schedules are functions of it.
             seed: decides every random draw, so that a resumed run draws the same.
         """
+
+    def drawn(self, batch: Any, progress: float, seed: int) -> Any:
+        """The batch with what chance decides about it, which `loss` takes as well as the batch.
+
+        It is asked for while the batch still lies in the memory of the processor: where another
+        device computes, reading the batch there would mean to wait for it.
+
+        Args:
+            batch: one batch of this objective's stream, as it was read.
+            progress: as for `loss`.
+            seed: as for `loss`.
+        """
+        return batch
 
     def held_out(self, network: Network, batch: Any, seed: int) -> dict[str, Tensor]:
         """What is logged of a held-out batch: the parts of the loss at the end of a run.

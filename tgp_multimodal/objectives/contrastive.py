@@ -89,7 +89,7 @@ def same_captions(token_BL: Tensor, mask_BL: Tensor) -> Tensor:
         mask_BL: False at padding.
     """
     token_BL = token_BL.masked_fill(~mask_BL.bool(), -1)
-    missing = ranks.largest(token_BL.shape[1], token_BL.device) - token_BL.shape[1]
+    missing = ranks.largest(token_BL.shape[1]) - token_BL.shape[1]
     token_PL = ranks.whole_batch(F.pad(token_BL, (0, missing), value=-1))
     number_P = torch.unique(token_PL, dim=0, return_inverse=True)[1]
     return (number_P[:, None] == number_P).fill_diagonal_(False)

@@ -7,6 +7,8 @@ weights are known beforehand, which every mean of nats has.
 Shape letters: N positions, D width, V vocabulary.
 """
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -17,7 +19,12 @@ _CELLS_CPU, _CELLS = 2**21, 2**27  # logits at once: 8 MB in float32, about what
 
 
 def weighted_nats(
-    state_ND: Tensor, table_VD: Tensor, target_N: Tensor, weight_N: Tensor, squares_N: Tensor
+    state_ND: Tensor,
+    table_VD: Tensor,
+    target_N: Tensor,
+    weight_N: Tensor,
+    squares_N: Tensor,
+    is_compiled: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Sum of `weight_N` * nats + `squares_N` * log-partition^2, and the nats of each position.
 
@@ -30,11 +37,14 @@ def weighted_nats(
         weight_N: weights of the nats, without gradient.
         squares_N: weights of the squared log-partition (z-loss: Chowdhery et al. 2022,
             arXiv:2204.02311, section 5), without gradient.
+        is_compiled: whether a compiler joins the passes over the logits; for GPUs.
 
     Returns:
         The sum, differentiable once, and the nats, shape (N,), without gradient.
     """
-    total, nats_N = _WeightedNats.apply(state_ND, table_VD, target_N, weight_N, squares_N)
+    total, nats_N = _WeightedNats.apply(
+        state_ND, table_VD, target_N, weight_N, squares_N, is_compiled
+    )
     return total, nats_N
 
 
@@ -42,7 +52,7 @@ class _WeightedNats(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, state_ND: Tensor, table_VD: Tensor, target_N: Tensor, weight_N: Tensor,
-        squares_N: Tensor,
+        squares_N: Tensor, is_compiled: bool,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         device = state_ND.device.type
         dtype = (
@@ -57,19 +67,15 @@ class _WeightedNats(torch.autograd.Function):
         to_state = torch.empty_like(state_ND) if learns else None
         to_table = torch.zeros_like(table_VD, dtype=torch.float32) if learns else None
         size = max(1, (_CELLS_CPU if device == "cpu" else _CELLS) // len(table))
+        pieces = _compiled() if is_compiled and learns else _in_place
         for n in (slice(i, i + size) for i in range(0, len(state), size)):
-            logits = (state[n] @ table.T).float()
-            target, weight, squares = target_N[n, None], weight_N[n], squares_N[n]
-            of_target, largest = logits.gather(-1, target)[:, 0], logits.amax(dim=-1)
-            shares = logits.sub_(largest[:, None]).exp_()
-            mass = shares.sum(dim=-1)
-            partition = mass.log() + largest
-            nats_N[n] = partition - of_target
-            total += (weight * nats_N[n] + squares * partition.square()).sum()
+            logits = state[n] @ table.T
+            weight, squares = weight_N[n], squares_N[n]
+            nats, partition, by_logit = pieces(logits, target_N[n, None], weight, squares, learns)
+            nats_N[n] = nats
+            total += (weight * nats + squares * partition.square()).sum()
             if to_state is None or to_table is None:
                 continue
-            shares *= ((weight + 2 * squares * partition) / mass)[:, None]
-            by_logit = shares.scatter_add_(-1, target, -weight[:, None]).to(dtype)
             to_state[n] = by_logit @ table
             to_table += by_logit.T @ state[n]
         if to_state is not None and to_table is not None:
@@ -81,4 +87,40 @@ class _WeightedNats(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, by_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         to_state, to_table = ctx.saved_tensors
-        return by_total * to_state, by_total * to_table, None, None, None
+        return by_total * to_state, by_total * to_table, None, None, None, None
+
+
+def _in_place(
+    logits: Tensor, target_N1: Tensor, weight_N: Tensor, squares_N: Tensor, learns: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Nats, logarithm of the partition, and the gradient of the weighted sum by the logits.
+
+    In the memory of the logits where they are float32, which stays in the cache of a processor.
+    """
+    dtype, logits = logits.dtype, logits.float()
+    of_target, largest = logits.gather(-1, target_N1)[:, 0], logits.amax(dim=-1)
+    shares = logits.sub_(largest[:, None]).exp_()
+    mass = shares.sum(dim=-1)
+    partition = mass.log() + largest
+    if learns:
+        shares *= ((weight_N + 2 * squares_N * partition) / mass)[:, None]
+        shares.scatter_add_(-1, target_N1, -weight_N[:, None])
+    return partition - of_target, partition, shares.to(dtype) if learns else shares
+
+
+def joined(
+    logits: Tensor, target_N1: Tensor, weight_N: Tensor, squares_N: Tensor, learns: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As `_in_place`, in a form whose operations a compiler can join into two passes."""
+    wide = logits.float()
+    partition = wide.logsumexp(dim=-1)
+    factor = weight_N + 2 * squares_N * partition
+    shares = (wide - partition[:, None]).exp() * factor[:, None]
+    is_target = torch.arange(logits.shape[-1], device=logits.device) == target_N1
+    by_logit = torch.where(is_target, shares - weight_N[:, None], shares)
+    return partition - wide.gather(-1, target_N1)[:, 0], partition, by_logit.to(logits.dtype)
+
+
+@cache
+def _compiled() -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+    return torch.compile(joined, dynamic=True)

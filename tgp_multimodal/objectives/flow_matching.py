@@ -73,8 +73,9 @@ class FlowMatching(Objective):
     def loss(self, network: Network, batch: CaptionedImages, progress: float, seed: int) -> Loss:
         """Mean squared error of the velocity, up to the floor; see `Objective.loss`."""
         network = cast(Multimodal, network)
-        generator = torch.Generator(device="cpu").manual_seed(seed)
         data = batch.pixels_BCYX.float() / 127.5 - 1
+        # Where the pictures are: to bring as much noise to them takes longer than to draw it there.
+        generator = torch.Generator(data.device).manual_seed(seed)
         token_BL, mask_BL = self.dropped(batch.token_BL, batch.mask_BL, generator)
         with torch.set_grad_enabled(self.train_text and torch.is_grad_enabled()):
             text_BLD = network.text(token_BL, mask_BL=mask_BL)
@@ -87,10 +88,9 @@ class FlowMatching(Objective):
             mask_BL = mask_BL.repeat(self.repeats, 1)
         # Drawn for the pictures of all processes, as one process would; each takes its own.
         count = len(data) * ranks.world()
-        time_B = ranks.own_rows(self.times(count, generator)).to(data.device)
-        noise = torch.randn(count, *data.shape[1:], generator=generator)
-        noise = ranks.own_rows(noise).to(data.device)
-        noisy_BCYX = noisy(data, noise, time_B)
+        time_B = ranks.own_rows(self.times(count, generator))
+        noise = torch.randn(count, *data.shape[1:], generator=generator, device=data.device)
+        noisy_BCYX = noisy(data, ranks.own_rows(noise), time_B)
         guess = network.head.denoise(noisy_BCYX, time_B, text, mask_BL).float()
         target = data
         if self.guidance > 1:
@@ -125,8 +125,8 @@ class FlowMatching(Objective):
         """Parts of the loss, and the picture's squared error at fixed times, on fixed noise.
 
         `pixel_error_at_0.1` and so on, with every caption shown; `fixed_pixel_error` is their mean,
-        which compares between runs whatever times those were trained on. What the caption takes
-        away from the error without it is `caption_saves`, a share.
+        which compares between runs and devices whatever times those were trained on. What the
+        caption takes away from the error without it is `caption_saves`, a share.
         """
         network = cast(Multimodal, network)
         parts = dict(self.loss(network, batch, 1.0, seed).parts)
@@ -160,19 +160,19 @@ class FlowMatching(Objective):
         return text + passes * head_flops(network.head, self.repeats * count, rows, columns, length)
 
     def times(self, count: int, generator: torch.Generator) -> Tensor:
-        """Times in (0, 1), shape (count,)."""
-        peaked = (torch.randn(count, generator=generator) + self.time_mean).sigmoid()
-        even = torch.rand(count, generator=generator)
-        return torch.where(
-            torch.rand(count, generator=generator) < self.uniform_times, even, peaked
-        )
+        """Times in (0, 1), shape (count,), on the generator's device."""
+        device = generator.device
+        normal = torch.randn(count, generator=generator, device=device)
+        even, choice = (torch.rand(count, generator=generator, device=device) for _ in range(2))
+        return torch.where(choice < self.uniform_times, even, (normal + self.time_mean).sigmoid())
 
     def dropped(
         self, token_BL: Tensor, mask_BL: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Captions with a share of them reduced to their BOS."""
-        draw_B = torch.rand(len(token_BL) * ranks.world(), generator=generator)
+        count, device = len(token_BL) * ranks.world(), mask_BL.device
+        draw_B = torch.rand(count, generator=generator, device=generator.device).to(device)
         drop_B = ranks.own_rows(draw_B) < self.caption_drop
-        mask_BL = mask_BL.bool() & ~(drop_B.to(mask_BL.device)[:, None])
+        mask_BL = mask_BL.bool() & ~drop_B[:, None]
         mask_BL[:, 0] = True
         return token_BL, mask_BL

@@ -36,6 +36,32 @@ class Rows(NamedTuple):
     scored_BL: Tensor
 
 
+class DrawnRows(NamedTuple):
+    """A batch whose rows have their kinds: what the loss needs, and nothing to wait for.
+
+    Attributes:
+        token_BL: as in `TextRows`.
+        position_BL: as in `TextRows`.
+        input_BL: what the network reads, one position shorter.
+        is_causal_B: which kind each row is.
+        scored_N: numbers of the scored positions, over all rows.
+        of_causal_N: what a scored position adds to the mean of the causal ones; see `_parts`.
+        of_masked_N: to that of the masked ones.
+        of_all_N: to that of all.
+        causal_share: share of causal rows in all processes.
+    """
+
+    token_BL: Tensor
+    position_BL: Tensor
+    input_BL: Tensor
+    is_causal_B: Tensor
+    scored_N: Tensor
+    of_causal_N: Tensor
+    of_masked_N: Tensor
+    of_all_N: Tensor
+    causal_share: float
+
+
 class HybridLanguage(Objective):
     """Next-token prediction over causal and masked rows.
 
@@ -60,35 +86,55 @@ class HybridLanguage(Objective):
         self.masked_rows, self.mask_rate = masked_rows, mask_rate
         self.longest_span, self.z_loss = longest_span, z_loss
 
-    def loss(self, network: Network, batch: TextRows, progress: float, seed: int) -> Loss:
+    def loss(
+        self, network: Network, batch: TextRows | DrawnRows, progress: float, seed: int
+    ) -> Loss:
         """Mean nats per scored token, both kinds of rows by their number; see `Objective.loss`."""
-        target_BL = batch.token_BL[:, 1:]
-        rows = self.rows(batch, progress, seed)
+        rows = batch if isinstance(batch, DrawnRows) else self.drawn(batch, progress, seed)
         state_BLD = network.text(rows.input_BL, batch.position_BL[:, :-1], rows.is_causal_B)
-        causal_N = rows.is_causal_B[:, None].expand_as(target_BL)[rows.scored_BL]
-        share, of_causal_N, of_masked_N, of_all_N = _parts_of_means(rows.is_causal_B, causal_N)
+        share = rows.causal_share
         value, nats_N = weighted_nats(
-            state_BLD[rows.scored_BL],
+            state_BLD.flatten(0, 1).index_select(0, rows.scored_N),
             network.text.embed_tokens.weight,
-            target_BL[rows.scored_BL],
-            share * of_causal_N + (1 - share) * of_masked_N,
-            self.z_loss * of_all_N,
+            batch.token_BL[:, 1:].flatten().index_select(0, rows.scored_N),
+            share * rows.of_causal_N + (1 - share) * rows.of_masked_N,
+            self.z_loss * rows.of_all_N,
+            is_compiled=network.text.blocks is not None,
         )
-        causal, masked = (nats_N * of_causal_N).sum(), (nats_N * of_masked_N).sum()
         parts = {"value": value}
-        if bool(share > 0):
-            parts["causal_nats_per_token"] = causal
-        if bool(share < 1):
-            parts["masked_nats_per_token"] = masked
+        if share > 0:
+            parts["causal_nats_per_token"] = (nats_N * rows.of_causal_N).sum()
+        if share < 1:
+            parts["masked_nats_per_token"] = (nats_N * rows.of_masked_N).sum()
         return Loss(value, {k: v.detach() for k, v in parts.items()})
 
-    def flops(self, network: Network, batch: TextRows) -> int:
+    def drawn(self, batch: TextRows, progress: float, seed: int) -> DrawnRows:
+        """Gives each row its kind; see `Objective.drawn`."""
+        rows = self.rows(batch, progress, seed)
+        share, of_causal_N, of_masked_N, of_all_N = _parts(rows)
+        device = batch.token_BL.device
+        return DrawnRows(
+            batch.token_BL,
+            batch.position_BL,
+            rows.input_BL.to(device),
+            rows.is_causal_B.to(device),
+            rows.scored_BL.flatten().nonzero()[:, 0].to(device),
+            of_causal_N.to(device),
+            of_masked_N.to(device),
+            of_all_N.to(device),
+            share,
+        )
+
+    def flops(self, network: Network, batch: TextRows | DrawnRows) -> int:
         """As if every position were scored; see `Objective.flops`."""
         rows, length = batch.token_BL[:, 1:].shape
         return 3 * text_flops(network.text, rows, length, rows * length)
 
     def rows(self, batch: TextRows, progress: float, seed: int) -> Rows:
-        """Draws the kind of each row, hides tokens in the masked ones, and says what is scored."""
+        """Draws the kind of each row, hides tokens in the masked ones, and says what is scored.
+
+        The tensors lie in the memory of the processor.
+        """
         share = _between(self.masked_rows, progress)
         rate = _between(self.mask_rate, progress)
         number_B, token_BL = batch.row_B.tolist(), batch.token_BL.cpu().numpy()
@@ -103,27 +149,31 @@ class HybridLanguage(Objective):
         # A BOS begins another document, which nothing before it can tell; what follows an EOS is
         # such a BOS or filler.
         scored_BL = (target_BL != _BOS) & (input_BL != _EOS)
-        vocabulary = ranks.largest(int(token_BL.max()), batch.token_BL.device) + 1
+        vocabulary = ranks.largest(int(token_BL.max())) + 1
         for b in np.flatnonzero(~is_causal_B):
             generator = np.random.Generator(np.random.Philox(key=[seed, number_B[b]]))
             hidden_L = _spans(input_BL[b] >= _FIRST_PLAIN, rate, self.longest_span, generator)
             input_BL[b] = _corrupted(input_BL[b], hidden_L, vocabulary, generator)
             scored_BL[b] = False
             scored_BL[b, :-1] = hidden_L[1:]
-        device = batch.token_BL.device
-        return Rows(*(torch.from_numpy(x).to(device) for x in (input_BL, is_causal_B, scored_BL)))
+        return Rows(*(torch.from_numpy(x) for x in (input_BL, is_causal_B, scored_BL)))
 
 
-def _parts_of_means(is_causal_B: Tensor, causal_N: Tensor) -> tuple[Tensor, ...]:
+def _parts(rows: Rows) -> tuple[float, Tensor, Tensor, Tensor]:
     """Share of causal rows in all processes, and what a scored position adds to three means.
 
     The means are those of the causal, of the masked and of all positions. A sum of values times
     these is a process's part of a mean (`ranks`).
     """
+    causal_N = rows.is_causal_B[:, None].expand_as(rows.scored_BL)[rows.scored_BL]
     kinds = torch.stack((causal_N, ~causal_N, torch.ones_like(causal_N))).float()
-    share, *counts = ranks.average(torch.cat((is_causal_B.float().mean()[None], kinds.sum(1))))
+    counted = torch.cat((rows.is_causal_B.float().mean()[None], kinds.sum(1)))
+    share, *counts = ranks.average(counted).tolist()
     least = 1 / ranks.world()
-    return share, *(kind_N / n.clamp_min(least) for kind_N, n in zip(kinds, counts, strict=True))
+    of_causal, of_masked, of_all = (
+        kind_N / max(n, least) for kind_N, n in zip(kinds, counts, strict=True)
+    )
+    return share, of_causal, of_masked, of_all
 
 
 def _between(ends: tuple[float, float], progress: float) -> float:

@@ -30,21 +30,16 @@ def average(x: Tensor) -> Tensor:
     """Mean of a tensor of one shape over the processes, as float32; no gradient goes through."""
     if world() == 1:
         return x
-    total = x.detach().float().clone()
+    total = x.detach().float().clone().to(_meeting_place())
     torch.distributed.all_reduce(total)
-    return total / world()
+    return total.to(x.device) / world()
 
 
-def largest(number: int, device: torch.device) -> int:
-    """The largest of the processes' numbers.
-
-    Args:
-        number: this process's.
-        device: one that the process group can reach.
-    """
+def largest(number: int) -> int:
+    """The largest of the processes' numbers."""
     if world() == 1:
         return number
-    found = torch.tensor(number, device=device)
+    found = torch.tensor(number, device=_meeting_place())
     torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
     return int(found)
 
@@ -80,6 +75,12 @@ def agree(value: Any) -> Any:
     box = [value]
     torch.distributed.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def _meeting_place() -> torch.device:
+    """A device whose tensors the process group can exchange."""
+    is_nccl = torch.cuda.is_available() and "nccl" in torch.distributed.get_backend()
+    return torch.device("cuda" if is_nccl else "cpu")
 
 
 def _is_open() -> bool:

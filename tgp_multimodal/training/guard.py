@@ -1,5 +1,6 @@
 """Gradient clipping that skips a step whose gradient is no number or far too large."""
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -62,9 +63,9 @@ class SpikeGuard:
         logarithm = norm.float().clamp_min(1e-20).log()
         is_sound = torch.isfinite(norm)
         if self.factor:
-            limit = mean + torch.log(torch.tensor(self.factor, device=norm.device))
+            limit = mean + math.log(self.factor)
             is_sound = is_sound & ((seen < _YOUNG) | (logarithm <= limit))
-        weight = torch.maximum(1 / (seen + 1), torch.tensor(1 - _MEMORY, device=norm.device))
+        weight = (1 / (seen + 1)).clamp_min(1 - _MEMORY)
         safe = torch.where(is_sound, logarithm, mean)
         broken = (~is_sound).float()
         self.state = torch.stack(

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tgp_multimodal.models.block_attention import visible_blocks
 from tgp_multimodal.models.networks import Network, blocks, describe, from_description
 from tgp_multimodal.objectives import ranks
 from tgp_multimodal.objectives.base import Objective
@@ -163,11 +164,23 @@ class TrainingModule(LightningModule):
             # Block by block: equal blocks share one compiled graph, and no key of a weight changes.
             for part in blocks(self.network):
                 part.compile()
+            if self.device.type == "cuda":
+                self.network.text.blocks = visible_blocks
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        if not self.trainer.training:
+            return batch
+        return {
+            name: self.objectives[name].drawn(part, self.progress, self._seed_of_step())
+            for name, part in batch.items()
+        }
+
+    def _seed_of_step(self) -> int:
+        return self.seed * 1_000_003 + self.trainer.global_step
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
         step = self.trainer.global_step
-        seed = self.seed * 1_000_003 + step
-        total, parts = self._losses(batch, self.progress, seed, self.due(step))
+        total, parts = self._losses(batch, self.progress, self._seed_of_step(), self.due(step))
         if step % int(getattr(self.trainer, "log_every_n_steps", 1)) == 0:
             self.log_dict({f"train/{k}": v for k, v in parts.items()}, sync_dist=True)
         return total
