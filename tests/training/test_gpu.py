@@ -3,8 +3,8 @@
 import pytest
 import torch
 from lightning.pytorch import Callback
+from test_run import QUIET, InterruptAt, start, weights
 
-from tests.training.test_run import QUIET, InterruptAt, start, weights
 from tgp_multimodal.training.run import RunCLI
 
 pytestmark = [
