@@ -149,6 +149,12 @@ class StreamData(LightningDataModule):
     def train_dataloader(self) -> Loader:
         return Loader(self._stream("train"), start=self.trainer.global_step if self.trainer else 0)
 
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        if self.trainer is None or not self.trainer.training:
+            return batch
+        drawn = getattr(self.trainer.lightning_module, "drawn", None)
+        return drawn(batch) if drawn is not None else batch
+
     def val_dataloader(self) -> Loader:
         return FiniteLoader(self._stream("validation"), count=self.validation_batches)
 

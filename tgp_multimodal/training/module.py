@@ -167,9 +167,8 @@ class TrainingModule(LightningModule):
             if self.device.type == "cuda":
                 self.network.text.blocks = visible_blocks
 
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        if not self.trainer.training:
-            return batch
+    def drawn(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """The batch of this step with what chance decides about it; see `Objective.drawn`."""
         return {
             name: self.objectives[name].drawn(part, self.progress, self._seed_of_step())
             for name, part in batch.items()

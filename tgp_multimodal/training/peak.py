@@ -1,12 +1,15 @@
 """What a device could do at best: the denominator of model FLOPs utilisation."""
 
+import warnings
+
 import torch
 from lightning.fabric.utilities.throughput import get_available_flops
 
 from tgp_multimodal.training.precision import product_seconds
 
 _SIZE = 1024
-_H200 = 989.5e12  # dense bfloat16, as its maker says
+# Dense products, as its maker says; Lightning knows this one by other names than its own.
+_H200 = {torch.bfloat16: 989.5e12, torch.float16: 989.5e12, torch.float32: 67e12}
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float | None:
@@ -15,9 +18,11 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float | None:
     Of a GPU what its maker says, of a processor the rate of one large product, measured now.
     """
     if device.type == "cuda":
-        if torch.cuda.get_device_name(device) == "NVIDIA H200" and dtype == torch.bfloat16:
-            return _H200  # Lightning knows it by other names alone
-        found = get_available_flops(device, dtype)
+        if "H200" in torch.cuda.get_device_name(device):
+            return _H200.get(dtype)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of one that it does not know
+            found = get_available_flops(device, dtype)
         return float(found) if found else None
     if device.type != "cpu":
         return None
