@@ -9,6 +9,10 @@ from tgp_multimodal.training.run import RunCLI
 
 pytestmark = [
     QUIET,
+    pytest.mark.filterwarnings(
+        "ignore:Synchronization debug mode:UserWarning",
+        "ignore:.*torch.jit.script_method.*:DeprecationWarning",  # torch 2.11 compiles through it
+    ),
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
 ]

@@ -153,7 +153,10 @@ class StreamData(LightningDataModule):
         if self.trainer is None or not self.trainer.training:
             return batch
         drawn = getattr(self.trainer.lightning_module, "drawn", None)
-        return drawn(batch) if drawn is not None else batch
+        batch = drawn(batch) if drawn is not None else batch
+        if self.trainer.strategy.root_device.type != "cuda":
+            return batch
+        return {name: pinned(part) for name, part in batch.items()}
 
     def val_dataloader(self) -> Loader:
         return FiniteLoader(self._stream("validation"), count=self.validation_batches)
@@ -229,3 +232,8 @@ def _share(name: str, stream: dict[str, Any] | None, processes: int) -> dict[str
 def tensors(batch: Any) -> Any:
     """The same record with tensors instead of arrays, sharing their memory."""
     return type(batch)(*(torch.from_numpy(x) for x in batch))
+
+
+def pinned(batch: Any) -> Any:
+    """The same record in memory that a GPU reads by itself: to copy from any other is to wait."""
+    return type(batch)(*(x.pin_memory() if isinstance(x, torch.Tensor) else x for x in batch))
