@@ -73,6 +73,17 @@ def families(rows: Sequence[Ids], needed: Sequence[int], capacity: int = CAPACIT
     return [*found, loose] if loose.trees else found
 
 
+def alone(rows: Sequence[Ids]) -> Family:
+    """Each row as a tree of its own, for networks that read no trees."""
+    return Family(
+        (),
+        [
+            Tree(list(row), [*range(len(row))], [len(row)] * len(row), {i: [*range(len(row))]})
+            for i, row in enumerate(rows)
+        ],
+    )
+
+
 def visible(trees: Sequence[Tree], length: int, prefix: int) -> np.ndarray:
     """Which column each node sees, (B, L, M): the prefix, its ancestors and itself.
 
