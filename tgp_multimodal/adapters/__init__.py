@@ -8,6 +8,10 @@ if TYPE_CHECKING:
 ADAPTERS = {
     "native": "tgp_multimodal.adapters.native:Native",
     "random": "tgp_multimodal.adapters.native:RandomTwin",
+    "hf": "tgp_multimodal.adapters.hf_transformers:HfTransformers",
+    "st": "tgp_multimodal.adapters.sentence_encoders:SentenceEncoder",
+    "openclip": "tgp_multimodal.adapters.openclip:OpenClip",
+    "timm": "tgp_multimodal.adapters.timm_vision:TimmVision",
     "majority": "tgp_multimodal.adapters.baselines:Majority",
     "tfidf": "tgp_multimodal.adapters.baselines:TfIdf",
     "pixels": "tgp_multimodal.adapters.baselines:Pixels",

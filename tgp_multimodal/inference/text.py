@@ -8,7 +8,7 @@ vocabulary.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -49,6 +49,15 @@ class Query(NamedTuple):
     context: str
     continuation: str
     suffix: str | None = None
+
+
+class Marks(Protocol):
+    """Ids of the special tokens of an infilling prompt; a `Tokenizer` has them."""
+
+    bos: int
+    prefix: int
+    suffix: int
+    middle: int
 
 
 def score(
@@ -120,7 +129,7 @@ def embed(
 
 
 def infilling_prompt(
-    tokenizer: Tokenizer, prefix: Sequence[int], suffix: Sequence[int], room: int
+    tokenizer: Marks, prefix: Sequence[int], suffix: Sequence[int], room: int
 ) -> list[int]:
     """`[BOS] [PREFIX] prefix [SUFFIX] suffix [MIDDLE]`, ready for the middle (arXiv:2207.14255).
 
