@@ -23,7 +23,7 @@ def causal(folder: Path, tokenizer: Tokenizer, family: str, **settings: Any) -> 
             {
                 "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
                 "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16,
-                "sliding_window": 24, "final_logit_softcapping": 2.0,
+                "sliding_window": 90, "final_logit_softcapping": 2.0,
                 "max_position_embeddings": 96,
             },
         ),
@@ -31,7 +31,7 @@ def causal(folder: Path, tokenizer: Tokenizer, family: str, **settings: Any) -> 
         "mamba": ("MambaConfig", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}),
     }  # fmt: skip
     name, sizes = named[family]
-    config = getattr(transformers, name)(**SIZES, **sizes, **settings)
+    config = getattr(transformers, name)(**{**SIZES, **sizes, **settings})
     model = transformers.AutoModelForCausalLM.from_config(config)
     randomise(model)
     model.save_pretrained(folder)
