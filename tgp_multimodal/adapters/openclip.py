@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import open_clip
 import torch
 from PIL import Image
 from torch import Tensor
@@ -41,11 +40,12 @@ class OpenClip(Adapter):
     supports = frozenset({Embed, JointEmbed})
 
     def __init__(self, model: str, batch: int = _BATCH) -> None:
+        open_clip = foreign.library("open_clip", "open-clip-torch")
         name, weights = foreign.split(model)
         self.name, self.batch = foreign.display_name("openclip", name, weights), batch
         is_folder = Path(name).is_dir()
         if not is_folder:
-            _check(name, weights)
+            _check(open_clip, name, weights)
         source = f"local-dir:{name}" if is_folder else name
         is_random = weights == foreign.RANDOM
         try:
@@ -64,7 +64,7 @@ class OpenClip(Adapter):
             ) from error
         self.network = network.eval().requires_grad_(False).to(foreign.device())
         self.tokenizer = open_clip.get_tokenizer(source)
-        self.device = foreign.device()
+        self.device, self.version = foreign.device(), open_clip.__version__
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         answers: list[Answer] = [None] * len(requests)
@@ -94,7 +94,7 @@ class OpenClip(Adapter):
             "parameters": foreign.parameters(self.network),
             "device": str(self.device),
             "torch": torch.__version__,
-            "open_clip": open_clip.__version__,
+            "open_clip": self.version,
         }
 
     @torch.inference_mode()
@@ -107,7 +107,7 @@ class OpenClip(Adapter):
         return self.network.encode_image(torch.stack(pixels).to(self.device))
 
 
-def _check(name: str, weights: str) -> None:
+def _check(open_clip: Any, name: str, weights: str) -> None:
     if name not in open_clip.list_models():
         raise ValueError(unknown("openclip architecture", name, open_clip.list_models()))
     tags = open_clip.list_pretrained_tags_by_model(name)
