@@ -85,7 +85,7 @@ class OpenClip(Adapter):
         settings = (
             repr(self.transform),
             repr(self.tokenizer.context_length),
-            open_clip.__version__,
+            self.version,
         )
         digest, weights = foreign.model_digest(self.network, *settings)
         return {
