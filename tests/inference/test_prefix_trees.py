@@ -61,6 +61,16 @@ def test_a_prefix_ends_before_the_first_state_that_is_wanted():
     assert len(family.prefix) == 150
 
 
+def test_choices_of_a_short_question_share_a_tree():
+    questions = [[0, *range(10 * q, 10 * q + 9), c] for q in range(1, 9) for c in range(4)]
+    (family,) = families(questions, [10] * len(questions))
+    assert family.prefix == ()
+    assert [sorted(tree.paths) for tree in family.trees] == [
+        [4 * q + c for c in range(4)] for q in range(8)
+    ]
+    assert {len(tree.tokens) for tree in family.trees} == {10 + 4}
+
+
 def test_rows_with_nothing_in_common_stay_apart():
     rows = [[0, *range(100 * i, 100 * i + 90)] for i in range(9)]
     assert [len(t.tokens) for f in families(rows, [90] * 9) for t in f.trees] == [91] * 9
