@@ -187,6 +187,15 @@ def test_writing_is_greedy_and_stops(stock):
         assert stopped == [text[: text.index(text[1])]]
 
 
+def test_settings_for_sampling_have_no_say(tokenizer, tmp_path):
+    folder = stock_models.causal(tmp_path / "gpt2", tokenizer, "gpt2")
+    before = make(f"hf:{folder}").answer([Generate("The river", 12)])
+    path = folder / "generation_config.json"
+    drawn = {"do_sample": True, "temperature": 3.0, "top_k": 5, "repetition_penalty": 9.0}
+    path.write_text(json.dumps(json.loads(path.read_text()) | drawn | {"num_beams": 2}))
+    assert make(f"hf:{folder}").answer([Generate("The river", 12)]) == before
+
+
 def test_masked_scores_hide_each_token_in_turn(masked):
     texts = ["The dog ran", "a", "", "the river carried thin plates " * 9]
     tokenizer = masked.words.tokenizer

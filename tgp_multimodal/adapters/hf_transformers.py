@@ -228,9 +228,11 @@ class HfTransformers(Adapter):
         own = self.model.generation_config
         settings = GenerationConfig(  # type: ignore[no-untyped-call]
             do_sample=False,
+            num_beams=1,
+            repetition_penalty=1.0,
             max_new_tokens=most,
             bos_token_id=own.bos_token_id,
-            eos_token_id=own.eos_token_id or tokenizer.eos_token_id,
+            eos_token_id=tokenizer.eos_token_id if own.eos_token_id is None else own.eos_token_id,
             pad_token_id=self.words.pad,
             suppress_tokens=own.suppress_tokens,
         )
