@@ -1,13 +1,18 @@
 """Four-choice questions behind a shared prefix, against one padded row per choice.
 
-The peer is written out here as lm-eval's backend for transformers does it: prompt and choice are
-joined and tokenized as one string, rows are sorted by length and padded, logits and log-softmax are
-computed at every position.
+The first peer is written out here as lm-eval's backend for transformers does it: prompt and choice
+are joined and tokenized as one string, rows are sorted by length and padded, logits and log-softmax
+are computed at every position. The second is lm-eval itself, where it is installed. A stock model
+behind our engine is a third contest: what the engine alone brings.
 
 Shape letters: B batch, L length, V vocabulary.
 """
 
+import importlib
+import logging
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -17,6 +22,8 @@ from transformers.utils.logging import disable_progress_bar
 from benchmarks.speed import exports
 from benchmarks.speed.harness import Contest, Side
 from tgp_multimodal import export
+from tgp_multimodal.adapters.hf_transformers import HfTransformers
+from tgp_multimodal.evaluation.requests import Score
 from tgp_multimodal.inference import text
 from tgp_multimodal.inference.text import Query
 
@@ -31,25 +38,32 @@ def contests(quick: bool) -> Iterator[Contest]:
     with exports.exported(exports.random_language_model()) as folder:
         network = export.load(folder).network
         stock = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        adapter = HfTransformers(str(folder))
+        harness = _lm_eval(folder) if find_spec("lm_eval") else None
     tokenizer = exports.tokenizer()
-    shared = len(tokenizer.encode(queries[0].context))
+    ours = Side(
+        "inference.text.score",
+        "float32",
+        lambda: [one.nats for one in text.score(network.text, tokenizer, queries)],
+    )
+    stock_ours = Side("adapters.hf_transformers", "float32", _adapted(adapter, queries))
+    facts = {
+        "questions": count,
+        "choices": CHOICES,
+        "context_tokens": len(tokenizer.encode(queries[0].context)),
+    }
     for batch in (1, 16):
-        yield Contest(
-            f"score {count} x {CHOICES} choices",
-            Side(
-                "inference.text.score",
-                "float32",
-                lambda: [one.nats for one in text.score(network.text, tokenizer, queries)],
-            ),
-            Side(
-                f"transformers, padded batches of {batch}",
-                "float32",
-                _theirs(stock, queries, batch),
-            ),
-            difference,
-            1e-3,
-            {"questions": count, "choices": CHOICES, "context_tokens": shared, "batch": batch},
+        plain = Side(
+            f"transformers, padded batches of {batch}", "float32", _theirs(stock, queries, batch)
         )
+        peers = [(ours, plain)]
+        if harness is not None:
+            side = Side(f"lm-eval, batches of {batch}", "float32", harness(queries, batch))
+            peers += [(ours, side), (stock_ours, side)]
+        for own, peer in peers:
+            name = f"score {count} x {CHOICES} choices"
+            known = {**facts, "batch": batch}
+            yield Contest(name, own, peer, difference, 1e-3, known)
 
 
 def questions(count: int, prefix_words: int) -> list[Query]:
@@ -67,6 +81,28 @@ def difference(ours: list[float], theirs: list[float]) -> float:
     if not torch.equal(mine.argmax(dim=1), other.argmax(dim=1)):
         return float("inf")
     return float((mine - other).abs().max())
+
+
+def _adapted(adapter: HfTransformers, queries: list[Query]) -> Callable[[], list[float]]:
+    requests = [Score(query.context, query.continuation) for query in queries]
+    return lambda: [answer.nats for answer in adapter.answer(requests)]
+
+
+def _lm_eval(folder: Path) -> Callable[[list[Query], int], Callable[[], list[float]]]:
+    """lm-eval's own backend on the export; the tokenizer puts its BOS in front."""
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    backend = importlib.import_module("lm_eval.models.huggingface").HFLM
+    instance = importlib.import_module("lm_eval.api.instance").Instance
+    settings = {"dtype": "float32", "device": "cpu"}
+    models = {n: backend(pretrained=str(folder), batch_size=n, **settings) for n in (1, 16)}
+
+    def make(queries: list[Query], batch: int) -> Callable[[], list[float]]:
+        pairs = [(query.context, query.continuation) for query in queries]
+        asked = [instance("loglikelihood", {}, pair, 0) for pair in pairs]
+        model = models[batch]
+        return lambda: [nats for nats, _ in model.loglikelihood(asked, disable_tqdm=True)]
+
+    return make
 
 
 def _theirs(

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from random_networks import text_transformer
 
 from tgp_multimodal.inference import text as texts
-from tgp_multimodal.inference.prefix_trees import families, visible
+from tgp_multimodal.inference.likelihoods import Row, likelihoods
+from tgp_multimodal.inference.prefix_trees import alone, families, visible
 
 ROWS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=12), min_size=1, max_size=12)
 
@@ -60,6 +61,16 @@ def test_a_prefix_ends_before_the_first_state_that_is_wanted():
     assert len(family.prefix) == 150
 
 
+def test_choices_of_a_short_question_share_a_tree():
+    questions = [[0, *range(10 * q, 10 * q + 9), c] for q in range(1, 9) for c in range(4)]
+    (family,) = families(questions, [10] * len(questions))
+    assert family.prefix == ()
+    assert [sorted(tree.paths) for tree in family.trees] == [
+        [4 * q + c for c in range(4)] for q in range(8)
+    ]
+    assert {len(tree.tokens) for tree in family.trees} == {10 + 4}
+
+
 def test_rows_with_nothing_in_common_stay_apart():
     rows = [[0, *range(100 * i, 100 * i + 90)] for i in range(9)]
     assert [len(t.tokens) for f in families(rows, [90] * 9) for t in f.trees] == [91] * 9
@@ -75,10 +86,10 @@ def test_rows_with_nothing_in_common_stay_apart():
 def test_scores_are_those_of_rows_alone(prefix, ends, batch_tokens, random):
     network = text_transformer(context=128)
     rows = [
-        texts._Row([*prefix[: random.choice((5, 66, len(prefix)))], *end], random.randint(1, 4))
+        Row([*prefix[: random.choice((5, 66, len(prefix)))], *end], random.randint(1, 4))
         for end in ends
     ]
-    found = texts._likelihoods(network, rows, batch_tokens)
+    found = likelihoods(texts._Reader(network), rows, batch_tokens)
     for row, (nats, is_greedy) in zip(rows, found, strict=True):
         with torch.no_grad():
             logits = network.logits(network(torch.tensor([row.ids[:-1]])))[0, -row.scored :]
@@ -86,3 +97,13 @@ def test_scores_are_those_of_rows_alone(prefix, ends, batch_tokens, random):
         expected = logits.double().log_softmax(-1).gather(1, target[:, None]).sum()
         assert nats == pytest.approx(float(expected), abs=3e-5)
         assert is_greedy == bool((logits.argmax(-1) == target).all())
+
+
+@given(ROWS)
+def test_rows_alone_are_paths_of_their_own(rows):
+    family = alone(rows)
+    assert [restored(family, t, i) for i, t in enumerate(family.trees)] == rows
+    length = max(map(len, rows))
+    for tree, seen_LL in zip(family.trees, visible(family.trees, length, 0), strict=True):
+        assert tree.depths == list(range(len(tree.tokens)))
+        assert (seen_LL == np.tri(length, dtype=bool))[: len(tree.tokens)].all()

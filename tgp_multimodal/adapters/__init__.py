@@ -8,8 +8,14 @@ if TYPE_CHECKING:
 ADAPTERS = {
     "native": "tgp_multimodal.adapters.native:Native",
     "random": "tgp_multimodal.adapters.native:RandomTwin",
+    "hf": "tgp_multimodal.adapters.hf_transformers:HfTransformers",
+    "st": "tgp_multimodal.adapters.sentence_encoders:SentenceEncoder",
+    "openclip": "tgp_multimodal.adapters.openclip:OpenClip",
+    "timm": "tgp_multimodal.adapters.timm_vision:TimmVision",
     "majority": "tgp_multimodal.adapters.baselines:Majority",
+    "longest": "tgp_multimodal.adapters.baselines:Longest",
     "tfidf": "tgp_multimodal.adapters.baselines:TfIdf",
+    "bm25": "tgp_multimodal.adapters.bm25:Bm25",
     "pixels": "tgp_multimodal.adapters.baselines:Pixels",
     "hog": "tgp_multimodal.adapters.hog:Hog",
     "xz": "tgp_multimodal.adapters.compressors:Xz",
@@ -21,14 +27,16 @@ def make(model: str) -> "Adapter":
     """Opens a model by its specification.
 
     Args:
-        model: `kind` or `kind:argument`, for example `tfidf`, `random:runs/nano/export`; a path
-            alone is a folder that `tgp export` wrote: `runs/nano/export` is
+        model: `kind` or `kind:argument`, for example `tfidf`, `random:runs/nano/export`,
+            `hf:gpt2`; a path alone is a folder that `tgp export` wrote: `runs/nano/export` is
             `native:runs/nano/export`.
 
     Raises:
-        ValueError: there is no such kind, or no such folder.
+        ValueError: there is no such kind, or no such model, or the kind wants an argument and has
+            none, or has one and wants none.
     """
     from importlib import import_module
+    from inspect import signature
     from pathlib import Path
 
     from tgp_multimodal.evaluation.names import unknown
@@ -39,9 +47,16 @@ def make(model: str) -> "Adapter":
     if kind not in ADAPTERS:
         if not colon and ("/" in model or Path(model).exists()):
             raise ValueError(
-                f"model must be a folder that `tgp export` wrote. Got {model} instead."
+                "model must be a folder that `tgp export` wrote, or KIND:MODEL, like"
+                f" hf:{model}. Got {model} instead."
             )
         raise ValueError(unknown("model", kind, ADAPTERS))
     module, name = ADAPTERS[kind].split(":")
-    adapter: Adapter = getattr(import_module(module), name)(*([argument] if colon else []))
+    opener = getattr(import_module(module), name)
+    takes = list(signature(opener).parameters.values())
+    if argument and not takes:
+        raise ValueError(f"{kind} must stand alone. Got {model} instead.")
+    if not argument and takes and takes[0].default is takes[0].empty:
+        raise ValueError(f"{kind} must be followed by a model, {kind}:MODEL. Got {model} instead.")
+    adapter: Adapter = opener(*([argument] if argument else []))
     return adapter

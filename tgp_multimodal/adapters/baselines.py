@@ -1,4 +1,4 @@
-"""What every model has to beat: the most frequent answer, word counts, raw pixels.
+"""What every model has to beat: the most frequent answer, the longest, word counts, raw pixels.
 
 Shape letters: N items, Y rows, X columns, C channels.
 """
@@ -18,9 +18,12 @@ from tgp_multimodal.evaluation.requests import (
     Embed,
     Request,
     Score,
+    ScoreAnswer,
 )
 
+WORDS = r"[A-Za-z]+|\d"  # one-letter names are words too: code is among the texts
 _CHOOSING = ("probe", "multiple_choice", "infilling")
+_SCORING = ("multiple_choice", "infilling", "minimal_pairs")
 
 
 class Majority(Adapter):
@@ -44,6 +47,29 @@ class Majority(Adapter):
         return {"digest": "majority/1", "parameters": 0}
 
 
+class Longest(Adapter):
+    """Takes the choice with the most characters; careless distractors are often the shorter ones.
+
+    Its nats are -1 / characters, so that the longest wins also where a card divides by them. The
+    characters include the delimiter, which all choices share.
+    """
+
+    name = "longest"
+    supports = frozenset({Score})
+
+    def can(self, card: Card) -> str | None:
+        if card.protocol not in _SCORING:
+            return "compares the lengths of choices, and here are none"
+        return super().can(card)
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        lengths = [len(r.continuation) for r in requests if isinstance(r, Score)]
+        return [ScoreAnswer(-1 / max(1, length), length, False) for length in lengths]
+
+    def facts(self) -> dict[str, Any]:
+        return {"digest": "longest/1", "parameters": 0}
+
+
 class TfIdf(Adapter):
     """Counts of words and pairs of words, damped and weighted, learned from the card's own texts.
 
@@ -59,9 +85,8 @@ class TfIdf(Adapter):
         self.vectorizer: TfidfVectorizer | None = None
 
     def fit(self, items: Iterable[str]) -> None:
-        # One-letter names and identifiers are words too: code is among the texts.
         self.vectorizer = TfidfVectorizer(
-            ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"[A-Za-z]+|\d"
+            ngram_range=(1, 2), sublinear_tf=True, token_pattern=WORDS
         ).fit(items)
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
@@ -69,6 +94,8 @@ class TfIdf(Adapter):
             raise ValueError(
                 "tfidf must be fitted before it answers. Got no training texts instead."
             )
+        if not requests:
+            return []
         matrix = self.vectorizer.transform([str(r.item) for r in requests if isinstance(r, Embed)])
         return [matrix[i] for i in range(matrix.shape[0])]
 

@@ -16,7 +16,7 @@ from tgp_multimodal.diffusion.samplers import Denoise, euler_times, find
 from tgp_multimodal.inference.drawing import Drawing, check, rows_columns
 from tgp_multimodal.inference.given import Given, Start, ready
 from tgp_multimodal.inference.guidance import guided
-from tgp_multimodal.inference.text import padded
+from tgp_multimodal.inference.likelihoods import padded
 from tgp_multimodal.models.networks import PROMPT_TOKENS, Multimodal
 
 BATCH = 32

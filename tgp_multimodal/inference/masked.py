@@ -11,12 +11,8 @@ from torch import Tensor
 
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.inference.fused import fused
-from tgp_multimodal.inference.text import (
-    BATCH_TOKENS,
-    Likelihood,
-    device_of,
-    log_probabilities,
-)
+from tgp_multimodal.inference.likelihoods import Likelihood
+from tgp_multimodal.inference.text import BATCH_TOKENS, device_of, log_probabilities
 from tgp_multimodal.models.text_transformer import TextTransformer
 
 

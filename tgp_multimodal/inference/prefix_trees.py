@@ -61,16 +61,28 @@ def families(rows: Sequence[Ids], needed: Sequence[int], capacity: int = CAPACIT
         they hold, so that they are read many at a time.
     """
     order = sorted(range(len(rows)), key=lambda i: tuple(rows[i]))
-    found, loose = [], Family((), [])
+    found: list[Family] = []
+    loose: list[int] = []
     for run in _runs(rows, order):
-        trees = _trees(rows, run, 0, capacity)
         prefix = _common(rows[run[0]], rows[run[-1]])
         prefix = min(prefix, min(needed[i] for i in run))
-        if len(trees) > 1 and prefix >= SHORTEST_PREFIX:
+        if prefix >= SHORTEST_PREFIX and len(_trees(rows, run, 0, capacity)) > 1:
             found.append(Family(tuple(rows[run[0]][:prefix]), _trees(rows, run, prefix, capacity)))
         else:
-            loose.trees.extend(trees)
-    return [*found, loose] if loose.trees else found
+            loose.extend(run)
+    # What is too short for a prefix may still be worth a tree: the choices of a short question.
+    return [*found, Family((), _trees(rows, loose, 0, capacity))] if loose else found
+
+
+def alone(rows: Sequence[Ids]) -> Family:
+    """Each row as a tree of its own, for networks that read no trees."""
+    return Family(
+        (),
+        [
+            Tree(list(row), [*range(len(row))], [len(row)] * len(row), {i: [*range(len(row))]})
+            for i, row in enumerate(rows)
+        ],
+    )
 
 
 def visible(trees: Sequence[Tree], length: int, prefix: int) -> np.ndarray:

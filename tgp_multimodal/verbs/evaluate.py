@@ -23,9 +23,13 @@ def evaluate(
     goes on where it was. `tgp leaderboard` makes tables and a page of the files.
 
     Args:
-        models: folders that `tgp export` wrote, or kinds: native:FOLDER, random:FOLDER (the same
-            network, random weights), majority, tfidf, pixels, hog, xz, xz:trained, zstd,
-            zstd:trained.
+        models: folders that `tgp export` wrote, or kinds. Ours: native:FOLDER, random:FOLDER (the
+            same network, random weights). Others': hf:MODEL, any language model or encoder that
+            transformers opens, hf:MODEL@bfloat16, hf:MODEL@random; st:MODEL, an encoder of
+            sentence-transformers; openclip:ARCHITECTURE@WEIGHTS, a dual encoder;
+            timm:ARCHITECTURE, a picture encoder. MODEL is a folder or hub name, WEIGHTS a tag, a
+            file, or random. Baselines: majority, longest (choice), tfidf, bm25, pixels, hog, xz,
+            xz:trained, zstd, zstd:trained.
         suite: which cards: embedded needs no download, core and image need $TGP_DATA; or a path to
             a YAML.
         cards: names of single cards (text/pydoc_package), or paths to YAML files, in the suite's
@@ -41,6 +45,8 @@ def evaluate(
         tgp evaluate runs/nano/export random:runs/nano/export majority tfidf pixels
         tgp evaluate runs/nano/export --cards image/scene_eval --limit 12
         TGP_DATA=/data/tasks tgp evaluate runs/nano/export tfidf --suite core
+        tgp evaluate runs/nano/export hf:gpt2 --cards text/continuation_choice
+        tgp evaluate openclip:ViT-B-32@laion2b_s34b_b79k --cards image/scene_zero_shot
         tgp evaluate runs/mine/export xz zstd --held_out data/mine
     """
     from pathlib import Path

@@ -1,0 +1,141 @@
+"""What adapters of foreign models share, and those of sentence-transformers, open_clip and timm."""
+
+import importlib
+
+import numpy as np
+import pytest
+import stock_models
+import torch
+from PIL import Image
+from random_networks import language_model
+from torch import nn
+
+from tgp_multimodal import export
+from tgp_multimodal.adapters import foreign, make
+from tgp_multimodal.evaluation import cards
+from tgp_multimodal.evaluation.requests import Embed, JointEmbed
+
+PICTURES = [np.random.default_rng(i).integers(0, 256, (40, 30, 3), np.uint8) for i in range(3)]
+
+
+def test_weights_stand_behind_the_last_at(tmp_path):
+    assert foreign.split("ViT-B-32@random") == ("ViT-B-32", "random")
+    assert foreign.split("org/model") == ("org/model", "")
+    assert foreign.split("org/m@main", ["random"]) == ("org/m@main", "")
+    assert foreign.split("a@b@random", ["random"]) == ("a@b", "random")
+    (tmp_path / "a@random").mkdir()
+    assert foreign.split(f"{tmp_path}/a@random") == (f"{tmp_path}/a@random", "")
+
+
+def test_names_are_short_and_of_one_folder(tmp_path):
+    (tmp_path / "nano" / "export").mkdir(parents=True)
+    assert foreign.display_name("hf", str(tmp_path / "nano/export")) == "hf-nano"
+    assert foreign.display_name("hf", "org/model") == "hf-model"
+    assert foreign.display_name("openclip", "ViT-B-32", "/x/best.pt") == "openclip-ViT-B-32-best"
+
+
+def test_a_missing_library_is_one_sentence(monkeypatch):
+    with pytest.raises(ValueError, match=r"no-such must be installed .* pip install no-such"):
+        foreign.library("no_such_library", "no-such")
+    broken = ModuleNotFoundError("No module named 'inner'", name="inner")
+
+    def fail(_):
+        raise broken
+
+    monkeypatch.setattr(importlib, "import_module", fail)
+    with pytest.raises(ModuleNotFoundError, match="inner"):  # a broken one is not a missing one
+        foreign.library("timm", "timm")
+
+
+def test_the_digest_follows_weights_types_and_settings():
+    network = nn.Linear(3, 2)
+    digests = {foreign.model_digest(network), foreign.model_digest(network, 1)}
+    with torch.no_grad():
+        network.weight[0, 0] += 1
+    digests |= {foreign.model_digest(network), foreign.model_digest(network.bfloat16())}
+    assert len({whole for whole, _ in digests}) == 4
+    assert len({weights for _, weights in digests}) == 3
+    assert foreign.model_digest(network) == foreign.model_digest(network)
+
+
+def test_fresh_weights_are_the_same_and_leave_no_trace():
+    before = torch.random.get_rng_state()
+    drawn = []
+    for _ in range(2):
+        with foreign.same_randomness():
+            drawn.append(torch.rand(3))
+    assert torch.equal(*drawn)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_open_clip_vectors_are_the_librarys(tmp_path):
+    import open_clip
+
+    folder = stock_models.open_clip_model(tmp_path / "clip")
+    model = make(f"openclip:{folder}")
+    source = f"local-dir:{folder}"
+    stock, _, transform = open_clip.create_model_and_transforms(source)
+    stock.eval()
+    pixels = torch.stack([transform(Image.fromarray(p)) for p in PICTURES])
+    texts = ["a dog", "two dogs", ""]
+    with torch.no_grad():
+        image, text = stock.encode_image(pixels), stock.encode_text(
+            open_clip.get_tokenizer(source)(texts)
+        )  # fmt: skip
+        unit = [v / v.norm(dim=1, keepdim=True) for v in (image, text)]
+    seen = model.answer([Embed(p) for p in PICTURES])
+    np.testing.assert_allclose(seen, image, atol=1e-6)
+    joint = model.answer([JointEmbed(i) for i in (texts[0], *PICTURES, *texts[1:])])
+    np.testing.assert_allclose(joint[1:4], unit[0], atol=1e-6)
+    np.testing.assert_allclose([joint[0], *joint[4:]], unit[1], atol=1e-6)
+    assert model.can(cards.find("image/scene_zero_shot")) is None
+    fresh = make(f"openclip:{folder}@random").answer([Embed(PICTURES[0])])[0]
+    assert np.abs(fresh - seen[0]).max() > 0.01
+
+
+def test_timm_features_are_the_librarys(tmp_path):
+    import timm
+
+    stock = timm.create_model("test_vit", pretrained=False)  # with a classifier
+    torch.save(stock.state_dict(), tmp_path / "best.pth")
+    model = make(f"timm:test_vit@{tmp_path}/best.pth")
+    assert model.name == "timm-test_vit-best"
+    stock.eval()
+    settings = timm.data.resolve_model_data_config(stock)
+    transform = timm.data.create_transform(**settings, is_training=False)
+    pixels = torch.stack([transform(Image.fromarray(p)) for p in PICTURES])
+    with torch.no_grad():
+        expected = stock.forward_head(stock.forward_features(pixels), pre_logits=True)
+    np.testing.assert_allclose(model.answer([Embed(p) for p in PICTURES]), expected, atol=1e-5)
+    assert "cannot embed text" in str(model.can(cards.find("text/pydoc_package")))
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ("openclip:ViT-B-33@random", "Did you mean ViT-B-32"),
+        ("openclip:ViT-B-32", "must say its weights: ViT-B-32@WEIGHTS, a file, random, or one of"),
+        ("openclip:ViT-B-32@laion2b_s34b_b79", "Did you mean laion2b_s34b_b79k"),
+        ("openclip:{tmp}", "architecture with weights of its own"),
+        ("timm:test_vitt", "Did you mean test_vit"),
+        ("timm:test_vit@nowhere.pth", "must be a file or random. Got nowhere.pth"),
+        ("st:{tmp}/nothing", "folder or hub name that sentence-transformers opens"),
+        ("hf:{tmp}", "folder or hub name that transformers opens"),
+        ("hf:no/such-model", "folder or hub name that transformers opens. Got no/such-model"),
+    ],
+)
+def test_a_wrong_model_is_one_sentence(model, sentence, tmp_path):
+    with pytest.raises(ValueError, match=sentence) as caught:
+        make(model.format(tmp=tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_sentence_encoders_keep_their_settings(tokenizer, tmp_path):
+    export.save(tmp_path / "words", language_model(tokenizer.vocabulary), tokenizer, {}, "")
+    model = make(f"st:{tmp_path}/words")
+    facts = model.facts()
+    assert facts["context"] == 64
+    model.encoder.max_seq_length = 8
+    short = model.facts()
+    assert short["digest"] != facts["digest"]
+    assert short["weights"] == facts["weights"]

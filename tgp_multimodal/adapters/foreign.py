@@ -1,0 +1,101 @@
+"""What the adapters of foreign models share: missing libraries, names, digests, fresh weights."""
+
+import hashlib
+import importlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import nn
+
+from tgp_multimodal import __version__
+
+RANDOM = "random"  # in the place of weights: fresh ones, always the same
+_SEED = 20_260_101
+
+
+def library(name: str, package: str) -> ModuleType:
+    """Imports an optional library.
+
+    Args:
+        name: of the module.
+        package: what pip installs.
+
+    Raises:
+        ValueError: it is not installed; the sentence says what to install.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise ValueError(
+            f"{package} must be installed for this kind of model: pip install {package}."
+            " Got no such library instead."
+        ) from None
+
+
+def split(argument: str, known: Iterable[str] = ()) -> tuple[str, str]:
+    """What stands before and behind the last `@`, which says what weights a model has.
+
+    Args:
+        argument: `model` or `model@weights`; the name of a folder that exists is taken whole.
+        known: what may stand behind; none given: anything.
+    """
+    name, at, weights = argument.rpartition("@")
+    known = tuple(known)
+    if not at or Path(argument).exists() or (known and weights not in known):
+        return argument, ""
+    return name, weights
+
+
+def display_name(kind: str, argument: str, weights: str = "") -> str:
+    """How a model is called in tables: kind, last part of its name or folder, weights."""
+    path = Path(argument)
+    if path.is_dir():
+        path = path.resolve()
+        path = path.parent if path.name == "export" else path
+    return "-".join(part for part in (kind, path.name, Path(weights).stem) if part)
+
+
+def model_digest(network: nn.Module, *settings: object) -> tuple[str, str]:
+    """SHA-256 of all that decides the answers, and SHA-256 of the weights alone.
+
+    Args:
+        network: its names, types and values count.
+        settings: whatever else decides them; our own version always does.
+    """
+    weights = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        weights.update(f"{name}|{value.dtype}|{tuple(value.shape)}".encode())
+        raw = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        weights.update(raw.numpy().data)
+    found = weights.hexdigest()
+    whole = hashlib.sha256(repr((found, settings, __version__)).encode()).hexdigest()
+    return whole, found
+
+
+def parameters(network: nn.Module) -> int:
+    """Number of parameters; shared ones count once."""
+    return sum(p.numel() for p in network.parameters())
+
+
+def device() -> torch.device:
+    """The GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def same_randomness() -> Iterator[None]:
+    """Fresh weights that are made inside are always the same; randomness outside is untouched."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED)
+        yield
+
+
+def first_line(error: Exception) -> str:
+    """What a library said, as much as fits into a sentence."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(". ") if lines else type(error).__name__

@@ -1,0 +1,268 @@
+"""Models of transformers read what the scoring engine gives them, with the numbers of their own.
+
+Logits are computed at the asked positions alone: what goes into a model's head is cut down on the
+way there, so that whatever the model does behind its head (caps, scales) remains its own.
+
+Shape letters: B batch, L length, M prefix and nodes, N asked positions, V vocabulary.
+"""
+
+import copy
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from tgp_multimodal.inference.likelihoods import (
+    Likelihood,
+    Reader,
+    Row,
+    Spots,
+    likelihoods,
+    of_logits,
+    padded,
+)
+from tgp_multimodal.inference.prefix_trees import Family, Tree, visible
+
+# Nats by which a packed tree may differ from the rows alone and be called the same.
+_SAME, _SAME_HALF = 1e-4, 0.1
+_PROBED = 7  # ids of each of the parts that are compared
+
+# Prefix, suffix, middle: what models that infill call these marks.
+_MARKS = (
+    ("<|prefix|>", "<|suffix|>", "<|middle|>"),  # ours
+    ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),  # Qwen2.5-Coder, CodeGemma
+    ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),  # StarCoder (arXiv:2305.06161)
+)
+
+
+@dataclass
+class Marks:
+    """Ids that stand around the parts of an infilling prompt; `bos` is no id here."""
+
+    bos: int
+    prefix: int
+    suffix: int
+    middle: int
+
+
+class Words:
+    """A tokenizer of transformers, with what it puts around a text told apart.
+
+    Attributes:
+        front, back: special ids in front of and behind every text, as the model was trained.
+        start: what a text is read behind where nothing stands in front of it, as in lm-eval: BOS,
+            or EOS where there is none.
+        pad: fills rows up; never looked at.
+        marks: of infilling prompts; None if it has none.
+
+    Raises:
+        ValueError: it has neither BOS nor EOS nor anything that it puts in front.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        bare, whole = self.encode_batch(["a"])[0], list(tokenizer("a")["input_ids"])
+        places = [i for i in range(len(whole)) if whole[i : i + len(bare)] == bare]
+        self.front = whole[: places[0]] if places else []
+        self.back = whole[places[0] + len(bare) :] if places else []
+        ends = [i for i in (tokenizer.bos_token_id, tokenizer.eos_token_id) if i is not None]
+        if not self.front and not ends:
+            raise ValueError("tokenizer must have a BOS or EOS token. Got one without instead.")
+        self.start: list[int] = self.front or ends[:1]
+        self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        self.marks = self._marks()
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of texts, with nothing around them."""
+        if not texts:
+            return []
+        return self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of one text."""
+        return self.encode_batch([text])[0]
+
+    def _marks(self) -> Marks | None:
+        known = self.tokenizer.get_vocab()
+        for names in _MARKS:
+            if all(name in known for name in names):
+                return Marks(-1, *(known[name] for name in names))
+        return None
+
+
+class StockReader(Reader):
+    """A causal language model of transformers.
+
+    It packs trees if it can be seen to: whether a model honours a mask of ours and the positions
+    that go with it depends on its architecture (recurrent ones and those that bias by distance do
+    not), so it is asked once, with random ids, instead of being looked up in a list.
+
+    Args:
+        model: with a head.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.device, self.dtype = model, model.device, model.dtype
+        accepted = inspect.signature(model.forward).parameters
+        self.cache_name = "cache" if "cache" in accepted else "past_key_values"  # its older name
+        # Layers that look back over a window ignore it under a mask of ours.
+        text = model.config.get_text_config()
+        sizes = [getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size")]
+        self.window = min((size for size in sizes if size), default=None)
+        self.can_pack = self._reads_trees()
+        self.packs = self.can_pack
+
+    def for_rows(self, rows: Sequence[Row]) -> "StockReader":
+        """Itself, set to pack these rows if that is sound."""
+        longest = max((len(row.ids) for row in rows), default=0)
+        self.packs = self.can_pack and (self.window is None or longest <= self.window)
+        return self
+
+    def remember(self, prefix: Sequence[int]) -> Any:
+        token_1L = torch.tensor([prefix], device=self.device)
+        cache = DynamicCache(config=self.model.config)
+        # The head has nothing to do here: the base is enough.
+        self.model.base_model(input_ids=token_1L, use_cache=True, **{self.cache_name: cache})
+        return cache
+
+    def guess(self, family: Family, memory: Any, spots: Spots) -> tuple[Tensor, Tensor]:
+        token_BL, mask_BL = padded([t.tokens for t in family.trees], 0, self.device)
+        if self.packs:
+            inputs = self._packed(family, memory, token_BL.shape[1])
+        else:
+            inputs = {"attention_mask": mask_BL.long(), "use_cache": False}
+        place = (spots.tree, spots.node)
+        logits_NV = logits_at(self.model, place, input_ids=token_BL, **inputs)
+        return of_logits(logits_NV, torch.tensor(spots.target, device=self.device))
+
+    def _packed(self, family: Family, memory: Any, length: int) -> dict[str, Any]:
+        trees, prefix = family.trees, len(family.prefix)
+        depth_BL, _ = padded([t.depths for t in trees], 0, self.device)
+        allowed_BLM = torch.from_numpy(visible(trees, length, prefix)).to(self.device)
+        mask_BLM = torch.zeros(allowed_BLM.shape, dtype=self.dtype, device=self.device)
+        mask_BLM.masked_fill_(~allowed_BLM, torch.finfo(self.dtype).min)
+        inputs = {"attention_mask": mask_BLM[:, None], "position_ids": depth_BL + prefix}
+        if memory is None:
+            return inputs | {"use_cache": False}
+        own = copy.deepcopy(memory)
+        own.batch_repeat_interleave(len(trees))
+        return inputs | {self.cache_name: own, "use_cache": True}
+
+    @torch.inference_mode()
+    def _reads_trees(self) -> bool:
+        generator = torch.Generator().manual_seed(0)
+        size = self.model.get_input_embeddings().num_embeddings
+        ids = torch.randint(size, (3, _PROBED), generator=generator).tolist()
+        self.packs = False
+        rows = [Row(ids[0] + branch, _PROBED) for branch in ids[1:]]
+        plain = [nats for nats, _ in likelihoods(self, rows, 2 * _PROBED)]
+        self.packs = True
+        try:
+            packed = self._packed_nats(ids[0], ids[1:])
+        except Exception:  # what a model does with inputs that it does not know is up to it
+            return False
+        allowed = _SAME if self.dtype == torch.float32 else _SAME_HALF
+        return all(abs(a - b) < allowed for a, b in zip(plain, packed, strict=True))
+
+    def _packed_nats(self, front: list[int], branches: list[list[int]]) -> list[float]:
+        """Nats of the ids of two branches of one tree behind a prefix."""
+        count = _PROBED
+        tree = Tree(
+            [front[-1], *branches[0][:-1], *branches[1][:-1]],
+            [0, *range(1, count), *range(1, count)],
+            [2 * count - 1, *[count] * (count - 1), *[2 * count - 1] * (count - 1)],
+            {},
+        )
+        nodes = [*range(count), 0, *range(count, 2 * count - 1)]
+        spots = Spots([0] * 2 * count, nodes, [*branches[0], *branches[1]])
+        nats_N, _ = self.guess(Family(tuple(front[:-1]), [tree]), self.remember(front[:-1]), spots)
+        return nats_N.view(2, count).sum(1).tolist()
+
+
+def logits_at(model: Any, place: tuple[Any, Any], **inputs: Any) -> Tensor:
+    """A model's logits at some positions, (N, V).
+
+    Args:
+        model: with a head, which `get_output_embeddings` gives.
+        place: rows and columns of the positions.
+        inputs: of the model.
+    """
+    with _only_at(model.get_output_embeddings(), place):
+        return model(**inputs).logits[0]
+
+
+@contextmanager
+def _only_at(head: nn.Module, place: tuple[Any, Any]) -> Iterator[None]:
+    def cut(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        return (inputs[0][place][None],)
+
+    handle = head.register_forward_pre_hook(cut)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+class _Hidden(NamedTuple):
+    """A stretch of one text, and the places in it that are hidden one after the other."""
+
+    owner: int
+    ids: list[int]
+    places: range
+
+
+@torch.inference_mode()
+def masked_scores(
+    model: Any, words: Words, texts: Sequence[str], context: int, batch_tokens: int
+) -> list[Likelihood]:
+    """Pseudo-log-likelihoods in nats, in order (Salazar et al. 2020, arXiv:1910.14659).
+
+    Each token of a text in turn is hidden by the mask and guessed at its own place; what the
+    tokenizer puts around a text is never hidden. A text longer than the context is cut into
+    windows, each token is hidden in one of them, and the last window is full. Rows of one pass have
+    one length, so that nothing is padded.
+
+    Args:
+        model: a masked language model.
+        words: its tokenizer.
+        texts: what to read; a text of n tokens is read n times.
+        context: most ids of a row.
+        batch_tokens: positions of one pass.
+    """
+    encoded = words.encode_batch(texts)
+    by_length: dict[int, list[_Hidden]] = {}
+    for owner, ids in enumerate(encoded):
+        for part in _stretches(owner, ids, words, context):
+            by_length.setdefault(len(part.ids), []).append(part)
+    nats, misses = [0.0] * len(texts), [0] * len(texts)
+    mask = words.tokenizer.mask_token_id
+    for length, parts in by_length.items():
+        asked = [(part, place) for part in parts for place in part.places]
+        step = max(1, batch_tokens // length)
+        for start in range(0, len(asked), step):
+            some = asked[start : start + step]
+            token_BL = torch.tensor([part.ids for part, _ in some], device=model.device)
+            place = (list(range(len(some))), [place for _, place in some])
+            target_B = token_BL[place].clone()
+            token_BL[place] = mask
+            found = of_logits(logits_at(model, place, input_ids=token_BL), target_B)
+            for (part, _), own, is_greedy in zip(some, *(f.tolist() for f in found), strict=True):
+                nats[part.owner] += own
+                misses[part.owner] += not is_greedy
+    return [Likelihood(nats[i], len(ids), not misses[i]) for i, ids in enumerate(encoded)]
+
+
+def _stretches(owner: int, ids: list[int], words: Words, context: int) -> Iterator[_Hidden]:
+    room, first = context - len(words.front) - len(words.back), len(words.front)
+    done = 0
+    while done < len(ids):
+        stop = min(done + room, len(ids))
+        start = max(0, stop - room)
+        whole = [*words.front, *ids[start:stop], *words.back]
+        yield _Hidden(owner, whole, range(first + done - start, first + stop - start))
+        done = stop

@@ -1,0 +1,316 @@
+"""Any causal or masked language model, or encoder, that transformers opens.
+
+Shape letters: B batch, L length, D width.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import transformers
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    GenerationConfig,
+    StoppingCriteria,
+)
+from transformers.utils import logging
+
+from tgp_multimodal.adapters import foreign
+from tgp_multimodal.adapters.hf_reading import StockReader, Words, masked_scores
+from tgp_multimodal.evaluation.adapter import Adapter
+from tgp_multimodal.evaluation.cards import Card
+from tgp_multimodal.evaluation.requests import (
+    Answer,
+    Embed,
+    Generate,
+    MaskedScore,
+    Perplexity,
+    PerplexityAnswer,
+    Request,
+    Score,
+    ScoreAnswer,
+)
+from tgp_multimodal.inference.likelihoods import (
+    Row,
+    add_up,
+    buckets,
+    joined,
+    move_space,
+    padded,
+    windows,
+)
+from tgp_multimodal.inference.text import BATCH_TOKENS, infilling_prompt
+
+BFLOAT16 = "bfloat16"
+_UNLIMITED = 100_000_000  # what tokenizers say who know no limit is more
+_USUAL_CONTEXT = 2048  # of a model that names none, as in lm-eval
+_WRITTEN = 16  # texts that are written at once
+_OPENERS = {"causal": AutoModelForCausalLM, "masked": AutoModelForMaskedLM, "encoder": AutoModel}
+_CAN = {
+    "causal": frozenset({Score, Perplexity, Generate, Embed}),
+    "masked": frozenset({MaskedScore, Embed}),
+    "encoder": frozenset({Embed}),
+}
+
+
+class HfTransformers(Adapter):
+    """A model of transformers, on the GPU if there is one.
+
+    What it can do follows its architecture: causal language models score, write and embed; masked
+    ones guess hidden tokens and embed; all others embed. Text features are means of the last states
+    over all tokens, specials included, as sentence-transformers computes them by default. How
+    context and continuation join, how long texts are cut, and what stands in front of a text are
+    as in lm-eval, with `add_bos_token` left out: the tokenizer says. No code of a model's own runs.
+
+    Args:
+        model: a folder or hub name; behind it `@random` for fresh weights, always the same, or
+            `@bfloat16` for weights and products in that precision (log-softmax and means stay in
+            float32).
+        batch_tokens: positions of one forward pass; no answer depends on it beyond rounding.
+
+    Raises:
+        ValueError: transformers cannot open it, or its weights are not whole.
+    """
+
+    embeds = frozenset({"text"})
+
+    def __init__(self, model: str, batch_tokens: int = BATCH_TOKENS) -> None:
+        name, weights = foreign.split(model, (foreign.RANDOM, BFLOAT16))
+        self.name = foreign.display_name("hf", name, weights)
+        self.batch_tokens = batch_tokens
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        config = _opened(name, AutoConfig)
+        self.kind = _kind(config)
+        self.supports = _CAN[self.kind]
+        self.words = Words(_opened(name, AutoTokenizer))
+        self.model = _network(name, weights, config, self.kind).to(foreign.device())
+        self.context = _context(config, self.words.tokenizer)
+        self.reader = StockReader(self.model) if self.kind == "causal" else None
+
+    def can(self, card: Card) -> str | None:
+        fills = "suffix" in (*card.columns, *card.templates)
+        if fills and self.kind == "causal" and self.words.marks is None:
+            return "cannot fill a gap"
+        return super().can(card)
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        if not requests:
+            return []
+        answers: dict[type, Callable[[Any], list[Answer]]] = {
+            Score: self._score,
+            MaskedScore: self._masked_score,
+            Perplexity: self._perplexity,
+            Generate: self._generate,
+            Embed: self._embed,
+        }
+        return answers[type(requests[0])](requests)
+
+    def facts(self) -> dict[str, Any]:
+        tokenizer = self.words.tokenizer
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        vocabulary = backend.to_str() if backend else sorted(tokenizer.get_vocab().items())
+        settings = (vocabulary, self.context, transformers.__version__)
+        digest, weights = foreign.model_digest(self.model, *settings)
+        return {
+            "digest": digest,
+            "weights": weights,
+            "parameters": foreign.parameters(self.model),
+            "context": self.context,
+            "precision": str(self.model.dtype).removeprefix("torch."),
+            "packs_trees": bool(self.reader and self.reader.can_pack),
+            "device": str(self.model.device),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        }
+
+    def _score(self, requests: Sequence[Score]) -> list[Answer]:
+        pairs = [
+            (r.context, r.continuation) if r.suffix is not None
+            else move_space(r.context, r.continuation)
+            for r in requests
+        ]  # fmt: skip
+        wanted = dict.fromkeys(
+            text
+            for request, (before, after) in zip(requests, pairs, strict=True)
+            for text in (before, before + after, after, request.suffix or "")
+        )
+        ids = dict(zip(wanted, self.words.encode_batch(list(wanted)), strict=True))
+        rows = [
+            self._row(ids, *pair, request.suffix)
+            for request, pair in zip(requests, pairs, strict=True)
+        ]
+        return [ScoreAnswer(*found) for found in self._likelihoods(rows)]
+
+    def _row(self, ids: dict[str, list[int]], before: str, after: str, suffix: str | None) -> Row:
+        if suffix is not None:
+            middle = ids[after]
+            prompt = self._gap(ids[before], ids[suffix], self.context + 1 - len(middle))
+            return Row([*prompt, *middle], len(middle))
+        front = self.words.front if ids[before] else self.words.start
+        return joined(front, ids[before], ids[before + after], lambda: ids[after])
+
+    def _gap(self, before: list[int], after: list[int], room: int) -> list[int]:
+        assert self.words.marks is not None, "the engine asks `can` first"
+        front = self.words.front
+        room = max(4, room - len(front) + 1)
+        return [*front, *infilling_prompt(self.words.marks, before, after, room)[1:]]
+
+    def _likelihoods(self, rows: list[Row]) -> list[Any]:
+        assert self.reader is not None, "the engine asks `can` first"
+        cut = [windows(row, self.context) for row in rows]
+        reader = self.reader.for_rows([row for group in cut for row in group])
+        return add_up(reader, cut, self.batch_tokens)
+
+    def _perplexity(self, requests: Sequence[Perplexity]) -> list[Answer]:
+        encoded = self.words.encode_batch([r.text for r in requests])
+        rows = [Row([*self.words.start, *ids], len(ids)) for ids in encoded]
+        return [
+            PerplexityAnswer(-found.nats, len(r.text.encode()), found.tokens)
+            for found, r in zip(self._likelihoods(rows), requests, strict=True)
+        ]
+
+    def _masked_score(self, requests: Sequence[MaskedScore]) -> list[Answer]:
+        texts = [r.text for r in requests]
+        found = masked_scores(self.model, self.words, texts, self.context, self.batch_tokens)
+        return [ScoreAnswer(*one) for one in found]
+
+    @torch.inference_mode()
+    def _embed(self, requests: Sequence[Embed]) -> list[Answer]:
+        words, answers = self.words, [None] * len(requests)
+        room = self.context - len(words.front) - len(words.back)
+        encoded = words.encode_batch([str(r.item) for r in requests])
+        rows = [[*words.front, *ids[:room], *words.back] or words.start for ids in encoded]
+        for chosen in buckets([len(row) for row in rows], self.batch_tokens):
+            token_BL, mask_BL = padded([rows[i] for i in chosen], words.pad, self.model.device)
+            found = self.model.base_model(input_ids=token_BL, attention_mask=mask_BL.long())
+            weight_BL1 = mask_BL[:, :, None].float()
+            sum_BD = (found.last_hidden_state.float() * weight_BL1).sum(1)
+            for index, vector in zip(chosen, sum_BD / weight_BL1.sum(1), strict=True):
+                answers[index] = vector.cpu().numpy()
+        return answers
+
+    def _generate(self, requests: Sequence[Generate]) -> list[Answer]:
+        answers: list[Answer] = [""] * len(requests)
+        prompts = [self._prompt(r) for r in requests]
+        groups: dict[tuple[int, tuple[str, ...]], list[int]] = {}
+        for index in sorted(range(len(requests)), key=lambda i: -len(prompts[i])):
+            key = (self._most(requests[index]), requests[index].stop)
+            groups.setdefault(key, []).append(index)
+        for (most, stop), members in groups.items():
+            for start in range(0, len(members), _WRITTEN):
+                chosen = members[start : start + _WRITTEN]
+                written = self._write([prompts[i] for i in chosen], most, stop)
+                for index, new in zip(chosen, written, strict=True):
+                    answers[index] = new
+        return answers
+
+    def _most(self, request: Generate) -> int:
+        """New text may take half of the context, so that a prompt keeps the other half."""
+        return min(request.max_tokens, self.context // 2)
+
+    def _prompt(self, request: Generate) -> list[int]:
+        room = self.context - self._most(request)
+        before = self.words.encode(request.prompt)
+        if request.suffix is not None:
+            return self._gap(before, self.words.encode(request.suffix), room)
+        front = self.words.front if before else self.words.start
+        return [*front, *before[max(0, len(before) - room + len(front)) :]]
+
+    @torch.inference_mode()
+    def _write(self, prompts: list[list[int]], most: int, stop: tuple[str, ...]) -> list[str]:
+        """Greedy continuations; each ends before EOS and before the first stop string."""
+        tokenizer, length = self.words.tokenizer, max(map(len, prompts))
+        left_BL, seen_BL = padded([p[::-1] for p in prompts], self.words.pad, self.model.device)
+        own = self.model.generation_config
+        settings = GenerationConfig(  # type: ignore[no-untyped-call]
+            do_sample=False,
+            num_beams=1,
+            repetition_penalty=1.0,
+            max_new_tokens=most,
+            bos_token_id=own.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id if own.eos_token_id is None else own.eos_token_id,
+            pad_token_id=self.words.pad,
+            suppress_tokens=own.suppress_tokens,
+        )
+        found_BL = self.model.generate(
+            left_BL.flip(1),
+            attention_mask=seen_BL.flip(1).long(),
+            generation_config=settings,
+            stopping_criteria=[_Stops(tokenizer, stop, length)] if stop else None,
+        )
+        ends = settings.eos_token_id
+        ends = set(ends if isinstance(ends, list) else [ends])
+        return [_text(tokenizer, row, ends, stop) for row in found_BL[:, length:].tolist()]
+
+
+class _Stops(StoppingCriteria):
+    """A row is done when a stop string is in what was written."""
+
+    def __init__(self, tokenizer: Any, stop: tuple[str, ...], length: int) -> None:
+        self.tokenizer, self.stop, self.length = tokenizer, stop, length
+        # A token is at least one byte: the end of a stop string that is new starts no further back.
+        self.tail = max(len(s.encode()) for s in stop) + 4
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        new_BL = input_ids[:, self.length :][:, -self.tail :]
+        texts = self.tokenizer.batch_decode(new_BL)
+        done = [any(s in text for s in self.stop) for text in texts]
+        return torch.tensor(done, device=input_ids.device)
+
+
+def _text(tokenizer: Any, ids: list[int], ends: set[int], stop: tuple[str, ...]) -> str:
+    length = next((place for place, token in enumerate(ids) if token in ends), len(ids))
+    text = tokenizer.decode(ids[:length], skip_special_tokens=True)
+    places = [text.find(s) for s in stop if s in text]
+    return text[: min(places)] if places else text
+
+
+def _opened(name: str, opener: Any, **settings: Any) -> Any:
+    try:
+        return opener.from_pretrained(name, **settings)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"hf model must be a folder or hub name that transformers opens."
+            f" Got {name} instead ({foreign.first_line(error)})."
+        ) from error
+
+
+def _kind(config: Any) -> str:
+    """What the architecture that the weights were saved from can do."""
+    architecture = (config.architectures or ["no architecture"])[0]
+    if config.is_encoder_decoder:
+        raise ValueError(
+            "hf model must be a causal or masked language model, or an encoder."
+            f" Got {architecture} instead."
+        )
+    if architecture.endswith(("ForCausalLM", "LMHeadModel")):
+        return "causal"
+    return "masked" if architecture.endswith(("ForMaskedLM", "ForPreTraining")) else "encoder"
+
+
+def _network(name: str, weights: str, config: Any, kind: str) -> Any:
+    opener = _OPENERS[kind]
+    dtype = torch.bfloat16 if weights == BFLOAT16 else torch.float32
+    if weights == foreign.RANDOM:
+        with foreign.same_randomness():
+            fresh = opener.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
+        return fresh.eval().requires_grad_(False)
+    network, loading = _opened(name, opener, dtype=dtype, output_loading_info=True)
+    # A pooler, which some architectures have on top, is not asked for anything.
+    if missing := sorted(key for key in loading["missing_keys"] if "pooler" not in key):
+        raise ValueError(
+            f"weights of {name} must be whole. Got none for {', '.join(missing[:3])} instead."
+        )
+    return network.eval().requires_grad_(False)
+
+
+def _context(config: Any, tokenizer: Any) -> int:
+    """Most ids of a row: the smaller of what the network and what its tokenizer say."""
+    text = config.get_text_config()
+    said = [getattr(text, n, None) for n in ("max_position_embeddings", "n_positions", "n_ctx")]
+    limits = [*(size for size in said if size), tokenizer.model_max_length]
+    return min((int(size) for size in limits if size < _UNLIMITED), default=_USUAL_CONTEXT)

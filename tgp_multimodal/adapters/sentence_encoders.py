@@ -1,0 +1,60 @@
+"""Encoders of sentence-transformers, which has to be installed for them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from tgp_multimodal.adapters import foreign
+from tgp_multimodal.evaluation.adapter import Adapter
+from tgp_multimodal.evaluation.requests import Answer, Embed, Request
+
+
+class SentenceEncoder(Adapter):
+    """A model of sentence-transformers as `encode` gives it, with its pooling, limit and prompts.
+
+    Args:
+        model: a folder or hub name.
+        batch: texts at once; no answer depends on it beyond rounding.
+
+    Raises:
+        ValueError: the library is not installed, or cannot open the model.
+    """
+
+    supports = frozenset({Embed})
+    embeds = frozenset({"text"})
+
+    def __init__(self, model: str, batch: int = 32) -> None:
+        library = foreign.library("sentence_transformers", "sentence-transformers")
+        self.version, self.batch = library.__version__, batch
+        self.name = foreign.display_name("st", model)
+        try:
+            self.encoder = library.SentenceTransformer(model, device=str(foreign.device()))
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                "st model must be a folder or hub name that sentence-transformers opens."
+                f" Got {model} instead ({foreign.first_line(error)})."
+            ) from error
+        self.encoder.eval().requires_grad_(False)
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        texts = [str(r.item) for r in requests if isinstance(r, Embed)]
+        if not texts:
+            return []
+        return list(self.encoder.encode(texts, batch_size=self.batch, show_progress_bar=False))
+
+    def facts(self) -> dict[str, Any]:
+        encoder = self.encoder
+        vocabulary = sorted(encoder.tokenizer.get_vocab().items())
+        prompts = (encoder.prompts, encoder.default_prompt_name)
+        settings = (str(encoder), encoder.max_seq_length, prompts, vocabulary, self.version)
+        digest, weights = foreign.model_digest(encoder, *settings)
+        return {
+            "digest": digest,
+            "weights": weights,
+            "parameters": foreign.parameters(encoder),
+            "context": encoder.max_seq_length,
+            "device": str(encoder.device),
+            "torch": torch.__version__,
+            "sentence_transformers": self.version,
+        }

@@ -1,0 +1,79 @@
+"""Picture encoders of timm, which has to be installed for them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from tgp_multimodal.adapters import foreign
+from tgp_multimodal.evaluation.adapter import Adapter
+from tgp_multimodal.evaluation.names import unknown
+from tgp_multimodal.evaluation.requests import Answer, Embed, Request
+
+_BATCH = 32
+
+
+class TimmVision(Adapter):
+    """A model of timm without its classifier: the pooled features in front of it.
+
+    Pictures go through the transform for evaluation that belongs to the weights.
+
+    Args:
+        model: an architecture with timm's own weights (`vit_small_patch16_224.augreg_in21k`);
+            behind it `@FILE` for those of a file, or `@random` for fresh ones, always the same.
+        batch: pictures at once; no answer depends on it beyond rounding.
+
+    Raises:
+        ValueError: the library is not installed, or there is no such model, or no weights for it.
+    """
+
+    supports = frozenset({Embed})
+    embeds = frozenset({"image"})
+
+    def __init__(self, model: str, batch: int = _BATCH) -> None:
+        timm = foreign.library("timm", "timm")
+        name, weights = foreign.split(model)
+        self.name, self.batch = foreign.display_name("timm", name, weights), batch
+        self.version, self.device = timm.__version__, foreign.device()
+        if not timm.is_model(name):
+            raise ValueError(unknown("timm model", name, timm.list_models()))
+        is_random = weights == foreign.RANDOM
+        if weights and not is_random and not Path(weights).is_file():
+            raise ValueError(f"weights must be a file or random. Got {weights} instead.")
+        overlay = {"file": weights} if weights and not is_random else None
+        try:
+            with foreign.same_randomness():
+                network = timm.create_model(
+                    name, pretrained=not is_random, pretrained_cfg_overlay=overlay, num_classes=0
+                )
+        # The library raises RuntimeError for weights that do not fit or are nowhere.
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"timm model must have weights. Got {model} instead ({foreign.first_line(error)})."
+            ) from error
+        self.network = network.eval().requires_grad_(False).to(self.device)
+        self.transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))
+
+    @torch.inference_mode()
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        items = [np.asarray(r.item) for r in requests if isinstance(r, Embed)]
+        answers: list[Answer] = []
+        for start in range(0, len(items), self.batch):
+            own = items[start : start + self.batch]
+            pixels = torch.stack([self.transform(Image.fromarray(item)) for item in own])
+            answers += list(self.network(pixels.to(self.device)).float().cpu().numpy())
+        return answers
+
+    def facts(self) -> dict[str, Any]:
+        digest, weights = foreign.model_digest(self.network, repr(self.transform), self.version)
+        return {
+            "digest": digest,
+            "weights": weights,
+            "parameters": foreign.parameters(self.network),
+            "device": str(self.device),
+            "torch": torch.__version__,
+            "timm": self.version,
+        }
