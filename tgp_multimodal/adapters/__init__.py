@@ -44,4 +44,5 @@ def make(model: str) -> "Adapter":
         raise ValueError(unknown("model", kind, ADAPTERS))
     module, name = ADAPTERS[kind].split(":")
     adapter: Adapter = getattr(import_module(module), name)(*([argument] if colon else []))
+    adapter.specification = model
     return adapter

@@ -106,8 +106,10 @@ class Native(Adapter):
 
     def facts(self) -> dict[str, Any]:
         weights = export.weights_digest(self.network)
+        dtype = str(next(self.network.parameters()).dtype).removeprefix("torch.")
         settings = (
             weights,
+            dtype,
             self.tokenizer.digest,
             self.drawing,
             self.views("image"),
@@ -116,6 +118,7 @@ class Native(Adapter):
         return {
             "digest": hashlib.sha256(repr(settings).encode()).hexdigest(),
             "weights": weights,
+            "dtype": dtype,
             "tokenizer": self.tokenizer.digest,
             "parameters": sum(p.numel() for p in self.network.parameters()),
             "context": self.network.text.context,
