@@ -81,7 +81,7 @@ def test_what_was_measured_is_verified(measured: Path, capsys: pytest.CaptureFix
 def test_every_number_is_made_again_of_records_alone(measured: Path, name: str) -> None:
     file = results.path(measured, "dummy", name)
     result = results.read(file)
-    records = [json.loads(line) for line in file.with_suffix(".jsonl").open()]
+    records = [json.loads(line) for line in file.with_suffix(".jsonl").read_text().splitlines()]
     number = aggregates.recompute(result.protocol, result.metric, records)
     assert number is not None
     assert tuple(number) == pytest.approx((result.value, result.low, result.high), abs=1e-12)

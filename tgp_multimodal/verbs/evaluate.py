@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from tgp_multimodal.evaluation.asking import Team
     from tgp_multimodal.evaluation.results import Result
 
 
@@ -19,8 +20,10 @@ def evaluate(
 ) -> None:
     """Score models on benchmark cards, with intervals, into result files.
 
-    A result that stands (same model, card, limit and code) is kept, so a run that was interrupted
-    goes on where it was. `tgp leaderboard` makes tables and a page of the files.
+    A result that stands (same model, card, limit and code) is kept, and so is what was answered of
+    a card: a run that was interrupted goes on where it was. Under torchrun the processes share the
+    work of each card, and the results are those of one. `tgp leaderboard` makes tables and a page
+    of the files.
 
     Args:
         models: folders that `tgp export` wrote, or kinds: native:FOLDER, random:FOLDER (the same
@@ -42,6 +45,7 @@ def evaluate(
         tgp evaluate runs/nano/export --cards image/scene_eval --limit 12
         TGP_DATA=/data/tasks tgp evaluate runs/nano/export tfidf --suite core
         tgp evaluate runs/mine/export xz zstd --held_out data/mine
+        torchrun --nproc-per-node 2 -m tgp_multimodal evaluate runs/nano/export
     """
     from pathlib import Path
 
@@ -56,19 +60,51 @@ def evaluate(
     if held_out is not None:
         chosen += of_prepared(Path(held_out))
     chosen = chosen or shelf.suite(suite)
+    together = team()
     adapters = [make(model) for model in models]
     names = [adapter.name for adapter in adapters]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"models must have different names. Got {twice[0]} twice instead.")
-    console = Console()
+    console = Console(quiet=together.rank > 0)
     found: dict[str, list[Result]] = {}
     for adapter in adapters:
         with _Progress(console, adapter.name, len(chosen)) as progress:
             found[adapter.name] = engine.evaluate(
-                adapter, chosen, Path(results), limit, fresh, progress
+                adapter, chosen, Path(results), limit, fresh, progress, together
             )
     console.print(_table([card.name for card in chosen], found, limit))
-    print(f"results: {results}")
+    console.print(f"results: {results}", markup=False, highlight=False, soft_wrap=True)
+
+
+def team() -> "Team":
+    """The processes that torchrun has started, each on its own GPU if there are some, or this one.
+
+    Answers travel by gloo, for they are plain Python objects. A process may wait for another as
+    long as it takes: torchrun ends all of them when one fails.
+    """
+    import atexit
+    import os
+    from datetime import timedelta
+
+    from tgp_multimodal.evaluation.asking import ALONE, Team
+
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        return ALONE
+    import torch
+    from torch import distributed
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    distributed.init_process_group("gloo", timeout=timedelta(days=30))
+    atexit.register(distributed.destroy_process_group)
+
+    def gather(mine: Any) -> list[Any]:
+        found = [None] * world
+        distributed.all_gather_object(found, mine)
+        return found
+
+    return Team(distributed.get_rank(), world, gather)
 
 
 class _Progress:
