@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -11,6 +11,7 @@ from tgp_multimodal.evaluation import environment, results
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.asking import ALONE, Kept, Team, asker
 from tgp_multimodal.evaluation.cards import Card
+from tgp_multimodal.evaluation.contamination import Corpora, report
 from tgp_multimodal.evaluation.examples import Examples, check_source
 from tgp_multimodal.evaluation.journal import AnswerJournal
 from tgp_multimodal.evaluation.outcome import Outcome
@@ -29,6 +30,7 @@ def evaluate(
     fresh: bool = False,
     progress: Progress | None = None,
     team: Team = ALONE,
+    corpora: Corpora | None = None,
 ) -> list[Result]:
     """Scores one model on each of the cards and writes a result file for each.
 
@@ -44,6 +46,8 @@ def evaluate(
         fresh: compute also what stands.
         progress: told what happens.
         team: the processes that share the work; the first of them writes the results.
+        corpora: training text that test items are looked up in; a result that stands is kept and
+            gets its report.
 
     Returns:
         Results of the cards that the model can do, in their order; reasons for the others are in
@@ -63,7 +67,7 @@ def evaluate(
         _store_skipped(adapter, results_folder, reasons, say)
     facts = adapter.facts()
     assert facts.get("digest"), f"{adapter.name} must say its digest"
-    run = _Run(adapter, results_folder, limit, fresh, facts, say, team, {})
+    run = _Run(adapter, results_folder, limit, fresh, facts, say, team, {}, corpora)
     return [_result(run, card) for card in able]
 
 
@@ -78,6 +82,7 @@ class _Run(NamedTuple):
     say: Progress
     team: Team
     kept: Kept
+    corpora: Corpora | None
 
 
 def _result(run: _Run, card: Card) -> Result:
@@ -88,7 +93,7 @@ def _result(run: _Run, card: Card) -> Result:
     standing = run.team.gather(None if run.fresh else _standing(run, card, where))[0]
     if standing is not None:
         run.say("kept", card.name, f"{card.metric} {standing.value:.4f}, computed before")
-        return standing
+        return _with_report(run, card, standing)
     folder = results.folder(run.root, run.adapter.name)
     journal = AnswerJournal(folder, card.name, run.facts, run.team.rank)
     if run.fresh and run.team.rank == 0:
@@ -103,12 +108,27 @@ def _result(run: _Run, card: Card) -> Result:
     result = _sealed(run, examples, outcome, where, seconds)
     stored = None
     if run.team.rank == 0:
+        if run.corpora is not None:
+            seen = report(result, outcome.records, examples.test, run.corpora)
+            result = replace(result, contamination=seen)
         stored = results.read(results.write(run.root, result, outcome.records))
     stored = run.team.gather(stored)[0]
     if run.team.rank == 0:
         journal.remove()
     run.say("done", card.name, f"{card.metric} {stored.value:.4f}, {seconds:.1f} s")
     return stored
+
+
+def _with_report(run: _Run, card: Card, standing: Result) -> Result:
+    """A result that stands, and what of its items is in the training text that is asked about."""
+    if run.corpora is None or standing.contamination.get("corpora") == run.corpora.digests:
+        return standing
+    if run.team.rank == 0:
+        records = results.read_records(results.path(run.root, standing.model, card.name))
+        seen = report(standing, records, Examples(card, run.limit).test, run.corpora)
+        written = results.write(run.root, replace(standing, contamination=seen), records)
+        standing = results.read(written)
+    return run.team.gather(standing)[0]
 
 
 def _measure(run: _Run, examples: Examples, journal: AnswerJournal) -> Outcome:

@@ -36,8 +36,8 @@ class Result:
         items_digest: SHA-256 of the JSONL; empty in files of before there was one.
         recipe: what makes the number again: `model`, as it was named to `tgp evaluate`, and `card`,
             the whole of it.
-        contamination: what of the test items stands in training text, see `evaluation.seen_items`;
-            empty where nobody asked.
+        contamination: what of the test items stands in training text, see
+            `evaluation.contamination`; empty where nobody asked.
         digest: SHA-256 of all the rest, see `digest`.
     """
 
@@ -118,6 +118,17 @@ def read(file: Path) -> Result:
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} must be a result file. Got {error} instead.") from None
     raise ValueError(f"{file} must have format {FORMAT}. Got {found.get('format')} instead.")
+
+
+def read_records(file: Path) -> list[dict[str, Any]]:
+    """The records of a result's items.
+
+    Raises:
+        ValueError: a line is no JSON.
+        FileNotFoundError: there are none.
+    """
+    text = file.with_suffix(".jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def replace(target: Path, text: str) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tgp_multimodal.evaluation import aggregates, results
+from tgp_multimodal.evaluation import aggregates, contamination, results
 from tgp_multimodal.evaluation.results import Result
 
 _OTHER = "skipped.jsonl"  # lies beside results and is none
@@ -85,6 +85,7 @@ def _complaints(
     if len(records) != result.n:
         yield f"{file}: n must be {len(records)}, as its records give. Got {result.n} instead."
     yield from _numbers(file, result, records)
+    yield from _clean(file, result, records)
     if results.digest(result) != result.digest:
         yield (
             f"{file} must have the SHA-256 {result.digest[:12]} that it was written with."
@@ -114,6 +115,23 @@ def _numbers(file: Path, result: Result, records: list[dict[str, Any]]) -> Itera
                 f"{file}: details.{name} must be {columns[name]:.6g}, as its records give."
                 f" Got {said} instead."
             )
+
+
+def _clean(file: Path, result: Result, records: list[dict[str, Any]]) -> Iterator[str]:
+    """What is wrong with the numbers without the items that stand in training text."""
+    for size in map(str, contamination.LEVELS):
+        found = result.contamination.get(size)
+        if not found:
+            continue
+        again = contamination.clean(result, records, found["overlap"]) or {}
+        said = found["clean"] or {}
+        for name in {*said, *again}:
+            if name not in said or not _equal(said[name], again.get(name, math.nan)):
+                place = f"contamination.{size}.clean.{name}"
+                yield (
+                    f"{file}: {place} must be {again.get(name)}, as its records give."
+                    f" Got {said.get(name)} instead."
+                )
 
 
 def _equal(said: Any, value: float) -> bool:

@@ -17,6 +17,7 @@ def evaluate(
     results: str = "results",
     limit: int | None = None,
     fresh: bool = False,
+    contamination: list[str] | None = None,
 ) -> None:
     """Score models on benchmark cards, with intervals, into result files.
 
@@ -39,12 +40,15 @@ def evaluate(
         results: folder to write into, one folder per model.
         limit: at most so many test items of each card, for a first look.
         fresh: compute also what stands.
+        contamination: folders that `tgp prepare` wrote, the text that the models were trained on:
+            which test items stand in it (runs of 13 and of 8 words), and the score on the others.
 
     Examples:
         tgp evaluate runs/nano/export random:runs/nano/export majority tfidf pixels
         tgp evaluate runs/nano/export --cards image/scene_eval --limit 12
         TGP_DATA=/data/tasks tgp evaluate runs/nano/export tfidf --suite core
         tgp evaluate runs/mine/export xz zstd --held_out data/mine
+        tgp evaluate runs/nano/export --suite core --contamination data/mine
         torchrun --nproc-per-node 2 -m tgp_multimodal evaluate runs/nano/export
     """
     from pathlib import Path
@@ -54,6 +58,7 @@ def evaluate(
     from tgp_multimodal.adapters import make
     from tgp_multimodal.evaluation import cards as shelf
     from tgp_multimodal.evaluation import engine
+    from tgp_multimodal.evaluation.contamination import open_corpora
     from tgp_multimodal.evaluation.held_out import cards as of_prepared
 
     chosen = [shelf.find(name) for name in cards or ()]
@@ -65,14 +70,19 @@ def evaluate(
     names = [adapter.name for adapter in adapters]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"models must have different names. Got {twice[0]} twice instead.")
+    corpora = None
+    if contamination:
+        corpora = open_corpora([*map(Path, contamination)], Path(results) / ".ngrams")
     console = Console(quiet=together.rank > 0)
     found: dict[str, list[Result]] = {}
     for adapter in adapters:
         with _Progress(console, adapter.name, len(chosen)) as progress:
             found[adapter.name] = engine.evaluate(
-                adapter, chosen, Path(results), limit, fresh, progress, together
+                adapter, chosen, Path(results), limit, fresh, progress, together, corpora
             )
     console.print(_table([card.name for card in chosen], found, limit))
+    for line in _seen(found):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"results: {results}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -130,6 +140,17 @@ class _Progress:
         word = "  skipped" if what == "skipped" else ""
         line = f"{self.model} [{self.count}/{self.cards}] {card}{word}: {sentence}"
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _seen(found: "dict[str, list[Result]]") -> list[str]:
+    """A line for each result with items that stand in training text, and one for all others."""
+    from tgp_multimodal.evaluation.contamination import sentence
+
+    reported = [r for of in found.values() for r in of if r.contamination]
+    flagged = [r for r in reported if any(r.contamination[n]["flagged"] for n in ("13", "8"))]
+    lines = [f"{r.model} {r.card}: {sentence(r)}; {sentence(r, 8)}" for r in flagged]
+    rest = len(reported) - len(flagged)
+    return [*lines, *([f"no item in training text: {rest} results"] if rest else [])]
 
 
 def _table(cards: list[str], found: "dict[str, list[Result]]", limit: int | None) -> "Table":
