@@ -15,7 +15,7 @@ from tgp_multimodal.data.records import Document
 from tgp_multimodal.data.sources import Source
 from tgp_multimodal.evaluation import embedded_tasks, engine, results
 from tgp_multimodal.evaluation.cards import Card
-from tgp_multimodal.evaluation.contamination import Corpora, open_corpora, sentence
+from tgp_multimodal.evaluation.contamination import Corpora, open_corpora
 from tgp_multimodal.evaluation.requests import Score, ScoreAnswer
 from tgp_multimodal.evaluation.results import Result
 from tgp_multimodal.evaluation.verify import verify
@@ -99,7 +99,7 @@ def test_planted_items_are_found_and_the_clean_score_leaves_them_out(
     assert found["13"]["clean"]["n"] == 18
     assert found["13"]["clean"]["low"] < 1 / 18 < found["13"]["clean"]["high"]
     assert found["of_the_model"] is None
-    assert sentence(result) == "2 of 20 items in training text (13-grams), 0.056 without"
+    assert results.seen(result) == "2 of 20 items in training text (13-grams), 0.056 without"
     assert verify(tmp_path / "results").complaints == []
 
 

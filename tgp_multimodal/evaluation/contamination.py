@@ -90,20 +90,6 @@ def clean(
     return None if number is None else number._asdict() | {"n": len(left)}
 
 
-def sentence(result: Result, size: int = 13) -> str:
-    """What a reader of the number has to know: `3 of 300 items seen, 0.612 without`; or nothing."""
-    found = result.contamination.get(str(size))
-    if not found:
-        return ""
-    said = f"{found['flagged']:,} of {result.n:,} items in training text ({size}-grams)"
-    if not found["checked"]:
-        return f"no item has a text of {size} words"
-    if not found["flagged"]:
-        return said
-    without = found["clean"]
-    return f"{said}, {without['value']:.3f} without" if without else said
-
-
 def _texts(value: Any) -> Iterator[str]:
     """Every text in the fields of an item."""
     if isinstance(value, str):

@@ -131,6 +131,31 @@ def read_records(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+def seen(result: Result, words: int = 13) -> str:
+    """What a reader has to know of items in training text, `3 of 300 items ..., 0.612 without`.
+
+    Nothing where nobody asked, or where the file is not as we write it.
+    """
+    found = result.contamination.get(str(words))
+    try:
+        if not found:
+            return ""
+        if not found["checked"]:
+            return f"no item has a text of {words} words"
+        said = f"{found['flagged']:,} of {result.n:,} items in training text ({words}-grams)"
+        without = found["clean"] if found["flagged"] else None
+        return f"{said}, {without['value']:.3f} without" if without else said
+    except (KeyError, TypeError, ValueError):
+        return ""
+
+
+def is_seen(result: Result) -> bool:
+    """Whether an item was found in training text."""
+    found = (result.contamination.get(words) for words in ("13", "8"))
+    counts = [one.get("flagged") for one in found if isinstance(one, dict)]
+    return any(isinstance(count, int) and count > 0 for count in counts)
+
+
 def replace(target: Path, text: str) -> None:
     """Writes a file beside its place, flushes it to the disk and renames it into place."""
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", text=True)

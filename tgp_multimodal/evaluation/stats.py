@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 Z_95 = 1.959963984540054
+_Z_POWER = 0.8416212335729143  # 80 % of a normal distribution lie below
 _CHUNK = 1_000
 
 
@@ -81,3 +82,18 @@ def mean_of_proportions(successes: Sequence[float], sizes: Sequence[int]) -> Int
     above = math.sqrt(sum((b.high - p) ** 2 for p, b in zip(centres, bounds, strict=True)))
     count, mean = len(centres), sum(centres) / len(centres)
     return Interval(max(0.0, mean - below / count), min(1.0, mean + above / count))
+
+
+def detectable(intervals: Sequence[tuple[float, float]]) -> float:
+    """The gap that two models on separate samples of this size would show in four of five tries.
+
+    (z_0.975 + z_0.8) standard errors of a difference (Cohen 1988, section 2.4), the standard error
+    being that of the interval of median width. Models that answer the same items are compared in
+    pairs and show smaller gaps.
+
+    Args:
+        intervals: low and high end of each model's 95 % interval.
+    """
+    widths = sorted(high - low for low, high in intervals)
+    error = widths[len(widths) // 2] / (2 * Z_95)
+    return (Z_95 + _Z_POWER) * math.sqrt(2) * error

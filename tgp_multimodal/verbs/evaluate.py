@@ -144,11 +144,11 @@ class _Progress:
 
 def _seen(found: "dict[str, list[Result]]") -> list[str]:
     """A line for each result with items that stand in training text, and one for all others."""
-    from tgp_multimodal.evaluation.contamination import sentence
+    from tgp_multimodal.evaluation.results import is_seen, seen
 
     reported = [r for of in found.values() for r in of if r.contamination]
-    flagged = [r for r in reported if any(r.contamination[n]["flagged"] for n in ("13", "8"))]
-    lines = [f"{r.model} {r.card}: {sentence(r)}; {sentence(r, 8)}" for r in flagged]
+    flagged = [r for r in reported if is_seen(r)]
+    lines = [f"{r.model} {r.card}: {seen(r)}; {seen(r, 8)}" for r in flagged]
     rest = len(reported) - len(flagged)
     return [*lines, *([f"no item in training text: {rest} results"] if rest else [])]
 
@@ -157,17 +157,21 @@ def _table(cards: list[str], found: "dict[str, list[Result]]", limit: int | None
     from rich.table import Table
     from rich.text import Text
 
+    from tgp_multimodal.evaluation.stats import detectable
+
     note = f", at most {limit} items" if limit else ""
     table = Table(title=f"Value and 95 % interval{note}", title_justify="left")
-    for name in ("card", "metric", "chance", *found):
+    for name in ("card", "metric", "chance", "visible gap", *found):
         table.add_column(Text(name), justify="left" if name in ("card", "metric") else "right")
     for card in cards:
         of = {model: next((r for r in rs if r.card == card), None) for model, rs in found.items()}
         first = next((r for r in of.values() if r), None)
         if first is None:
-            table.add_row(card, "", "", *("-" for _ in of))
+            table.add_row(card, "", "", "", *("-" for _ in of))
             continue
         metric = first.metric if first.higher_is_better else f"{first.metric} (lower is better)"
         cells = (f"{r.value:.3f}\n[{r.low:.2f}, {r.high:.2f}]" if r else "-" for r in of.values())
-        table.add_row(card, metric, f"{first.chance:.3g}", *map(Text, cells))
+        gap = detectable([(r.low, r.high) for r in of.values() if r])
+        table.add_row(card, metric, f"{first.chance:.3g}", f"{gap:.2g}", *map(Text, cells))
+    table.caption = "visible gap: what two models on separate items show in four of five tries"
     return table
