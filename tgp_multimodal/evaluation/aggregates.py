@@ -1,8 +1,9 @@
 """A result's numbers made again from its per-item records, with no model and no data.
 
-Each protocol that ends in a mean of its items is in `RULES`, with how that mean and its interval
-are taken. One that is not (a distance between two sets of pictures) has a number that no list of
-items gives; its files are held together by their digests alone.
+`RULES` are the ways in which protocols make a number and its interval of items. Which of them made
+a result is found when it is written, and stands in it as `aggregate`, so that a new protocol needs
+nothing here unless it counts in a new way. One whose number no list of items gives (a distance
+between two sets of pictures) has none, and its files are held together by their digests alone.
 
 Groups: records of one group are drawn together; a record without one is its own.
 """
@@ -26,16 +27,35 @@ class Number(NamedTuple):
     low: float
     high: float
 
+    def equals(self, value: float, low: float, high: float) -> bool:
+        """Whether these are the same numbers, but for the order in which sums were taken."""
+        return all(map(is_equal, self, (value, low, high)))
 
-def recompute(protocol: str, metric: str, records: Records) -> Number | None:
-    """The number that a protocol makes of these records; None if it is not made of records.
+
+def rule_of(number: Number, records: Records) -> str:
+    """The first rule that makes this very number of the records, interval and all; else empty."""
+    for name in RULES:
+        try:
+            if recompute(name, records).equals(*number):
+                return name
+        except (KeyError, TypeError, ValueError, ZeroDivisionError):
+            continue  # these records lack what the rule counts
+    return ""
+
+
+def recompute(rule: str, records: Records) -> Number:
+    """The number that a rule makes of records.
 
     Raises:
-        KeyError: a record lacks what the protocol writes into each.
+        KeyError: there is no such rule, or a record lacks what it counts.
+        TypeError, ValueError, ZeroDivisionError: records hold what cannot be counted, or are none.
     """
-    if protocol not in RULES:
-        return None
-    return RULES[protocol](metric, records)
+    return RULES[rule](records)
+
+
+def is_equal(one: float, other: float) -> bool:
+    """Whether two numbers differ by no more than rounding."""
+    return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
 
 
 def means(records: Records) -> dict[str, float]:
@@ -54,35 +74,42 @@ def groups(records: Records) -> list[str]:
     return [str(r.get("group", r["id"])) for r in records]
 
 
-def _of_choices(metric: str, records: Records) -> Number:
-    correct = [bool(r["correct"]) for r in records]
-    value = sum(correct) / len(correct)
-    if metric == "macro_f1":
-        value = metrics.macro_f1([r["prediction"] for r in records], [r["target"] for r in records])
-    return Number(value, *proportion(correct, groups(records)))
-
-
-def _of_scores(metric: str, records: Records) -> Number:
-    scores = [float(r["score"]) for r in records]
-    return Number(math.fsum(scores) / len(scores), *bootstrap(scores, groups(records)))
-
-
-def _of_bytes(metric: str, records: Records) -> Number:
+def _bytes(records: Records) -> Number:
     bits = [r["nats"] / math.log(2) for r in records]
     sizes = [float(r["bytes"]) for r in records]
     return Number(sum(bits) / sum(sizes), *bootstrap(bits, groups(records), sizes))
 
 
-def _of_paradigms(metric: str, records: Records) -> Number:
-    shares = [sum(own) / len(own) for _, own in sorted(_by_axis(records, "score").items())]
-    return Number(sum(shares) / len(shares), *bootstrap(shares))
-
-
-def _of_axes(metric: str, records: Records) -> Number:
+def _axes(records: Records) -> Number:
     axes = list(_by_axis(records, "correct").values())
     hits, sizes = [sum(own) for own in axes], [len(own) for own in axes]
     value = sum(h / n for h, n in zip(hits, sizes, strict=True)) / len(axes)
     return Number(value, *mean_of_proportions(hits, sizes))
+
+
+def _paradigms(records: Records) -> Number:
+    shares = [sum(own) / len(own) for _, own in sorted(_by_axis(records, "score").items())]
+    return Number(sum(shares) / len(shares), *bootstrap(shares))
+
+
+def _proportion(records: Records) -> Number:
+    scores = _scores(records)
+    return Number(math.fsum(scores) / len(scores), *proportion(scores, groups(records)))
+
+
+def _mean(records: Records) -> Number:
+    scores = _scores(records)
+    return Number(math.fsum(scores) / len(scores), *bootstrap(scores, groups(records)))
+
+
+def _macro_f1(records: Records) -> Number:
+    """With the interval of the accuracy around it, as `protocols.probe` has it."""
+    value = metrics.macro_f1([r["prediction"] for r in records], [r["target"] for r in records])
+    return Number(value, *proportion(_scores(records), groups(records)))
+
+
+def _scores(records: Records) -> list[float]:
+    return [float(r["score"] if "score" in r else r["correct"]) for r in records]
 
 
 def _by_axis(records: Records, name: str) -> dict[str, list[float]]:
@@ -92,15 +119,12 @@ def _by_axis(records: Records, name: str) -> dict[str, list[float]]:
     return found
 
 
-RULES: dict[str, Callable[[str, Records], Number]] = {
-    "probe": _of_choices,
-    "multiple_choice": _of_choices,
-    "infilling": _of_choices,
-    "zero_shot": _of_choices,
-    "retrieval": _of_scores,
-    "denoising": _of_scores,
-    "picture_retrieval": _of_scores,
-    "minimal_pairs": _of_paradigms,
-    "perplexity": _of_bytes,
-    "scene_eval": _of_axes,
+# The special ones first: a mean over axes of equal size is a plain mean too.
+RULES: dict[str, Callable[[Records], Number]] = {
+    "bits of all items over their bytes, bootstrap": _bytes,
+    "mean over axes of shares, Zou and Donner": _axes,
+    "mean over paradigms, bootstrap of paradigms": _paradigms,
+    "share, Wilson or clustered bootstrap": _proportion,
+    "mean, bootstrap": _mean,
+    "macro F1, interval of the share": _macro_f1,
 }

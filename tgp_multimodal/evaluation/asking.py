@@ -70,7 +70,7 @@ def asker(
     store = _Store({} if kept is None else kept, journal)
 
     def answers(chunk: dict[str, Request]) -> list[Answer]:
-        lasts = not is_fitted and not any(getattr(r, "view", "") for r in chunk.values())
+        lasts = not is_fitted and not any(map(_is_large, chunk.values()))
         found = store.get(tuple(chunk)) if lasts else None
         if found is not None:
             return found
@@ -114,6 +114,11 @@ def chunks(distinct: dict[str, Request]) -> Iterator[dict[str, Request]]:
         chunk[name] = request
     if chunk:
         yield chunk
+
+
+def _is_large(request: Request) -> bool:
+    """Whether the answers to such requests are too many to be kept."""
+    return bool(getattr(request, "view", ""))
 
 
 class _Store(NamedTuple):

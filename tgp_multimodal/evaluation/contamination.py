@@ -86,8 +86,9 @@ def clean(
 ) -> dict[str, Any] | None:
     """The result's number without the flagged items: `value`, `low`, `high`, `n`."""
     left = [r for r in records if r["id"] not in flagged]
-    number = aggregates.recompute(result.protocol, result.metric, left) if left else None
-    return None if number is None else number._asdict() | {"n": len(left)}
+    if not left or not result.aggregate:
+        return None
+    return aggregates.recompute(result.aggregate, left)._asdict() | {"n": len(left)}
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from tgp_multimodal.evaluation import environment, results
 from tgp_multimodal.evaluation.adapter import Adapter
+from tgp_multimodal.evaluation.aggregates import Number, rule_of
 from tgp_multimodal.evaluation.asking import ALONE, Kept, Team, asker
 from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.contamination import Corpora, report
@@ -172,6 +173,7 @@ def _sealed(
         model_facts=run.facts,
         environment=where,
         items_file=results.path(Path(), run.adapter.name, card.name).with_suffix(".jsonl").name,
+        aggregate=rule_of(Number(outcome.value, *outcome.interval), outcome.records),
         recipe={"model": run.adapter.specification, "card": asdict(card)},
     )
 

@@ -33,6 +33,8 @@ class Result:
         model_facts: what the adapter says of the model; its `digest` above all.
         environment: versions, platform, threads, commit, date.
         items_file: name of the JSONL.
+        aggregate: the rule of `evaluation.aggregates` that makes the number of the items; empty
+            where none does.
         items_digest: SHA-256 of the JSONL; empty in files of before there was one.
         recipe: what makes the number again: `model`, as it was named to `tgp evaluate`, and `card`,
             the whole of it.
@@ -61,6 +63,7 @@ class Result:
     model_facts: dict[str, Any]
     environment: dict[str, Any]
     items_file: str
+    aggregate: str = ""
     items_digest: str = ""
     recipe: dict[str, Any] = field(default_factory=dict)
     contamination: dict[str, Any] = field(default_factory=dict)

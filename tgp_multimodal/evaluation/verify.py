@@ -52,7 +52,7 @@ def verify(folder: Path) -> Report:
         result = item.with_suffix(".json")
         if item.name != _OTHER and not result.is_file():
             complaints.append(f"{result} must lie beside its items. Got no such file instead.")
-    by_digest = [file for file in files if _protocol(file) not in aggregates.RULES]
+    by_digest = [file for file in files if _is_by_digest(file)]
     return Report(files, by_digest, complaints)
 
 
@@ -95,26 +95,22 @@ def _complaints(
 
 def _numbers(file: Path, result: Result, records: list[dict[str, Any]]) -> Iterator[str]:
     """What is wrong with the number, its interval, and the details that are means of columns."""
-    try:
-        number = aggregates.recompute(result.protocol, result.metric, records)
-    except (KeyError, TypeError, ZeroDivisionError) as error:
-        yield f"{file}: records must hold what {result.protocol} writes. Got {error!r} instead."
+    if not result.aggregate:
         return
-    for name, value in (number._asdict() if number else {}).items():
-        said = getattr(result, name)
-        if not _equal(said, value):
-            yield f"{file}: {name} must be {value:.6g}, as its records give. Got {said} instead."
-    if number is None:
+    try:
+        number = aggregates.recompute(result.aggregate, records)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        yield f"{file}: records must give a {result.aggregate}. Got {error!r} instead."
         return
     columns = aggregates.means(records)
-    columns |= {"accuracy": columns["correct"]} if result.protocol in ("probe", "zero_shot") else {}
-    for name, said in result.details.items():  # a whole number is a sum or a count
-        is_mean = isinstance(said, float) and name in columns
-        if is_mean and not _equal(said, columns[name]):
-            yield (
-                f"{file}: details.{name} must be {columns[name]:.6g}, as its records give."
-                f" Got {said} instead."
-            )
+    columns |= {"accuracy": columns["correct"]} if result.metric == "macro_f1" else {}
+    said = {f"details.{k}": (v, columns[k]) for k, v in result.details.items() if k in columns}
+    # A whole number among the details is a sum or a count.
+    means = {name: pair for name, pair in said.items() if isinstance(pair[0], float)}
+    own = {name: (getattr(result, name), value) for name, value in number._asdict().items()}
+    for name, (there, value) in (own | means).items():
+        if not _equal(there, value):
+            yield f"{file}: {name} must be {value:.6g}, as its records give. Got {there} instead."
 
 
 def _clean(file: Path, result: Result, records: list[dict[str, Any]]) -> Iterator[str]:
@@ -135,11 +131,11 @@ def _clean(file: Path, result: Result, records: list[dict[str, Any]]) -> Iterato
 
 
 def _equal(said: Any, value: float) -> bool:
-    return isinstance(said, int | float) and math.isclose(said, value, rel_tol=1e-9, abs_tol=1e-12)
+    return isinstance(said, int | float) and aggregates.is_equal(said, value)
 
 
-def _protocol(file: Path) -> str:
+def _is_by_digest(file: Path) -> bool:
     try:
-        return results.read(file).protocol
+        return not results.read(file).aggregate
     except (ValueError, OSError):
-        return next(iter(aggregates.RULES))  # it has a complaint of its own
+        return False  # it has a complaint of its own
