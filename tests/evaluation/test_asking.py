@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from planted_models import Planted, hashed
 
-from tgp_multimodal.evaluation import asking, engine, environment, results
+from tgp_multimodal.evaluation import asking, embedded_tasks, engine, environment, results
 from tgp_multimodal.evaluation.asking import asker, chunks
 from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.journal import AnswerJournal
@@ -28,6 +28,13 @@ from tgp_multimodal.evaluation.requests import (
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What these tests change for a whole process is as it was afterwards."""
+    monkeypatch.setattr(asking, "_ITEMS", dict(asking._ITEMS))
+    monkeypatch.setitem(embedded_tasks.TASKS, "made_up", killed_runs.rows)
 
 
 def content(folder: Path) -> dict[str, Any]:
@@ -100,7 +107,7 @@ def test_a_line_that_is_not_whole_counts_as_none(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def begun(tmp_path: Path) -> Any:
     """Begins a card until the model dies, then says how much the next try asks."""
     killed_runs.small_chunks(6)
     card = next(c for c in killed_runs.cards() if c.protocol == "infilling")
@@ -125,8 +132,7 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         return len(model.asked)
 
     assert run(lives=30) == 36  # five chunks are on the disk, one was asked in vain
-    yield run, calm, card
-    monkeypatch.undo()
+    return run, calm, card
 
 
 def test_what_was_answered_is_not_asked_again(begun: Any) -> None:
@@ -163,10 +169,7 @@ def test_an_edit_of_the_code_measures_again(
         assert bool(model.asked) == asks
 
 
-def test_neither_the_order_of_cards_nor_the_size_of_chunks_changes_a_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(asking, "_ITEMS", dict(asking._ITEMS))
+def test_neither_the_order_of_cards_nor_the_size_of_chunks_changes_a_bit(tmp_path: Path) -> None:
     killed_runs.measure(tmp_path / "usual")
     for size in (1, 7):
         killed_runs.small_chunks(size)

@@ -5,6 +5,7 @@ Shape letters: G groups, R resamples.
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -59,13 +60,20 @@ def bootstrap(
         index_N = np.unique(np.asarray(groups), return_inverse=True)[1]
     value_G = np.bincount(index_N, value_N)
     weight_G = np.bincount(index_N, weight_N)
+    return _resampled(value_G.tobytes(), weight_G.tobytes(), seed, resamples)
+
+
+@lru_cache(maxsize=8)
+def _resampled(value_G: bytes, weight_G: bytes, seed: int, resamples: int) -> Interval:
+    """The interval of `bootstrap`; kept, since whoever checks a number asks for the same again."""
+    values, weights = np.frombuffer(value_G), np.frombuffer(weight_G)
     generator = np.random.default_rng(seed)
-    count = len(value_G)
+    count = len(values)
     replicates = []
     for start in range(0, resamples, _CHUNK):
         size = min(_CHUNK, resamples - start)  # in chunks, for memory's sake
         drawn_RG = generator.multinomial(count, np.full(count, 1 / count), size=size)
-        replicates.append(drawn_RG @ value_G / np.maximum(drawn_RG @ weight_G, 1e-300))
+        replicates.append(drawn_RG @ values / np.maximum(drawn_RG @ weights, 1e-300))
     low, high = np.quantile(np.concatenate(replicates), [0.025, 0.975])
     return Interval(float(low), float(high))
 
