@@ -113,7 +113,9 @@ def begun(tmp_path: Path) -> Any:
     card = next(c for c in killed_runs.cards() if c.protocol == "infilling")
     calm = {"digest": "0", "weights": "w", "tokenizer": "t", "dtype": "float32"}
 
-    def run(facts: dict[str, Any] = calm, card: Card = card, lives: int = 10**9) -> int:
+    def run(
+        facts: dict[str, Any] = calm, card: Card = card, lives: int = 10**9, fresh: bool = False
+    ) -> int:
         model = killed_runs.model()
         answer = model.functions[Score]
 
@@ -128,7 +130,8 @@ def begun(tmp_path: Path) -> Any:
             with pytest.raises(KeyboardInterrupt):
                 engine.evaluate(model, [card], tmp_path)
         else:
-            engine.evaluate(model, [card], tmp_path)
+            engine.evaluate(model, [card], tmp_path, fresh=fresh)
+            assert not (tmp_path / "planted/.answers").exists()
         return len(model.asked)
 
     assert run(lives=30) == 36  # five chunks are on the disk, one was asked in vain
@@ -138,6 +141,11 @@ def begun(tmp_path: Path) -> Any:
 def test_what_was_answered_is_not_asked_again(begun: Any) -> None:
     run, _, _ = begun
     assert run() == 54 - 30
+
+
+def test_a_fresh_run_asks_everything(begun: Any) -> None:
+    run, _, _ = begun
+    assert run(fresh=True) == 54
 
 
 @pytest.mark.parametrize("what", ["digest", "weights", "tokenizer", "dtype"])

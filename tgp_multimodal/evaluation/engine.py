@@ -96,9 +96,7 @@ def _result(run: _Run, card: Card) -> Result:
         run.say("kept", card.name, f"{card.metric} {standing.value:.4f}, computed before")
         return _with_report(run, card, standing)
     folder = results.folder(run.root, run.adapter.name)
-    journal = AnswerJournal(folder, card.name, run.facts, run.team.rank)
-    if run.fresh and run.team.rank == 0:
-        journal.remove()
+    journal = AnswerJournal(folder, card.name, run.facts, run.team.rank, run.fresh)
     run.say("data", card.name, "reading the data")
     examples = Examples(card, run.limit)
     count = examples.read()

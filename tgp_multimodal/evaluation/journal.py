@@ -33,12 +33,23 @@ class AnswerJournal:
         card: name of the card.
         facts: of the model.
         rank: number of this process.
+        fresh: what was answered before is not read, and what this process wrote is removed.
     """
 
-    def __init__(self, folder: Path, card: str, facts: dict[str, Any], rank: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        card: str,
+        facts: dict[str, Any],
+        rank: int = 0,
+        fresh: bool = False,
+    ) -> None:
         self.folder, self.stem = folder / _FOLDER, card.replace("/", "__")
         self.own = self.folder / f"{self.stem}.{rank}.jsonl"
-        self.known = dict(line for file in self._files() for line in _lines(file))
+        if fresh:
+            self.own.unlink(missing_ok=True)
+        files = [] if fresh else self._files()
+        self.known = dict(line for file in files for line in _lines(file))
         self.decided_by = json.dumps([facts, environment.code_digest()], default=str)
 
     def get(self, requests: Sequence[str]) -> list[Answer] | None:

@@ -13,7 +13,7 @@ from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.results import Result
 
-_PASSING = ("date", "commit", "code")  # of an environment, what differs without a meaning
+_PASSING = ("date", "commit")  # of an environment, what differs without a meaning
 
 
 @dataclass(frozen=True)
