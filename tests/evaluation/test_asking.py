@@ -74,9 +74,11 @@ ANSWERS = [
 
 def test_answers_come_back_from_the_disk_bit_for_bit(tmp_path: Path) -> None:
     journal = AnswerJournal(tmp_path, "text/x", {"digest": "0"})
-    journal.add(["a", "b"], ANSWERS)
-    found = AnswerJournal(tmp_path, "text/x", {"digest": "0"}, rank=3).get(["a", "b"])
+    journal.add(["a", "b"], ANSWERS, 1.5)
+    again = AnswerJournal(tmp_path, "text/x", {"digest": "0"}, rank=3)
+    found = again.get(["a", "b"])
     assert found is not None
+    assert again.seconds == 1.5
     for stored, answer in zip(found, ANSWERS, strict=True):
         assert type(stored) is type(answer)
         if isinstance(answer, np.ndarray):
@@ -92,15 +94,15 @@ def test_answers_come_back_from_the_disk_bit_for_bit(tmp_path: Path) -> None:
 
 def test_a_line_that_is_not_whole_counts_as_none(tmp_path: Path) -> None:
     journal = AnswerJournal(tmp_path, "text/x", {})
-    journal.add(["a"], [1.0])
-    journal.add(["b"], [2.0])
+    journal.add(["a"], [1.0], 0.0)
+    journal.add(["b"], [2.0], 0.0)
     whole = journal.own.read_bytes()
     for cut in range(2, len(whole) // 2 - 1):  # 1 is the line break alone
         journal.own.write_bytes(whole[:-cut])
         again = AnswerJournal(tmp_path, "text/x", {})
         assert again.get(["a"]) == [1.0]
         assert again.get(["b"]) is None
-        again.add(["c"], [3.0])
+        again.add(["c"], [3.0], 0.0)
         assert AnswerJournal(tmp_path, "text/x", {}).get(["c"]) == [3.0]
     journal.own.write_bytes(whole.replace(b"2.0", b"9.0"))
     assert AnswerJournal(tmp_path, "text/x", {}).get(["b"]) is None

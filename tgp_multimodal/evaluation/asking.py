@@ -6,6 +6,7 @@ to the last bit wherever a run was killed, whatever cards came before, and howev
 share the work: each chunk always has the same requests in the same order.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -74,10 +75,11 @@ def asker(
         found = store.get(tuple(chunk)) if lasts else None
         if found is not None:
             return found
+        start = time.perf_counter()
         found = adapter.answer(list(chunk.values()))
         assert len(found) == len(chunk), f"{adapter.name} answered {len(found)} of {len(chunk)}"
         if lasts:
-            store.add(tuple(chunk), found)
+            store.add(tuple(chunk), found, time.perf_counter() - start)
         return found
 
     def ask(requests: Sequence[Request]) -> list[Answer]:
@@ -134,7 +136,7 @@ class _Store(NamedTuple):
                 self.kept[keys] = found
         return self.kept.get(keys)
 
-    def add(self, keys: tuple[str, ...], answers: list[Answer]) -> None:
+    def add(self, keys: tuple[str, ...], answers: list[Answer], seconds: float) -> None:
         if self.journal is not None:
-            self.journal.add(keys, answers)
+            self.journal.add(keys, answers, seconds)
         self.kept[keys] = answers

@@ -103,7 +103,7 @@ def _result(run: _Run, card: Card) -> Result:
     run.say("asking", card.name, f"{count} items")
     start = time.perf_counter()
     outcome = _measure(run, examples, journal)
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - start + journal.seconds
     result = _sealed(run, examples, outcome, where, seconds)
     stored = None
     if run.team.rank == 0:

@@ -49,18 +49,29 @@ class AnswerJournal:
         if fresh:
             self.own.unlink(missing_ok=True)
         files = [] if fresh else self._files()
-        self.known = dict(line for file in files for line in _lines(file))
+        self.known = {name: (found, took) for file in files for name, found, took in _lines(file)}
+        self.seconds = 0.0  # that the answers took which `get` has given
         self.decided_by = json.dumps([facts, environment.code_digest()], default=str)
 
     def get(self, requests: Sequence[str]) -> list[Answer] | None:
         """The answers to requests with these keys, or None."""
-        found = self.known.get(self._name(requests))
-        return None if found is None else [_decode(a) for a in found]
+        name = self._name(requests)
+        if name not in self.known:
+            return None
+        answers, seconds = self.known[name]
+        self.seconds += seconds
+        return [_decode(a) for a in answers]
 
-    def add(self, requests: Sequence[str], answers: Sequence[Answer]) -> None:
-        """Appends the answers to requests with these keys and flushes them to the disk."""
+    def add(self, requests: Sequence[str], answers: Sequence[Answer], seconds: float) -> None:
+        """Appends the answers to requests with these keys and flushes them to the disk.
+
+        Args:
+            requests: their keys.
+            answers: in their order.
+            seconds: that the answers took.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        content = json.dumps([self._name(requests), [_encode(a) for a in answers]])
+        content = json.dumps([self._name(requests), [_encode(a) for a in answers], seconds])
         with self.own.open("a", encoding="utf-8") as stream:
             # Begins with a line break, since a kill may have cut the last line short.
             stream.write(f"\n{_check_sum(content)} {content}\n")
@@ -81,14 +92,14 @@ class AnswerJournal:
         return sorted(self.folder.glob(f"{self.stem}.*.jsonl"))
 
 
-def _lines(file: Path) -> list[tuple[str, list[Any]]]:
-    """The chunks of a file, without those that are not whole."""
+def _lines(file: Path) -> list[tuple[str, list[Any], float]]:
+    """Name, answers and seconds of the chunks of a file, without those that are not whole."""
     found = []
     for line in file.read_bytes().split(b"\n"):
         check_sum, _, content = line.decode("utf-8", "replace").partition(" ")
         if content and check_sum == _check_sum(content):
-            name, answers = json.loads(content)
-            found.append((name, answers))
+            name, answers, seconds = json.loads(content)
+            found.append((name, answers, seconds))
     return found
 
 

@@ -29,7 +29,8 @@ class Result:
         details: further metrics and choices.
         limit: how many test items were asked for; None for all of them.
         data_digest: SHA-256 of the test items.
-        seconds: answering and scoring, without reading the data.
+        seconds: answering and scoring, without reading the data; of a run that was killed with what
+            it had answered before.
         model_facts: what the adapter says of the model; its `digest` above all.
         environment: versions, platform, threads, commit, date.
         items_file: name of the JSONL.
