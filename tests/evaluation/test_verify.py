@@ -171,3 +171,12 @@ def test_a_folder_without_results_is_a_mistake(
     assert main(["verify", str(tmp_path)]) == 2
     assert "folder must hold <model>/<domain>__<task>.json" in capsys.readouterr().err
     assert main(["verify", str(tmp_path / "none")]) == 2
+
+
+def test_a_run_that_is_under_way_is_no_complaint(folder: Path) -> None:
+    answers = folder / "dummy/.answers"
+    answers.mkdir()
+    (answers / "text__other.0.jsonl").write_text("")
+    (folder / "dummy/.text__other.json.jsonl").write_text("{")
+    for place in (folder, folder / "dummy"):
+        assert verify(place).complaints == []

@@ -43,8 +43,11 @@ def verify(folder: Path) -> Report:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"folder must hold result files. Got {folder} instead.")
-    files = sorted([*folder.glob("*/*.json"), *folder.glob("*.json")])
-    items = sorted([*folder.glob("*/*.jsonl"), *folder.glob("*.jsonl")])
+    files, items = (
+        # What begins with a dot is of runs that are under way, or were killed in a write.
+        sorted(_two_levels(folder, ending))
+        for ending in (".json", ".jsonl")
+    )
     if not files and not items:
         raise ValueError(f"folder must hold <model>/<domain>__<task>.json. Got {folder} instead.")
     complaints = [c for file in files if (c := check(file)) is not None]
@@ -54,6 +57,11 @@ def verify(folder: Path) -> Report:
             complaints.append(f"{result} must lie beside its items. Got no such file instead.")
     by_digest = [file for file in files if _is_by_digest(file)]
     return Report(files, by_digest, complaints)
+
+
+def _two_levels(folder: Path, ending: str) -> Iterator[Path]:
+    yield from folder.glob(f"[!.]*{ending}")
+    yield from folder.glob(f"[!.]*/[!.]*{ending}")
 
 
 def check(file: Path) -> str | None:
