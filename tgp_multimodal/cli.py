@@ -4,8 +4,8 @@ A verb is one function in `verbs/<verb>.py`. Its signature is its parser and its
 help: the first line, the `Args:` and the `Examples:` section. `fit` alone differs: LightningCLI
 makes its parser, so its file offers `run(argv)`.
 
-Exit codes: 0 done, 2 a mistake of the user's (one line on stderr), 130 Ctrl-C, 1 a bug (with its
-traceback).
+Exit codes: 0 done, 1 a check that failed (`verify`, `reproduce`) or a bug (with its traceback), 2 a
+mistake of the user's (one line on stderr), 130 Ctrl-C.
 """
 
 import importlib
@@ -26,6 +26,8 @@ VERBS = {
     "export": "turn a checkpoint into one folder that stock libraries load",
     "evaluate": "score a model on benchmark cards",
     "leaderboard": "turn result files into tables and one HTML page",
+    "verify": "check result files against their own records and digests",
+    "reproduce": "measure a result again and say whether it is the same",
     "doctor": "say what is installed, what is fast here and what is missing",
 }
 
@@ -95,9 +97,7 @@ def _dispatch(argv: list[str]) -> int:
 
     function = getattr(importlib.import_module(module), verb)
     values = parse(verb, function, rest)
-    if values is not None:
-        function(**values)
-    return 0
+    return 0 if values is None else int(function(**values) or 0)
 
 
 def _help() -> str:

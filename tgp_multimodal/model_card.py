@@ -81,7 +81,9 @@ def model_card(network: Network, tokenizer: Tokenizer, facts: Mapping[str, Any])
         network: what is exported.
         tokenizer: its tokenizer.
         facts: plain data, all of it optional: `run` (name), `steps`, `data` (manifest of each
-            prepared folder), `metrics` (name -> number), `environment`, `precision`.
+            prepared folder), `metrics` (name -> number), `environment`, `precision`, `results` (a
+            row a benchmark card: `card`, `metric`, `value`, `low`, `high`, `n`, `chance`, `limit`,
+            `seen`).
     """
     head = network.head if isinstance(network, Multimodal) else None
     name = str(facts.get("run", "TGP-Multimodal model"))
@@ -94,6 +96,7 @@ def model_card(network: Network, tokenizer: Tokenizer, facts: Mapping[str, Any])
         "\n".join(_sizes(network, tokenizer)),
         "\n".join(_data(facts)),
         "\n".join(_numbers(facts)),
+        "\n".join(_results(facts)),
         (
             _TEXT
             + (_PICTURES if head is not None else "")
@@ -180,6 +183,24 @@ def _numbers(facts: Mapping[str, Any]) -> Iterator[str]:
     yield "|---|---|"
     for key, value in metrics.items():
         yield f"| {key} | {value:.4g} |"
+
+
+def _results(facts: Mapping[str, Any]) -> Iterator[str]:
+    rows = facts.get("results")
+    if not rows:
+        return
+    yield "## Benchmarks"
+    yield ""
+    yield "Values with 95 % intervals. The last column says what of the test items stands in the"
+    yield "training text, and the value without them; empty where nobody looked."
+    yield ""
+    yield "| card | metric | value | chance | items | in training text |"
+    yield "|---|---|---|---|---|---|"
+    for row in rows:
+        value = f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+        items = f"{row['n']:,}" + (" (limited)" if row["limit"] else "")
+        cells = (row["card"], row["metric"], value, f"{row['chance']:.3g}", items, row["seen"])
+        yield f"| {' | '.join(cells)} |"
 
 
 def _count(part: Any) -> str:

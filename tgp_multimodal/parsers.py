@@ -10,12 +10,15 @@ from typing import Any
 import docstring_parser
 import jsonargparse
 
+# A verb: returns an exit code, or None for 0.
+Verb: typing.TypeAlias = Callable[..., int | None]
+
 
 class _Formatter(argparse.RawDescriptionHelpFormatter, jsonargparse.DefaultHelpFormatter):
     """Keeps the line breaks of descriptions and examples."""
 
 
-def parse(verb: str, function: Callable[..., None], argv: list[str]) -> dict[str, Any] | None:
+def parse(verb: str, function: Verb, argv: list[str]) -> dict[str, Any] | None:
     """The arguments that `argv` gives the verb; None if it asked for help, which is then printed.
 
     Raises:
@@ -27,7 +30,7 @@ def parse(verb: str, function: Callable[..., None], argv: list[str]) -> dict[str
         return None
 
 
-def build_parser(verb: str, function: Callable[..., None]) -> jsonargparse.ArgumentParser:
+def build_parser(verb: str, function: Verb) -> jsonargparse.ArgumentParser:
     """The parser of a verb: a parameter without default is an argument, one with default an option.
 
     Lists take several words (`tgp draw "a cat" "a dog"`), and a boolean is a bare flag;
@@ -72,7 +75,7 @@ def _kind(annotation: Any, is_required: bool) -> dict[str, Any]:
     return {"type": annotation}
 
 
-def _docstring(function: Callable[..., None]) -> tuple[str, dict[str, str], str | None]:
+def _docstring(function: Verb) -> tuple[str, dict[str, str], str | None]:
     """Description, help of each parameter, and examples."""
     text, _, examples = (inspect.getdoc(function) or "").partition("\nExamples:\n")
     parsed = docstring_parser.parse(text, style=docstring_parser.DocstringStyle.GOOGLE)

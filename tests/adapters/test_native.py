@@ -145,6 +145,37 @@ def test_names_and_facts(native, folder):
     assert facts["parameters"] == sum(p.numel() for p in native.network.parameters())
     assert facts["digest"] == Native(folder, batch=1).facts()["digest"]
     assert facts["digest"] != RandomTwin(folder).facts()["digest"]
+    assert facts["dtype"] == "float32"
+
+
+def test_an_edit_of_weights_tokenizer_or_dtype_is_another_model(folder, corpus):
+    from tgp_multimodal.data.tokenizer import train
+
+    def digest(edit):
+        model = Native(folder)
+        edit(model)
+        return model.facts()["digest"]
+
+    def nudge(model):
+        with torch.no_grad():
+            model.network.text.norm.weight[0] += 1e-6
+
+    edits = {
+        "none": lambda model: None,
+        "weights": nudge,
+        "tokenizer": lambda m: setattr(m, "tokenizer", train(corpus[:9], vocabulary=300)),
+        "dtype": lambda model: model.network.to(torch.bfloat16),
+    }
+    assert len({digest(edit) for edit in edits.values()}) == len(edits)
+    half = {digest(lambda model: model.network.to(torch.bfloat16)) for _ in range(2)}
+    assert len(half) == 1
+
+
+def test_a_model_says_what_text_it_was_trained_on(tokenizer, tmp_path):
+    network = language_model(tokenizer.vocabulary)
+    facts = {"data": {"text": {"digest": "d", "splits": {}}}}
+    export.save(tmp_path / "e", network, tokenizer, facts, "")
+    assert Native(tmp_path / "e").facts()["trained_on"] == {"text": "d"}
 
 
 def test_what_it_supports_follows_the_network(native, tokenizer, tmp_path):

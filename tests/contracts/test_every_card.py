@@ -14,6 +14,7 @@ from tgp_multimodal.evaluation import cards, engine
 from tgp_multimodal.evaluation.cards import PROTOCOLS, Card
 from tgp_multimodal.evaluation.examples import Examples
 from tgp_multimodal.evaluation.requests import Embed
+from tgp_multimodal.evaluation.verify import verify
 
 NAMES = cards.names()
 CARDS = {name: cards.find(name) for name in NAMES}
@@ -126,6 +127,7 @@ def test_a_dummy_completes_the_card(name: str, tmp_path: Path) -> None:
     assert result.low <= result.value <= result.high
     assert 1 <= result.n <= 6
     assert result.metric in result.details or CARDS[name].protocol in ("perplexity", "scene_eval")
+    assert verify(tmp_path).complaints == []
 
 
 @pytest.mark.parametrize("baseline", BASELINES)

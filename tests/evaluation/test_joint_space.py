@@ -8,8 +8,8 @@ from planted_models import Planted
 
 from tgp_multimodal.data.scene_language import COLOURS, HELD_OUT, SHAPES, TRAINED
 from tgp_multimodal.evaluation import cards, embedded_pictures, embedded_tasks
+from tgp_multimodal.evaluation.asking import asker
 from tgp_multimodal.evaluation.cards import Card
-from tgp_multimodal.evaluation.engine import asker
 from tgp_multimodal.evaluation.examples import Examples
 from tgp_multimodal.evaluation.outcome import Outcome
 from tgp_multimodal.evaluation.protocols import PROTOCOLS

@@ -237,3 +237,40 @@ def test_markdown_shows_every_model_and_lets_no_markup_through(board):
     assert len([line for line in tables if line.startswith("| nano |")]) == 5
     assert "**" in text
     assert "(2/7)" in text  # raw-pixels has two of seven cards
+
+
+def report(flagged, value):
+    clean = {"value": value, "low": 0.1, "high": 0.9, "n": 300 - flagged}
+    overlap = {f"test-{i}": 1.0 for i in range(flagged)}
+    one = {"checked": 300, "flagged": flagged, "share": flagged / 300}
+    return {
+        "corpora": {"data": "d"},
+        "of_the_model": True,
+        "13": {**one, "overlap": overlap, "clean": clean},
+        "8": {**one, "overlap": overlap, "clean": clean},
+    }
+
+
+def test_a_value_with_items_in_training_text_is_marked_and_stands_beside_the_clean_one(tmp_path):
+    write_one(tmp_path, "saw", "code/infilling", 0.8, contamination=report(30, 0.6123))
+    write_one(tmp_path, "clean", "code/infilling", 0.3, contamination=report(0, 0.3))
+    odd = {"13": {"flagged": "many"}, "8": 3}
+    write_one(tmp_path, "odd", "code/infilling", 0.3, contamination=odd)
+    board = build(tmp_path)
+    text = as_markdown(board)
+    assert "30 of 300 items in training text (13-grams), 0.612 without" in text.replace("\\", "")
+    marked = {line.split(" | ")[0] for line in text.split("\n") if "†" in line}
+    assert marked == {"| saw", "† Items in training text:"}
+    rows = {r["model"]: r["contamination"] for r in as_data(board)["cards"][0]["rows"]}
+    assert rows["saw"]["13"]["clean"]["value"] == 0.6123
+    assert "overlap" not in rows["saw"]["13"]
+    page = write(board, tmp_path / "board")["page"].read_text()
+    assert "30 of 300 items in training text (8-grams), 0.612 without" in page
+
+
+def test_the_smallest_visible_gap_is_printed(board):
+    infilling = column(board, "code/infilling")
+    assert "| *smallest gap* | " in as_markdown(board)
+    (data,) = (c for c in as_data(board)["cards"] if c["card"] == "code/infilling")
+    assert data["smallest_visible_gap"] == infilling.visible_gap
+    assert 0.05 < infilling.visible_gap < 0.2

@@ -10,6 +10,7 @@ from planted_models import Planted, dummy
 
 from tgp_multimodal.adapters import make
 from tgp_multimodal.evaluation import cards, embedded_tasks, engine
+from tgp_multimodal.evaluation.asking import asker
 from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.examples import Examples
 from tgp_multimodal.evaluation.leaderboard_items import _items
@@ -44,7 +45,7 @@ def run(monkeypatch: pytest.MonkeyPatch):
         fixed = ("text/x", 1, "text", "d", "l", "c", {"embedded": "made_up"}, "minimal_pairs")
         card = Card(*fixed, "accuracy", 0.5, columns, settings={"scoring": scoring})
         model = Planted(score=answer, masked_score=answer)
-        found = PROTOCOLS[card.protocol](Examples(card), model, engine.asker(model))
+        found = PROTOCOLS[card.protocol](Examples(card), model, asker(model))
         found.details["asked"] = model.asked
         return found
 

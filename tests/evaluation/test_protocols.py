@@ -10,8 +10,8 @@ from scipy import sparse
 from tgp_multimodal.data import scenes
 from tgp_multimodal.evaluation import embedded_tasks
 from tgp_multimodal.evaluation.adapter import Adapter
+from tgp_multimodal.evaluation.asking import asker
 from tgp_multimodal.evaluation.cards import Card
-from tgp_multimodal.evaluation.engine import asker
 from tgp_multimodal.evaluation.examples import Examples
 from tgp_multimodal.evaluation.outcome import Outcome
 from tgp_multimodal.evaluation.protocols import PROTOCOLS

@@ -62,6 +62,35 @@ def test_export_takes_averaged_weights_and_the_runs_facts(run, folder, tmp_path,
     assert exports.load(tmp_path / "other").digest == loaded.digest
 
 
+def stored(root, name, weights, contamination):
+    """A result file of these weights."""
+    from tgp_multimodal.evaluation import results
+
+    content = {"model": name, "card": "text/made_up", "card_version": 1, "card_digest": "c"}
+    content |= {"domain": "text", "protocol": "probe", "metric": "accuracy", "value": 0.612}
+    content |= {"n": 300, "low": 0.55, "high": 0.67, "chance": 0.25, "higher_is_better": True}
+    content |= {"details": {}, "limit": None, "data_digest": "d", "seconds": 1.0}
+    facts = {"digest": "m", "weights": weights}
+    content |= {"model_facts": facts, "environment": {}, "items_file": "text__made_up.jsonl"}
+    return results.write(root, results.Result(**content, contamination=contamination), [])
+
+
+def test_export_puts_results_of_these_weights_into_the_card(run, folder, tmp_path, capsys):
+    clean = {"value": 0.5987, "low": 0.5, "high": 0.7, "n": 297}
+    one = {"checked": 300, "flagged": 3, "share": 0.01, "overlap": {}, "clean": clean}
+    weights = exports.load(folder).digest
+    stored(tmp_path / "r", "other", "of another", {})
+    given = ["export", str(run), "--output", str(tmp_path / "e"), "--results", str(tmp_path / "r")]
+    assert main(given) == 2
+    assert f"results must hold one of the weights {weights[:12]}" in capsys.readouterr().err
+    stored(tmp_path / "r", "mine", weights, {"13": one, "8": one})
+    assert main(given) == 0
+    card = (tmp_path / "e" / "README.md").read_text()
+    assert "| text/made_up | accuracy | 0.612 [0.550, 0.670] | 0.25 | 300 | 3 of 300 items" in card
+    assert "0.599 without" in card
+    assert "## Benchmarks" not in (run / "export" / "README.md").read_text()
+
+
 def test_export_of_nothing(tmp_path, capsys):
     for source in (tmp_path, tmp_path / "nothing.ckpt"):
         assert main(["export", str(source)]) == 2

@@ -59,4 +59,5 @@ def make(model: str) -> "Adapter":
     if not argument and takes and takes[0].default is takes[0].empty:
         raise ValueError(f"{kind} must be followed by a model, {kind}:MODEL. Got {model} instead.")
     adapter: Adapter = opener(*([argument] if argument else []))
+    adapter.specification = model
     return adapter

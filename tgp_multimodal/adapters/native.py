@@ -69,6 +69,8 @@ class Native(Adapter):
         folder = Path(folder)
         loaded = export.load(folder)
         self.tokenizer: Tokenizer = loaded.tokenizer
+        data = loaded.facts.get("data") or {}
+        self.trained_on = {kind: str(found["digest"]) for kind, found in data.items()}
         self.network = self._network(loaded.network)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network.to(self.device)
@@ -106,8 +108,10 @@ class Native(Adapter):
 
     def facts(self) -> dict[str, Any]:
         weights = export.weights_digest(self.network)
+        dtype = str(next(self.network.parameters()).dtype).removeprefix("torch.")
         settings = (
             weights,
+            dtype,
             self.tokenizer.digest,
             self.drawing,
             self.views("image"),
@@ -116,9 +120,11 @@ class Native(Adapter):
         return {
             "digest": hashlib.sha256(repr(settings).encode()).hexdigest(),
             "weights": weights,
+            "dtype": dtype,
             "tokenizer": self.tokenizer.digest,
             "parameters": sum(p.numel() for p in self.network.parameters()),
             "context": self.network.text.context,
+            "trained_on": self.trained_on,
             "device": str(self.device),
             "torch": torch.__version__,
         }

@@ -5,19 +5,23 @@ runs of 13 lowercased words of the documents of training, uint64, sorted, each o
 in a row are not met by chance (Brown et al. 2020, appendix C). A text of fewer words is one gram:
 it is found if a document of training is that text and no more, and not inside a longer one.
 
+An index of runs of another length can be made of a prepared folder afterwards (`index_of`).
+
 Shape letters: G grams of one text, N texts.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
+from tgp_multimodal.data import tokenizer as tokenizers
 from tgp_multimodal.data.arrays import ArrayFile, open_array
 from tgp_multimodal.data.journal import Journal
 from tgp_multimodal.data.ngrams import ngrams, words
-from tgp_multimodal.data.prepared import manifest
+from tgp_multimodal.data.prepared import manifest, open_text
 
 FILE = "ngrams.npy"
 SIZE = 13  # words
@@ -31,11 +35,12 @@ class IndexWriter:
     Args:
         runs: folder for the runs, which the caller removes; those that lie there are of an earlier
             try to index the same documents and are not made again.
+        size: words of a gram.
     """
 
-    def __init__(self, runs: Path) -> None:
+    def __init__(self, runs: Path, size: int = SIZE) -> None:
         runs.mkdir(parents=True, exist_ok=True)
-        self.folder = runs
+        self.folder, self.size = runs, size
         self.runs: list[Path] = []
         while (path := self._run()).is_file():
             self.runs.append(path)
@@ -49,7 +54,7 @@ class IndexWriter:
         if known is not None and known[0] <= self.old:
             self.old -= int(known[0])
             return
-        gram_G = ngrams(words(text), SIZE)
+        gram_G = ngrams(words(text), self.size)
         if known is None:
             self.journal.add(np.array([len(gram_G)]))
         gram_G, self.old = gram_G[self.old :], max(0, self.old - len(gram_G))
@@ -78,7 +83,7 @@ class IndexWriter:
             pieces = [run[cut[part] : cut[part + 1]] for run, cut in zip(opened, cuts, strict=True)]
             file.append(_sorted_once(np.concatenate(pieces)))
         file.close()
-        return {"file": path.name, "words": SIZE, "count": file.rows}
+        return {"file": path.name, "words": self.size, "count": file.rows}
 
     def close(self) -> None:
         """Closes what is open; may be repeated."""
@@ -110,15 +115,49 @@ def open_index(folder: Path) -> np.ndarray:
     return open_array(folder / found["file"], found["count"], "r")
 
 
-def shares(texts: Sequence[str], index: np.ndarray) -> np.ndarray:
-    """For each text, the share of its 13-grams that are in the index, (N,), float64.
+def index_of(folder: Path, size: int, cache: Path) -> np.ndarray:
+    """The grams of the training text of a prepared folder, uint64, sorted.
 
-    A text of fewer than 13 words counts as one gram, so its share is 0 or 1; one without words has
-    a share of 0.
+    Those of 13 words lie in the folder, if it was prepared with them; all others are gathered from
+    its tokens once and kept as `<cache>/<digest of the text>.<size>.npy`.
+
+    Args:
+        folder: what `tgp prepare` wrote.
+        size: words of a gram.
+        cache: folder for what is gathered.
+
+    Raises:
+        ValueError: the folder holds no prepared text.
+    """
+    found = manifest(folder / "text")
+    if size == SIZE and found.get("ngrams"):
+        return open_index(folder / "text")
+    path = cache / f"{found['digest']}.{size}.npy"
+    if not path.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        tokenizer = tokenizers.load(folder / "tokenizer")
+        text = open_text(folder / "text", "train")
+        with TemporaryDirectory(dir=cache) as runs:
+            writer = IndexWriter(Path(runs), size)
+            for start, end in zip(
+                text.offsets[:-1].tolist(), text.offsets[1:].tolist(), strict=True
+            ):
+                writer.add(tokenizer.decode(text.tokens[start:end].tolist()))
+            partial = Path(runs) / "whole.npy"
+            writer.finish(partial)
+            partial.replace(path)
+    return np.load(path, mmap_mode="r")
+
+
+def shares(texts: Sequence[str], index: np.ndarray, size: int = SIZE) -> np.ndarray:
+    """For each text, the share of its grams of `size` words that are in the index, (N,), float64.
+
+    A text of fewer words counts as one gram, so its share is 0 or 1; one without words has a share
+    of 0.
     """
     found_N = np.zeros(len(texts))
     for i, text in enumerate(texts):
-        gram_G = np.sort(ngrams(words(text), SIZE))  # neighbours are on the same page of the file
+        gram_G = np.sort(ngrams(words(text), size))  # neighbours are on the same page of the file
         if len(gram_G) and len(index):
             place_G = np.minimum(np.searchsorted(index, gram_G), len(index) - 1)
             found_N[i] = np.mean(index[place_G] == gram_G)

@@ -17,11 +17,13 @@ class Adapter(ABC):
         name: how the model is called in tables and result folders.
         supports: the request classes that it can answer.
         embeds: which items `Embed` may hold, "text" and "image".
+        specification: what `adapters.make` was given; empty where the model was made by hand.
     """
 
     name: str
     supports: frozenset[type[Request]]
     embeds: frozenset[str] = frozenset({"text", "image"})
+    specification: str = ""
 
     @abstractmethod
     def answer(self, requests: Sequence[Request]) -> list[Answer]:

@@ -3,16 +3,20 @@
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from tgp_multimodal.evaluation import environment, results
 from tgp_multimodal.evaluation.adapter import Adapter
+from tgp_multimodal.evaluation.aggregates import Number, rule_of
+from tgp_multimodal.evaluation.asking import ALONE, Kept, Team, asker
 from tgp_multimodal.evaluation.cards import Card
+from tgp_multimodal.evaluation.contamination import Corpora, report
 from tgp_multimodal.evaluation.examples import Examples, check_source
-from tgp_multimodal.evaluation.outcome import Ask
+from tgp_multimodal.evaluation.journal import AnswerJournal
+from tgp_multimodal.evaluation.outcome import Outcome
 from tgp_multimodal.evaluation.protocols import PROTOCOLS
-from tgp_multimodal.evaluation.requests import Answer, Request, key
 from tgp_multimodal.evaluation.results import Result
 
 # Called with (what happens, name of the card, sentence); what: skipped, kept, data, asking, done.
@@ -26,11 +30,14 @@ def evaluate(
     limit: int | None = None,
     fresh: bool = False,
     progress: Progress | None = None,
+    team: Team = ALONE,
+    corpora: Corpora | None = None,
 ) -> list[Result]:
     """Scores one model on each of the cards and writes a result file for each.
 
     A result that stands is kept: one of the same card, model, limit and code (and, for embedded
-    data, of the same installed libraries). So a run that was killed goes on where it was.
+    data, of the same installed libraries); and of a card that was begun, what was answered. So a
+    run that was killed goes on where it was.
 
     Args:
         adapter: the model.
@@ -39,6 +46,9 @@ def evaluate(
         limit: at most so many test items of each card, for a first look; None for all.
         fresh: compute also what stands.
         progress: told what happens.
+        team: the processes that share the work; the first of them writes the results.
+        corpora: training text that test items are looked up in; a result that stands is kept and
+            gets its report.
 
     Returns:
         Results of the cards that the model can do, in their order; reasons for the others are in
@@ -54,10 +64,11 @@ def evaluate(
     able = [card for card in cards if reasons[card.name] is None]
     for card in able:
         check_source(card)
-    _store_skipped(adapter, results_folder, reasons, say)
+    if team.rank == 0:
+        _store_skipped(adapter, results_folder, reasons, say)
     facts = adapter.facts()
     assert facts.get("digest"), f"{adapter.name} must say its digest"
-    run = _Run(adapter, asker(adapter), results_folder, limit, fresh, facts, say)
+    run = _Run(adapter, results_folder, limit, fresh, facts, say, team, {}, corpora)
     return [_result(run, card) for card in able]
 
 
@@ -65,30 +76,81 @@ class _Run(NamedTuple):
     """What stays the same from card to card."""
 
     adapter: Adapter
-    ask: Ask
     root: Path
     limit: int | None
     fresh: bool
     facts: dict[str, Any]
     say: Progress
+    team: Team
+    kept: Kept
+    corpora: Corpora | None
 
 
 def _result(run: _Run, card: Card) -> Result:
     where = environment.describe()
     if "embedded" in card.source:
         where["corpus_versions"] = environment.corpus_versions()
-    standing = None if run.fresh else _standing(run, card, where)
+    # The first process decides, for another may see the files of a shared disk later.
+    standing = run.team.gather(None if run.fresh else _standing(run, card, where))[0]
     if standing is not None:
         run.say("kept", card.name, f"{card.metric} {standing.value:.4f}, computed before")
-        return standing
+        return _with_report(run, card, standing)
+    folder = results.folder(run.root, run.adapter.name)
+    journal = AnswerJournal(folder, card.name, run.facts, run.team.rank, run.fresh)
     run.say("data", card.name, "reading the data")
     examples = Examples(card, run.limit)
     count = examples.read()
     run.say("asking", card.name, f"{count} items")
     start = time.perf_counter()
-    outcome = PROTOCOLS[card.protocol](examples, run.adapter, run.ask)
-    seconds = time.perf_counter() - start
-    result = Result(
+    outcome = _measure(run, examples, journal)
+    seconds = time.perf_counter() - start + journal.seconds
+    result = _sealed(run, examples, outcome, where, seconds)
+    stored = None
+    if run.team.rank == 0:
+        if run.corpora is not None:
+            seen = report(result, outcome.records, examples.test, run.corpora)
+            result = replace(result, contamination=seen)
+        stored = results.read(results.write(run.root, result, outcome.records))
+    stored = run.team.gather(stored)[0]
+    if run.team.rank == 0:
+        journal.remove()
+    run.say("done", card.name, f"{card.metric} {stored.value:.4f}, {seconds:.1f} s")
+    return stored
+
+
+def _with_report(run: _Run, card: Card, standing: Result) -> Result:
+    """A result that stands, and what of its items is in the training text that is asked about."""
+    if run.corpora is None or standing.contamination.get("corpora") == run.corpora.digests:
+        return standing
+    if run.team.rank == 0:
+        records = results.read_records(results.path(run.root, standing.model, card.name))
+        seen = report(standing, records, Examples(card, run.limit).test, run.corpora)
+        written = results.write(run.root, replace(standing, contamination=seen), records)
+        standing = results.read(written)
+    return run.team.gather(standing)[0]
+
+
+def _measure(run: _Run, examples: Examples, journal: AnswerJournal) -> Outcome:
+    """Runs the protocol; records of items that are not independent get their group."""
+    card = examples.card
+
+    def told(done: int, count: int) -> None:
+        run.say("asking", card.name, f"{done:,} of {count:,} requests answered")
+
+    ask = asker(run.adapter, run.kept, journal, run.team, told)
+    outcome = PROTOCOLS[card.protocol](examples, run.adapter, ask)
+    group = {e.id: e.group for e in examples.test if e.group != e.id}
+    for record in outcome.records:
+        if record["id"] in group:
+            record.setdefault("group", group[record["id"]])
+    return outcome
+
+
+def _sealed(
+    run: _Run, examples: Examples, outcome: Outcome, where: dict[str, Any], seconds: float
+) -> Result:
+    card = examples.card
+    return Result(
         model=run.adapter.name,
         card=card.name,
         card_version=card.version,
@@ -109,10 +171,9 @@ def _result(run: _Run, card: Card) -> Result:
         model_facts=run.facts,
         environment=where,
         items_file=results.path(Path(), run.adapter.name, card.name).with_suffix(".jsonl").name,
+        aggregate=rule_of(Number(outcome.value, *outcome.interval), outcome.records),
+        recipe={"model": run.adapter.specification, "card": asdict(card)},
     )
-    results.write(run.root, result, outcome.records)
-    run.say("done", card.name, f"{card.metric} {result.value:.4f}, {seconds:.1f} s")
-    return result
 
 
 def _standing(run: _Run, card: Card, where: dict[str, Any]) -> Result | None:
@@ -124,41 +185,12 @@ def _standing(run: _Run, card: Card, where: dict[str, Any]) -> Result | None:
         found = results.read(file)
     except ValueError:
         return None
-    code = ("tgp_multimodal", "corpus_versions")
+    code = ("tgp_multimodal", "code", "corpus_versions")
     then = [found.card_digest, found.limit, found.model_facts.get("digest")]
     now = [card.digest, run.limit, run.facts.get("digest")]
     then += [found.environment.get(name) for name in code]
     now += [where.get(name) for name in code]
     return found if then == now else None
-
-
-def asker(adapter: Adapter) -> Ask:
-    """Sends each distinct request once and puts the answers into the order of the questions.
-
-    Answers are kept, so that two cards with the same items cost as much as one; but not those of
-    models that are fitted on each card, whose answers differ from card to card, nor the vectors of
-    views, of which a probe compares dozens.
-    """
-    is_fitted = type(adapter).fit is not Adapter.fit
-    kept: dict[str, Answer] = {}
-
-    def ask(requests: Sequence[Request]) -> list[Answer]:
-        if not requests:
-            return []
-        if is_fitted:
-            kept.clear()
-        keys = [key(r) for r in requests]
-        distinct = {k: r for k, r in zip(keys, requests, strict=True) if k not in kept}
-        answers = adapter.answer(list(distinct.values())) if distinct else []
-        assert len(answers) == len(distinct), (
-            f"{adapter.name} answered {len(answers)} of {len(distinct)}"
-        )
-        new = dict(zip(distinct, answers, strict=True))
-        found = [new[k] if k in new else kept[k] for k in keys]
-        kept.update({k: a for k, a in new.items() if not getattr(distinct[k], "view", "")})
-        return found
-
-    return ask
 
 
 def _store_skipped(

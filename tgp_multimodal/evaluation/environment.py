@@ -1,9 +1,11 @@
 """Where a number was made: versions, machine, commit, day."""
 
+import hashlib
 import os
 import platform
 import subprocess
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,15 @@ import tgp_multimodal
 _PACKAGES = ("torch", "transformers", "diffusers", "numpy", "scipy", "scikit-learn")
 # Code whose text is the embedded data: another version makes other items.
 CORPUS = ("numpy", "scipy", "scikit-learn", "torch", "transformers", "diffusers", "lightning")
+# Where the code lies that a number can depend on.
+_CODE = ("adapters", "data", "diffusion", "evaluation", "inference", "models", "export.py")
 
 
 def describe() -> dict[str, Any]:
     """Facts about this run; the same for all its results but for the date."""
     return {
         "tgp_multimodal": tgp_multimodal.__version__,
+        "code": code_digest(),
         "python": platform.python_version(),
         **{name: found for name in _PACKAGES if (found := _version(name))},
         "platform": platform.platform(),
@@ -35,6 +40,23 @@ def describe() -> dict[str, Any]:
 def corpus_versions() -> str:
     """One line that changes with the Python installation that the embedded data are read from."""
     return " ".join([platform.python_version(), *(f"{n}={_version(n)}" for n in CORPUS)])
+
+
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """SHA-256 over the text of all code of this package that a number can depend on.
+
+    The version alone would let a number stand while the code that made it is being changed. The
+    command line, training and the leaderboard make no number, and are left out.
+    """
+    root = Path(tgp_multimodal.__file__).parent
+    files = [file for name in _CODE for file in (root / name).rglob("*.py")]
+    files += [root / name for name in _CODE if name.endswith(".py")]
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        if not file.name.startswith("leaderboard"):
+            digest.update(f"{file.relative_to(root).as_posix()}\0".encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
 def _version(name: str) -> str | None:

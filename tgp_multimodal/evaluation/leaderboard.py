@@ -16,6 +16,7 @@ from tgp_multimodal.evaluation import cards, results
 from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.leaderboard_items import Samples, compare, read_items
 from tgp_multimodal.evaluation.results import Result
+from tgp_multimodal.evaluation.stats import detectable
 
 LEVEL = 0.05
 _PERCENT = ("accuracy", "f1", "recall", "precision", "exact_match", "pass_at", "share")
@@ -67,6 +68,11 @@ class Column:
     def counts(self) -> bool:
         """Whether its scores enter means."""
         return self.is_main and normalise(self.best, self.best.value) is not None
+
+    @property
+    def visible_gap(self) -> float:
+        """The smallest difference that a card of this size shows, see `stats.detectable`."""
+        return detectable([(r.low, r.high) for r in self.results])
 
     def of(self, model: str) -> Result | None:
         """The model's result, if it has one."""
@@ -255,7 +261,7 @@ def _check(file: File) -> None:
     for name in ("model", "card", "card_digest", "data_digest", "domain", "protocol", "metric"):
         if not isinstance(result[name], str):
             raise ValueError(f"{file.path}: {name} must be a text. Got {result[name]!r} instead.")
-    for name in ("details", "model_facts", "environment"):
+    for name in ("details", "model_facts", "environment", "recipe", "contamination"):
         if not isinstance(result[name], dict):
             raise ValueError(
                 f"{file.path}: {name} must be a mapping. Got {result[name]!r} instead."

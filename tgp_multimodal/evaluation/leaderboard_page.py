@@ -17,8 +17,7 @@ from markupsafe import Markup
 
 from tgp_multimodal.evaluation import leaderboard_plots as plots
 from tgp_multimodal.evaluation.leaderboard import Board, Column, Mean, is_percent, normalise, show
-from tgp_multimodal.evaluation.results import Result
-from tgp_multimodal.evaluation.stats import Z_95
+from tgp_multimodal.evaluation.results import Result, is_seen, seen
 
 MAX_PICTURE_BYTES = 1_000_000
 _HERE = Path(__file__).parent
@@ -184,10 +183,12 @@ def _cell(board: Board, column: Column, model: str) -> dict[str, Any]:
         "css": " ".join(word for word, is_on in marks if is_on),
         "order": result.value if result.higher_is_better else -result.value,
         "score": "" if score is None else score,
-        "text": show(result.value, result.metric),
+        "text": show(result.value, result.metric) + "†" * is_seen(result),
         "group": group,
         "bar": plots.cell_bar(_scale(column), _reading(result)),
-        "title": f"{_interval(result)} · n {result.n:,} · {_tie(column, model)}",
+        "title": " · ".join(
+            filter(None, (_interval(result), f"n {result.n:,}", _tie(column, model), seen(result)))
+        ),
     }
 
 
@@ -271,7 +272,7 @@ def _card_facts(column: Column) -> list[tuple[str, str]]:
         ("compared by", ", ".join(column.tests) or "nothing to compare"),
         (
             "smallest visible gap",
-            f"{show(_detectable(column), best.metric)}, two unpaired models at 80 % power",
+            f"{show(column.visible_gap, best.metric)}, two unpaired models at 80 % power",
         ),
         ("limit", best.limit),
     ]
@@ -283,6 +284,7 @@ def _card_facts(column: Column) -> list[tuple[str, str]]:
     rows += [("card digest", best.card_digest), ("data digest", best.data_digest)]
     for result in column.results:
         rows.append((result.model, {k: v for k, v in result.details.items() if _is_short(v)}))
+        rows += [(f"{result.model}, seen", said) for n in (13, 8) if (said := seen(result, n))]
     return [(name, text) for name, value in rows if (text := _plain(value))]
 
 
@@ -290,12 +292,6 @@ def _is_short(value: Any) -> bool:
     """Whether a detail may stand in a line of text: no table and no list of records."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return len(inner) <= 12 and not any(isinstance(v, dict | list) for v in inner)
-
-
-def _detectable(column: Column) -> float:
-    """The gap that two models on separate samples of this size would show in four of five tries."""
-    widths = sorted(r.high - r.low for r in column.results)
-    return (Z_95 + 0.8416) * math.sqrt(2) * widths[len(widths) // 2] / (2 * Z_95)
 
 
 def _plain(value: Any) -> str:

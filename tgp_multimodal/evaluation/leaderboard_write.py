@@ -8,14 +8,15 @@ from typing import Any
 from tgp_multimodal.evaluation import results
 from tgp_multimodal.evaluation.leaderboard import Board, Column, normalise, show
 from tgp_multimodal.evaluation.leaderboard_page import render
-from tgp_multimodal.evaluation.results import Result
+from tgp_multimodal.evaluation.results import Result, is_seen, seen
 
 FORMAT = 1
 _LEGEND = (
     "Values with 95 % intervals; accuracies and their like in percent. The number after the"
     " interval is the rank group: models of group 1 cannot be told from the best (paired tests on"
     " the same items, Holm-corrected, 5 %). The best value is bold. A mean with a fraction lacks"
-    " cards and does not compare with the whole ones."
+    " cards and does not compare with the whole ones. The smallest gap is what two models on"
+    " separate items would show in four of five tries; pairs on the same items show smaller ones."
 )
 
 
@@ -91,12 +92,24 @@ def _column_data(column: Column) -> dict[str, Any]:
             "rank_group": column.group[r.model],
             "p_against_best": column.p_value[r.model],
             "tied_with_best": column.is_tied(r.model),
+            "contamination": _without_items(r),
         }
         for r in column.results
     ]
     shared = {name: getattr(column.best, name) for name in _SHARED}
     extra = {"counts_in_means": column.counts, "compared_by": column.tests}
+    extra |= {"smallest_visible_gap": column.visible_gap}
     return {**shared, **extra, "rows": rows}
+
+
+def _without_items(result: Result) -> dict[str, Any]:
+    """The report on training text but for the items in it, which may be thousands."""
+    return {
+        name: {k: v for k, v in found.items() if k != "overlap"}
+        if isinstance(found, dict) and name != "corpora"
+        else found
+        for name, found in result.contamination.items()
+    }
 
 
 def as_markdown(board: Board) -> str:
@@ -118,8 +131,13 @@ def as_markdown(board: Board) -> str:
             for model in board.ranking(domain)
         ]
         rows.append(["*chance*", *(show(c.best.chance, c.best.metric) for c in columns)])
+        rows.append(["*smallest gap*", *(show(c.visible_gap, c.best.metric) for c in columns)])
         head = ["model", *map(_head, columns)]
         lines += ["", f"## {_escape(domain.capitalize())}", "", *_table(head, rows)]
+    flagged = [r for r in board.results if is_seen(r)]
+    if flagged:
+        said = (f"{r.model} on {r.card}: {seen(r)}; {seen(r, 8)}" for r in flagged)
+        lines += ["", "† Items in training text:", "", *(f"* {_escape(line)}" for line in said)]
     return "\n".join([*lines, "", _LEGEND, ""])
 
 
@@ -140,7 +158,7 @@ def _cell(column: Column, result: Result | None) -> str:
         return "–"
     value, low, high = (show(x, result.metric) for x in (result.value, result.low, result.high))
     value = f"**{value}**" if result is column.best else value
-    return f"{value} [{low}, {high}] {column.group[result.model]}"
+    return f"{value}{'†' * is_seen(result)} [{low}, {high}] {column.group[result.model]}"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:

@@ -1,11 +1,13 @@
 """Result files: one JSON for each model and card, a JSONL of its items beside it, always whole."""
 
+import hashlib
 import json
 import os
 import re
 import tempfile
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +29,19 @@ class Result:
         details: further metrics and choices.
         limit: how many test items were asked for; None for all of them.
         data_digest: SHA-256 of the test items.
-        seconds: answering and scoring, without reading the data.
+        seconds: answering and scoring, without reading the data; of a run that was killed with what
+            it had answered before.
         model_facts: what the adapter says of the model; its `digest` above all.
         environment: versions, platform, threads, commit, date.
         items_file: name of the JSONL.
+        aggregate: the rule of `evaluation.aggregates` that makes the number of the items; empty
+            where none does.
+        items_digest: SHA-256 of the JSONL; empty in files of before there was one.
+        recipe: what makes the number again: `model`, as it was named to `tgp evaluate`, and `card`,
+            the whole of it.
+        contamination: what of the test items stands in training text, see
+            `evaluation.contamination`; empty where nobody asked.
+        digest: SHA-256 of all the rest, see `digest`.
     """
 
     model: str
@@ -53,6 +64,11 @@ class Result:
     model_facts: dict[str, Any]
     environment: dict[str, Any]
     items_file: str
+    aggregate: str = ""
+    items_digest: str = ""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    contamination: dict[str, Any] = field(default_factory=dict)
+    digest: str = ""
     format: int = FORMAT
 
 
@@ -67,13 +83,30 @@ def path(root: Path, model: str, card: str) -> Path:
 
 
 def write(root: Path, result: Result, records: Iterable[dict[str, Any]]) -> Path:
-    """Stores the items, then the result, each whole or not at all."""
+    """Stores the items, then the result with the digests of both, each whole or not at all."""
     target = path(root, result.model, result.card)
     target.parent.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(r, default=_plain, allow_nan=False) + "\n" for r in records)
+    sealed = changed(result, items_digest=hashlib.sha256(lines.encode()).hexdigest())
+    sealed = changed(sealed, digest=digest(sealed))
     replace(target.with_suffix(".jsonl"), lines)
-    replace(target, json.dumps(asdict(result), indent=2, default=_plain, allow_nan=False) + "\n")
+    replace(target, json.dumps(asdict(sealed), indent=2, default=_plain, allow_nan=False) + "\n")
     return target
+
+
+def digest(result: Result) -> str:
+    """SHA-256 of the content of a result, whatever its `digest` says."""
+    return _sha256(asdict(result) | {"digest": ""})
+
+
+def essence(result: Result) -> dict[str, Any]:
+    """What two measurements of one number share: all but when, where and how fast.
+
+    Left out are also the digest over those, and the report on training text, which no answer
+    depends on.
+    """
+    circumstances = ("seconds", "environment", "recipe", "contamination", "digest")
+    return {k: v for k, v in _as_stored(asdict(result)).items() if k not in circumstances}
 
 
 def read(file: Path) -> Result:
@@ -91,6 +124,42 @@ def read(file: Path) -> Result:
     raise ValueError(f"{file} must have format {FORMAT}. Got {found.get('format')} instead.")
 
 
+def read_records(file: Path) -> list[dict[str, Any]]:
+    """The records of a result's items.
+
+    Raises:
+        ValueError: a line is no JSON.
+        FileNotFoundError: there are none.
+    """
+    text = file.with_suffix(".jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def seen(result: Result, words: int = 13) -> str:
+    """What a reader has to know of items in training text, `3 of 300 items ..., 0.612 without`.
+
+    Nothing where nobody asked, or where the file is not as we write it.
+    """
+    found = result.contamination.get(str(words))
+    try:
+        if not found:
+            return ""
+        if not found["checked"]:
+            return f"no item has a text of {words} words"
+        said = f"{found['flagged']:,} of {result.n:,} items in training text ({words}-grams)"
+        without = found["clean"] if found["flagged"] else None
+        return f"{said}, {without['value']:.3f} without" if without else said
+    except (KeyError, TypeError, ValueError):
+        return ""
+
+
+def is_seen(result: Result) -> bool:
+    """Whether an item was found in training text."""
+    found = (result.contamination.get(words) for words in ("13", "8"))
+    counts = [one.get("flagged") for one in found if isinstance(one, dict)]
+    return any(isinstance(count, int) and count > 0 for count in counts)
+
+
 def replace(target: Path, text: str) -> None:
     """Writes a file beside its place, flushes it to the disk and renames it into place."""
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", text=True)
@@ -104,6 +173,15 @@ def replace(target: Path, text: str) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def _sha256(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(_as_stored(content), sort_keys=True).encode()).hexdigest()
+
+
+def _as_stored(content: dict[str, Any]) -> dict[str, Any]:
+    """What a reader of the file gets: JSON has no tuples and no numbers as names."""
+    return json.loads(json.dumps(content, default=_plain))
 
 
 def _plain(value: Any) -> Any:

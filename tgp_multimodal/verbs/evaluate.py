@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from tgp_multimodal.evaluation.asking import Team
     from tgp_multimodal.evaluation.results import Result
 
 
@@ -16,11 +17,14 @@ def evaluate(
     results: str = "results",
     limit: int | None = None,
     fresh: bool = False,
+    contamination: list[str] | None = None,
 ) -> None:
     """Score models on benchmark cards, with intervals, into result files.
 
-    A result that stands (same model, card, limit and code) is kept, so a run that was interrupted
-    goes on where it was. `tgp leaderboard` makes tables and a page of the files.
+    A result that stands (same model, card, limit and code) is kept, and so is what was answered of
+    a card: a run that was interrupted goes on where it was. Under torchrun the processes share the
+    work of each card, and the results are those of one. `tgp leaderboard` makes tables and a page
+    of the files.
 
     Args:
         models: folders that `tgp export` wrote, or kinds. Ours: native:FOLDER, random:FOLDER (the
@@ -40,6 +44,8 @@ def evaluate(
         results: folder to write into, one folder per model.
         limit: at most so many test items of each card, for a first look.
         fresh: compute also what stands.
+        contamination: folders that `tgp prepare` wrote, the text that the models were trained on:
+            which test items stand in it (runs of 13 and of 8 words), and the score on the others.
 
     Examples:
         tgp evaluate runs/nano/export random:runs/nano/export majority tfidf pixels
@@ -48,6 +54,8 @@ def evaluate(
         tgp evaluate runs/nano/export hf:gpt2 --cards text/continuation_choice
         tgp evaluate openclip:ViT-B-32@laion2b_s34b_b79k --cards image/scene_zero_shot
         tgp evaluate runs/mine/export xz zstd --held_out data/mine
+        tgp evaluate runs/nano/export --suite core --contamination data/mine
+        torchrun --nproc-per-node 2 -m tgp_multimodal evaluate runs/nano/export
     """
     from pathlib import Path
 
@@ -56,25 +64,63 @@ def evaluate(
     from tgp_multimodal.adapters import make
     from tgp_multimodal.evaluation import cards as shelf
     from tgp_multimodal.evaluation import engine
+    from tgp_multimodal.evaluation.contamination import open_corpora
     from tgp_multimodal.evaluation.held_out import cards as of_prepared
 
     chosen = [shelf.find(name) for name in cards or ()]
     if held_out is not None:
         chosen += of_prepared(Path(held_out))
     chosen = chosen or shelf.suite(suite)
+    together = team()
     adapters = [make(model) for model in models]
     names = [adapter.name for adapter in adapters]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"models must have different names. Got {twice[0]} twice instead.")
-    console = Console()
+    corpora = None
+    if contamination:
+        corpora = open_corpora([*map(Path, contamination)], Path(results) / ".ngrams")
+    console = Console(quiet=together.rank > 0)
     found: dict[str, list[Result]] = {}
     for adapter in adapters:
         with _Progress(console, adapter.name, len(chosen)) as progress:
             found[adapter.name] = engine.evaluate(
-                adapter, chosen, Path(results), limit, fresh, progress
+                adapter, chosen, Path(results), limit, fresh, progress, together, corpora
             )
     console.print(_table([card.name for card in chosen], found, limit))
-    print(f"results: {results}")
+    for line in _seen(found):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"results: {results}", markup=False, highlight=False, soft_wrap=True)
+
+
+def team() -> "Team":
+    """The processes that torchrun has started, each on its own GPU if there are some, or this one.
+
+    Answers travel by gloo, for they are plain Python objects. A process may wait for another as
+    long as it takes: torchrun ends all of them when one fails.
+    """
+    import atexit
+    import os
+    from datetime import timedelta
+
+    from tgp_multimodal.evaluation.asking import ALONE, Team
+
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        return ALONE
+    import torch
+    from torch import distributed
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    distributed.init_process_group("gloo", timeout=timedelta(days=30))
+    atexit.register(distributed.destroy_process_group)
+
+    def gather(mine: Any) -> list[Any]:
+        found = [None] * world
+        distributed.all_gather_object(found, mine)
+        return found
+
+    return Team(distributed.get_rank(), world, gather)
 
 
 class _Progress:
@@ -102,21 +148,36 @@ class _Progress:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+def _seen(found: "dict[str, list[Result]]") -> list[str]:
+    """A line for each result with items that stand in training text, and one for all others."""
+    from tgp_multimodal.evaluation.results import is_seen, seen
+
+    reported = [r for of in found.values() for r in of if r.contamination]
+    flagged = [r for r in reported if is_seen(r)]
+    lines = [f"{r.model} {r.card}: {seen(r)}; {seen(r, 8)}" for r in flagged]
+    rest = len(reported) - len(flagged)
+    return [*lines, *([f"no item in training text: {rest} results"] if rest else [])]
+
+
 def _table(cards: list[str], found: "dict[str, list[Result]]", limit: int | None) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
+    from tgp_multimodal.evaluation.stats import detectable
+
     note = f", at most {limit} items" if limit else ""
     table = Table(title=f"Value and 95 % interval{note}", title_justify="left")
-    for name in ("card", "metric", "chance", *found):
+    for name in ("card", "metric", "chance", "visible gap", *found):
         table.add_column(Text(name), justify="left" if name in ("card", "metric") else "right")
     for card in cards:
         of = {model: next((r for r in rs if r.card == card), None) for model, rs in found.items()}
         first = next((r for r in of.values() if r), None)
         if first is None:
-            table.add_row(card, "", "", *("-" for _ in of))
+            table.add_row(card, "", "", "", *("-" for _ in of))
             continue
         metric = first.metric if first.higher_is_better else f"{first.metric} (lower is better)"
         cells = (f"{r.value:.3f}\n[{r.low:.2f}, {r.high:.2f}]" if r else "-" for r in of.values())
-        table.add_row(card, metric, f"{first.chance:.3g}", *map(Text, cells))
+        gap = detectable([(r.low, r.high) for r in of.values() if r])
+        table.add_row(card, metric, f"{first.chance:.3g}", f"{gap:.2g}", *map(Text, cells))
+    table.caption = "visible gap: what two models on separate items show in four of five tries"
     return table

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 
-def export(source: str, output: str | None = None) -> None:
+def export(source: str, output: str | None = None, results: str | None = None) -> None:
     """Turn a checkpoint into one folder that stock libraries load.
 
     The libraries are transformers, diffusers and sentence-transformers. The averaged weights are
@@ -13,10 +13,13 @@ def export(source: str, output: str | None = None) -> None:
     Args:
         source: run folder (its checkpoints/last.ckpt is taken), or a checkpoint file in one.
         output: folder to write; left out: export/ in the run folder.
+        results: folder that `tgp evaluate` wrote: what it says of these very weights goes into the
+            model card, and what of the test items stands in training text.
 
     Examples:
         tgp export runs/nano
         tgp export runs/nano/checkpoints/last.ckpt --output my-model
+        tgp export runs/nano --results runs/nano/results
     """
     from tgp_multimodal import export as exports
     from tgp_multimodal.data import tokenizer as tokenizers
@@ -31,6 +34,8 @@ def export(source: str, output: str | None = None) -> None:
     network = exports.network_from_checkpoint(checkpoint)
     tokenizer = tokenizers.load(_tokenizer_folder(run))
     facts = run_facts(run, checkpoint)
+    if results is not None:
+        facts["results"] = benchmarks(Path(results), exports.weights_digest(network))
     folder = Path(output) if output else run / "export"
     exports.save(folder, network, tokenizer, facts, model_card(network, tokenizer, facts))
     print(f"export: {folder} (weights {exports.weights_digest(network)[:12]})")
@@ -48,6 +53,32 @@ def run_facts(run: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
         found |= {key: content[key] for key in kept if key in content}
     found["metrics"] = _last_metrics(run / "metrics.csv")
     return found
+
+
+def benchmarks(results: Path, weights: str) -> list[dict[str, Any]]:
+    """What result files say of a model, one row a card, for the model card.
+
+    Args:
+        results: folder with one folder of result files per model.
+        weights: digest of the weights; results of others are left out.
+
+    Raises:
+        ValueError: there is none of these weights.
+    """
+    from tgp_multimodal.evaluation.leaderboard import read
+    from tgp_multimodal.evaluation.results import is_seen, seen
+
+    found = [file.result for file in read(results)[0]]
+    own = [r for r in found if r.model_facts.get("weights") == weights]
+    if not own:
+        raise ValueError(
+            f"results must hold one of the weights {weights[:12]}. Got {results} with none instead."
+        )
+    kept = ("card", "metric", "value", "low", "high", "n", "chance", "limit")
+    rows = [{name: getattr(r, name) for name in kept} for r in own]
+    for row, result in zip(rows, own, strict=True):
+        row["seen"] = "; ".join(filter(None, (seen(result), seen(result, 8) * is_seen(result))))
+    return sorted(rows, key=lambda row: row["card"])
 
 
 def _last_metrics(path: Path) -> dict[str, float]:

@@ -98,7 +98,7 @@ def probe(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     return Outcome(value, interval, records, details)
 
 
-def proportion(correct: Sequence[bool], group: Sequence[str]) -> Any:
+def proportion(correct: Sequence[float], group: Sequence[str]) -> Any:
     """Wilson's interval, or the clustered bootstrap's where several items share a group."""
     if len(set(group)) == len(group):
         return wilson(sum(correct), len(correct))

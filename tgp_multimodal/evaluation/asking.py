@@ -1,0 +1,142 @@
+"""Asks a model in chunks: answers are kept, on disk too, and the work is split among processes.
+
+Chunks are cut from the distinct requests of a list by their number alone, and answered whole.
+Batches inside an adapter round differently in other company, so this is what makes a result equal
+to the last bit wherever a run was killed, whatever cards came before, and however many processes
+share the work: each chunk always has the same requests in the same order.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from tgp_multimodal.evaluation.adapter import Adapter
+from tgp_multimodal.evaluation.journal import AnswerJournal
+from tgp_multimodal.evaluation.outcome import Ask
+from tgp_multimodal.evaluation.requests import (
+    Answer,
+    Embed,
+    JointEmbed,
+    Perplexity,
+    Request,
+    Score,
+    key,
+)
+
+# Items of a chunk: enough to fill batches, few enough that a kill costs little.
+_LARGE, _SMALL = 512, 64
+_ITEMS = {Score: _LARGE, Embed: _LARGE, JointEmbed: _LARGE, Perplexity: 128}
+
+
+class Team(NamedTuple):
+    """The processes that share the work; all of them run the same cards in the same order.
+
+    Attributes:
+        rank: number of this process.
+        world: how many there are.
+        gather: gives what each process holds, by rank, to all of them.
+    """
+
+    rank: int = 0
+    world: int = 1
+    gather: Callable[[Any], list[Any]] = lambda mine: [mine]
+
+
+ALONE = Team()
+# Answers to chunks, by the keys of their requests.
+Kept: TypeAlias = dict[tuple[str, ...], list[Answer]]
+
+
+def asker(
+    adapter: Adapter,
+    kept: Kept | None = None,
+    journal: AnswerJournal | None = None,
+    team: Team = ALONE,
+    told: Callable[[int, int], None] = lambda done, count: None,
+) -> Ask:
+    """Sends each distinct request once and puts the answers into the order of the questions.
+
+    Chunks that were answered before are not sent again. Neither kept nor written are answers of
+    models that are fitted on each card, which differ from card to card, and vectors of views, of
+    which a probe compares dozens.
+
+    Args:
+        adapter: the model.
+        kept: chunks that were answered, shared between cards.
+        journal: the same on disk, of this card.
+        team: chunk i is answered by process i modulo their number.
+        told: is called with how many of the distinct requests are answered.
+    """
+    is_fitted = type(adapter).fit is not Adapter.fit
+    store = _Store({} if kept is None else kept, journal)
+
+    def answers(chunk: dict[str, Request]) -> list[Answer]:
+        lasts = not is_fitted and not any(map(_is_large, chunk.values()))
+        found = store.get(tuple(chunk)) if lasts else None
+        if found is not None:
+            return found
+        start = time.perf_counter()
+        found = adapter.answer(list(chunk.values()))
+        assert len(found) == len(chunk), f"{adapter.name} answered {len(found)} of {len(chunk)}"
+        if lasts:
+            store.add(tuple(chunk), found, time.perf_counter() - start)
+        return found
+
+    def ask(requests: Sequence[Request]) -> list[Answer]:
+        if not requests:
+            return []
+        keys = [key(r) for r in requests]
+        parts = list(chunks(dict(zip(keys, requests, strict=True))))
+        count, done, mine = sum(map(len, parts)), 0, {}
+        for number, chunk in enumerate(parts):
+            done += len(chunk)
+            if number % team.world == team.rank:
+                mine[number] = answers(chunk)
+                told(done, count)
+        all_of_them = {n: a for theirs in team.gather(mine) for n, a in theirs.items()}
+        of: dict[str, Answer] = {}
+        for number, chunk in enumerate(parts):
+            of.update(zip(chunk, all_of_them[number], strict=True))
+        return [of[k] for k in keys]
+
+    return ask
+
+
+def chunks(distinct: dict[str, Request]) -> Iterator[dict[str, Request]]:
+    """Cuts requests, by their keys, into runs of so many items; views of one item stay together."""
+    chunk: dict[str, Request] = {}
+    items, last = 0, None
+    for name, request in distinct.items():
+        item = getattr(request, "item", request)
+        if item is not last and items == _ITEMS.get(type(request), _SMALL):
+            yield chunk
+            chunk, items = {}, 0
+        items += item is not last
+        last = item
+        chunk[name] = request
+    if chunk:
+        yield chunk
+
+
+def _is_large(request: Request) -> bool:
+    """Whether the answers to such requests are too many to be kept."""
+    return bool(getattr(request, "view", ""))
+
+
+class _Store(NamedTuple):
+    """Answered chunks, in memory and on disk."""
+
+    kept: Kept
+    journal: AnswerJournal | None
+
+    def get(self, keys: tuple[str, ...]) -> list[Answer] | None:
+        if keys not in self.kept and self.journal is not None:
+            found = self.journal.get(keys)
+            if found is not None:
+                self.kept[keys] = found
+        return self.kept.get(keys)
+
+    def add(self, keys: tuple[str, ...], answers: list[Answer], seconds: float) -> None:
+        if self.journal is not None:
+            self.journal.add(keys, answers, seconds)
+        self.kept[keys] = answers

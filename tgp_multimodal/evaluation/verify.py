@@ -1,0 +1,149 @@
+"""Holds result files against themselves: digests, and every number that items alone can give.
+
+Nothing is asked of a model and no data are read, so that results from anywhere can be checked in
+seconds. An edit of a number, of a record, or of both shows: numbers follow from records, records
+have a digest in the result, and the result has one of its own. What this cannot see is a folder
+that was made up as a whole; for that there is `tgp reproduce`.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tgp_multimodal.evaluation import aggregates, contamination, results
+from tgp_multimodal.evaluation.results import Result
+
+_OTHER = "skipped.jsonl"  # lies beside results and is none
+
+
+class Report(NamedTuple):
+    """What was found in a folder.
+
+    Attributes:
+        files: result files that were looked at.
+        by_digest: those of them whose number does not follow from items, so that only digests
+            could be checked.
+        complaints: one sentence for each file that is not as it should be.
+    """
+
+    files: list[Path]
+    by_digest: list[Path]
+    complaints: list[str]
+
+
+def verify(folder: Path) -> Report:
+    """Checks every result file of a folder, or of the model folders in it.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: it holds no result.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"folder must hold result files. Got {folder} instead.")
+    files, items = (
+        # What begins with a dot is of runs that are under way, or were killed in a write.
+        sorted(_two_levels(folder, ending))
+        for ending in (".json", ".jsonl")
+    )
+    if not files and not items:
+        raise ValueError(f"folder must hold <model>/<domain>__<task>.json. Got {folder} instead.")
+    complaints = [c for file in files if (c := check(file)) is not None]
+    for item in items:
+        result = item.with_suffix(".json")
+        if item.name != _OTHER and not result.is_file():
+            complaints.append(f"{result} must lie beside its items. Got no such file instead.")
+    by_digest = [file for file in files if _is_by_digest(file)]
+    return Report(files, by_digest, complaints)
+
+
+def _two_levels(folder: Path, ending: str) -> Iterator[Path]:
+    yield from folder.glob(f"[!.]*{ending}")
+    yield from folder.glob(f"[!.]*/[!.]*{ending}")
+
+
+def check(file: Path) -> str | None:
+    """The first thing that is wrong with a result, in one sentence; None if all is well."""
+    try:
+        result = results.read(file)
+        raw = (file.parent / Path(result.items_file).name).read_bytes()
+        records = [json.loads(line) for line in raw.splitlines()]
+        return next(_complaints(file, result, raw, records), None)
+    except FileNotFoundError as error:
+        return f"{file} must have its items beside it. Got no {error.filename} instead."
+    except (ValueError, OSError) as error:
+        return str(error) if str(error).startswith(str(file)) else f"{file}: {error}"
+
+
+def _complaints(
+    file: Path, result: Result, raw: bytes, records: list[dict[str, Any]]
+) -> Iterator[str]:
+    if not result.digest:
+        yield f"{file} must have a digest. Got none instead: it was written before there was one."
+        return
+    found = hashlib.sha256(raw).hexdigest()
+    if found != result.items_digest:
+        items = file.with_name(result.items_file)
+        yield (
+            f"{items} must have the SHA-256 {result.items_digest[:12]}, the records that were"
+            f" measured. Got {found[:12]} instead: records were edited."
+        )
+    if len(records) != result.n:
+        yield f"{file}: n must be {len(records)}, as its records give. Got {result.n} instead."
+    yield from _numbers(file, result, records)
+    yield from _clean(file, result, records)
+    if results.digest(result) != result.digest:
+        yield (
+            f"{file} must have the SHA-256 {result.digest[:12]} that it was written with."
+            f" Got {results.digest(result)[:12]} instead: the file was edited."
+        )
+
+
+def _numbers(file: Path, result: Result, records: list[dict[str, Any]]) -> Iterator[str]:
+    """What is wrong with the number, its interval, and the details that are means of columns."""
+    if not result.aggregate:
+        return
+    try:
+        number = aggregates.recompute(result.aggregate, records)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        yield f"{file}: records must give a {result.aggregate}. Got {error!r} instead."
+        return
+    columns = aggregates.means(records)
+    columns |= {"accuracy": columns["correct"]} if result.metric == "macro_f1" else {}
+    said = {f"details.{k}": (v, columns[k]) for k, v in result.details.items() if k in columns}
+    # A whole number among the details is a sum or a count.
+    means = {name: pair for name, pair in said.items() if isinstance(pair[0], float)}
+    own = {name: (getattr(result, name), value) for name, value in number._asdict().items()}
+    for name, (there, value) in (own | means).items():
+        if not _equal(there, value):
+            yield f"{file}: {name} must be {value:.6g}, as its records give. Got {there} instead."
+
+
+def _clean(file: Path, result: Result, records: list[dict[str, Any]]) -> Iterator[str]:
+    """What is wrong with the numbers without the items that stand in training text."""
+    for size in map(str, contamination.LEVELS):
+        found = result.contamination.get(size)
+        if not found:
+            continue
+        again = contamination.clean(result, records, found["overlap"]) or {}
+        said = found["clean"] or {}
+        for name in {*said, *again}:
+            if name not in said or not _equal(said[name], again.get(name, math.nan)):
+                place = f"contamination.{size}.clean.{name}"
+                yield (
+                    f"{file}: {place} must be {again.get(name)}, as its records give."
+                    f" Got {said.get(name)} instead."
+                )
+
+
+def _equal(said: Any, value: float) -> bool:
+    return isinstance(said, int | float) and aggregates.is_equal(said, value)
+
+
+def _is_by_digest(file: Path) -> bool:
+    try:
+        return not results.read(file).aggregate
+    except (ValueError, OSError):
+        return False  # it has a complaint of its own
