@@ -20,7 +20,9 @@ from PIL import Image
 
 from tgp_multimodal.evaluation import embedded_tasks, held_out
 from tgp_multimodal.evaluation.cards import Card
+from tgp_multimodal.evaluation.item_checks import check
 from tgp_multimodal.evaluation.names import unknown
+from tgp_multimodal.evaluation.pairing import paired
 
 _JINJA = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
 _SUBSET_SEED = 20240613
@@ -87,6 +89,10 @@ class Examples:
             "zero_shot": (),
             "denoising": (),
             "picture_retrieval": (),
+            "similarity": (),
+            "generation": (),
+            "last_word": (),
+            "bias": (),
         }.get(self.card.protocol, ("train", "validation"))
         for split in wanted:
             getattr(self, split)
@@ -121,6 +127,12 @@ def check_source(card: Card) -> None:
 
 def rows(card: Card, split: str) -> list[Row]:
     """All rows of one split, pictures decoded; empty where the source has no such split."""
+    found = _stored(card, split)
+    pairs = card.source.get("pairs")
+    return found if pairs is None else paired(found, pairs["same"], pairs["by"], card.name)
+
+
+def _stored(card: Card, split: str) -> list[Row]:
     if "embedded" in card.source:
         return embedded_tasks.TASKS[card.source["embedded"]](split)
     if "prepared" in card.source:
@@ -183,6 +195,8 @@ def _render(card: Card, row: Row, name: str, split: str) -> Example:
     else:
         wanted = list(_said(card))
     fields = {f: _field(card, f, row) for f in wanted}
+    if problem := check(card.protocol, fields):
+        raise ValueError(f"{card.name}, {name}: {problem}")
     group = str(fields.pop("group", name))
     return Example(name, fields, group)
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tgp_multimodal.evaluation import results
+from tgp_multimodal.evaluation import metrics, results
 from tgp_multimodal.evaluation.leaderboard import Board, Column, normalise, show
 from tgp_multimodal.evaluation.leaderboard_page import render
 from tgp_multimodal.evaluation.results import Result
@@ -124,7 +124,7 @@ def as_markdown(board: Board) -> str:
 
 
 def _head(column: Column) -> str:
-    arrow = "↑" if column.best.higher_is_better else "↓"
+    arrow = metrics.arrow(column.best.metric, column.best.higher_is_better)
     return f"{_escape(column.label)}<br>{_escape(column.best.metric)} {arrow}"
 
 

@@ -100,6 +100,8 @@ def _table(cards: list[str], found: "dict[str, list[Result]]", limit: int | None
     from rich.table import Table
     from rich.text import Text
 
+    from tgp_multimodal.evaluation import metrics
+
     note = f", at most {limit} items" if limit else ""
     table = Table(title=f"Value and 95 % interval{note}", title_justify="left")
     for name in ("card", "metric", "chance", *found):
@@ -110,7 +112,9 @@ def _table(cards: list[str], found: "dict[str, list[Result]]", limit: int | None
         if first is None:
             table.add_row(card, "", "", *("-" for _ in of))
             continue
-        metric = first.metric if first.higher_is_better else f"{first.metric} (lower is better)"
+        direction = metrics.direction(first.metric, first.higher_is_better)
+        plain = direction == "higher is better"
+        metric = first.metric if plain else f"{first.metric} ({direction})"
         cells = (f"{r.value:.3f}\n[{r.low:.2f}, {r.high:.2f}]" if r else "-" for r in of.values())
         table.add_row(card, metric, f"{first.chance:.3g}", *map(Text, cells))
     return table
