@@ -12,6 +12,7 @@ from planted_models import dummy
 
 from tgp_multimodal import resources
 from tgp_multimodal.adapters import make
+from tgp_multimodal.adapters.baselines import Majority
 from tgp_multimodal.evaluation import cards, engine
 from tgp_multimodal.evaluation.cards import PROTOCOLS, Card
 from tgp_multimodal.evaluation.examples import Example, Examples
@@ -131,27 +132,28 @@ def probe_chance(card: Card, examples: Examples, labels: int) -> float:
 
 
 @EVERY_WITH_DATA
-def test_the_floors_are_those_of_the_data(name: str, tmp_path: Path) -> None:
-    """Majority and longest choice, against the files' own card and the card's references."""
-    whole = replace(CARDS[name], sizes={}, metric="accuracy")
-    stored = Path(os.environ.get("TGP_DATA", "")) / str(whole.source.get("folder")) / "card.json"
-    floors = (
-        json.loads(stored.read_text("utf-8")).get("floors_accuracy_percent", {})
-        if "folder" in whole.source and stored.is_file()
-        else {}
-    )
-    told = {r["model"]: r["value"] for r in whole.references if r["source"] == "these files"}
-    if whole.protocol == "probe" and "majority" in floors:
-        (result,) = engine.evaluate(make("majority"), [whole], tmp_path)
-        assert result.value == pytest.approx(floors["majority"] / 100, abs=6e-5)
-        assert told.get("majority", result.value) == pytest.approx(result.value, abs=6e-5)
-    elif whole.protocol == "multiple_choice" and "longest choice" in told:
-        lengths = [([len(c) for c in e.fields["choices"]], e) for e in Examples(whole).test]
-        right = [size.index(max(size)) == e.fields["answer"] for size, e in lengths]
-        assert np.mean(right) == pytest.approx(floors["longest_choice"] / 100, abs=6e-4)
-        assert told["longest choice"] == pytest.approx(floors["longest_choice"] / 100, abs=6e-5)
-    else:
+def test_the_floors_are_those_of_the_data(name: str) -> None:
+    """The label most frequent in train, and the longest choice: card, files and items agree."""
+    card = replace(CARDS[name], sizes={})
+    told = {r["model"]: r["value"] for r in card.references if r["source"].startswith("these file")}
+    stored = Path(os.environ.get("TGP_DATA", "")) / str(card.source.get("folder")) / "card.json"
+    if "folder" not in card.source or not stored.is_file():
         pytest.skip("no floor is known")
+    floors = json.loads(stored.read_text("utf-8"))["floors_accuracy_percent"]
+    examples = Examples(card)
+    if card.protocol == "probe" and "majority" in floors:
+        guess = Majority().guess([e.fields["label"] for e in examples.train])
+        found = np.mean([e.fields["label"] == guess for e in examples.test])
+        assert found == pytest.approx(floors["majority"] / 100, abs=6e-5)
+        assert told.get("majority", found) == pytest.approx(found, abs=6e-5)
+    if card.protocol == "multiple_choice" and "longest choice" in told:
+        sizes = [[len(c) for c in e.fields["choices"]] for e in examples.test]
+        right = [
+            s.index(max(s)) == e.fields["answer"] for s, e in zip(sizes, examples.test, strict=True)
+        ]
+        # Cleaned choices differ from stored ones in one item of HellaSwag.
+        assert np.mean(right) == pytest.approx(floors["longest_choice"] / 100, abs=2e-3)
+        assert told["longest choice"] == pytest.approx(floors["longest_choice"] / 100, abs=6e-5)
 
 
 @EVERY_WITH_DATA

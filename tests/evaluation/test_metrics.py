@@ -63,5 +63,4 @@ def test_a_metric_with_an_ideal_is_best_there() -> None:
         assert metrics.quality(metric, higher, best) >= metrics.quality(metric, higher, better)
     assert metrics.direction("stereotype_share", True) == "0.5 is best"
     assert metrics.direction("kid", False) == "lower is better"
-    assert metrics.arrow("stereotype_share", True) == "→0.5"
     assert metrics.IDEAL.keys() == metrics.SIDES.keys()

@@ -239,13 +239,13 @@ def test_f1_and_matthews_of_one_answer_for_all(run: Run) -> None:
     assert run("probe", "matthews", equal_or_not(60, 1), Same(), **said).value == 0
 
 
+PAIR = equal_or_not(4, 0)
+
+
 def test_a_label_that_is_not_there_cannot_be_positive(run: Run) -> None:
     for settings, hint in (({"positive": "sme"}, "Did you mean same"), ({}, "there are: other, s")):
         with pytest.raises(ValueError, match=hint):
             run("probe", "f1", PAIR, Planted(), train=equal_or_not(9, 0), settings=settings)
-
-
-PAIR = equal_or_not(4, 0)
 
 
 def test_a_probe_needs_training_items_of_two_labels(run: Run) -> None:

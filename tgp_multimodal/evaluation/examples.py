@@ -55,7 +55,9 @@ class Examples:
 
     Attributes:
         card: where they are from.
-        limit: at most so many test items (and eight times as many training items); None for all.
+        limit: at most so many test items (and eight times as many training items, but where these
+            are solved examples of a prompt, so that a prompt is what it is in a whole run); None
+            for all.
     """
 
     def __init__(self, card: Card, limit: int | None = None) -> None:
@@ -71,15 +73,21 @@ class Examples:
 
     @cached_property
     def train(self) -> list[Example]:
-        return self._split("train", self.limit and self.limit * _TRAIN_PER_TEST)
+        return self._split("train", self._most)
 
     @cached_property
     def validation(self) -> list[Example]:
-        return self._split("validation", self.limit and self.limit * _TRAIN_PER_TEST)
+        return self._split("validation", self._most)
 
     @cached_property
     def corpus(self) -> list[Example]:
         return self._split("corpus", None)
+
+    @property
+    def _most(self) -> int | None:
+        if self.limit is None or self.card.protocol == "multiple_choice":
+            return None
+        return self.limit * _TRAIN_PER_TEST
 
     def read(self) -> int:
         """Reads what every model needs and returns the number of test items."""

@@ -175,6 +175,13 @@ def show(value: float | None, metric: str = "") -> str:
     return f"{100 * value:.1f}" if is_percent(metric) else f"{value:.3f}"
 
 
+def arrow(result: Result) -> str:
+    """Which values of its metric are better: ↑, ↓, or an arrow to the ideal one."""
+    if result.metric in metrics.IDEAL:
+        return f"→ {show(metrics.IDEAL[result.metric], result.metric)}"
+    return "↑" if result.higher_is_better else "↓"
+
+
 def build(folder: Path, card_folder: Path | None = None) -> Board:
     """Reads, groups, compares and ranks.
 

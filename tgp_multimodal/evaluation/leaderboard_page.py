@@ -17,7 +17,15 @@ from markupsafe import Markup
 
 from tgp_multimodal.evaluation import leaderboard_plots as plots
 from tgp_multimodal.evaluation import metrics
-from tgp_multimodal.evaluation.leaderboard import Board, Column, Mean, is_percent, normalise, show
+from tgp_multimodal.evaluation.leaderboard import (
+    Board,
+    Column,
+    Mean,
+    arrow,
+    is_percent,
+    normalise,
+    show,
+)
 from tgp_multimodal.evaluation.results import Result
 from tgp_multimodal.evaluation.stats import Z_95
 
@@ -224,7 +232,7 @@ def _card(column: Column, identifier: str) -> dict[str, Any]:
         "name": best.card,
         "label": column.label,
         "metric": metric,
-        "arrow": metrics.arrow(best.metric, best.higher_is_better),
+        "arrow": arrow(best),
         "protocol": best.protocol.replace("_", " "),
         "n": " to ".join(dict.fromkeys((f"{min(sizes):,}", f"{max(sizes):,}"))),
         "counts": int(column.counts),

@@ -31,13 +31,6 @@ def direction(metric: str, higher_is_better: bool) -> str:
     return f"{'higher' if higher_is_better else 'lower'} is better"
 
 
-def arrow(metric: str, higher_is_better: bool) -> str:
-    """Which values are better, in one character; for a metric with an ideal, that value too."""
-    if metric in IDEAL:
-        return f"→{IDEAL[metric]:g}"
-    return "↑" if higher_is_better else "↓"
-
-
 def accuracy(predictions: Sequence[Hashable], targets: Sequence[Hashable]) -> float:
     """Share of predictions that equal their target."""
     return sum(p == t for p, t in zip(predictions, targets, strict=True)) / len(targets)
