@@ -265,6 +265,12 @@ def test_choices_may_stand_before_what_is_scored(run: Run) -> None:
     assert model.asked == [Score("so A", " won."), Score("so B", " won.")]
 
 
+def test_a_search_needs_documents(run: Run) -> None:
+    rows: Rows = [{"query": "q", "relevant": ["z"]}]
+    with pytest.raises(ValueError, match=r"text/x: corpus split must hold a document\. Got none"):
+        run("retrieval", "mrr", rows, Planted(embed=hashed))
+
+
 def test_relevance_is_the_gain(run: Run) -> None:
     order = {"q": [1, 0], "x": [1, 0], "y": [1, 0.5], "z": [0, 1]}
     test: Rows = [{"query": "q", "relevant": ["z", "y"], "relevance": [4, 1]}]

@@ -29,8 +29,14 @@ def retrieval(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     (linear, as in trec_eval); else every relevant document gains 1. For all other numbers a
     document is relevant or not. Ties are broken by document id, descending, as pytrec_eval does. A
     document that is the query's own text is not treated specially.
+
+    Raises:
+        ValueError: there is no document.
     """
     test, corpus = examples.test, examples.corpus
+    if not corpus:
+        name = examples.card.name
+        raise ValueError(f"{name}: corpus split must hold a document. Got none instead.")
     adapter.fit(later(examples, "corpus", "document"))
     documents = [e.fields["document"] for e in corpus]
     names = np.array([str(e.fields["document_id"]) for e in corpus])
