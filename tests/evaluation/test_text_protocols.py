@@ -248,11 +248,16 @@ def test_a_label_that_is_not_there_cannot_be_positive(run: Run) -> None:
             run("probe", "f1", PAIR, Planted(), train=equal_or_not(9, 0), settings=settings)
 
 
-def test_a_probe_needs_training_items_of_two_labels(run: Run) -> None:
-    with pytest.raises(ValueError, match=r"at least two labels\. Got 0 instead"):
+def test_a_probe_needs_training_items(run: Run) -> None:
+    with pytest.raises(ValueError, match=r"text/x: train split must hold an item\. Got none"):
         run("probe", "accuracy", PAIR, Planted())
-    with pytest.raises(ValueError, match=r"text/x: train split must .* Got 1 instead"):
-        run("probe", "accuracy", PAIR, Planted(), train=[PAIR[0]] * 3)
+
+
+def test_a_probe_that_saw_one_label_gives_it(run: Run) -> None:
+    train = [row for row in equal_or_not(9, 0) if row["label"] == "same"]
+    found = run("probe", "accuracy", PAIR, Planted(embed=hashed), train=train)
+    assert {r["prediction"] for r in found.records} == {"same"}
+    assert found.value == 0.5
 
 
 # Partial scoring and graded relevance -------------------------------------------------------------
