@@ -124,10 +124,10 @@ def test_every_example_renders(name: str) -> None:
 
 
 def probe_chance(card: Card, examples: Examples, labels: int) -> float:
-    """What the most ignorant answer scores: any label, or always the one whose F1 it is."""
+    """What a label drawn blindly scores."""
     if card.metric == "f1":
         share = np.mean([e.fields["label"] == card.setting("positive") for e in examples.test])
-        return float(2 * share / (1 + share))
+        return float(share / (share + 1 / labels))
     return 0.0 if card.metric == "matthews" else 1 / labels
 
 
