@@ -27,6 +27,13 @@ PAIRS = {
 }
 
 
+BIAS = {
+    "protocol": "bias",
+    "metric": "stereotype_share",
+    "columns": {name: name for name in ("stereotyping", "other", "category")},
+}
+
+
 def card(folder: Path, **changes: object) -> Path:
     path = folder / "card.yaml"
     content = {k: v for k, v in {**GOOD, **changes}.items() if v is not None}
@@ -41,12 +48,12 @@ def test_a_good_card_loads(tmp_path: Path) -> None:
     assert cards.find(str(card(tmp_path))) == loaded
 
 
-def test_minimal_pairs_ask_for_what_their_scoring_needs(tmp_path: Path) -> None:
-    assert cards.load(card(tmp_path, **PAIRS)).requests == {Score}
+@pytest.mark.parametrize("said", [PAIRS, BIAS], ids=lambda said: said["protocol"])
+def test_pairs_ask_for_what_their_scoring_needs(tmp_path: Path, said: dict[str, object]) -> None:
+    assert cards.load(card(tmp_path, **said)).requests == {Score}
     for scoring, request in cards.SCORINGS.items():
-        assert cards.load(card(tmp_path, **PAIRS, settings={"scoring": scoring})).requests == {
-            request
-        }
+        loaded = cards.load(card(tmp_path, **said, settings={"scoring": scoring}))
+        assert loaded.requests == {request}
 
 
 @pytest.mark.parametrize(
@@ -62,8 +69,13 @@ def test_minimal_pairs_ask_for_what_their_scoring_needs(tmp_path: Path) -> None:
         ({"columns": {"item": "text", "lable": "label"}}, "Did you mean label"),
         ({"columns": {"item": "text"}}, "columns or templates must give label"),
         ({"sizes": {"tset": 5}}, "Did you mean test"),
+        ({"source": {"folder": "x", "splits": {"tests": "dev"}}}, "Did you mean test"),
         ({"source": {"folders": "x"}}, "Did you mean folder"),
         ({"source": {"folder": "x", "hub": "y"}}, "source must have one of"),
+        ({"source": {"folder": "x", "pairs": ["id"]}}, "pairs must have a list `same`"),
+        ({"source": {"folder": "x", "pairs": {"same": ["id"]}}}, "and a column `by`"),
+        ({"source": {"folder": "x", "pair": {}}}, "Did you mean pairs"),
+        ({"metric": "mathews"}, "Did you mean matthews"),
         ({"name": "code/made_up"}, "name must start with text/"),
         ({**PAIRS, "settings": {"scoring": "maskd"}}, "Did you mean masked"),
         ({**PAIRS, "settings": {"scoring": ["causal"]}}, "there are: causal, masked"),
@@ -110,7 +122,7 @@ def test_unknown_names_are_answered_with_known_ones() -> None:
     with pytest.raises(ValueError, match="Did you mean text/pydoc_package"):
         cards.find("pydoc_package")
     with pytest.raises(
-        ValueError, match=r"there are: core, embedded, image\. Did you mean embedded"
+        ValueError, match=r"there are: bias, core, embedded, image, text\. Did you mean embedded"
     ):
         cards.suite("embeded")
     with pytest.raises(ValueError, match="card file must exist"):

@@ -1,5 +1,6 @@
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -58,6 +59,15 @@ def test_smaller_subsets_are_subsets_of_larger_ones(root: Path) -> None:
 def test_limit_limits_training_items_too(root: Path) -> None:
     assert len(Examples(card(), limit=3).train) == 24
     assert len(Examples(card()).train) == 400
+
+
+def test_limit_leaves_the_solved_examples_of_prompts_alone(root: Path) -> None:
+    asked = card(
+        columns={"choices": "['even', 'odd']", "answer": "label"},
+        templates={"prompt": "{{ text }}"},
+    )
+    examples = Examples(replace(asked, protocol="multiple_choice"), limit=3)
+    assert (len(examples.train), len(examples.test)) == (400, 3)
 
 
 def test_digest_follows_the_test_items(root: Path) -> None:

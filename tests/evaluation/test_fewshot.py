@@ -3,7 +3,7 @@ import random
 import pytest
 
 from tgp_multimodal.evaluation.examples import Example
-from tgp_multimodal.evaluation.fewshot import shots
+from tgp_multimodal.evaluation.fewshot import about, shots, solved
 
 
 def item(prompt: str, answer: int = 0) -> Example:
@@ -60,8 +60,29 @@ def test_balanced_shots_take_answers_in_turn() -> None:
         assert sorted(answers) == [0, 0, 0, 1, 1, 1]
 
 
+def test_the_first_shots_are_the_first_of_the_pool_but_for_the_double() -> None:
+    assert shots(POOL, item("mine"), 3, 7, "first") == POOL[:3]
+    assert shots(POOL, POOL[1], 3, 7, "first") == [POOL[0], POOL[2], POOL[3]]
+
+
+def test_shots_are_on_the_items_topic_where_it_has_one() -> None:
+    def on(topic: str, prompt: str) -> Example:
+        plain = item(prompt)
+        return plain._replace(fields={**plain.fields, "topic": topic})
+
+    pool = [on("law", "1"), on("art", "2"), on("law", "3")]
+    assert prompts(list(about(on("law", "4"), pool))) == ["1", "3"]
+    assert about(item("4"), POOL) is POOL
+
+
+def test_a_solved_question_has_its_answer_where_the_card_puts_it() -> None:
+    assert solved(item("Is it?", 1), " ") == "Is it? yes"
+    gap = Example("g", {**item("so ", 1).fields, "continuation": "it is."}, "g")
+    assert solved(gap, " ") == "so yes it is."
+
+
 def test_a_small_pool_and_a_wrong_word_are_refused() -> None:
     with pytest.raises(ValueError, match="shots must be at most 39"):
         shots(POOL, POOL[0], 40, 0)
-    with pytest.raises(ValueError, match="Did you mean fixed"):
+    with pytest.raises(ValueError, match=r"first, fixed, per_item\. Did you mean fixed"):
         shots(POOL, POOL[0], 4, 0, "fixt")

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score, ndcg_score
+from sklearn.metrics import average_precision_score, f1_score, ndcg_score
 
 from tgp_multimodal.evaluation import metrics
 
@@ -27,13 +27,40 @@ def test_ranks_of_a_known_ranking() -> None:
     assert metrics.recall_at(4, ranked, relevant) == pytest.approx(2 / 3)
     ideal = 1 + 1 / math.log2(3) + 1 / math.log2(4)
     gain = 1 / math.log2(3) + 1 / math.log2(5)
-    assert metrics.ndcg_at(10, ranked, relevant) == pytest.approx(gain / ideal)
+    relevance = dict.fromkeys(relevant, 1.0)
+    assert metrics.ndcg_at(10, ranked, relevance) == pytest.approx(gain / ideal)
+    assert metrics.average_precision(ranked, relevant) == pytest.approx((1 / 2 + 2 / 4) / 3)
+    assert metrics.average_precision(ranked, {"z"}) == 0
 
 
-def test_ndcg_is_scikit_learns_on_full_rankings() -> None:
+@pytest.mark.parametrize("grades", [2, 5])
+def test_ndcg_is_scikit_learns_on_full_rankings(grades: int) -> None:
     rng = np.random.default_rng(0)
-    relevance, score = rng.integers(0, 2, (1, 30)), rng.random((1, 30))
+    relevance, score = rng.integers(0, grades, (1, 30)), rng.random((1, 30))
     ranked = np.argsort(-score[0]).tolist()
-    relevant = set(np.flatnonzero(relevance[0]).tolist())
     expected = ndcg_score(relevance, score, k=10)
-    assert metrics.ndcg_at(10, ranked, relevant) == pytest.approx(expected)
+    judged = dict(enumerate(relevance[0].astype(float).tolist()))
+    assert metrics.ndcg_at(10, ranked, judged) == pytest.approx(expected)
+
+
+def test_average_precision_is_scikit_learns_on_full_rankings() -> None:
+    rng = np.random.default_rng(1)
+    relevance, score = rng.integers(0, 2, 40), rng.random(40)
+    ranked = np.argsort(-score).tolist()
+    found = metrics.average_precision(ranked, set(np.flatnonzero(relevance).tolist()))
+    assert found == pytest.approx(average_precision_score(relevance, score))
+
+
+def test_a_metric_with_an_ideal_is_best_there() -> None:
+    for metric, higher, better, worse in (
+        ("accuracy", True, 0.9, 0.8),
+        ("bits_per_byte", False, 0.8, 0.9),
+        ("stereotype_share", True, 0.45, 0.6),
+        ("stereotype_share", True, 0.52, 0.45),
+    ):
+        assert metrics.quality(metric, higher, better) > metrics.quality(metric, higher, worse)
+        best = metrics.perfect(metric, higher)
+        assert metrics.quality(metric, higher, best) >= metrics.quality(metric, higher, better)
+    assert metrics.direction("stereotype_share", True) == "0.5 is best"
+    assert metrics.direction("kid", False) == "lower is better"
+    assert metrics.IDEAL.keys() == metrics.SIDES.keys()

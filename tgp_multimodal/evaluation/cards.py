@@ -21,6 +21,7 @@ from tgp_multimodal.evaluation.requests import (
     Denoise,
     Draw,
     Embed,
+    Generate,
     JointEmbed,
     MaskedScore,
     Perplexity,
@@ -53,13 +54,13 @@ class Protocol(NamedTuple):
 PROTOCOLS = {
     "probe": Protocol(
         frozenset({Embed}),
-        ("item", "label", "group?"),
-        {"modality": "text"},
-        ("accuracy", "macro_f1"),
+        ("item", "second?", "label", "group?"),
+        {"modality": "text", "positive": ""},
+        ("accuracy", "macro_f1", "matthews", "f1"),
     ),
     "multiple_choice": Protocol(
         frozenset({Score}),
-        ("prompt", "choices", "answer", "group?"),
+        ("prompt", "choices", "answer", "continuation?", "preamble?", "topic?", "group?"),
         {
             "shots": 0,
             "sampling": "per_item",
@@ -79,9 +80,28 @@ PROTOCOLS = {
     ),
     "retrieval": Protocol(
         frozenset({Embed}),
-        ("query", "relevant", "document", "document_id", "group?"),
+        ("query", "relevant", "relevance?", "document", "document_id", "group?"),
         {},
-        ("mrr", "recall_at_1", "recall_at_10", "ndcg_at_10"),
+        ("mrr", "recall_at_1", "recall_at_10", "recall_at_100", "ndcg_at_10", "map"),
+    ),
+    "similarity": Protocol(
+        frozenset({Embed}), ("first", "second", "score", "group?"), {}, ("spearman", "pearson")
+    ),
+    "generation": Protocol(
+        frozenset({Generate}),
+        ("prompt", "references", "group?"),
+        {"max_tokens": 64, "stop": ("\n",), "delimiter": " "},
+        ("rouge_1", "rouge_2", "rouge_l", "exact_match"),
+    ),
+    "last_word": Protocol(
+        frozenset({Score}), ("context", "target", "group?"), {"delimiter": " "}, ("accuracy",)
+    ),
+    # What it asks follows its setting, see `SCORINGS`.
+    "bias": Protocol(
+        frozenset({Score}),
+        ("stereotyping", "other", "category", "group?"),
+        {"scoring": "causal"},
+        ("stereotype_share",),
     ),
     # What it asks follows its setting, see `SCORINGS`.
     "minimal_pairs": Protocol(
@@ -119,7 +139,7 @@ PROTOCOLS = {
 }
 
 
-# How minimal pairs are scored -> what that asks of a model.
+# How minimal pairs and pairs of `bias` are scored -> what that asks of a model.
 SCORINGS: dict[str, type[Request]] = {"causal": Score, "masked": MaskedScore}
 # How zero-shot classes are told apart: cosines in a joint space, or by what the model prefers.
 COMPARISONS: dict[str, type[Request]] = {"space": JointEmbed, "model": Compare}
@@ -140,8 +160,9 @@ class Card:
         license: of the data.
         citation: of the data.
         source: one of {"embedded": data set}, {"folder": below $TGP_DATA}, {"hub": name,
-            "revision": commit}; and "splits", where the source calls them otherwise. Cards that
-            are made on the spot (`held_out`) have {"prepared": folder}.
+            "revision": commit}; and "splits", where the source calls them otherwise, and "pairs",
+            where two rows make an item (see `pairing`). Cards that are made on the spot
+            (`held_out`) have {"prepared": folder}.
         protocol: a key of `PROTOCOLS`.
         metric: the headline number.
         chance: what guessing scores; for metrics that have no such floor the value of the most
@@ -174,7 +195,7 @@ class Card:
     @property
     def requests(self) -> frozenset[type[Request]]:
         """What the card asks of a model."""
-        if self.protocol == "minimal_pairs":
+        if self.protocol in ("minimal_pairs", "bias"):
             return frozenset({SCORINGS[str(self.setting("scoring"))]})
         if self.protocol == "zero_shot":
             return frozenset({COMPARISONS[str(self.setting("by"))]})
@@ -305,18 +326,29 @@ def _check(card: Card, path: Path) -> None:
     allowed = [f.removesuffix("?") for f in protocol.fields]
     for name in (*card.columns, *card.templates):
         among("field", name, allowed)
-    for name in card.sizes:
+    for name in (*card.sizes, *card.source.get("splits", ())):
         among("split", name, ("train", "validation", "test", "corpus"))
     said = {*card.columns, *card.templates}
     if missing := [f for f in protocol.fields if not f.endswith("?") and f not in said]:
         raise ValueError(
             f"{path}: columns or templates must give {', '.join(missing)}. Got none instead."
         )
+    _check_source(card, path)
+    if card.name.split("/")[0] != card.domain:
+        raise ValueError(f"{path}: name must start with {card.domain}/. Got {card.name} instead.")
+
+
+def _check_source(card: Card, path: Path) -> None:
+    known = (*SOURCES, "revision", "config", "splits", "pairs")
     for key in card.source:
-        among("source key", key, (*SOURCES, "revision", "config", "splits"))
+        if key not in known:
+            raise ValueError(f"{path}: {unknown('source key', key, known)}")
     if len(set(card.source) & set(SOURCES)) != 1:
         raise ValueError(
             f"{path}: source must have one of {', '.join(SOURCES)}. Got {card.source} instead."
         )
-    if card.name.split("/")[0] != card.domain:
-        raise ValueError(f"{path}: name must start with {card.domain}/. Got {card.name} instead.")
+    pairs = card.source.get("pairs", {"same": [], "by": ""})
+    if not isinstance(pairs, dict) or set(pairs) != {"same", "by"}:
+        raise ValueError(
+            f"{path}: pairs must have a list `same` and a column `by`. Got {pairs} instead."
+        )

@@ -20,7 +20,9 @@ from PIL import Image
 
 from tgp_multimodal.evaluation import embedded_tasks, held_out
 from tgp_multimodal.evaluation.cards import Card
+from tgp_multimodal.evaluation.item_checks import check
 from tgp_multimodal.evaluation.names import unknown
+from tgp_multimodal.evaluation.pairing import paired
 
 _JINJA = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
 _SUBSET_SEED = 20240613
@@ -53,7 +55,9 @@ class Examples:
 
     Attributes:
         card: where they are from.
-        limit: at most so many test items (and eight times as many training items); None for all.
+        limit: at most so many test items (and eight times as many training items, but where these
+            are solved examples of a prompt, so that a prompt is what it is in a whole run); None
+            for all.
     """
 
     def __init__(self, card: Card, limit: int | None = None) -> None:
@@ -69,15 +73,21 @@ class Examples:
 
     @cached_property
     def train(self) -> list[Example]:
-        return self._split("train", self.limit and self.limit * _TRAIN_PER_TEST)
+        return self._split("train", self._most)
 
     @cached_property
     def validation(self) -> list[Example]:
-        return self._split("validation", self.limit and self.limit * _TRAIN_PER_TEST)
+        return self._split("validation", self._most)
 
     @cached_property
     def corpus(self) -> list[Example]:
         return self._split("corpus", None)
+
+    @property
+    def _most(self) -> int | None:
+        if self.limit is None or self.card.protocol == "multiple_choice":
+            return None
+        return self.limit * _TRAIN_PER_TEST
 
     def read(self) -> int:
         """Reads what every model needs and returns the number of test items."""
@@ -87,6 +97,10 @@ class Examples:
             "zero_shot": (),
             "denoising": (),
             "picture_retrieval": (),
+            "similarity": (),
+            "generation": (),
+            "last_word": (),
+            "bias": (),
         }.get(self.card.protocol, ("train", "validation"))
         for split in wanted:
             getattr(self, split)
@@ -121,6 +135,12 @@ def check_source(card: Card) -> None:
 
 def rows(card: Card, split: str) -> list[Row]:
     """All rows of one split, pictures decoded; empty where the source has no such split."""
+    found = _stored(card, split)
+    pairs = card.source.get("pairs")
+    return found if pairs is None else paired(found, pairs["same"], pairs["by"], card.name)
+
+
+def _stored(card: Card, split: str) -> list[Row]:
     if "embedded" in card.source:
         return embedded_tasks.TASKS[card.source["embedded"]](split)
     if "prepared" in card.source:
@@ -183,6 +203,8 @@ def _render(card: Card, row: Row, name: str, split: str) -> Example:
     else:
         wanted = list(_said(card))
     fields = {f: _field(card, f, row) for f in wanted}
+    if problem := check(card.protocol, fields):
+        raise ValueError(f"{card.name}, {name}: {problem}")
     group = str(fields.pop("group", name))
     return Example(name, fields, group)
 

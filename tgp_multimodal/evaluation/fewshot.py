@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from tgp_multimodal.evaluation.examples import Example, Examples
 from tgp_multimodal.evaluation.names import unknown
 
-SAMPLING = ("fixed", "per_item")
+SAMPLING = ("first", "fixed", "per_item")
 
 
 def context(examples: Examples, example: Example) -> str:
@@ -18,9 +18,9 @@ def context(examples: Examples, example: Example) -> str:
     card = examples.card
     count = int(card.setting("shots"))
     delimiter, separator = str(card.setting("delimiter")), str(card.setting("separator"))
-    text = str(card.setting("preamble"))
+    text = str(example.fields.get("preamble", card.setting("preamble")))
     if count:
-        pool = examples.train or examples.validation
+        pool = about(example, examples.train or examples.validation)
         for shot in shots(
             pool,
             example,
@@ -29,9 +29,23 @@ def context(examples: Examples, example: Example) -> str:
             sampling=str(card.setting("sampling")),
             balanced=bool(card.setting("balanced")),
         ):
-            answer = shot.fields["choices"][int(shot.fields["answer"])]
-            text += shot.fields["prompt"] + delimiter + answer + separator
+            text += solved(shot, delimiter) + separator
     return text + str(example.fields["prompt"])
+
+
+def solved(shot: Example, delimiter: str) -> str:
+    """A question with its answer; the answer stands inside where the card has a continuation."""
+    answer = str(shot.fields["choices"][int(shot.fields["answer"])])
+    if "continuation" in shot.fields:
+        return f"{shot.fields['prompt']}{answer}{delimiter}{shot.fields['continuation']}"
+    return f"{shot.fields['prompt']}{delimiter}{answer}"
+
+
+def about(example: Example, pool: Sequence[Example]) -> Sequence[Example]:
+    """The part of the pool on the item's topic; all of it where the card names no topic."""
+    if "topic" not in example.fields:
+        return pool
+    return [e for e in pool if e.fields["topic"] == example.fields["topic"]]
 
 
 def shots(
@@ -45,12 +59,13 @@ def shots(
     """Draws `count` solved examples for one item.
 
     Args:
-        pool: where they are from; its order does not matter.
+        pool: where they are from; its order matters to "first" alone.
         example: the item.
         count: how many.
         seed: of the draw.
         sampling: "per_item": every item has its own; "fixed": all items have the same (but for
-            those that would meet their double), so that a model computes them once.
+            those that would meet their double), so that a model computes them once; "first": the
+            same, but those that come first in the pool, in its order, as lm-eval's `first_n`.
         balanced: answers take turns, as far as the pool has them.
 
     Raises:
@@ -65,6 +80,8 @@ def shots(
         raise ValueError(
             f"shots must be at most {len(others)}, the size of the pool. Got {count} instead."
         )
+    if sampling == "first":
+        return others[:count]
     # The digest orders the pool by content, so that its order of storage has no say.
     order = sorted(others, key=lambda e: _hash(f"{salt}|{e.digest}"))
     if balanced:

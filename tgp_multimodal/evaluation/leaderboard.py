@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from tgp_multimodal.evaluation import cards, results
+from tgp_multimodal.evaluation import cards, metrics, results
 from tgp_multimodal.evaluation.cards import Card
-from tgp_multimodal.evaluation.leaderboard_items import Samples, compare, read_items
+from tgp_multimodal.evaluation.leaderboard_items import Items, Samples, compare, read_items
 from tgp_multimodal.evaluation.results import Result
 from tgp_multimodal.evaluation.stats import detectable
 
@@ -160,9 +160,10 @@ class Board:
 def normalise(result: Result, value: float) -> float | None:
     """A score on the scale where chance is 0 and perfect is 1.
 
-    Perfect is 1 where higher is better, else 0. None where chance is perfect already.
+    Perfect is 1 where higher is better, else 0, but for metrics with an ideal of their own. None
+    where chance is perfect already.
     """
-    perfect = 1.0 if result.higher_is_better else 0.0
+    perfect = metrics.perfect(result.metric, result.higher_is_better)
     if result.chance == perfect:
         return None
     return (value - result.chance) / (perfect - result.chance)
@@ -178,6 +179,13 @@ def show(value: float | None, metric: str = "") -> str:
     if value is None:
         return "–"
     return f"{100 * value:.1f}" if is_percent(metric) else f"{value:.3f}"
+
+
+def arrow(result: Result) -> str:
+    """Which values of its metric are better: ↑, ↓, or an arrow to the ideal one."""
+    if result.metric in metrics.IDEAL:
+        return f"→ {show(metrics.IDEAL[result.metric], result.metric)}"
+    return "↑" if result.higher_is_better else "↓"
 
 
 def build(folder: Path, card_folder: Path | None = None) -> Board:
@@ -275,7 +283,8 @@ def _key(result: Result) -> tuple[object, ...]:
 
 
 def _quality(result: Result) -> tuple[float, str]:
-    return -result.value if result.higher_is_better else result.value, result.model
+    quality = metrics.quality(result.metric, result.higher_is_better, result.value)
+    return -quality, result.model
 
 
 def _split(columns: Sequence[Column]) -> list[str]:
@@ -329,6 +338,13 @@ def _shipped(folder: Path | None, result: Result) -> Card | None:
     return card if card.digest == result.card_digest else None
 
 
+def _number(result: Result) -> tuple[float, float, float]:
+    """Value and interval; for a metric with an ideal the distance to it, as wide an interval."""
+    value, ideal = result.value, metrics.IDEAL.get(result.metric)
+    moved = value if ideal is None else abs(value - ideal)
+    return moved, moved + result.low - value, moved + result.high - value
+
+
 def _compare(column: Column, folders: dict[str, Path], problems: list[str]) -> None:
     """Fills in rank groups, p-values and samples from the items of the results."""
     items = []
@@ -336,9 +352,12 @@ def _compare(column: Column, folders: dict[str, Path], problems: list[str]) -> N
         path = folders[result.model] / Path(str(result.items_file)).name
         found, broken = read_items(path)
         items.append(found)
-        column.samples[result.model] = found.samples(result.higher_is_better)
+        sides = metrics.SIDES.get(result.metric)
+        column.samples[result.model] = found.samples(result.higher_is_better, sides)
         problems += [f"{path} has {broken} broken lines."] * (broken > 0)
-    comparison = compare([(r.value, r.low, r.high) for r in column.results], items, LEVEL)
+    if column.best.metric in metrics.IDEAL:  # items say who is higher, and not who is better
+        items = [Items([]) for _ in items]
+    comparison = compare([_number(r) for r in column.results], items, LEVEL)
     models = [r.model for r in column.results]
     column.group = dict(zip(models, comparison.group, strict=True))
     column.p_value = dict(zip(models, comparison.p_against_best, strict=True))

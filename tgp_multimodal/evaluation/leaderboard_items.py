@@ -60,14 +60,18 @@ class Items:
         """Whether every item is right or wrong."""
         return self.score_N is not None and bool(np.isin(self.score_N, (0, 1)).all())
 
-    def samples(self, higher_is_better: bool) -> Samples:
-        """Five right and five wrong records; the best and worst where scores have degrees."""
+    def samples(self, higher_is_better: bool, sides: tuple[str, str] | None = None) -> Samples:
+        """Five right and five wrong records; the best and worst where scores have degrees.
+
+        Of a metric whose records are neither, `sides` says what those that score 1 and 0 are.
+        """
         if self.score_N is None:
             return Samples(("first", "last"), [shorten(r) for r in self.records[:SAMPLES]], [])
         pairs = list(zip(self.records, self.score_N, strict=True))
-        if self.is_binary:
+        if self.is_binary or sides is not None:
             right, wrong = ([r for r, s in pairs if s == x][:SAMPLES] for x in (1, 0))
-            return Samples(("right", "wrong"), [*map(shorten, right)], [*map(shorten, wrong)])
+            words = sides or ("right", "wrong")
+            return Samples(words, [*map(shorten, right)], [*map(shorten, wrong)])
         pairs.sort(key=lambda pair: -pair[1] if higher_is_better else pair[1])
         share = min(SAMPLES, len(pairs) // 2)
         best, worst = pairs[:share], pairs[::-1][:share]

@@ -16,7 +16,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tgp_multimodal.evaluation import leaderboard_plots as plots
-from tgp_multimodal.evaluation.leaderboard import Board, Column, Mean, is_percent, normalise, show
+from tgp_multimodal.evaluation import metrics
+from tgp_multimodal.evaluation.leaderboard import (
+    Board,
+    Column,
+    Mean,
+    arrow,
+    is_percent,
+    normalise,
+    show,
+)
 from tgp_multimodal.evaluation.results import Result, is_seen, seen
 
 MAX_PICTURE_BYTES = 1_000_000
@@ -181,7 +190,7 @@ def _cell(board: Board, column: Column, model: str) -> dict[str, Any]:
     marks = (("best", result is column.best), ("first", group == 1))
     return {
         "css": " ".join(word for word, is_on in marks if is_on),
-        "order": result.value if result.higher_is_better else -result.value,
+        "order": metrics.quality(result.metric, result.higher_is_better, result.value),
         "score": "" if score is None else score,
         "text": show(result.value, result.metric) + "†" * is_seen(result),
         "group": group,
@@ -224,7 +233,7 @@ def _card(column: Column, identifier: str) -> dict[str, Any]:
         "name": best.card,
         "label": column.label,
         "metric": metric,
-        "arrow": "↑" if best.higher_is_better else "↓",
+        "arrow": arrow(best),
         "protocol": best.protocol.replace("_", " "),
         "n": " to ".join(dict.fromkeys((f"{min(sizes):,}", f"{max(sizes):,}"))),
         "counts": int(column.counts),
@@ -259,7 +268,7 @@ def _bars(column: Column, name: str) -> dict[str, Any]:
 
 def _card_facts(column: Column) -> list[tuple[str, str]]:
     best, card = column.best, column.card
-    direction = "higher" if best.higher_is_better else "lower"
+    direction = metrics.direction(best.metric, best.higher_is_better)
     rows: list[tuple[str, Any]] = [
         ("card", f"{best.card}, version {best.card_version}"),
         (
@@ -267,7 +276,7 @@ def _card_facts(column: Column) -> list[tuple[str, str]]:
             card.description if card else "not at hand: the card that ships is another one",
         ),
         ("protocol", best.protocol),
-        ("metric", f"{best.metric}, {direction} is better"),
+        ("metric", f"{best.metric}, {direction}"),
         ("chance", show(best.chance, best.metric)),
         ("compared by", ", ".join(column.tests) or "nothing to compare"),
         (

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tgp_multimodal.evaluation import results
-from tgp_multimodal.evaluation.leaderboard import Board, Column, normalise, show
+from tgp_multimodal.evaluation.leaderboard import Board, Column, arrow, normalise, show
 from tgp_multimodal.evaluation.leaderboard_page import render
 from tgp_multimodal.evaluation.results import Result, is_seen, seen
 
@@ -142,8 +142,7 @@ def as_markdown(board: Board) -> str:
 
 
 def _head(column: Column) -> str:
-    arrow = "↑" if column.best.higher_is_better else "↓"
-    return f"{_escape(column.label)}<br>{_escape(column.best.metric)} {arrow}"
+    return f"{_escape(column.label)}<br>{_escape(column.best.metric)} {arrow(column.best)}"
 
 
 def _mean(board: Board, model: str, domain: str | None) -> str:

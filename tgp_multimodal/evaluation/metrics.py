@@ -1,10 +1,34 @@
 """Numbers from predictions."""
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 import numpy as np
+
+# Metrics whose best value lies between their bounds: of all others it is 1, or 0 for costs.
+IDEAL = {"stereotype_share": 0.5}
+# What its items are that score 1, and those that score 0.
+SIDES = {"stereotype_share": ("stereotype likelier", "stereotype less likely")}
+
+
+def perfect(metric: str, higher_is_better: bool) -> float:
+    """The best value that a metric can have."""
+    return IDEAL.get(metric, 1.0 if higher_is_better else 0.0)
+
+
+def quality(metric: str, higher_is_better: bool, value: float) -> float:
+    """A number that is larger for better values: for a metric with an ideal, minus its distance."""
+    if metric in IDEAL:
+        return -abs(value - IDEAL[metric])
+    return value if higher_is_better else -value
+
+
+def direction(metric: str, higher_is_better: bool) -> str:
+    """Which values are better, in three words."""
+    if metric in IDEAL:
+        return f"{IDEAL[metric]:g} is best"
+    return f"{'higher' if higher_is_better else 'lower'} is better"
 
 
 def accuracy(predictions: Sequence[Hashable], targets: Sequence[Hashable]) -> float:
@@ -37,8 +61,23 @@ def recall_at(k: int, ranked: Sequence[Hashable], relevant: AbstractSet[Hashable
     return len(relevant & set(ranked[:k])) / len(relevant)
 
 
-def ndcg_at(k: int, ranked: Sequence[Hashable], relevant: AbstractSet[Hashable]) -> float:
-    """Discounted gain over the ideal one; relevance 0 or 1, discount log2(rank + 1)."""
+def average_precision(ranked: Sequence[Hashable], relevant: AbstractSet[Hashable]) -> float:
+    """Mean over the relevant documents of the precision at their ranks; 0 for one not ranked."""
+    ranks = [i for i, document in enumerate(ranked, 1) if document in relevant]
+    return sum(hits / rank for hits, rank in enumerate(ranks, 1)) / len(relevant)
+
+
+def ndcg_at(k: int, ranked: Sequence[Hashable], relevance: Mapping[Hashable, float]) -> float:
+    """Discounted gain over the ideal one; the gain is the relevance, the discount log2(rank + 1).
+
+    The ideal ranking has all judged documents, as in trec_eval's `ndcg_cut`.
+
+    Args:
+        k: ranks that count.
+        ranked: documents, best first.
+        relevance: of each judged document, at least 0; others have none.
+    """
     discounts = 1 / np.log2(np.arange(2, k + 2))
-    gains = [document in relevant for document in ranked[:k]]
-    return float(discounts[: len(gains)] @ gains / discounts[: len(relevant)].sum())
+    gains = [relevance.get(document, 0.0) for document in ranked[:k]]
+    ideal = sorted(relevance.values(), reverse=True)[:k]
+    return float(discounts[: len(gains)] @ gains / (discounts[: len(ideal)] @ ideal))

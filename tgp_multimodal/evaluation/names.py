@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
+_BEGINNING = 3  # from so many letters on, a name that starts with them is the likeliest one
 _LONG = 12  # more names than this may be cut off where the line is printed: the hint comes first
 
 
@@ -10,7 +11,8 @@ def unknown(kind: str, name: str, there_are: Iterable[str]) -> str:
     """`<kind> must be one that exists ... Did you mean ...?`, for a ValueError."""
     known = sorted(there_are)
     short = {k.rsplit("/", 1)[-1]: k for k in known}
-    close = difflib.get_close_matches(name, known, 1, 0.6)
+    close = sorted((k for k in known if len(name) >= _BEGINNING and k.startswith(name)), key=len)
+    close = close or difflib.get_close_matches(name, known, 1, 0.6)
     close = close or [short[c] for c in difflib.get_close_matches(name, short, 1, 0.6)]
     sentence = f"{kind} must be one that exists. Got {name!r} instead"
     hint = f" Did you mean {close[0]}?" if close else ""

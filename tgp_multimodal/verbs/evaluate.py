@@ -34,8 +34,8 @@ def evaluate(
             timm:ARCHITECTURE, a picture encoder. MODEL is a folder or hub name, WEIGHTS a tag, a
             file, or random. Baselines: majority, longest (choice), tfidf, bm25, pixels, hog, xz,
             xz:trained, zstd, zstd:trained.
-        suite: which cards: embedded needs no download, core and image need $TGP_DATA; or a path to
-            a YAML.
+        suite: which cards: embedded needs no download; core, text, bias and image need $TGP_DATA;
+            or a path to a YAML.
         cards: names of single cards (text/pydoc_package), or paths to YAML files, in the suite's
             place.
         held_out: a folder that `tgp prepare` wrote: by stream, bits per byte of the text that it
@@ -163,6 +163,7 @@ def _table(cards: list[str], found: "dict[str, list[Result]]", limit: int | None
     from rich.table import Table
     from rich.text import Text
 
+    from tgp_multimodal.evaluation import metrics
     from tgp_multimodal.evaluation.stats import detectable
 
     note = f", at most {limit} items" if limit else ""
@@ -175,7 +176,9 @@ def _table(cards: list[str], found: "dict[str, list[Result]]", limit: int | None
         if first is None:
             table.add_row(card, "", "", "", *("-" for _ in of))
             continue
-        metric = first.metric if first.higher_is_better else f"{first.metric} (lower is better)"
+        direction = metrics.direction(first.metric, first.higher_is_better)
+        plain = direction == "higher is better"
+        metric = first.metric if plain else f"{first.metric} ({direction})"
         cells = (f"{r.value:.3f}\n[{r.low:.2f}, {r.high:.2f}]" if r else "-" for r in of.values())
         gap = detectable([(r.low, r.high) for r in of.values() if r])
         table.add_row(card, metric, f"{first.chance:.3g}", f"{gap:.2g}", *map(Text, cells))

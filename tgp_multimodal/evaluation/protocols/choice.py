@@ -21,13 +21,21 @@ def multiple_choice(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     `accuracy` takes the sum, `accuracy_per_character` divides by the characters of the choice
     without the delimiter; ties go to the first. Unlike lm-eval's, an item's shots depend on that
     item alone (see `fewshot`).
+
+    Where the card has a `continuation`, choices stand before it, at the end of the prompt, and what
+    is scored is delimiter + continuation behind each: partial scoring, as lm-eval does WinoGrande
+    (Trinh and Le 2018, arXiv:1806.02847, section 3.1).
     """
     card = examples.card
 
     def requests(example: Example) -> list[Score]:
         context = fewshot.context(examples, example)
         delimiter = str(card.setting("delimiter"))
-        return [Score(context, delimiter + choice) for choice in example.fields["choices"]]
+        choices = example.fields["choices"]
+        if "continuation" in example.fields:
+            ending = delimiter + str(example.fields["continuation"])
+            return [Score(context + choice, ending) for choice in choices]
+        return [Score(context, delimiter + choice) for choice in choices]
 
     return _choose(examples, adapter, ask, [requests(e) for e in _looked_at(examples, adapter)])
 

@@ -26,7 +26,7 @@ def minimal_pairs(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     test = examples.test
     scoring = str(examples.card.setting("scoring"))
     sentences = [str(e.fields[side]) for e in test for side in ("good", "bad")]
-    answers: list[ScoreAnswer] = ask([_request(scoring, s) for s in sentences])
+    answers: list[ScoreAnswer] = ask([request(scoring, s) for s in sentences])
     pairs = zip(answers[::2], answers[1::2], strict=True)
     records = [_judge(e, *pair) for e, pair in zip(test, pairs, strict=True)]
     paradigms = _by("axis", records)
@@ -44,7 +44,8 @@ def minimal_pairs(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     return Outcome(value, bootstrap(list(details["paradigms"].values())), records, details)
 
 
-def _request(scoring: str, sentence: str) -> Request:
+def request(scoring: str, sentence: str) -> Request:
+    """What a sentence is asked for by a card's setting `scoring`."""
     return MaskedScore(sentence) if scoring == "masked" else Score("", sentence)
 
 

@@ -3,7 +3,7 @@
 Shape letters: N items, D width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,11 +12,12 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from tgp_multimodal.evaluation import metrics
+from tgp_multimodal.evaluation import confusion, metrics
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Example, Examples
 from tgp_multimodal.evaluation.logistic import Axes, Classifier, Features, rotate, solve
-from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, later
+from tgp_multimodal.evaluation.names import unknown
+from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups
 from tgp_multimodal.evaluation.requests import Embed
 from tgp_multimodal.evaluation.stats import bootstrap, wilson
 
@@ -37,7 +38,7 @@ class Known(NamedTuple):
     """The items whose labels are shown, those of train first, then those of validation.
 
     Attributes:
-        items: texts or pictures.
+        items: texts or pictures, or pairs of texts.
         names: the labels there are, in the order of their numbers.
         label_N: number of each item's label.
         fit_on: indices that are fitted on while something is chosen.
@@ -62,7 +63,7 @@ class Known(NamedTuple):
             fit_on, held = train_test_split(
                 fit_on, test_size=_VALIDATION_SHARE, random_state=0, stratify=_stratify(label_N)
             )
-        return cls([e.fields["item"] for e in both], names, label_N, fit_on, held)
+        return cls([item_of(e) for e in both], names, label_N, fit_on, held)
 
 
 def probe(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
@@ -72,30 +73,107 @@ def probe(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     features are standardised by the training items' mean and deviation; sparse ones (TF-IDF) stay
     as they are. Where the card has no validation split, a fixed fifth of train serves. The last fit
     is on train and validation together, as in CLIP's probe (Radford et al. 2021, A.3).
+
+    Where the card has a field `second`, an item is a pair of texts and its features are
+    [u, v, |u - v|, u * v] of their vectors u and v (Conneau et al. 2017, arXiv:1705.02364, section
+    3.1), so that a plane can see both what each text says and how they differ.
+
+    Raises:
+        ValueError: the training split is empty, or a whole run has no item with the label that the
+            card's setting `positive` names.
     """
     train, validation, test = examples.train, examples.validation, examples.test
     target_N = [e.fields["label"] for e in test]
     details: dict[str, Any] = {"train": len(train), "validation": len(validation)}
-    guess = adapter.guess(_labels([*train, *validation]))
+    _check(examples)
+    shown = _labels([*train, *validation])
+    # Where one label is all that was shown, as in a very limited run, it is the answer.
+    guess = adapter.guess(shown) if len(set(shown)) > 1 else shown[0]
     if guess is not None:
         predictions = [guess] * len(test)
     else:
-        adapter.fit(later(examples, "train", "item"))
+        adapter.fit(texts_of(examples))
         known = Known.of(train, validation)
         view, accuracies = choose(adapter.views(examples.card.modality), known, ask)
-        requests = [Embed(e.fields["item"], view) for e in (*train, *validation, *test)]
-        predictions, found = _predict(stack(ask(requests)), known)
+        (features,) = look([item_of(e) for e in (*train, *validation, *test)], [view], ask)
+        predictions, found = _predict(features, known)
         details |= found | ({"view": view, "views": accuracies} if accuracies else {})
-    details["accuracy"] = metrics.accuracy(predictions, target_N)
-    details["macro_f1"] = metrics.macro_f1(predictions, target_N)
+    details |= {"accuracy": metrics.accuracy(predictions, target_N)}
+    labels = list(dict.fromkeys([*predictions, *target_N]))
+    measures = _measures(examples, labels)
+    whole = confusion.table(predictions, target_N, labels)
+    details |= {name: float(measure(whole)[0]) for name, measure in measures.items()}
     correct = [p == t for p, t in zip(predictions, target_N, strict=True)]
     records = [
         {"id": e.id, "correct": c, "prediction": p, "target": t}
         for e, c, p, t in zip(test, correct, predictions, target_N, strict=True)
     ]
-    value = details[examples.card.metric]
-    interval = proportion(correct, groups(test))
-    return Outcome(value, interval, records, details)
+    metric = examples.card.metric
+    if metric == "accuracy":
+        interval = proportion(correct, groups(test))
+    else:
+        measure = measures[metric]
+        interval = confusion.interval(measure, predictions, target_N, labels, groups(test))
+    return Outcome(details[metric], interval, records, details)
+
+
+def _check(examples: Examples) -> None:
+    card = examples.card
+    if not examples.train:
+        raise ValueError(f"{card.name}: train split must hold an item. Got none instead.")
+    positive = str(card.setting("positive"))
+    labels = {str(x) for x in _labels([*examples.train, *examples.validation, *examples.test])}
+    is_named = card.metric == "f1" or positive
+    if is_named and examples.limit is None and positive not in labels:
+        raise ValueError(f"{card.name}: {unknown('positive', positive, labels)}")
+
+
+def _measures(examples: Examples, labels: Sequence[Any]) -> dict[str, confusion.Measure]:
+    """What is told of a probe besides accuracy."""
+    found: dict[str, confusion.Measure] = {
+        "macro_f1": confusion.macro_f1,
+        "matthews": confusion.matthews,
+    }
+    if positive := str(examples.card.setting("positive")):
+        names = [*map(str, labels)]
+        if positive in names:
+            return {**found, "f1": confusion.f1_of(names.index(positive))}
+        return {**found, "f1": lambda count_RKK: np.zeros(len(count_RKK))}
+    return found
+
+
+def item_of(example: Example) -> Any:
+    """What is embedded: the item, or the pair of it and the second one."""
+    item = example.fields["item"]
+    return (item, example.fields["second"]) if "second" in example.fields else item
+
+
+def texts_of(examples: Examples) -> Iterator[Any]:
+    """Every item of the training split, both of a pair; nothing is read before the first."""
+    for example in examples.train:
+        item = item_of(example)
+        yield from item if isinstance(item, tuple) else (item,)
+
+
+def look(items: Sequence[Any], views: Sequence[str], ask: Ask) -> list[Features]:
+    """Features of items, one matrix (N, D) for each view; of pairs as `probe` says."""
+    parts = [item if isinstance(item, tuple) else (item,) for item in items]
+    answers = ask([Embed(part, view) for pair in parts for part in pair for view in views])
+    found = []
+    for number in range(len(views)):
+        features = stack(answers[number :: len(views)])
+        if parts and len(parts[0]) == 2:
+            features = _joined(features[::2], features[1::2])
+        found.append(features)
+    return found
+
+
+def _joined(first_ND: Features, second_ND: Features) -> Features:
+    if isinstance(first_ND, np.ndarray):
+        apart_ND, product_ND = np.abs(first_ND - second_ND), first_ND * second_ND
+        return np.hstack([first_ND, second_ND, apart_ND, product_ND])
+    apart, product = abs(first_ND - second_ND), first_ND.multiply(second_ND)
+    return sparse.csr_matrix(sparse.hstack([first_ND, second_ND, apart, product]))
 
 
 def proportion(correct: Sequence[float], group: Sequence[str]) -> Any:
@@ -158,16 +236,14 @@ def choose(views: Sequence[str], known: Known, ask: Ask) -> tuple[str, dict[str,
         return views[0], {}
     few = known.fit_on[:: -(-len(known.fit_on) // _COMPARED)]
     chosen = [*few, *known.held]
-    requests = [Embed(known.items[i], view) for i in chosen for view in views]
-    answers = ask(requests)
+    matrices = look([known.items[i] for i in chosen], views, ask)
     label_N = known.label_N[chosen]
     train, held = np.arange(len(few)), np.arange(len(few), len(chosen))
     accuracies = {}
-    for number, view in enumerate(views):
-        features_ND = stack(answers[number :: len(views)])
-        features_ND = StandardScaler().fit(features_ND[train]).transform(features_ND)
+    for view, features_ND in zip(views, matrices, strict=True):
+        scaled_ND = StandardScaler().fit(features_ND[train]).transform(features_ND)
         with threadpool_limits(1, user_api="blas"):
-            found = sweep(rotate(features_ND, len(chosen)), label_N, train, held)
+            found = sweep(rotate(scaled_ND, len(chosen)), label_N, train, held)
         accuracies[view] = max(found.validation_accuracy.values())
     return max(views, key=lambda view: accuracies[view]), accuracies
 

@@ -3,6 +3,7 @@
 Shape letters: Q queries, N documents, D width.
 """
 
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -10,51 +11,66 @@ from sklearn.preprocessing import normalize
 
 from tgp_multimodal.evaluation import metrics
 from tgp_multimodal.evaluation.adapter import Adapter
-from tgp_multimodal.evaluation.examples import Examples
+from tgp_multimodal.evaluation.examples import Example, Examples
 from tgp_multimodal.evaluation.logistic import Features
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, later
 from tgp_multimodal.evaluation.protocols.probe import stack
 from tgp_multimodal.evaluation.requests import Embed
 from tgp_multimodal.evaluation.stats import bootstrap
 
-_DEPTH = 100  # documents of a ranking that are kept; later ones count as not found
+_DEPTH = 1000  # documents of a ranking that are kept; later ones count as not found
+_RECIPROCAL_DEPTH = 100  # the same for the reciprocal rank
 
 
 def retrieval(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
-    """Mean reciprocal rank (cut at 100), recall at 1 and 10, nDCG at 10.
+    """Mean reciprocal rank (cut at 100), recall at 1, 10 and 100, nDCG at 10, MAP (cut at 1,000).
 
-    Ties are broken by document id, descending, as pytrec_eval does. A document that is the query's
-    own text is not treated specially.
+    Where the card gives `relevance`, one number for each of `relevant`, it is the gain of nDCG
+    (linear, as in trec_eval); else every relevant document gains 1. For all other numbers a
+    document is relevant or not. Ties are broken by document id, descending, as pytrec_eval does. A
+    document that is the query's own text is not treated specially.
+
+    Raises:
+        ValueError: there is no document.
     """
     test, corpus = examples.test, examples.corpus
+    if not corpus:
+        name = examples.card.name
+        raise ValueError(f"{name}: corpus split must hold a document. Got none instead.")
     adapter.fit(later(examples, "corpus", "document"))
     documents = [e.fields["document"] for e in corpus]
     names = np.array([str(e.fields["document_id"]) for e in corpus])
-    relevant = [{str(r) for r in e.fields["relevant"]} for e in test]
     queries = [e.fields["query"] for e in test]
     features = stack(ask([Embed(item) for item in [*queries, *documents]]))
     rankings = rank(features[: len(test)], features[len(test) :], names)
-    rows: list[dict[str, Any]] = []
-    for example, ranking, wanted in zip(test, rankings, relevant, strict=True):
-        rows.append(
-            {
-                "id": example.id,
-                "mrr": metrics.reciprocal_rank(ranking, wanted),
-                "recall_at_1": metrics.recall_at(1, ranking, wanted),
-                "recall_at_10": metrics.recall_at(10, ranking, wanted),
-                "ndcg_at_10": metrics.ndcg_at(10, ranking, wanted),
-                "prediction": ranking[0],
-                "target": sorted(wanted),
-            }
-        )
     metric = examples.card.metric
-    for row in rows:
-        row["score"] = row[metric]
-    found = ("mrr", "recall_at_1", "recall_at_10", "ndcg_at_10")
-    details: dict[str, Any] = {m: float(np.mean([row[m] for row in rows])) for m in found}
+    rows = [_judge(e, ranking, metric) for e, ranking in zip(test, rankings, strict=True)]
+    details: dict[str, Any] = {m: float(np.mean([row[m] for row in rows])) for m in _METRICS}
     details["documents"] = len(corpus)
     interval = bootstrap([row[metric] for row in rows], groups(test))
     return Outcome(details[metric], interval, rows, details)
+
+
+_METRICS = ("mrr", "recall_at_1", "recall_at_10", "recall_at_100", "ndcg_at_10", "map")
+
+
+def _judge(example: Example, ranking: list[str], metric: str) -> dict[str, Any]:
+    wanted = [str(r) for r in example.fields["relevant"]]
+    gains = [float(g) for g in example.fields.get("relevance", [1] * len(wanted))]
+    relevance: dict[Hashable, float] = dict(zip(wanted, gains, strict=True))
+    relevant = relevance.keys()
+    row: dict[str, Any] = {
+        "id": example.id,
+        "mrr": metrics.reciprocal_rank(ranking[:_RECIPROCAL_DEPTH], relevant),
+        "recall_at_1": metrics.recall_at(1, ranking, relevant),
+        "recall_at_10": metrics.recall_at(10, ranking, relevant),
+        "recall_at_100": metrics.recall_at(100, ranking, relevant),
+        "ndcg_at_10": metrics.ndcg_at(10, ranking, relevance),
+        "map": metrics.average_precision(ranking, relevant),
+        "prediction": ranking[0],
+        "target": sorted(wanted),
+    }
+    return {**row, "score": row[metric]}
 
 
 def rank(query_QD: Features, document_ND: Features, names: np.ndarray) -> list[list[str]]:

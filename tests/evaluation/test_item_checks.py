@@ -1,0 +1,42 @@
+"""A row that makes no item is answered in one sentence that names the card and the row."""
+
+from typing import Any
+
+import pytest
+
+from tgp_multimodal.evaluation import embedded_tasks
+from tgp_multimodal.evaluation.cards import Card
+from tgp_multimodal.evaluation.examples import Examples
+
+CHOICE = {"prompt": "p", "choices": ["a", "b"], "answer": 1}
+QUERY = {"query": "q", "relevant": ["a", "b"]}
+WRONG = [
+    ("multiple_choice", {**CHOICE, "answer": 2}, "answer must be a place in the 2 choices"),
+    ("multiple_choice", {**CHOICE, "answer": -1}, "Got -1 instead"),
+    ("multiple_choice", {**CHOICE, "answer": "b"}, "Got 'b' instead"),
+    ("multiple_choice", {**CHOICE, "answer": True}, "Got True instead"),
+    ("multiple_choice", {**CHOICE, "choices": "ab"}, "choices must be a list of at least two"),
+    ("multiple_choice", {**CHOICE, "choices": ["a"]}, "at least two texts. Got ['a'] instead"),
+    ("probe", {"item": "t", "label": None}, "label must be a name or a number. Got None"),
+    ("probe", {"item": "t", "label": [1]}, "Got [1] instead"),
+    ("similarity", {"first": "a", "second": "b", "score": float("nan")}, "Got nan instead"),
+    ("similarity", {"first": "a", "second": "b", "score": "4"}, "score must be a finite number"),
+    ("retrieval", {**QUERY, "relevant": []}, "at least one document id. Got [] instead"),
+    ("retrieval", {**QUERY, "relevance": [1]}, "relevance must be 2 numbers"),
+    ("retrieval", {**QUERY, "relevance": [0, 0]}, "not all 0. Got [0, 0] instead"),
+    ("generation", {"prompt": "p", "references": []}, "references must be a list of at least one"),
+    ("generation", {"prompt": "p", "references": [" "]}, "Got [' '] instead"),
+    ("last_word", {"context": "c", "target": " "}, "target must be a text. Got ' ' instead"),
+]
+
+
+@pytest.mark.parametrize(("protocol", "row", "sentence"), WRONG)
+def test_a_wrong_item_is_named(
+    monkeypatch: pytest.MonkeyPatch, protocol: str, row: dict[str, Any], sentence: str
+) -> None:
+    monkeypatch.setitem(embedded_tasks.TASKS, "made_up", lambda split: [row])
+    fixed = ("text/x", 1, "text", "d", "l", "c", {"embedded": "made_up"}, protocol, "m", 0.0)
+    with pytest.raises(ValueError, match="text/x, test-0: ") as caught:
+        _ = Examples(Card(*fixed, {name: name for name in row})).test
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,77 @@
+"""What an item of each protocol must be, beyond having its fields; one sentence for what is not."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+Fields = dict[str, Any]
+
+
+def check(protocol: str, fields: Fields) -> str | None:
+    """None, or in one sentence why these fields make no item of the protocol."""
+    find = _CHECKS.get(protocol)
+    return find(fields) if find is not None else None
+
+
+def _choice(fields: Fields) -> str | None:
+    choices, answer = fields["choices"], fields["answer"]
+    if not isinstance(choices, list | tuple) or len(choices) < 2:
+        return f"choices must be a list of at least two texts. Got {choices!r} instead."
+    if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(choices):
+        return (
+            f"answer must be a place in the {len(choices)} choices, from 0. Got {answer!r} instead."
+        )
+    return None
+
+
+def _probe(fields: Fields) -> str | None:
+    label = fields["label"]
+    if label is None or label == "" or isinstance(label, list | dict):
+        return f"label must be a name or a number. Got {label!r} instead."
+    return None
+
+
+def _similarity(fields: Fields) -> str | None:
+    score = fields["score"]
+    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+        return f"score must be a finite number. Got {score!r} instead."
+    return None
+
+
+def _retrieval(fields: Fields) -> str | None:
+    if "relevant" not in fields:  # a document
+        return None
+    relevant = fields["relevant"]
+    if not isinstance(relevant, list | tuple) or not relevant:
+        return f"relevant must be a list of at least one document id. Got {relevant!r} instead."
+    gains = fields.get("relevance", [1] * len(relevant))
+    if not isinstance(gains, list | tuple) or len(gains) != len(relevant) or not max(gains) > 0:
+        wanted = f"{len(relevant)} numbers, one for each relevant document, not all 0"
+        return f"relevance must be {wanted}. Got {gains!r} instead."
+    return None
+
+
+def _generation(fields: Fields) -> str | None:
+    references = fields["references"]
+    texts = references if isinstance(references, list | tuple) else ()
+    if not texts or not all(isinstance(t, str) and t.strip() for t in texts):
+        return f"references must be a list of at least one text. Got {references!r} instead."
+    return None
+
+
+def _last_word(fields: Fields) -> str | None:
+    target = fields["target"]
+    if not isinstance(target, str) or not target.strip():
+        return f"target must be a text. Got {target!r} instead."
+    return None
+
+
+_CHECKS: dict[str, Callable[[Fields], str | None]] = {
+    "probe": _probe,
+    "multiple_choice": _choice,
+    "infilling": _choice,
+    "similarity": _similarity,
+    "retrieval": _retrieval,
+    "generation": _generation,
+    "last_word": _last_word,
+}

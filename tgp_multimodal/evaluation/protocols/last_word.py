@@ -1,0 +1,39 @@
+"""The last word of a passage that only the whole passage gives away."""
+
+import math
+from typing import Any
+
+from tgp_multimodal.evaluation.adapter import Adapter
+from tgp_multimodal.evaluation.examples import Examples
+from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups
+from tgp_multimodal.evaluation.protocols.probe import proportion
+from tgp_multimodal.evaluation.requests import Score, ScoreAnswer
+
+
+def last_word(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
+    """Share of passages whose last word a model would write, taking the likeliest token each time.
+
+    As lm-eval's `lambada_openai`: right if every token of delimiter + word is the most probable one
+    behind the passage. The details have the perplexity, e to the mean of the nats of the words,
+    each counted as one whatever its number of tokens, and the mean of nats per byte of the words
+    over ln 2, which does not depend on a tokenizer.
+    """
+    test = examples.test
+    delimiter = str(examples.card.setting("delimiter"))
+    words = [str(e.fields["target"]) for e in test]
+    answers: list[ScoreAnswer] = ask(
+        [Score(str(e.fields["context"]), delimiter + w) for e, w in zip(test, words, strict=True)]
+    )
+    correct = [a.is_greedy for a in answers]
+    cost = -math.fsum(a.nats for a in answers)
+    value = sum(correct) / len(test)
+    details: dict[str, Any] = {
+        "accuracy": value,
+        "perplexity": math.exp(min(cost / len(test), 700.0)),  # beyond, no float holds it
+        "bits_per_byte": cost / math.log(2) / sum(len((delimiter + w).encode()) for w in words),
+    }
+    records = [
+        {"id": e.id, "correct": c, "target": w, "nats": a.nats, "tokens": a.tokens}
+        for e, c, w, a in zip(test, correct, words, answers, strict=True)
+    ]
+    return Outcome(value, proportion(correct, groups(test)), records, details)
