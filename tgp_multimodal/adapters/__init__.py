@@ -12,6 +12,7 @@ ADAPTERS = {
     "tfidf": "tgp_multimodal.adapters.baselines:TfIdf",
     "pixels": "tgp_multimodal.adapters.baselines:Pixels",
     "hog": "tgp_multimodal.adapters.hog:Hog",
+    "words": "tgp_multimodal.adapters.word_features:WordFeatures",
     "xz": "tgp_multimodal.adapters.compressors:Xz",
     "zstd": "tgp_multimodal.adapters.compressors:Zstd",
 }

@@ -116,7 +116,7 @@ def embed(
     encoded = tokenizer.encode_batch(list(distinct), bos=True)
     rows = [ids[: text.context] for ids in encoded]
     means = np.empty((len(rows), text.width), dtype=np.float32)
-    for chosen in _buckets([len(r) for r in rows], batch_tokens):
+    for chosen in buckets([len(r) for r in rows], batch_tokens):
         token_BL, mask_BL = padded([rows[i] for i in chosen], tokenizer.pad, device_of(text))
         seen_B1L = None if bool(mask_BL.all()) else mask_BL[:, None]
         state_BLD = fused(text).states(token_BL, None, seen_B1L, depth=depth).float()
@@ -264,7 +264,7 @@ def _tree_states(
         cache = text.new_cache(1, prefix)
         causal_LL = torch.ones(prefix, prefix, dtype=torch.bool, device=device).tril()
         network.states(torch.tensor([family.prefix], device=device), None, causal_LL[None], cache)
-    for chosen in _buckets([len(t.tokens) for t in family.trees], batch_tokens):
+    for chosen in buckets([len(t.tokens) for t in family.trees], batch_tokens):
         trees = [family.trees[i] for i in chosen]
         token_BL, _ = padded([t.tokens for t in trees], 0, device)
         depth_BL, _ = padded([t.depths for t in trees], 0, device)
@@ -312,7 +312,7 @@ def log_probabilities(
     return torch.cat(nats), torch.cat(greedy)
 
 
-def _buckets(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+def buckets(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
     """Groups indices of similar length, longest first, of at most `batch_tokens` each."""
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     start = 0
