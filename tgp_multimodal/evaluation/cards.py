@@ -21,6 +21,8 @@ from tgp_multimodal.evaluation.requests import (
     Denoise,
     Draw,
     Embed,
+    EmbedTokens,
+    Generate,
     JointEmbed,
     MaskedScore,
     Perplexity,
@@ -116,6 +118,31 @@ PROTOCOLS = {
         {},
         ("recall_at_1", "recall_at_5", "recall_at_10"),
     ),
+    "tagging": Protocol(
+        frozenset({EmbedTokens}), ("tokens", "tags", "group?"), {}, ("f1_strict", "f1_lenient")
+    ),
+    "multi_label": Protocol(
+        frozenset({Embed}), ("item", "labels", "group?"), {}, ("micro_f1", "group_micro_f1")
+    ),
+    "one_shot": Protocol(frozenset({Embed}), ("picture", "label", "run"), {}, ("error",)),
+    "pairwise": Protocol(
+        frozenset({Perplexity}),
+        ("good", "bad", "kind?", "group?"),
+        {},
+        ("accuracy", "accuracy_per_byte"),
+    ),
+    "conditional_perplexity": Protocol(
+        frozenset({Score}),
+        ("context", "continuation", "suffix?", "group?"),
+        {},
+        ("bits_per_byte",),
+    ),
+    "infilling_match": Protocol(
+        frozenset({Generate}),
+        ("prefix", "suffix", "middle", "group?"),
+        {"max_tokens": 64, "stop": ()},
+        ("exact_match",),
+    ),
 }
 
 
@@ -140,8 +167,9 @@ class Card:
         license: of the data.
         citation: of the data.
         source: one of {"embedded": data set}, {"folder": below $TGP_DATA}, {"hub": name,
-            "revision": commit}; and "splits", where the source calls them otherwise. Cards that
-            are made on the spot (`held_out`) have {"prepared": folder}.
+            "revision": commit}; "splits", where the source calls them otherwise; and "where",
+            split -> an expression over the columns of a row that is true of those to keep. Cards
+            that are made on the spot (`held_out`) have {"prepared": folder}.
         protocol: a key of `PROTOCOLS`.
         metric: the headline number.
         chance: what guessing scores; for metrics that have no such floor the value of the most
@@ -183,6 +211,8 @@ class Card:
     @property
     def modality(self) -> str:
         """What its items are: "text" or "image"."""
+        if self.protocol == "one_shot":
+            return "image"
         return str(self.setting("modality")) if self.protocol == "probe" else "text"
 
     @property
@@ -313,7 +343,7 @@ def _check(card: Card, path: Path) -> None:
             f"{path}: columns or templates must give {', '.join(missing)}. Got none instead."
         )
     for key in card.source:
-        among("source key", key, (*SOURCES, "revision", "config", "splits"))
+        among("source key", key, (*SOURCES, "revision", "config", "splits", "where"))
     if len(set(card.source) & set(SOURCES)) != 1:
         raise ValueError(
             f"{path}: source must have one of {', '.join(SOURCES)}. Got {card.source} instead."

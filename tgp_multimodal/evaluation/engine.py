@@ -12,7 +12,7 @@ from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.examples import Examples, check_source
 from tgp_multimodal.evaluation.outcome import Ask
 from tgp_multimodal.evaluation.protocols import PROTOCOLS
-from tgp_multimodal.evaluation.requests import Answer, Request, key
+from tgp_multimodal.evaluation.requests import Answer, EmbedTokens, Request, key
 from tgp_multimodal.evaluation.results import Result
 
 # Called with (what happens, name of the card, sentence); what: skipped, kept, data, asking, done.
@@ -136,8 +136,8 @@ def asker(adapter: Adapter) -> Ask:
     """Sends each distinct request once and puts the answers into the order of the questions.
 
     Answers are kept, so that two cards with the same items cost as much as one; but not those of
-    models that are fitted on each card, whose answers differ from card to card, nor the vectors of
-    views, of which a probe compares dozens.
+    models that are fitted on each card, whose answers differ from card to card, nor what is large:
+    the vectors of views, of which a probe compares dozens, and those of all words of all sentences.
     """
     is_fitted = type(adapter).fit is not Adapter.fit
     kept: dict[str, Answer] = {}
@@ -155,10 +155,14 @@ def asker(adapter: Adapter) -> Ask:
         )
         new = dict(zip(distinct, answers, strict=True))
         found = [new[k] if k in new else kept[k] for k in keys]
-        kept.update({k: a for k, a in new.items() if not getattr(distinct[k], "view", "")})
+        kept.update({k: a for k, a in new.items() if not _is_large(distinct[k])})
         return found
 
     return ask
+
+
+def _is_large(request: Request) -> bool:
+    return isinstance(request, EmbedTokens) or bool(getattr(request, "view", ""))
 
 
 def _store_skipped(

@@ -77,7 +77,11 @@ class Examples:
 
     @cached_property
     def corpus(self) -> list[Example]:
-        return self._split("corpus", None)
+        found = self._split("corpus", None)
+        if self.card.protocol != "retrieval":
+            return found
+        # Documents of one id are one document: the first stands for all.
+        return list({str(e.fields["document_id"]): e for e in found[::-1]}.values())[::-1]
 
     def read(self) -> int:
         """Reads what every model needs and returns the number of test items."""
@@ -87,6 +91,10 @@ class Examples:
             "zero_shot": (),
             "denoising": (),
             "picture_retrieval": (),
+            "one_shot": ("corpus", "train"),
+            "pairwise": (),
+            "conditional_perplexity": (),
+            "infilling_match": (),
         }.get(self.card.protocol, ("train", "validation"))
         for split in wanted:
             getattr(self, split)
@@ -120,7 +128,15 @@ def check_source(card: Card) -> None:
 
 
 def rows(card: Card, split: str) -> list[Row]:
-    """All rows of one split, pictures decoded; empty where the source has no such split."""
+    """All rows of one split that the card wants, pictures decoded; none without such a split."""
+    found = _all_rows(card, split)
+    condition = card.source.get("where", {}).get(split)
+    if condition is None:
+        return found
+    return [row for row in found if _value(card, "where", condition, row)]
+
+
+def _all_rows(card: Card, split: str) -> list[Row]:
     if "embedded" in card.source:
         return embedded_tasks.TASKS[card.source["embedded"]](split)
     if "prepared" in card.source:
@@ -193,20 +209,30 @@ def _said(card: Card) -> Iterator[str]:
 
 
 def _field(card: Card, field: str, row: Row) -> Any:
+    if field in card.templates:
+        return _value(card, field, card.templates[field], row, _rendered)
+    return _value(card, field, card.columns[field], row)
+
+
+def _rendered(template: str) -> Callable[..., str]:
+    return _template(template).render
+
+
+def _value(
+    card: Card, name: str, said: str, row: Row, compiled: Callable[[str], Any] | None = None
+) -> Any:
+    """What an expression (or what else is compiled) makes of a row."""
     try:
-        if field in card.templates:
-            return _template(card.templates[field]).render(row)
-        value = _expression(card.columns[field])(**row)
+        value = (compiled or _expression)(said)(**row)
     except TemplateError as error:
-        said = card.templates.get(field) or card.columns[field]
         raise ValueError(
-            f"{card.name}: {field} must be made of the columns {', '.join(row)}."
+            f"{card.name}: {name} must be made of the columns {', '.join(row)}."
             f" Got {said!r} ({error}) instead."
         ) from None
     if isinstance(value, Undefined):
         raise ValueError(
-            f"{card.name}: {field} must be one of the columns {', '.join(row)}."
-            f" Got {card.columns[field]!r} instead."
+            f"{card.name}: {name} must be one of the columns {', '.join(row)}."
+            f" Got {said!r} instead."
         )
     return value
 
