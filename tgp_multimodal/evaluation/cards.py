@@ -133,7 +133,7 @@ PROTOCOLS = {
     ),
     "conditional_perplexity": Protocol(
         frozenset({Score}),
-        ("context", "continuation", "suffix?", "group?"),
+        ("context", "continuation", "suffix?", "kind?", "group?"),
         {},
         ("bits_per_byte",),
     ),

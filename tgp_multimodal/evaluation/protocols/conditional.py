@@ -1,10 +1,11 @@
 """What the right answer costs: bits per byte of a text given another, and whether it is written."""
 
 import math
+from collections import defaultdict
 from typing import Any
 
 from tgp_multimodal.evaluation.adapter import Adapter
-from tgp_multimodal.evaluation.examples import Examples
+from tgp_multimodal.evaluation.examples import Example, Examples
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups
 from tgp_multimodal.evaluation.protocols.probe import proportion
 from tgp_multimodal.evaluation.requests import Generate, Score, ScoreAnswer
@@ -17,14 +18,14 @@ def conditional_perplexity(examples: Examples, adapter: Adapter, ask: Ask) -> Ou
     A continuation is a whole answer: the solution of a programming task, the summary of a question;
     with a `suffix` it is what fills the gap between the two. Nothing is generated, so that small
     models, which seldom write an answer that is right to the last letter, can be told apart.
+    White space between context and continuation belongs to the continuation (see `Score`), its
+    bytes too.
+
     `details["greedy"]` is the share of answers whose every token was the most probable one: as many
-    as greedy generation would write.
+    as greedy generation would write. `details["kinds"]` has the number of each kind of item.
     """
     test = examples.test
-    requests = [
-        Score(str(f["context"]), str(f["continuation"]), f.get("suffix"))
-        for f in (e.fields for e in test)
-    ]
+    requests = [_request(e) for e in test]
     answers: list[ScoreAnswer] = ask(requests)
     sizes = [len(r.continuation.encode()) for r in requests]
     bits = [-a.nats / math.log(2) for a in answers]
@@ -39,8 +40,24 @@ def conditional_perplexity(examples: Examples, adapter: Adapter, ask: Ask) -> Ou
         {"id": e.id, "score": b / s, "group": e.group, "nats": -a.nats, "bytes": s}
         for e, a, b, s in zip(test, answers, bits, sizes, strict=True)
     ]
+    kinds: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    for example, cost in zip(test, zip(bits, sizes, strict=True), strict=True):
+        kinds[str(example.fields.get("kind", ""))].append(cost)
+    if len(kinds) > 1:
+        details["kinds"] = {
+            kind: {"value": sum(b for b, _ in own) / sum(s for _, s in own), "n": len(own)}
+            for kind, own in sorted(kinds.items())
+        }
     value = sum(bits) / sum(sizes)
     return Outcome(value, bootstrap(bits, groups(test), sizes), records, details)
+
+
+def _request(example: Example) -> Score:
+    context, continuation = str(example.fields["context"]), str(example.fields["continuation"])
+    if "suffix" in example.fields:
+        return Score(context, continuation, str(example.fields["suffix"]))
+    kept = context.rstrip()
+    return Score(kept, context[len(kept) :] + continuation)
 
 
 def infilling_match(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
