@@ -17,7 +17,19 @@ from tgp_multimodal.evaluation.requests import Embed
 
 NAMES = cards.names()
 CARDS = {name: cards.find(name) for name in NAMES}
-BASELINES = ("majority", "tfidf", "pixels", "hog")
+BASELINES = ("majority", "tfidf", "pixels", "hog", "words")
+COSTS = {"bits_per_byte", "error"}
+# Test items that are also training items in the data as published; the cards say so.
+REPEATED = {
+    "biomedical/bc5cdr": 16,
+    "biomedical/chemprot": 4,
+    "biomedical/hoc": 1,
+    "biomedical/hoc_documents": 1,
+    "biomedical/linnaeus": 256,
+    "biomedical/mmlu_medical_text": 5,
+    "biomedical/ncbi_disease": 1,
+    "code/satd_comments": 2,
+}
 
 
 def parameters(wanted: list[str]) -> list[object]:
@@ -43,7 +55,7 @@ def test_a_card_says_who_owns_its_data_and_what_chance_is(card: Card) -> None:
     assert len(card.description) > 60
     assert card.version >= 1
     assert math.isfinite(card.chance)
-    assert card.higher_is_better == (card.protocol != "perplexity")
+    assert card.higher_is_better == (card.metric not in COSTS)
     for reference in card.references:
         assert {"model", "metric", "value", "source"} == set(reference)
         assert 0 <= reference["value"] <= 1
@@ -77,12 +89,14 @@ def test_every_example_renders(name: str) -> None:
     for example in (*examples.test, *trained, *examples.corpus):
         assert example.group
         for field, value in example.fields.items():
-            assert isinstance(value, np.ndarray) or value not in ("", None), (name, field)
+            is_full = isinstance(value, np.ndarray) or value not in ("", None)
+            assert is_full or field == "suffix", (name, field)
             if isinstance(value, str):
                 assert "{{" not in value or card.domain == "code"
-    wanted = {f for f in PROTOCOLS[card.protocol].fields if not f.endswith("?")}
+    fields = PROTOCOLS[card.protocol].fields
+    wanted = {f for f in fields if not f.endswith("?")}
     found = {*examples.test[0].fields, *(examples.corpus[0].fields if examples.corpus else ())}
-    assert found == wanted
+    assert wanted <= found <= {f.removesuffix("?") for f in fields}
     if card.protocol in ("multiple_choice", "infilling"):
         for example in examples.test:
             choices = example.fields["choices"]
@@ -106,6 +120,7 @@ def test_no_test_item_is_among_the_training_items(name: str) -> None:
     if CARDS[name].protocol == "retrieval":
         pytest.skip("nothing is trained on a corpus")
     key = {"probe": "item", "multiple_choice": "prompt", "perplexity": "text"}
+    key |= {"multi_label": "item", "tagging": "tokens"}
     field = key.get(CARDS[name].protocol)
     if field is None:
         pytest.skip("no training items")
@@ -117,7 +132,8 @@ def test_no_test_item_is_among_the_training_items(name: str) -> None:
     if name.startswith("biomedical/wisconsin"):
         pytest.skip("different records may read the same")
     trained = {reading(e.fields[field]) for e in examples.train}
-    assert not [e.id for e in examples.test if reading(e.fields[field]) in trained]
+    repeated = [e.id for e in examples.test if reading(e.fields[field]) in trained]
+    assert len(repeated) <= REPEATED.get(name, 0)
 
 
 @EVERY_WITH_DATA

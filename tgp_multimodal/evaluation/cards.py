@@ -335,7 +335,7 @@ def _check(card: Card, path: Path) -> None:
     allowed = [f.removesuffix("?") for f in protocol.fields]
     for name in (*card.columns, *card.templates):
         among("field", name, allowed)
-    for name in card.sizes:
+    for name in (*card.sizes, *card.source.get("where", {})):
         among("split", name, ("train", "validation", "test", "corpus"))
     said = {*card.columns, *card.templates}
     if missing := [f for f in protocol.fields if not f.endswith("?") and f not in said]:

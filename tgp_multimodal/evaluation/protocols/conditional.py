@@ -7,9 +7,8 @@ from typing import Any
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Example, Examples
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups
-from tgp_multimodal.evaluation.protocols.probe import proportion
 from tgp_multimodal.evaluation.requests import Generate, Score, ScoreAnswer
-from tgp_multimodal.evaluation.stats import bootstrap
+from tgp_multimodal.evaluation.stats import bootstrap, share
 
 
 def conditional_perplexity(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
@@ -48,7 +47,7 @@ def conditional_perplexity(examples: Examples, adapter: Adapter, ask: Ask) -> Ou
             kind: {"value": sum(b for b, _ in own) / sum(s for _, s in own), "n": len(own)}
             for kind, own in sorted(kinds.items())
         }
-    value = sum(bits) / sum(sizes)
+    details["bits_per_byte"] = value = sum(bits) / sum(sizes)
     return Outcome(value, bootstrap(bits, groups(test), sizes), records, details)
 
 
@@ -85,4 +84,5 @@ def infilling_match(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
         {"id": e.id, "correct": c, "group": e.group, "prediction": w, "target": m}
         for e, c, w, m in zip(test, correct, written, middles, strict=True)
     ]
-    return Outcome(value, proportion(correct, groups(test)), records, details)
+    interval = share([float(c) for c in correct], [1.0] * len(correct), groups(test))
+    return Outcome(value, interval, records, details)

@@ -18,7 +18,7 @@ from tgp_multimodal.evaluation.logistic import Axes, Classifier, Features, rotat
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, later
 from tgp_multimodal.evaluation.protocols.probe import DECADES, stack
 from tgp_multimodal.evaluation.requests import Embed
-from tgp_multimodal.evaluation.stats import bootstrap
+from tgp_multimodal.evaluation.stats import share
 
 _VALIDATION_SHARE = 0.2
 
@@ -57,7 +57,7 @@ def multi_label(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
         said, true = said_GK, true_GK
     right = 2.0 * (said & true).sum(axis=1)
     named = (said.sum(axis=1) + true.sum(axis=1)).astype(float)
-    interval = bootstrap(right.tolist(), unit_N, named.tolist())
+    interval = share(right.tolist(), named.tolist(), unit_N)
     return Outcome(details[metric], interval, _records(ids, names, said, true), details)
 
 

@@ -17,7 +17,7 @@ from tgp_multimodal.evaluation.logistic import Features
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, later
 from tgp_multimodal.evaluation.protocols.probe import stack
 from tgp_multimodal.evaluation.requests import Embed
-from tgp_multimodal.evaluation.stats import bootstrap
+from tgp_multimodal.evaluation.stats import share
 
 _WAYS = 20  # classes of an episode that chooses the view
 _EPISODES = 20
@@ -66,7 +66,8 @@ def one_shot(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     error = sum(scores) / len(scores)
     details: dict[str, Any] = {"error": error, "accuracy": 1 - error, "runs": len(of_run)}
     details |= {"view": view, "views": errors} if errors else {}
-    return Outcome(error, bootstrap(scores, [r["group"] for r in records]), records, details)
+    interval = share(scores, [1.0] * len(scores), [r["group"] for r in records])
+    return Outcome(error, interval, records, details)
 
 
 def nearest(query_QD: Features, support_SD: Features) -> np.ndarray:

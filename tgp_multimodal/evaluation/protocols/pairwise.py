@@ -7,7 +7,7 @@ from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Example, Examples
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, later
 from tgp_multimodal.evaluation.requests import Perplexity, PerplexityAnswer
-from tgp_multimodal.evaluation.stats import bootstrap
+from tgp_multimodal.evaluation.stats import share
 
 
 def pairwise(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
@@ -39,7 +39,7 @@ def pairwise(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
             kind: {"value": sum(own) / len(own), "n": len(own)}
             for kind, own in sorted(kinds.items())
         }
-    interval = bootstrap([row["score"] for row in table], groups(test))
+    interval = share([row["score"] for row in table], [1.0] * len(table), groups(test))
     return Outcome(details[metric], interval, table, details)
 
 

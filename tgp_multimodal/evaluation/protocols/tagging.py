@@ -26,7 +26,7 @@ from tgp_multimodal.evaluation.logistic import (
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, later
 from tgp_multimodal.evaluation.protocols.probe import stack, sweep
 from tgp_multimodal.evaluation.requests import EmbedTokens
-from tgp_multimodal.evaluation.stats import bootstrap
+from tgp_multimodal.evaluation.stats import share
 
 _VALIDATION_SHARE = 0.2
 _AT_ONCE = 500  # test sentences whose states are in memory together
@@ -72,7 +72,7 @@ def tagging(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
         for e, f, p, t in zip(test, found, predicted, true, strict=True)
     ]
     right, named = [2.0 * f.right for f in found], [float(f.true + f.predicted) for f in found]
-    interval = bootstrap(right, groups(test), named)
+    interval = share(right, named, groups(test))
     return Outcome(details[examples.card.metric], interval, records, details)
 
 
