@@ -24,10 +24,10 @@ def evaluate(
 
     Args:
         models: folders that `tgp export` wrote, or kinds: native:FOLDER, random:FOLDER (the same
-            network, random weights), majority, tfidf, pixels, hog, xz, xz:trained, zstd,
-            zstd:trained.
-        suite: which cards: embedded needs no download, core and image need $TGP_DATA; or a path to
-            a YAML.
+            network, random weights), majority, tfidf, pixels, hog, words, xz, xz:trained,
+            zstd, zstd:trained.
+        suite: which cards: embedded needs no download; core, biomedical, code and image need
+            $TGP_DATA; or a path to a YAML.
         cards: names of single cards (text/pydoc_package), or paths to YAML files, in the suite's
             place.
         held_out: a folder that `tgp prepare` wrote: by stream, bits per byte of the text that it
