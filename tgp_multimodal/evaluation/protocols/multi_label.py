@@ -21,6 +21,7 @@ from tgp_multimodal.evaluation.requests import Embed
 from tgp_multimodal.evaluation.stats import share
 
 _VALIDATION_SHARE = 0.2
+_PATIENCE = 2  # decades that bring nothing end the sweep: the largest C cost the most
 
 
 def multi_label(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
@@ -94,13 +95,17 @@ def _predict(
     # Matrices this small are fastest on one thread, and by far where other processes compute too.
     with threadpool_limits(1, user_api="blas"):
         axes = rotate(features_ND, count)
+        if not isinstance(axes.at_NR, np.ndarray):  # too many to be turned; each column is an axis
+            axes = Axes(axes.at_NR, np.asarray(axes.at_NR[:count].power(2).sum(axis=0)).ravel())
         at_train, at_held = (Axes(axes.at_NR[i], axes.squares_R) for i in (fit_on, held))
         scores: dict[float, float] = {}
         planes: list[Classifier | None] = [None] * true_NK.shape[1]
         for c in DECADES:
             planes = fit_each(at_train, true_NK[fit_on], c, planes)
             scores[c] = micro_f1(say_each(at_held.at_NR, planes), true_NK[held])
-        best = max(scores, key=lambda c: scores[c])
+            best = max(scores, key=lambda c: scores[c])
+            if scores[best] and c >= best * 10**_PATIENCE:
+                break
         known = Axes(axes.at_NR[:count], axes.squares_R)
         planes = fit_each(known, true_NK, best, [None] * true_NK.shape[1])
         said_NK = say_each(axes.at_NR[count:], planes)
