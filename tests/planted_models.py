@@ -14,6 +14,7 @@ from tgp_multimodal.evaluation.requests import (
     Denoise,
     Draw,
     Embed,
+    EmbedTokens,
     Generate,
     JointEmbed,
     MaskedScore,
@@ -34,7 +35,7 @@ class Planted(Adapter):
     ) -> None:
         kinds = {"score": Score, "masked_score": MaskedScore, "perplexity": Perplexity}
         kinds |= {"embed": Embed, "joint_embed": JointEmbed, "draw": Draw, "denoise": Denoise}
-        kinds |= {"compare": Compare, "generate": Generate}
+        kinds |= {"compare": Compare, "embed_tokens": EmbedTokens, "generate": Generate}
         self.name, self.digest = name, digest
         self.functions = {kinds[k]: f for k, f in functions.items()}
         self.supports = frozenset(self.functions)
@@ -61,8 +62,9 @@ def dummy(name: str = "dummy") -> Planted:
         score=lambda r: ScoreAnswer(-float(np.abs(hashed(r)[0])), 1, False),
         masked_score=lambda r: ScoreAnswer(-float(np.abs(hashed(r)[0])), 1, False),
         perplexity=lambda r: PerplexityAnswer(5.0 * len(r.text.encode()), len(r.text.encode()), 1),
-        generate=lambda r: f"a text of {abs(hashed(r)[0]):.3f}",
         embed=hashed,
+        embed_tokens=lambda r: np.stack([hashed(Embed(word)) for word in r.words]),
+        generate=lambda r: f"a text of {abs(hashed(r)[0]):.3f}",
         joint_embed=hashed,
         draw=lambda r: np.full((32, 32, 3), 128, np.uint8),
         compare=lambda r: hashed(r, len(r.texts)),

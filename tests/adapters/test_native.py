@@ -13,6 +13,7 @@ from tgp_multimodal.evaluation.requests import (
     Denoise,
     Draw,
     Embed,
+    EmbedTokens,
     Generate,
     JointEmbed,
     MaskedScore,
@@ -62,6 +63,12 @@ REQUESTS = {
         Generate("a set holds " * 20, 8),
     ],
     "embed": [Embed("The river"), Embed(picture(0)), Embed(""), Embed(picture(1)), Embed("x")],
+    "embed_tokens": [
+        EmbedTokens(("The", "river", "froze", "in", "1912", ".")),
+        EmbedTokens(("Kras",)),
+        EmbedTokens(("a", "set", "holds") * 20),
+        EmbedTokens(("The", "river", "(", "caf\u00e9", ")")),
+    ],
     "compare": [
         Compare(picture(0), ("a dot", "two dots", "nothing")),
         Compare(picture(1), ("a dot", "two dots", "nothing")),
@@ -180,7 +187,8 @@ def test_a_model_says_what_text_it_was_trained_on(tokenizer, tmp_path):
 
 def test_what_it_supports_follows_the_network(native, tokenizer, tmp_path):
     assert {r.__name__ for r in native.supports} == {
-        "Score", "MaskedScore", "Perplexity", "Generate", "Embed", "Draw", "Denoise", "Compare",
+        "Score", "MaskedScore", "Perplexity", "Generate", "Embed", "EmbedTokens", "Draw", "Denoise",
+        "Compare",
     }  # fmt: skip
     assert native.embeds == {"text", "image"}
     export.save(tmp_path / "words", language_model(tokenizer.vocabulary), tokenizer, {}, "")

@@ -122,7 +122,7 @@ def test_unknown_names_are_answered_with_known_ones() -> None:
     with pytest.raises(ValueError, match="Did you mean text/pydoc_package"):
         cards.find("pydoc_package")
     with pytest.raises(
-        ValueError, match=r"there are: bias, core, embedded, image, text\. Did you mean embedded"
+        ValueError, match=r"there are: .*core, embedded, image.*Did you mean embedded"
     ):
         cards.suite("embeded")
     with pytest.raises(ValueError, match="card file must exist"):

@@ -56,6 +56,24 @@ def test_smaller_subsets_are_subsets_of_larger_ones(root: Path) -> None:
     assert ids(5) != {f"test-{i}" for i in range(5)}  # not the first: files are often sorted
 
 
+def test_a_card_may_keep_some_rows_of_a_split(root: Path) -> None:
+    where = {"test": "label == 1", "corpus": "text in ('t2', 't4')"}
+    source = {"folder": "made/up", "splits": {"corpus": "test"}, "where": where}
+    examples = Examples(card(source=source))
+    assert [e.fields["item"] for e in examples.test[:2]] == ["<t1>", "<t3>"]
+    assert len(examples.test) == 25
+    assert [e.fields["item"] for e in examples.corpus] == ["<t2>", "<t4>"]
+    assert len(examples.train) == 400
+    assert Examples(card()).card.digest != examples.card.digest
+
+
+@pytest.mark.parametrize("condition", ["lable == 1", "label ==", "text | no_such_filter"])
+def test_a_condition_on_no_column_is_one_sentence(root: Path, condition: str) -> None:
+    source = {"folder": "made/up", "where": {"test": condition}}
+    with pytest.raises(ValueError, match=r"text/x: where must be .* columns text, label"):
+        assert Examples(card(source=source)).test
+
+
 def test_limit_limits_training_items_too(root: Path) -> None:
     assert len(Examples(card(), limit=3).train) == 24
     assert len(Examples(card()).train) == 400

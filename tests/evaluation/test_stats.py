@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from tgp_multimodal.evaluation.stats import Z_95, bootstrap, mean_of_proportions, wilson
+from tgp_multimodal.evaluation.stats import (
+    Z_95,
+    bootstrap,
+    mean_of_proportions,
+    share,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 10), (3, 10), (10, 10), (71, 100), (1, 5000)])
@@ -92,3 +98,13 @@ def test_mean_of_proportions_is_narrower_than_each_part() -> None:
     low, high = mean_of_proportions([15] * 4, [30] * 4)
     single = wilson(15, 30)
     assert high - low == pytest.approx((single.high - single.low) / 2)
+
+
+def test_a_share_is_the_bootstraps_between_its_ends_and_wilsons_at_them() -> None:
+    right, named = [2.0, 0.0, 4.0, 0.0], [2.0, 3.0, 5.0, 0.0]
+    groups = ["a", "a", "b", "c"]
+    assert share(right, named, groups) == bootstrap(right, groups, named)
+    assert share([0.0] * 4, named, groups) == wilson(0, 2)  # c names nothing
+    assert share(named, named, groups) == wilson(2, 2)
+    assert share([0.0] * 4, named) == wilson(0, 3)
+    assert share([0.0], [0.0]) == wilson(0, 1)

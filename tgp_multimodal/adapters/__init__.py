@@ -18,6 +18,7 @@ ADAPTERS = {
     "bm25": "tgp_multimodal.adapters.bm25:Bm25",
     "pixels": "tgp_multimodal.adapters.baselines:Pixels",
     "hog": "tgp_multimodal.adapters.hog:Hog",
+    "words": "tgp_multimodal.adapters.word_features:WordFeatures",
     "xz": "tgp_multimodal.adapters.compressors:Xz",
     "zstd": "tgp_multimodal.adapters.compressors:Zstd",
 }

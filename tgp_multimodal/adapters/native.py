@@ -22,6 +22,7 @@ from tgp_multimodal.evaluation.requests import (
     Denoise,
     Draw,
     Embed,
+    EmbedTokens,
     Generate,
     JointEmbed,
     MaskedScore,
@@ -38,6 +39,7 @@ from tgp_multimodal.inference import (
     matching,
     picture_features,
     text,
+    word_states,
     writing,
 )
 from tgp_multimodal.inference.drawing import Drawing
@@ -78,7 +80,7 @@ class Native(Adapter):
         self.drawing = Drawing()
         self.name = self._name(folder.resolve())
         has_head = isinstance(self.network, Multimodal)
-        text_alone = (Score, MaskedScore, Perplexity, Generate, Embed)
+        text_alone = (Score, MaskedScore, Perplexity, Generate, Embed, EmbedTokens)
         has_tower = self.network.tower is not None
         drawn = (Draw, Denoise, Compare) if has_head else ()
         self.supports = frozenset({*text_alone, *drawn, *([JointEmbed] * has_tower)})
@@ -99,6 +101,7 @@ class Native(Adapter):
             Perplexity: self._perplexity,
             Generate: self._generate,
             Embed: self._embed,
+            EmbedTokens: self._embed_tokens,
             JointEmbed: self._joint_embed,
             Draw: self._draw,
             Denoise: self._denoise,
@@ -187,6 +190,11 @@ class Native(Adapter):
             for index, vector in zip(pictures, self._look(seen), strict=True):
                 answers[index] = vector
         return answers
+
+    def _embed_tokens(self, requests: Sequence[EmbedTokens]) -> list[Answer]:
+        sentences = [r.words for r in requests]
+        network, tokenizer = self.network.text, self.tokenizer
+        return [*word_states.word_states(network, tokenizer, sentences, self.batch_tokens)]
 
     def _look(self, requests: Sequence[Embed]) -> list[np.ndarray]:
         """Features of pictures; those that several views are asked of go through the head once."""

@@ -7,8 +7,9 @@ empty prompt is one token and every stock client reads text as we do. That class
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,33 @@ class Tokenizer:
                 f"text must be valid Unicode. Got {_no_unicode(texts)} instead."
             ) from error
         return [start + e.ids for e in encodings]
+
+    def encode_words(self, sentences: Sequence[Sequence[str]]) -> list[tuple[list[int], list[int]]]:
+        """Ids of each sentence, its words joined by one space, and where each word's first id is.
+
+        Words are not encoded one by one: some tokenizations depend on what stands before. The
+        space in front belongs to a word's first id where the tokenizer joins the two ("␣cat"),
+        and is an id of its own where it does not (before a digit): it is then no part of the word.
+
+        Raises:
+            ValueError: a word is no Unicode, or there is nothing to read in it.
+        """
+        texts = [" ".join(words) for words in sentences]
+        if blank := [words for words in sentences if not all(w.strip() for w in words)]:
+            raise ValueError(f"words must not be blank. Got {list(blank[0])} instead.")
+        try:
+            encodings = self.backend.encode_batch(texts, add_special_tokens=False)
+        except TypeError as error:
+            raise ValueError(
+                f"text must be valid Unicode. Got {_no_unicode(texts)} instead."
+            ) from error
+        found = []
+        for words, encoding in zip(sentences, encodings, strict=True):
+            ends = [end for _, end in encoding.offsets]
+            begins = accumulate((len(w) + 1 for w in words[:-1]), initial=0)
+            places = [bisect_right(ends, begin) for begin in begins] if words else []
+            found.append((encoding.ids, places))
+        return found
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of ids, specials left out; bytes that are no UTF-8 become U+FFFD."""

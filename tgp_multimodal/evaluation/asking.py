@@ -16,6 +16,7 @@ from tgp_multimodal.evaluation.outcome import Ask
 from tgp_multimodal.evaluation.requests import (
     Answer,
     Embed,
+    EmbedTokens,
     JointEmbed,
     Perplexity,
     Request,
@@ -120,7 +121,7 @@ def chunks(distinct: dict[str, Request]) -> Iterator[dict[str, Request]]:
 
 def _is_large(request: Request) -> bool:
     """Whether the answers to such requests are too many to be kept."""
-    return bool(getattr(request, "view", ""))
+    return isinstance(request, EmbedTokens) or bool(getattr(request, "view", ""))
 
 
 class _Store(NamedTuple):

@@ -21,6 +21,7 @@ from tgp_multimodal.evaluation.requests import (
     Denoise,
     Draw,
     Embed,
+    EmbedTokens,
     Generate,
     JointEmbed,
     MaskedScore,
@@ -136,6 +137,31 @@ PROTOCOLS = {
         {},
         ("recall_at_1", "recall_at_5", "recall_at_10"),
     ),
+    "tagging": Protocol(
+        frozenset({EmbedTokens}), ("tokens", "tags", "group?"), {}, ("f1_strict", "f1_lenient")
+    ),
+    "multi_label": Protocol(
+        frozenset({Embed}), ("item", "labels", "group?"), {}, ("micro_f1", "group_micro_f1")
+    ),
+    "one_shot": Protocol(frozenset({Embed}), ("picture", "label", "run"), {}, ("error",)),
+    "pairwise": Protocol(
+        frozenset({Perplexity}),
+        ("good", "bad", "kind?", "group?"),
+        {},
+        ("accuracy", "accuracy_per_byte"),
+    ),
+    "conditional_perplexity": Protocol(
+        frozenset({Score}),
+        ("context", "continuation", "suffix?", "kind?", "group?"),
+        {},
+        ("bits_per_byte",),
+    ),
+    "infilling_match": Protocol(
+        frozenset({Generate}),
+        ("prefix", "suffix", "middle", "group?"),
+        {"max_tokens": 64, "stop": ()},
+        ("exact_match",),
+    ),
 }
 
 
@@ -160,8 +186,9 @@ class Card:
         license: of the data.
         citation: of the data.
         source: one of {"embedded": data set}, {"folder": below $TGP_DATA}, {"hub": name,
-            "revision": commit}; and "splits", where the source calls them otherwise, and "pairs",
-            where two rows make an item (see `pairing`). Cards that are made on the spot
+            "revision": commit}; and "splits", where the source calls them otherwise; "pairs", where
+            two rows make an item (see `pairing`); and "where", split -> an expression over the
+            columns of a row that is true of those to keep. Cards that are made on the spot
             (`held_out`) have {"prepared": folder}.
         protocol: a key of `PROTOCOLS`.
         metric: the headline number.
@@ -204,6 +231,8 @@ class Card:
     @property
     def modality(self) -> str:
         """What its items are: "text" or "image"."""
+        if self.protocol == "one_shot":
+            return "image"
         return str(self.setting("modality")) if self.protocol == "probe" else "text"
 
     @property
@@ -326,7 +355,7 @@ def _check(card: Card, path: Path) -> None:
     allowed = [f.removesuffix("?") for f in protocol.fields]
     for name in (*card.columns, *card.templates):
         among("field", name, allowed)
-    for name in (*card.sizes, *card.source.get("splits", ())):
+    for name in (*card.sizes, *card.source.get("splits", ()), *card.source.get("where", ())):
         among("split", name, ("train", "validation", "test", "corpus"))
     said = {*card.columns, *card.templates}
     if missing := [f for f in protocol.fields if not f.endswith("?") and f not in said]:
@@ -339,7 +368,7 @@ def _check(card: Card, path: Path) -> None:
 
 
 def _check_source(card: Card, path: Path) -> None:
-    known = (*SOURCES, "revision", "config", "splits", "pairs")
+    known = (*SOURCES, "revision", "config", "splits", "pairs", "where")
     for key in card.source:
         if key not in known:
             raise ValueError(f"{path}: {unknown('source key', key, known)}")

@@ -81,7 +81,11 @@ class Examples:
 
     @cached_property
     def corpus(self) -> list[Example]:
-        return self._split("corpus", None)
+        found = self._split("corpus", None)
+        if self.card.protocol != "retrieval":
+            return found
+        # Documents of one id are one document: the first stands for all.
+        return list({str(e.fields["document_id"]): e for e in found[::-1]}.values())[::-1]
 
     @property
     def _most(self) -> int | None:
@@ -101,6 +105,10 @@ class Examples:
             "generation": (),
             "last_word": (),
             "bias": (),
+            "one_shot": ("corpus", "train"),
+            "pairwise": (),
+            "conditional_perplexity": (),
+            "infilling_match": (),
         }.get(self.card.protocol, ("train", "validation"))
         for split in wanted:
             getattr(self, split)
@@ -134,8 +142,11 @@ def check_source(card: Card) -> None:
 
 
 def rows(card: Card, split: str) -> list[Row]:
-    """All rows of one split, pictures decoded; empty where the source has no such split."""
+    """All rows of one split that the card wants, pictures decoded; none without such a split."""
     found = _stored(card, split)
+    condition = card.source.get("where", {}).get(split)
+    if condition is not None:
+        found = [row for row in found if _value(card, "where", condition, row)]
     pairs = card.source.get("pairs")
     return found if pairs is None else paired(found, pairs["same"], pairs["by"], card.name)
 
@@ -215,20 +226,30 @@ def _said(card: Card) -> Iterator[str]:
 
 
 def _field(card: Card, field: str, row: Row) -> Any:
+    if field in card.templates:
+        return _value(card, field, card.templates[field], row, _rendered)
+    return _value(card, field, card.columns[field], row)
+
+
+def _rendered(template: str) -> Callable[..., str]:
+    return _template(template).render
+
+
+def _value(
+    card: Card, name: str, said: str, row: Row, compiled: Callable[[str], Any] | None = None
+) -> Any:
+    """What an expression (or what else is compiled) makes of a row."""
     try:
-        if field in card.templates:
-            return _template(card.templates[field]).render(row)
-        value = _expression(card.columns[field])(**row)
+        value = (compiled or _expression)(said)(**row)
     except TemplateError as error:
-        said = card.templates.get(field) or card.columns[field]
         raise ValueError(
-            f"{card.name}: {field} must be made of the columns {', '.join(row)}."
+            f"{card.name}: {name} must be made of the columns {', '.join(row)}."
             f" Got {said!r} ({error}) instead."
         ) from None
     if isinstance(value, Undefined):
         raise ValueError(
-            f"{card.name}: {field} must be one of the columns {', '.join(row)}."
-            f" Got {card.columns[field]!r} instead."
+            f"{card.name}: {name} must be one of the columns {', '.join(row)}."
+            f" Got {said!r} instead."
         )
     return value
 

@@ -56,13 +56,19 @@ def rotate(features_ND: Features, known: int) -> Axes:
     if min(known, width) > _MOST_AXES:
         return Axes(features_ND, np.zeros(width))
     if width <= known:
-        squares, basis_DR = np.linalg.eigh(_dense(fitted.T @ fitted))
-        kept = squares > squares[-1] * 1e-12
-        return Axes(np.asarray(features_ND @ basis_DR[:, kept]), squares[kept])
+        basis_DR, squares_R = principal_axes(fitted)
+        return Axes(np.asarray(features_ND @ basis_DR), squares_R)
     squares, basis_NR = np.linalg.eigh(_dense(fitted @ fitted.T))
     kept = squares > squares[-1] * 1e-12
     at_NR = _dense(features_ND @ fitted.T) @ basis_NR[:, kept] / np.sqrt(squares[kept])
     return Axes(at_NR, squares[kept])
+
+
+def principal_axes(features_ND: Features) -> tuple[np.ndarray, np.ndarray]:
+    """Directions (D, R) that the features span, and the sum of squares along each, (R,)."""
+    squares_D, basis_DD = np.linalg.eigh(_dense(features_ND.T @ features_ND))
+    kept = squares_D > squares_D[-1] * 1e-12
+    return basis_DD[:, kept], squares_D[kept]
 
 
 def solve(

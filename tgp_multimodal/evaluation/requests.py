@@ -1,4 +1,4 @@
-"""The nine things that the harness asks of a model, as plain data, and what comes back.
+"""The ten things that the harness asks of a model, as plain data, and what comes back.
 
 A request says *what* is wanted and nothing about how: batching, sorting, truncation and caching
 belong to the adapter that answers.
@@ -89,6 +89,19 @@ class Embed:
     view: str = ""
 
 
+@dataclass(frozen=True)
+class EmbedTokens:
+    """Asks for a feature vector of each word of a sentence, in its place among the others.
+
+    A model that cuts words into pieces gives what it has at the first piece of each.
+
+    Attributes:
+        words: of one sentence; between two of them stands one space.
+    """
+
+    words: tuple[str, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class JointEmbed:
     """Asks for a vector in a space that texts and pictures share, where cosines compare them.
@@ -143,7 +156,16 @@ class Denoise:
 
 
 Request: TypeAlias = (
-    Score | MaskedScore | Perplexity | Generate | Embed | JointEmbed | Draw | Denoise | Compare
+    Score
+    | MaskedScore
+    | Perplexity
+    | Generate
+    | Embed
+    | EmbedTokens
+    | JointEmbed
+    | Draw
+    | Denoise
+    | Compare
 )
 
 
@@ -177,10 +199,12 @@ class PerplexityAnswer:
     tokens: int
 
 
-# Generate is answered by a str, Embed by a vector (D,) or one sparse row (1, D), JointEmbed by a
-# vector (D,), Draw by unsigned bytes (Y, X, C), Denoise by mean squared errors of the clean picture
-# in [-1, 1], one for each of `DENOISE_TIMES`, on noise that the picture alone decides; Compare by
-# a number for each of its texts.
+# Generate is answered by a str, Embed by a vector (D,) or one sparse row (1, D), EmbedTokens by a
+# matrix, dense or sparse, with a row for each word that was read: fewer than asked, if a sentence
+# is longer than the context. JointEmbed is answered by a vector (D,), Draw by unsigned bytes
+# (Y, X, C), Denoise by mean squared errors of the clean picture in [-1, 1], one for each of
+# `DENOISE_TIMES`, on noise that the picture alone decides; Compare by a number for each of its
+# texts.
 DENOISE_TIMES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 Answer: TypeAlias = Any
 

@@ -78,6 +78,27 @@ def _resampled(value_G: bytes, weight_G: bytes, seed: int, resamples: int) -> In
     return Interval(float(low), float(high))
 
 
+def share(
+    right: Sequence[float], named: Sequence[float], groups: Sequence[str] | None = None
+) -> Interval:
+    """Interval of sum(right) / sum(named), whole groups resampled, sound at 0 and 1.
+
+    Where nothing or all of what is named is right, every resample is alike and the bootstrap says
+    nothing; then Wilson's interval of so many groups as name something stands in.
+
+    Args:
+        right: part of `named` that is right, one number an item; for F1 twice the hits.
+        named: how much an item counts; for F1 the true and the predicted ones together.
+        groups: name of each item's group; each item its own where None.
+    """
+    total, hits = sum(named), sum(right)
+    if 0 < hits < total:
+        return bootstrap(right, groups, named)
+    names = groups if groups is not None else [str(place) for place in range(len(right))]
+    count = max(1, len({name for name, n in zip(names, named, strict=True) if n}))
+    return wilson(count if hits else 0, count)
+
+
 def mean_of_proportions(successes: Sequence[float], sizes: Sequence[int]) -> Interval:
     """Interval of the plain mean of independent proportions (Zou & Donner 2008, MOVER).
 

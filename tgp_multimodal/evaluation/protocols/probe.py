@@ -3,7 +3,7 @@
 Shape letters: N items, D width.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -196,7 +196,13 @@ def stack(vectors: Sequence[Any]) -> Features:
     return matrix_ND
 
 
-def sweep(axes: Axes, label_N: np.ndarray, train: np.ndarray, held: np.ndarray) -> Sweep:
+def sweep(
+    axes: Axes,
+    label_N: np.ndarray,
+    train: np.ndarray,
+    held: np.ndarray,
+    judge: Callable[[np.ndarray], float] | None = None,
+) -> Sweep:
     """Sweeps C from small to large, each solve started from the last.
 
     The sweep ends early when the training items are all right already and two decades in a row have
@@ -207,6 +213,7 @@ def sweep(axes: Axes, label_N: np.ndarray, train: np.ndarray, held: np.ndarray) 
         label_N: of the same.
         train: indices that are fitted on.
         held: indices that choose C; ties go to the smaller C.
+        judge: how good predictions for `held` are; left out: the share that is right.
     """
     classes = int(label_N.max()) + 1
     found: Classifier | None = None
@@ -215,7 +222,8 @@ def sweep(axes: Axes, label_N: np.ndarray, train: np.ndarray, held: np.ndarray) 
     at_train, at_held = axes.at_NR[train], axes.at_NR[held]
     for c in DECADES:
         found = solve(at_train, axes.squares_R, label_N[train], classes, c, found)
-        score = float((found.predict(at_held) == label_N[held]).mean())
+        predicted = found.predict(at_held)
+        score = judge(predicted) if judge else float((predicted == label_N[held]).mean())
         scores[f"{c:g}"] = score
         if score > best_score:
             best, best_score, idle = c, score, 0

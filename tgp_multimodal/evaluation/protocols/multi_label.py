@@ -1,0 +1,155 @@
+"""Multi-label probe: which of several labels, none, one or many, can be read off features.
+
+Shape letters: N items, G groups, K labels, D width.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from tgp_multimodal.evaluation.adapter import Adapter
+from tgp_multimodal.evaluation.examples import Example, Examples
+from tgp_multimodal.evaluation.logistic import Axes, Classifier, Features, rotate, solve
+from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, later
+from tgp_multimodal.evaluation.protocols.probe import DECADES, stack
+from tgp_multimodal.evaluation.requests import Embed
+from tgp_multimodal.evaluation.stats import share
+
+_VALIDATION_SHARE = 0.2
+_PATIENCE = 2  # decades that bring nothing end the sweep: the largest C cost the most
+
+
+def multi_label(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
+    """One L2 logistic regression for each label against the rest; micro F1 over items and labels.
+
+    A label is said where its probability is above one half. All labels share one C, the decade with
+    the best micro F1 on validation (a fixed fifth of train where there is none); then they are
+    fitted on train and validation together. Features are treated as in `probe`.
+
+    `group_micro_f1` judges whole groups, the sentences of an abstract, say: a group has a label if
+    one of its items has it. The interval resamples groups.
+    """
+    train, validation, test = examples.train, examples.validation, examples.test
+    adapter.fit(later(examples, "train", "item"))
+    known = [*train, *validation]
+    names = sorted({label for e in (*known, *test) for label in e.fields["labels"]}, key=str)
+    fit_on, held = np.arange(len(train)), np.arange(len(train), len(known))
+    if not len(held):
+        fit_on, held = train_test_split(fit_on, test_size=_VALIDATION_SHARE, random_state=0)
+    features_ND = stack(ask([Embed(e.fields["item"]) for e in (*known, *test)]))
+    said_NK, details = _predict(features_ND, _table(known, names), fit_on, held)
+    true_NK, group_N = _table(test, names), groups(test)
+    said_GK, true_GK = union(said_NK, group_N), union(true_NK, group_N)
+    details |= {"train": len(fit_on), "validation": len(held), "groups": len(true_GK)}
+    details |= {"micro_f1": micro_f1(said_NK, true_NK), "macro_f1": macro_f1(said_NK, true_NK)}
+    details |= {"group_micro_f1": micro_f1(said_GK, true_GK)}
+    details |= {"group_macro_f1": macro_f1(said_GK, true_GK)}
+    columns = {str(name): [k] for k, name in enumerate(names)}
+    details["labels"] = {n: micro_f1(said_NK[:, k], true_NK[:, k]) for n, k in columns.items()}
+    metric = examples.card.metric
+    ids, unit_N, said, true = [e.id for e in test], group_N, said_NK, true_NK
+    if metric == "group_micro_f1":
+        ids = unit_N = sorted(set(group_N))
+        said, true = said_GK, true_GK
+    right = 2.0 * (said & true).sum(axis=1)
+    named = (said.sum(axis=1) + true.sum(axis=1)).astype(float)
+    interval = share(right.tolist(), named.tolist(), unit_N)
+    return Outcome(details[metric], interval, _records(ids, names, said, true), details)
+
+
+def micro_f1(said: np.ndarray, true: np.ndarray) -> float:
+    """F1 over all cells of two tables of booleans; 0 where no cell is true."""
+    return float(2 * (said & true).sum() / max(1, said.sum() + true.sum()))
+
+
+def macro_f1(said: np.ndarray, true: np.ndarray) -> float:
+    """Mean over the columns of two tables of booleans of each one's F1."""
+    return float(np.mean([micro_f1(s, t) for s, t in zip(said.T, true.T, strict=True)]))
+
+
+def union(table_NK: np.ndarray, group_N: Sequence[str]) -> np.ndarray:
+    """What one item or another of each group has, (G, K), groups in alphabetical order."""
+    names, index_N = np.unique(np.asarray(group_N), return_inverse=True)
+    table_GK = np.zeros((len(names), table_NK.shape[1]), dtype=bool)
+    np.logical_or.at(table_GK, index_N, table_NK)
+    return table_GK
+
+
+def _table(examples: Sequence[Example], names: Sequence[Any]) -> np.ndarray:
+    return np.array([[name in e.fields["labels"] for name in names] for e in examples], dtype=bool)
+
+
+def _predict(
+    features_ND: Features, true_NK: np.ndarray, fit_on: np.ndarray, held: np.ndarray
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Labels of the rows behind those whose labels `true_NK` has."""
+    count = len(true_NK)
+    width = int(features_ND.shape[1])
+    if not sparse.issparse(features_ND):
+        features_ND = StandardScaler().fit(features_ND[fit_on]).transform(features_ND)
+    # Matrices this small are fastest on one thread, and by far where other processes compute too.
+    with threadpool_limits(1, user_api="blas"):
+        axes = rotate(features_ND, count)
+        if not isinstance(axes.at_NR, np.ndarray):  # too many to be turned; each column is an axis
+            axes = Axes(axes.at_NR, np.asarray(axes.at_NR[:count].power(2).sum(axis=0)).ravel())
+        at_train, at_held = (Axes(axes.at_NR[i], axes.squares_R) for i in (fit_on, held))
+        scores: dict[float, float] = {}
+        planes: list[Classifier | None] = [None] * true_NK.shape[1]
+        for c in DECADES:
+            planes = fit_each(at_train, true_NK[fit_on], c, planes)
+            scores[c] = micro_f1(say_each(at_held.at_NR, planes), true_NK[held])
+            best = max(scores, key=lambda c: scores[c])
+            if scores[best] and c >= best * 10**_PATIENCE:
+                break
+        known = Axes(axes.at_NR[:count], axes.squares_R)
+        planes = fit_each(known, true_NK, best, [None] * true_NK.shape[1])
+        said_NK = say_each(axes.at_NR[count:], planes)
+    scored = {f"{c:g}": score for c, score in scores.items()}
+    return said_NK, {"c": best, "validation_micro_f1": scored, "features": width}
+
+
+def fit_each(
+    axes: Axes, true_NK: np.ndarray, c: float, start: Sequence[Classifier | None]
+) -> list[Classifier | None]:
+    """A plane for each label, None for one that no item has or all have.
+
+    Args:
+        axes: of the items.
+        true_NK: their labels.
+        c: inverse strength of the penalty.
+        start: solutions for another c.
+    """
+    labels = [column.astype(np.int64) for column in true_NK.T]
+    return [
+        solve(axes.at_NR, axes.squares_R, label_N, 2, c, first) if np.ptp(label_N) else None
+        for label_N, first in zip(labels, start, strict=True)
+    ]
+
+
+def say_each(at_NR: Features, planes: Sequence[Classifier | None]) -> np.ndarray:
+    """Which labels each item is said to have, (N, K); never one without a plane."""
+    none_N = np.zeros(at_NR.shape[0], dtype=bool)
+    said = [none_N if p is None else p.predict(at_NR).astype(bool) for p in planes]
+    return np.stack(said, axis=1)
+
+
+def _records(
+    ids: Sequence[str], names: Sequence[Any], said: np.ndarray, true: np.ndarray
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": name,
+            "score": micro_f1(s, t) if (s | t).any() else 1.0,
+            "right": int((s & t).sum()),
+            "predicted": int(s.sum()),
+            "labels": int(t.sum()),
+            "prediction": [str(n) for n, is_said in zip(names, s, strict=True) if is_said],
+            "target": [str(n) for n, is_true in zip(names, t, strict=True) if is_true],
+        }
+        for name, s, t in zip(ids, said, true, strict=True)
+    ]
