@@ -41,7 +41,7 @@ CARDS = {
 
 AGGREGATES = {
     "text/cost": "bits of all items over their bytes, bootstrap",
-    "text/probe": "macro F1, interval of the share",
+    "text/probe": "macro F1, bootstrap",
     "text/pairs": "mean over paradigms, bootstrap of paradigms",
     "code/infilling": "share, Wilson or clustered bootstrap",
     "image/scene_eval": "mean over axes of shares, Zou and Donner",

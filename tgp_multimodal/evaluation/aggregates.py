@@ -13,8 +13,12 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from tgp_multimodal.evaluation import metrics
+import numpy as np
+from scipy.stats import rankdata
+
+from tgp_multimodal.evaluation import confusion
 from tgp_multimodal.evaluation.protocols.probe import proportion
+from tgp_multimodal.evaluation.protocols.similarity import correlation, resampled
 from tgp_multimodal.evaluation.stats import bootstrap, mean_of_proportions
 
 Records: TypeAlias = Sequence[dict[str, Any]]
@@ -102,10 +106,21 @@ def _mean(records: Records) -> Number:
     return Number(math.fsum(scores) / len(scores), *bootstrap(scores, groups(records)))
 
 
-def _macro_f1(records: Records) -> Number:
-    """With the interval of the accuracy around it, as `protocols.probe` has it."""
-    value = metrics.macro_f1([r["prediction"] for r in records], [r["target"] for r in records])
-    return Number(value, *proportion(_scores(records), groups(records)))
+def _of_table(measure: confusion.Measure) -> Callable[[Records], Number]:
+    def number(records: Records) -> Number:
+        said, true = ([r[name] for r in records] for name in ("prediction", "target"))
+        labels = list(dict.fromkeys([*said, *true]))  # as `protocols.probe` numbers them
+        value = float(measure(confusion.table(said, true, labels))[0])
+        return Number(value, *confusion.interval(measure, said, true, labels, groups(records)))
+
+    return number
+
+
+def _spearman(records: Records) -> Number:
+    said, true = (np.array([float(r[n]) for r in records]) for n in ("prediction", "target"))
+    value = float(correlation(rankdata(said), rankdata(true)))
+    low, high = resampled(said, true, groups(records), ranked=True)
+    return Number(value, min(value, low), max(value, high))
 
 
 def _scores(records: Records) -> list[float]:
@@ -126,5 +141,7 @@ RULES: dict[str, Callable[[Records], Number]] = {
     "mean over paradigms, bootstrap of paradigms": _paradigms,
     "share, Wilson or clustered bootstrap": _proportion,
     "mean, bootstrap": _mean,
-    "macro F1, interval of the share": _macro_f1,
+    "Spearman, bootstrap": _spearman,
+    "macro F1, bootstrap": _of_table(confusion.macro_f1),
+    "Matthews, bootstrap": _of_table(confusion.matthews),
 }
