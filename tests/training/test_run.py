@@ -175,7 +175,15 @@ def test_streams_that_leave_a_step_empty_are_refused(arguments, monkeypatch):
         start(arguments, monkeypatch, "--model.every", '{"sound": 2}')
 
 
-def test_the_measured_step_counts_a_stream_by_its_share():
+def products(monkeypatch, float32, bfloat16):
+    """Plants the seconds of a product."""
+    seconds = {torch.float32: float32, torch.bfloat16: bfloat16}
+    monkeypatch.setattr(precision, "product_seconds", lambda x, other: seconds[x.dtype])
+
+
+@pytest.mark.parametrize("bfloat16", [1.5, 0.25])
+def test_the_measured_step_counts_a_stream_by_its_share(monkeypatch, bfloat16):
+    products(monkeypatch, 1.0, bfloat16)
     holder = torch.nn.Linear(1, 1)
 
     def loss(seconds):
@@ -185,26 +193,30 @@ def test_the_measured_step_counts_a_stream_by_its_share():
 
         return run
 
-    chosen = fastest({loss(0.02): 1.0, loss(0.08): 0.25}, holder)
+    chosen = fastest({loss(0.02): 1.0, loss(0.08): 0.25}, holder, is_timed=True)
     assert 0.04 <= chosen.seconds[chosen.name] < 0.08
     assert holder.weight.grad is None
 
 
-@pytest.mark.parametrize("without_unit", [False, True])
-def test_an_arithmetic_that_is_far_behind_is_not_measured_again(without_unit, monkeypatch):
-    """A small product tells where there is no bfloat16 at all; else one pass does."""
-    slow = {torch.float32: 1.0, torch.bfloat16: 9.0 if without_unit else 1.5}
-    monkeypatch.setattr(precision, "product_seconds", lambda x: slow[x.dtype])
-    holder = torch.nn.Linear(1, 1)
-    calls = []
+@pytest.mark.parametrize(
+    ("bfloat16", "answer", "calls"),
+    [
+        (0.25, "bfloat16", []),  # a unit for it: one product tells
+        (9.0, "float32", []),  # nothing of the kind
+        (1.5, "float32", ["float32"] * 3 + ["bfloat16"]),  # one pass is enough
+    ],
+)  # fmt: skip
+def test_steps_are_tried_only_where_a_product_does_not_tell(bfloat16, answer, calls, monkeypatch):
+    products(monkeypatch, 1.0, bfloat16)
+    holder, tried = torch.nn.Linear(1, 1), []
 
     def run():
-        calls.append(holder.arithmetic.name)
+        tried.append(holder.arithmetic.name)
         time.sleep(0.2 if holder.arithmetic.name == "bfloat16" else 0.01)
         return holder(torch.ones(1)).sum()
 
-    assert fastest({run: 1.0}, holder).name == "float32"
-    assert calls == ["float32"] * 3 + ([] if without_unit else ["bfloat16"])
+    assert fastest({run: 1.0}, holder).name == answer
+    assert tried == calls
 
 
 def test_a_folder_that_was_named_must_be_there(arguments, tmp_path, monkeypatch):

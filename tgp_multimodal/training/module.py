@@ -310,15 +310,20 @@ class TrainingModule(LightningModule):
         self.arithmetic = Precision(checkpoint["precision"])
         torch.set_rng_state(checkpoint["random"])
 
-    def choose_precision(self, batch: Mapping[str, Any]) -> Precision:
-        """Decides the arithmetic of the run; by measurement on this batch for `auto`."""
+    def choose_precision(self, batch: Mapping[str, Any], is_timed: bool = False) -> Precision:
+        """Decides the arithmetic of the run; by measurement, on this batch if need be, for `auto`.
+
+        Args:
+            batch: of the streams of the run.
+            is_timed: whether `auto` says in any case how long forward and backward take.
+        """
         if self.arithmetic is None:
             if self.precision == "auto":
                 losses: dict[Callable[[], Tensor], float] = {
                     partial(lambda name: self._losses(batch, 0.0, 0, [name])[0], name): 1 / apart
                     for name, apart in self.every.items()
                 }
-                self.arithmetic = fastest(losses, self)
+                self.arithmetic = fastest(losses, self, is_timed)
             else:
                 self.arithmetic = Precision(self.precision)
         return self.arithmetic

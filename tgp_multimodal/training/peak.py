@@ -27,4 +27,4 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float | None:
     if device.type != "cpu":
         return None
     x = torch.randn(_SIZE, _SIZE).to(dtype)
-    return float(2 * _SIZE**3 / product_seconds(x))
+    return float(2 * _SIZE**3 / product_seconds(x, x))

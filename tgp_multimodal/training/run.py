@@ -215,22 +215,26 @@ class RunCLI(LightningCLI):
         if start is None or folder_of(run).resolve() not in Path(start).resolve().parents:
             _make_room(run)
 
-    def prepare(self) -> None:
-        """Prepares the data and chooses the arithmetic, which the optimizer must know early."""
+    def prepare(self, is_timed: bool = False) -> None:
+        """Prepares the data and chooses the arithmetic, which the optimizer must know early.
+
+        Args:
+            is_timed: whether `seconds_per_step` is wanted.
+        """
         keep_freed_memory()
         data, module = self.datamodule, self.model
         data.trainer, module.trainer = self.trainer, self.trainer
         data.prepare_data()
         data.setup("fit")
         if self.trainer.global_step == 0 and not self._own().get("ckpt_path"):
-            chosen = module.choose_precision(data.first_batch())
+            chosen = module.choose_precision(data.first_batch(), is_timed)
             if chosen.seconds and self.trainer.is_global_zero:
                 measured = ", ".join(f"{n} {s:.2f} s" for n, s in chosen.seconds.items())
                 print(f"   precision: {chosen.name} (forward and backward: {measured})")
 
     @property
     def seconds_per_step(self) -> float:
-        """Measured seconds of a forward and a backward pass in the chosen arithmetic."""
+        """Measured seconds of forward and backward in the chosen arithmetic; see `prepare`."""
         chosen = self.model.arithmetic
         return chosen.seconds.get(chosen.name, 1.0) if chosen else 1.0
 
