@@ -22,10 +22,11 @@ def network(tokenizer):
 
 @torch.no_grad()
 def plain(network, tokenizer, words):
-    """One row, everything visible, the state at the first id of each word."""
+    """One row, everything visible, the mean state of the ids of each word."""
     ((ids, places),) = tokenizer.encode_words([words])
-    states = network(torch.tensor([[tokenizer.bos, *ids]]), is_causal=False)
-    return states[0, [p + 1 for p in places]].numpy()
+    states = network(torch.tensor([[tokenizer.bos, *ids]]), is_causal=False)[0, 1:].numpy()
+    ends = [*places[1:], len(ids)]
+    return np.stack([states[a:b].mean(0) for a, b in zip(places, ends, strict=True)])
 
 
 def test_states_are_those_of_a_plain_pass(network, tokenizer):

@@ -93,7 +93,7 @@ class Embed:
 class EmbedTokens:
     """Asks for a feature vector of each word of a sentence, in its place among the others.
 
-    A model that cuts words into pieces gives what it has at the first piece of each.
+    How a model that cuts words into pieces makes one vector of several is its own affair.
 
     Attributes:
         words: of one sentence; between two of them stands one space.
