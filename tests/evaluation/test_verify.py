@@ -180,3 +180,31 @@ def test_a_run_that_is_under_way_is_no_complaint(folder: Path) -> None:
     (folder / "dummy/.text__other.json.jsonl").write_text("{")
     for place in (folder, folder / "dummy"):
         assert verify(place).complaints == []
+
+
+def named(right: int, predicted: int, entities: int, number: int) -> dict[str, Any]:
+    return {"id": str(number), "right": right, "predicted": predicted, "entities": entities}
+
+
+def test_a_metric_that_is_no_mean_has_its_own_rule_and_no_other():
+    none = [{"id": str(i), "correct": False, "prediction": "no", "target": "yes"} for i in range(8)]
+    nothing = aggregates.recompute("Matthews, bootstrap", none)
+    assert nothing.value == 0
+    assert aggregates.rule_of(nothing, none, "matthews") == "Matthews, bootstrap"
+    assert aggregates.rule_of(nothing, none, "f1", "maybe") == "F1 of maybe, bootstrap"
+    share = aggregates.recompute("share, Wilson or clustered bootstrap", none)
+    assert aggregates.rule_of(share, none, "matthews") == ""
+    assert aggregates.rule_of(share, none, "accuracy") == "share, Wilson or clustered bootstrap"
+
+
+def test_f1_of_entities_and_of_one_label_is_counted_over_all_items():
+    records = [named(1, 2, 1, 0), named(0, 0, 3, 1), named(2, 2, 2, 2)]
+    number = aggregates.recompute("F1 over all that is named, bootstrap", records)
+    assert number.value == pytest.approx(2 * 3 / (4 + 6))
+    assert number.low <= number.value <= number.high
+    said, true = "yynnyn", "yynyny"
+    both = [
+        {"id": str(i), "prediction": s, "target": t}
+        for i, (s, t) in enumerate(zip(said, true, strict=True))
+    ]
+    assert aggregates.recompute("F1 of y, bootstrap", both).value == pytest.approx(4 / 7)

@@ -19,7 +19,7 @@ from scipy.stats import rankdata
 from tgp_multimodal.evaluation import confusion
 from tgp_multimodal.evaluation.protocols.probe import proportion
 from tgp_multimodal.evaluation.protocols.similarity import correlation, resampled
-from tgp_multimodal.evaluation.stats import bootstrap, mean_of_proportions
+from tgp_multimodal.evaluation.stats import bootstrap, mean_of_proportions, share
 
 Records: TypeAlias = Sequence[dict[str, Any]]
 
@@ -36,9 +36,20 @@ class Number(NamedTuple):
         return all(map(is_equal, self, (value, low, high)))
 
 
-def rule_of(number: Number, records: Records) -> str:
-    """The first rule that makes this very number of the records, interval and all; else empty."""
-    for name in RULES:
+def rule_of(number: Number, records: Records, metric: str, positive: str = "") -> str:
+    """The first rule that makes this very number of the records, interval and all; else empty.
+
+    Metrics that are no mean of items have a rule of their own, and no other is tried for them:
+    where all is 0 many rules agree by chance.
+
+    Args:
+        number: what the protocol found.
+        records: of its items.
+        metric: its name.
+        positive: the label that `f1` is of.
+    """
+    own = _OF_ONE.format(positive) if metric == "f1" else _OWN.get(metric)
+    for name in _GENERAL if own is None else (own,):
         try:
             if recompute(name, records).equals(*number):
                 return name
@@ -54,6 +65,8 @@ def recompute(rule: str, records: Records) -> Number:
         KeyError: there is no such rule, or a record lacks what it counts.
         TypeError, ValueError, ZeroDivisionError: records hold what cannot be counted, or are none.
     """
+    if rule.startswith(_BEFORE) and rule.endswith(_BEHIND):
+        return _f1(records, rule.removeprefix(_BEFORE).removesuffix(_BEHIND))
     return RULES[rule](records)
 
 
@@ -106,6 +119,31 @@ def _mean(records: Records) -> Number:
     return Number(math.fsum(scores) / len(scores), *bootstrap(scores, groups(records)))
 
 
+def _share(records: Records) -> Number:
+    scores = _scores(records)
+    ones = [1.0] * len(scores)
+    return Number(math.fsum(scores) / len(scores), *share(scores, ones, groups(records)))
+
+
+def _named(records: Records) -> Number:
+    """F1 of entities or labels: twice the right ones over the true and the predicted ones."""
+    right = [2.0 * r["right"] for r in records]
+    true = (r["entities"] if "entities" in r else r["labels"] for r in records)
+    named = [float(t + r["predicted"]) for t, r in zip(true, records, strict=True)]
+    return Number(sum(right) / max(1.0, sum(named)), *share(right, named, groups(records)))
+
+
+def _f1(records: Records, positive: str) -> Number:
+    """F1 of one label, as `protocols.probe` has it; 0 where it is neither said nor true."""
+    said, true = ([str(r[name]) for r in records] for name in ("prediction", "target"))
+    labels = list(dict.fromkeys([*said, *true]))
+    if positive not in labels:
+        return Number(0.0, 0.0, 0.0)
+    measure = confusion.f1_of(labels.index(positive))
+    value = float(measure(confusion.table(said, true, labels))[0])
+    return Number(value, *confusion.interval(measure, said, true, labels, groups(records)))
+
+
 def _of_table(measure: confusion.Measure) -> Callable[[Records], Number]:
     def number(records: Records) -> Number:
         said, true = ([r[name] for r in records] for name in ("prediction", "target"))
@@ -116,11 +154,15 @@ def _of_table(measure: confusion.Measure) -> Callable[[Records], Number]:
     return number
 
 
-def _spearman(records: Records) -> Number:
-    said, true = (np.array([float(r[n]) for r in records]) for n in ("prediction", "target"))
-    value = float(correlation(rankdata(said), rankdata(true)))
-    low, high = resampled(said, true, groups(records), ranked=True)
-    return Number(value, min(value, low), max(value, high))
+def _correlation(is_ranked: bool) -> Callable[[Records], Number]:
+    def number(records: Records) -> Number:
+        said, true = (np.array([float(r[n]) for r in records]) for n in ("prediction", "target"))
+        sides = (rankdata(said), rankdata(true)) if is_ranked else (said, true)
+        value = float(correlation(*sides))
+        low, high = resampled(said, true, groups(records), ranked=is_ranked)
+        return Number(value, min(value, low), max(value, high))
+
+    return number
 
 
 def _scores(records: Records) -> list[float]:
@@ -141,7 +183,23 @@ RULES: dict[str, Callable[[Records], Number]] = {
     "mean over paradigms, bootstrap of paradigms": _paradigms,
     "share, Wilson or clustered bootstrap": _proportion,
     "mean, bootstrap": _mean,
-    "Spearman, bootstrap": _spearman,
+    "share, bootstrap or Wilson of the groups": _share,
+    "F1 over all that is named, bootstrap": _named,
+    "Spearman, bootstrap": _correlation(True),
+    "Pearson, bootstrap": _correlation(False),
     "macro F1, bootstrap": _of_table(confusion.macro_f1),
     "Matthews, bootstrap": _of_table(confusion.matthews),
 }
+_OF_ONE = "F1 of {}, bootstrap"
+_BEFORE, _BEHIND = _OF_ONE.split("{}")
+_OWN = {
+    "f1_strict": "F1 over all that is named, bootstrap",
+    "f1_lenient": "F1 over all that is named, bootstrap",
+    "micro_f1": "F1 over all that is named, bootstrap",
+    "group_micro_f1": "F1 over all that is named, bootstrap",
+    "spearman": "Spearman, bootstrap",
+    "pearson": "Pearson, bootstrap",
+    "macro_f1": "macro F1, bootstrap",
+    "matthews": "Matthews, bootstrap",
+}
+_GENERAL = tuple(name for name in RULES if name not in _OWN.values())

@@ -171,7 +171,12 @@ def _sealed(
         model_facts=run.facts,
         environment=where,
         items_file=results.path(Path(), run.adapter.name, card.name).with_suffix(".jsonl").name,
-        aggregate=rule_of(Number(outcome.value, *outcome.interval), outcome.records),
+        aggregate=rule_of(
+            Number(outcome.value, *outcome.interval),
+            outcome.records,
+            card.metric,
+            str(card.setting("positive")) if card.metric == "f1" else "",
+        ),
         recipe={"model": run.adapter.specification, "card": asdict(card)},
     )
 
