@@ -136,3 +136,26 @@ def test_a_suite_of_ones_own(tmp_path: Path) -> None:
     path.write_text("crads: [image/digits]")
     with pytest.raises(ValueError, match="suite must have"):
         cards.suite(str(path))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("sizes: {train: 10}", "sizes: {train: many}", "sizes must give whole numbers by name"),
+        ("item: text", "item: 3", "columns must give expressions by name"),
+    ],
+)
+def test_values_of_the_wrong_kind_are_named(tmp_path, old, new, sentence):
+    text = yaml.safe_dump(
+        {
+            "name": "text/mine", "version": 1, "domain": "text", "description": "d",
+            "license": "l", "citation": "c", "source": {"folder": "x"}, "protocol": "probe",
+            "metric": "accuracy", "chance": 0.5,
+        }
+    )  # fmt: skip
+    text += "sizes: {train: 10}\ncolumns: {item: text, label: label}\n"
+    (path := tmp_path / "mine.yaml").write_text(text)
+    cards.load(path)
+    path.write_text(text.replace(old, new))
+    with pytest.raises(ValueError, match=sentence):
+        cards.load(path)

@@ -27,6 +27,13 @@ WRONG = [
     ("generation", {"prompt": "p", "references": []}, "references must be a list of at least one"),
     ("generation", {"prompt": "p", "references": [" "]}, "Got [' '] instead"),
     ("last_word", {"context": "c", "target": " "}, "target must be a text. Got ' ' instead"),
+    ("tagging", {"tokens": ["a"], "tags": None}, "tags must be a list of at least one word"),
+    ("tagging", {"tokens": ["a"], "tags": [1]}, "Got [1] instead"),
+    ("tagging", {"tokens": ["a", "b"], "tags": ["O"]}, "tags must be 2, one for each token"),
+    ("multi_label", {"item": "t", "labels": "ab"}, "labels must be a list. Got 'ab' instead"),
+    ("perplexity", {"text": None}, "text must be a text. Got None instead"),
+    ("pairwise", {"good": "a", "bad": 3}, "bad must be a text. Got 3 instead"),
+    ("probe", {"item": None, "label": "a"}, "item must be a text or a picture. Got None"),
 ]
 
 

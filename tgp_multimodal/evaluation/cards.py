@@ -345,6 +345,7 @@ def _check(card: Card, path: Path) -> None:
         if name not in allowed:
             raise ValueError(f"{path}: {unknown(what, name, allowed)}")
 
+    _check_types(card, path)
     among("domain", card.domain, DOMAINS)
     among("protocol", card.protocol, PROTOCOLS)
     protocol = PROTOCOLS[card.protocol]
@@ -365,6 +366,19 @@ def _check(card: Card, path: Path) -> None:
     _check_source(card, path)
     if card.name.split("/")[0] != card.domain:
         raise ValueError(f"{path}: name must start with {card.domain}/. Got {card.name} instead.")
+
+
+def _check_types(card: Card, path: Path) -> None:
+    where = card.source.get("where", {})
+    for what, said, kind in (
+        ("columns", card.columns, str),
+        ("templates", card.templates, str),
+        ("sizes", card.sizes, int),
+        ("where", where, str),
+    ):
+        if not isinstance(said, dict) or not all(type(v) is kind for v in said.values()):
+            word = "expressions" if kind is str else "whole numbers"
+            raise ValueError(f"{path}: {what} must give {word} by name. Got {said} instead.")
 
 
 def _check_source(card: Card, path: Path) -> None:

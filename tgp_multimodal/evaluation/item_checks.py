@@ -26,6 +26,9 @@ def _choice(fields: Fields) -> str | None:
 
 def _probe(fields: Fields) -> str | None:
     label = fields["label"]
+    for name in ("item", "second"):
+        if name in fields and fields[name] is None:
+            return f"{name} must be a text or a picture. Got None instead."
     if label is None or label == "" or isinstance(label, list | dict):
         return f"label must be a name or a number. Got {label!r} instead."
     return None
@@ -66,6 +69,33 @@ def _last_word(fields: Fields) -> str | None:
     return None
 
 
+def _tagging(fields: Fields) -> str | None:
+    tokens, tags = fields["tokens"], fields["tags"]
+    for name, words in (("tokens", tokens), ("tags", tags)):
+        is_list = isinstance(words, list | tuple)
+        if not is_list or not words or not all(isinstance(w, str) for w in words):
+            return f"{name} must be a list of at least one word. Got {words!r} instead."
+    if len(tokens) != len(tags):
+        return f"tags must be {len(tokens)}, one for each token. Got {len(tags)} instead."
+    return None
+
+
+def _multi_label(fields: Fields) -> str | None:
+    if not isinstance(fields["labels"], list | tuple):
+        return f"labels must be a list. Got {fields['labels']!r} instead."
+    return None
+
+
+def _texts(*names: str) -> Callable[[Fields], str | None]:
+    def check(fields: Fields) -> str | None:
+        for name in names:
+            if not isinstance(fields.get(name, ""), str):
+                return f"{name} must be a text. Got {fields[name]!r} instead."
+        return None
+
+    return check
+
+
 _CHECKS: dict[str, Callable[[Fields], str | None]] = {
     "probe": _probe,
     "multiple_choice": _choice,
@@ -74,4 +104,12 @@ _CHECKS: dict[str, Callable[[Fields], str | None]] = {
     "retrieval": _retrieval,
     "generation": _generation,
     "last_word": _last_word,
+    "tagging": _tagging,
+    "multi_label": _multi_label,
+    "perplexity": _texts("text"),
+    "pairwise": _texts("good", "bad"),
+    "minimal_pairs": _texts("good", "bad"),
+    "bias": _texts("stereotyping", "other"),
+    "conditional_perplexity": _texts("context", "continuation", "suffix"),
+    "infilling_match": _texts("prefix", "suffix", "middle"),
 }
