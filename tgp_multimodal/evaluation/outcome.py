@@ -31,6 +31,17 @@ class Outcome(NamedTuple):
 Protocol: TypeAlias = Callable[[Examples, Adapter, Ask], Outcome]
 
 
+def shown(examples: Examples) -> list[Example]:
+    """The training split.
+
+    Raises:
+        ValueError: it is empty.
+    """
+    if not examples.train:
+        raise ValueError(f"{examples.card.name}: train split must hold an item. Got none instead.")
+    return examples.train
+
+
 def later(examples: Examples, split: str, field: str) -> Iterator[Any]:
     """One field of a split's examples; the split is not read before the first is taken."""
     for example in getattr(examples, split):

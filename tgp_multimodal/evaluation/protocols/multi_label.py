@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Example, Examples
 from tgp_multimodal.evaluation.logistic import Axes, Classifier, Features, rotate, solve
-from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, later
+from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, later, shown
 from tgp_multimodal.evaluation.protocols.probe import DECADES, stack
 from tgp_multimodal.evaluation.requests import Embed
 from tgp_multimodal.evaluation.stats import share
@@ -34,7 +34,7 @@ def multi_label(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     `group_micro_f1` judges whole groups, the sentences of an abstract, say: a group has a label if
     one of its items has it. The interval resamples groups.
     """
-    train, validation, test = examples.train, examples.validation, examples.test
+    train, validation, test = shown(examples), examples.validation, examples.test
     adapter.fit(later(examples, "train", "item"))
     known = [*train, *validation]
     names = sorted({label for e in (*known, *test) for label in e.fields["labels"]}, key=str)

@@ -17,7 +17,7 @@ from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Example, Examples
 from tgp_multimodal.evaluation.logistic import Axes, Classifier, Features, rotate, solve
 from tgp_multimodal.evaluation.names import unknown
-from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups
+from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, shown
 from tgp_multimodal.evaluation.requests import Embed
 from tgp_multimodal.evaluation.stats import bootstrap, wilson
 
@@ -82,13 +82,13 @@ def probe(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
         ValueError: the training split is empty, or a whole run has no item with the label that the
             card's setting `positive` names.
     """
-    train, validation, test = examples.train, examples.validation, examples.test
+    train, validation, test = shown(examples), examples.validation, examples.test
     target_N = [e.fields["label"] for e in test]
     details: dict[str, Any] = {"train": len(train), "validation": len(validation)}
     _check(examples)
-    shown = _labels([*train, *validation])
-    # Where one label is all that was shown, as in a very limited run, it is the answer.
-    guess = adapter.guess(shown) if len(set(shown)) > 1 else shown[0]
+    told = _labels([*train, *validation])
+    # Where one label is all that was told, as in a very limited run, it is the answer.
+    guess = adapter.guess(told) if len(set(told)) > 1 else told[0]
     if guess is not None:
         predictions = [guess] * len(test)
     else:
@@ -119,8 +119,6 @@ def probe(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
 
 def _check(examples: Examples) -> None:
     card = examples.card
-    if not examples.train:
-        raise ValueError(f"{card.name}: train split must hold an item. Got none instead.")
     positive = str(card.setting("positive"))
     labels = {str(x) for x in _labels([*examples.train, *examples.validation, *examples.test])}
     is_named = card.metric == "f1" or positive

@@ -23,7 +23,7 @@ from tgp_multimodal.evaluation.logistic import (
     principal_axes,
     solve,
 )
-from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, later
+from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, later, shown
 from tgp_multimodal.evaluation.protocols.probe import stack, sweep
 from tgp_multimodal.evaluation.requests import EmbedTokens
 from tgp_multimodal.evaluation.stats import share
@@ -45,7 +45,7 @@ def tagging(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     `f1_strict` and `f1_lenient` are the two readings of seqeval (`entities`); a right entity has
     type, start and end right. The interval resamples sentences, or groups of them.
     """
-    train, validation, test = examples.train, examples.validation, examples.test
+    train, validation, test = shown(examples), examples.validation, examples.test
     adapter.fit(later(examples, "train", "tokens"))
     is_strict = examples.card.metric == "f1_strict"
     tagger, details = _fit([*train, *validation], len(train), ask, is_strict)
