@@ -41,7 +41,7 @@ def causal(folder: Path, tokenizer: Tokenizer, family: str, **settings: Any) -> 
 
 
 def masked(folder: Path, texts: list[str], family: str = "bert") -> Path:
-    """A masked language model with a WordPiece vocabulary of the texts."""
+    """A masked language model with a WordPiece vocabulary of the texts, or ELECTRA's two halves."""
     import transformers
 
     words = sorted({word for text in texts for word in text.lower().split()})
@@ -53,9 +53,14 @@ def masked(folder: Path, texts: list[str], family: str = "bert") -> Path:
         "vocab_size": len(tokenizer), "hidden_size": 32, "num_hidden_layers": 2,
         "num_attention_heads": 2, "intermediate_size": 48, "max_position_embeddings": 40,
     }  # fmt: skip
-    name = {"bert": "BertConfig", "roberta": "RobertaConfig"}[family]
+    name, kind = {
+        "bert": ("BertConfig", "MaskedLM"),
+        "roberta": ("RobertaConfig", "MaskedLM"),
+        "electra generator": ("ElectraConfig", "MaskedLM"),
+        "electra discriminator": ("ElectraConfig", "PreTraining"),
+    }[family]
     config = getattr(transformers, name)(**sizes, pad_token_id=0)
-    model = transformers.AutoModelForMaskedLM.from_config(config)
+    model = getattr(transformers, f"AutoModelFor{kind}").from_config(config)
     randomise(model)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -63,6 +63,13 @@ def test_the_longest_choice_wins_however_it_is_counted() -> None:
     assert "here are none" in str(Longest().can(cards.find("text/prose_bits_per_byte")))
 
 
+def test_the_longest_choice_wins_where_it_ends_the_context() -> None:
+    partial = [Score(f"It was {name}", " who left.") for name in ("Ann", "Caroline", "Bea")]
+    nats = [a.nats for a in Longest().answer(partial)]
+    assert nats.index(max(nats)) == 1
+    assert nats[0] == nats[2]
+
+
 def test_bm25_ranks_as_the_formula_does() -> None:
     rng = np.random.default_rng(0)
     words = [f"w{c}" for c in "abcdefghijkl"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tgp_multimodal.adapters.compressors import Compressor, Xz, Zstd
+from tgp_multimodal.evaluation import cards
 from tgp_multimodal.evaluation.requests import Perplexity
 
 TEXTS = ["one two three", "a", "def f(x):\n    return x\n" * 20]
@@ -34,6 +35,14 @@ def test_a_compressor_costs_each_text_alone(compressor: type[Compressor]) -> Non
     together = model.answer([Perplexity(t) for t in TEXTS])
     assert together == [model.answer([Perplexity(t)])[0] for t in TEXTS]
     assert [a.bytes for a in together] == [len(t) for t in TEXTS]
+
+
+@pytest.mark.parametrize("compressor", [Xz, Zstd])
+def test_a_trained_compressor_compares_no_pairs(compressor: type[Compressor]) -> None:
+    pairs, prose = cards.find("code/sven_vulnerability"), cards.find("text/prose_bits_per_byte")
+    assert compressor().can(pairs) is None
+    assert f"{compressor.kind} can, untrained" in str(compressor("trained").can(pairs))
+    assert compressor("trained").can(prose) is None
 
 
 def test_sizes_are_those_of_the_tools_themselves() -> None:

@@ -7,6 +7,7 @@ import pytest
 import stock_models
 import torch
 from random_networks import language_model
+from transformers import AutoModelForPreTraining
 
 from tgp_multimodal import export
 from tgp_multimodal.adapters import make
@@ -223,6 +224,22 @@ def test_what_it_can_follows_the_architecture(stock, masked, folder):
     assert "cannot answer MaskedScore" in str(stock.can(cards.find("text/blimp_masked")))
     assert "cannot embed image" in str(stock.can(cards.find("image/digits")))
     assert make(f"hf:{folder}/encoder").supports == {Embed}
+
+
+def test_the_half_of_electra_that_guesses_nothing_is_an_encoder(corpus, tmp_path):
+    generator, discriminator = (
+        HfTransformers(str(stock_models.masked(tmp_path / half, corpus, f"electra {half}")))
+        for half in ("generator", "discriminator")
+    )
+    assert generator.supports == {MaskedScore, Embed}
+    assert discriminator.supports == {Embed}
+    text = "the river carried thin plates of ice"
+    ids = torch.tensor([discriminator.words.tokenizer(text)["input_ids"]])
+    saved = AutoModelForPreTraining.from_pretrained(tmp_path / "discriminator")
+    with torch.no_grad():
+        state_BLD = saved(ids, output_hidden_states=True).hidden_states[-1]
+    (vector,) = discriminator.answer([Embed(text)])
+    np.testing.assert_allclose(vector, state_BLD[0].mean(0), atol=1e-5)
 
 
 def test_bfloat16_is_near_and_random_is_far(folder):

@@ -132,7 +132,7 @@ def test_a_gap_is_filled_to_the_letter_or_not(run: Any) -> None:
     model = Planted(generate=lambda r: written[r.prompt])
     found = run("infilling_match", GAPS, model, settings={"max_tokens": 9, "stop": ["\n"]})
     assert found.value == 0.5
-    assert found.details["to_the_last_space"] == 0
+    assert found.details == {"exact_match": 0.5, "empty": 0}
     assert model.asked[1] == Generate("a = 1\n", 9, ("\n",), "c = 3\n")
     assert [r["correct"] for r in found.records] == [True, False]
     assert found.records[1]["prediction"] == "b = 3"

@@ -22,6 +22,18 @@ def test_evaluate_prints_progress_and_a_table(
     assert "computed before" in capsys.readouterr().out
 
 
+def test_a_narrow_table_cuts_no_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    models = ["majority", "longest", "tfidf", "pixels", "words"]
+    cards = ["biomedical/wisconsin", "biomedical/wisconsin_fewshot"]
+    assert main(["evaluate", *models, "--results", str(tmp_path), "--cards", *cards]) == 0
+    rows = [line.split("│") for line in capsys.readouterr().out.splitlines() if line[:1] == "│"]
+    assert "…" not in "".join(map("".join, rows))
+    assert "".join(row[1].strip() for row in rows) == "".join(cards)
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [

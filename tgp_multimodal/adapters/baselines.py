@@ -51,7 +51,8 @@ class Longest(Adapter):
     """Takes the choice with the most characters; careless distractors are often the shorter ones.
 
     Its nats are -1 / characters, so that the longest wins also where a card divides by them. The
-    characters include the delimiter, which all choices share.
+    characters are those of context and continuation: what all choices share changes no order, and
+    in partial scoring the choices stand at the end of the context.
     """
 
     name = "longest"
@@ -63,11 +64,11 @@ class Longest(Adapter):
         return super().can(card)
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
-        lengths = [len(r.continuation) for r in requests if isinstance(r, Score)]
+        lengths = [len(r.context + r.continuation) for r in requests if isinstance(r, Score)]
         return [ScoreAnswer(-1 / max(1, length), length, False) for length in lengths]
 
     def facts(self) -> dict[str, Any]:
-        return {"digest": "longest/1", "parameters": 0}
+        return {"digest": "longest/2", "parameters": 0}
 
 
 class TfIdf(Adapter):

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow
 
 from tgp_multimodal.evaluation.adapter import Adapter
+from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.names import unknown
 from tgp_multimodal.evaluation.requests import Answer, Perplexity, PerplexityAnswer, Request
 
@@ -26,7 +27,8 @@ class Compressor(Adapter):
     It costs the whole held-out text as one, which favours it: a language model starts anew at each
     document. Alone it has seen nothing before; with the argument `trained` it may refer back to the
     training text: its cost is that of training and held-out text together less that of training
-    text alone. Both are in the details of each.
+    text alone. Both are in the details of each. Texts that are compared one by one cost what they
+    take alone: behind megabytes of training text each would take seconds, so `trained` refuses.
 
     Attributes:
         kind: its name without the argument.
@@ -46,6 +48,11 @@ class Compressor(Adapter):
     def size(text: bytes) -> int:
         """Bytes of the compressed text."""
         raise NotImplementedError
+
+    def can(self, card: Card) -> str | None:
+        if self.is_trained and card.protocol == "pairwise":
+            return f"cannot compare texts in pairs; {self.kind} can, untrained"
+        return super().can(card)
 
     def fit(self, items: Iterable[str]) -> None:
         self.training = "\n\n".join(items).encode("utf-8", "replace")[:_TRAINING_BYTES]

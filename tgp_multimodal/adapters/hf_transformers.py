@@ -50,6 +50,8 @@ _UNLIMITED = 100_000_000  # what tokenizers say who know no limit is more
 _USUAL_CONTEXT = 2048  # of a model that names none, as in lm-eval
 _WRITTEN = 16  # texts that are written at once
 _OPENERS = {"causal": AutoModelForCausalLM, "masked": AutoModelForMaskedLM, "encoder": AutoModel}
+# Saved with a head that tells replaced tokens from right ones (arXiv:2003.10555, section 2).
+_DISCRIMINATORS = ("ElectraForPreTraining", "FunnelForPreTraining")
 _CAN = {
     "causal": frozenset({Score, Perplexity, Generate, Embed}),
     "masked": frozenset({MaskedScore, Embed}),
@@ -61,10 +63,11 @@ class HfTransformers(Adapter):
     """A model of transformers, on the GPU if there is one.
 
     What it can do follows its architecture: causal language models score, write and embed; masked
-    ones guess hidden tokens and embed; all others embed. Text features are means of the last states
-    over all tokens, specials included, as sentence-transformers computes them by default. How
-    context and continuation join, how long texts are cut, and what stands in front of a text are
-    as in lm-eval, with `add_bos_token` left out: the tokenizer says. No code of a model's own runs.
+    ones guess hidden tokens and embed; all others embed, discriminators such as ELECTRA's among
+    them. Text features are means of the last states over all tokens, specials included, as
+    sentence-transformers computes them by default. How context and continuation join, how long
+    texts are cut, and what stands in front of a text are as in lm-eval, with `add_bos_token` left
+    out: the tokenizer says. No code of a model's own runs.
 
     Args:
         model: a folder or hub name; behind it `@random` for fresh weights, always the same, or
@@ -289,6 +292,8 @@ def _kind(config: Any) -> str:
         )
     if architecture.endswith(("ForCausalLM", "LMHeadModel")):
         return "causal"
+    if architecture in _DISCRIMINATORS:  # they guess no hidden token
+        return "encoder"
     return "masked" if architecture.endswith(("ForMaskedLM", "ForPreTraining")) else "encoder"
 
 

@@ -169,7 +169,9 @@ def _table(cards: list[str], found: "dict[str, list[Result]]", limit: int | None
     note = f", at most {limit} items" if limit else ""
     table = Table(title=f"Value and 95 % interval{note}", title_justify="left")
     for name in ("card", "metric", "chance", "visible gap", *found):
-        table.add_column(Text(name), justify="left" if name in ("card", "metric") else "right")
+        # Folded, not cut off: beginnings of names tell no two rows apart.
+        is_text = name in ("card", "metric")
+        table.add_column(Text(name), justify="left" if is_text else "right", overflow="fold")
     for card in cards:
         of = {model: next((r for r in rs if r.card == card), None) for model, rs in found.items()}
         first = next((r for r in of.values() if r), None)

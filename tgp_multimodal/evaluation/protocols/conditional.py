@@ -77,7 +77,6 @@ def infilling_match(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     value = sum(correct) / len(correct)
     details = {
         "exact_match": value,
-        "to_the_last_space": sum(w == m for w, m in zip(written, middles, strict=True)) / len(test),
         "empty": sum(not w.strip() for w in written) / len(test),
     }
     records = [
