@@ -118,7 +118,7 @@ def test_without_validation_a_fifth_of_train_chooses(run: Any) -> None:
 
 def test_a_tag_too_many_is_one_sentence(run: Any) -> None:
     rows = {**ROWS, "test": [{"tokens": ["the"], "tags": ["O", "O"]}]}
-    with pytest.raises(ValueError, match=r"test-0: tags must be one a word, 1. Got 2 instead"):
+    with pytest.raises(ValueError, match=r"test-0: tags must be 1, one for each token"):
         run(rows, Planted(embed_tokens=one_hot))
 
 
@@ -145,3 +145,8 @@ def test_rows_depend_on_their_own_sentence_alone() -> None:
     for request, matrix in zip(requests, together, strict=True):
         assert (model.answer([request])[0] != matrix).nnz == 0
         assert matrix.shape[0] == len(request.words)
+
+
+def test_a_tagger_needs_training_sentences(run: Any) -> None:
+    with pytest.raises(ValueError, match="train split must hold an item"):
+        run({**ROWS, "train": []}, Planted(embed_tokens=one_hot))

@@ -166,10 +166,6 @@ def _some(test: Sequence[Example]) -> Iterator[Sequence[Example]]:
 
 
 def _ask(sentences: Sequence[Example], ask: Ask) -> list[Features]:
-    for e in sentences:
-        words, tags = len(e.fields["tokens"]), len(e.fields["tags"])
-        if words != tags:
-            raise ValueError(f"{e.id}: tags must be one a word, {words}. Got {tags} instead.")
     return ask([EmbedTokens(tuple(e.fields["tokens"])) for e in sentences])
 
 
