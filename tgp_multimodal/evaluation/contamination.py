@@ -3,7 +3,8 @@
 Two rules, each on every text of an item that is long enough, a flag on one flags the item: one run
 of 13 words that training text holds too (Brown et al. 2020, arXiv:2005.14165, appendix C), and 70 %
 of its runs of 8 words (Chowdhery et al. 2022, arXiv:2204.02311, section 8). Words are as
-`data.ngrams` has them, so that case and punctuation do not hide a copy. Pictures are not looked at.
+`data.ngrams` has them, so that case and punctuation do not hide a copy. A sentence that is given
+word by word is one text, and its tags are none. Pictures are not looked at.
 """
 
 from collections.abc import Iterator, Sequence
@@ -65,7 +66,7 @@ def report(
     """
     said = result.model_facts.get("trained_on")
     trained = None if said is None else set(corpora.digests.values()) <= set(said.values())
-    texts = [list(_texts(e.fields)) for e in test]
+    texts = [list(_texts(_written(e.fields))) for e in test]
     found: dict[str, Any] = {"corpora": corpora.digests, "of_the_model": trained}
     for size, indices in corpora.indices.items():
         overlap = [_overlap(own, indices, size) for own in texts]
@@ -89,6 +90,12 @@ def clean(
     if not left or not result.aggregate:
         return None
     return aggregates.recompute(result.aggregate, left)._asdict() | {"n": len(left)}
+
+
+def _written(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields as running text has them: words of a sentence in one, tags nowhere."""
+    found = {name: value for name, value in fields.items() if name != "tags"}
+    return found | ({"tokens": " ".join(fields["tokens"])} if "tokens" in fields else {})
 
 
 def _texts(value: Any) -> Iterator[str]:
