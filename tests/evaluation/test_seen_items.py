@@ -1,6 +1,8 @@
 """Planted test items are found in training text, clean ones are not; the score without them."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +189,18 @@ def test_a_sentence_of_words_is_one_text_and_its_tags_are_none(card: Card, tmp_p
     for size in ("13", "8"):
         assert found[size]["checked"] == 2
         assert found[size]["overlap"] == {"test-0": 1}
+
+
+@pytest.mark.parametrize(("ids", "overlap"), [("ab", {"a": 1}), (("0", "1", "2"), {"1": 1})])
+def test_items_are_groups_where_records_are(
+    card: Card, tmp_path: Path, ids: Sequence[str], overlap: dict[str, float]
+) -> None:
+    corpora = open_corpora([corpus(tmp_path / "data", True)], tmp_path / "cache")
+    result = replace(measured(card, tmp_path / "results", None), aggregate="mean, bootstrap")
+    texts, groups = (item(4), item(3), item(5)), "aab"
+    test = [Example(str(i), {"item": t}, groups[i]) for i, t in enumerate(texts)]
+    records = [{"id": name, "score": float(name not in overlap)} for name in ids]
+    found = report(result, records, test, corpora)["13"]
+    assert found["overlap"] == overlap
+    assert (found["checked"], found["flagged"], found["share"]) == (len(ids), 1, 1 / len(ids))
+    assert (found["clean"]["value"], found["clean"]["n"]) == (1.0, len(ids) - 1)
