@@ -102,11 +102,14 @@ def digest(result: Result) -> str:
 def essence(result: Result) -> dict[str, Any]:
     """What two measurements of one number share: all but when, where and how fast.
 
-    Left out are also the digest over those, and the report on training text, which no answer
-    depends on.
+    Left out are also the digest over those, the report on training text, which no answer depends
+    on, and the names of the model and of the file of items, which a copy of a folder changes: which
+    model it is, `model_facts` say by digests.
     """
     circumstances = ("seconds", "environment", "recipe", "contamination", "digest")
-    return {k: v for k, v in _as_stored(asdict(result)).items() if k not in circumstances}
+    names = ("model", "items_file")
+    stored = _as_stored(asdict(result))
+    return {k: v for k, v in stored.items() if k not in (*circumstances, *names)}
 
 
 def read(file: Path) -> Result:
