@@ -3,8 +3,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 from planted_models import Planted, dummy, hashed
+from pyarrow import parquet
 
 from tgp_multimodal.evaluation import embedded_tasks, engine, environment, results
 from tgp_multimodal.evaluation.asking import asker
@@ -73,6 +75,33 @@ def test_what_stands_is_kept_and_what_changed_is_not(
     assert runs(digest="1", cards=[replace(card[0], version=2)], limit=5)
     (tmp_path / "planted/text__one.json").write_text("{")
     assert runs(digest="1", cards=[replace(card[0], version=2)], limit=5)
+
+
+def test_a_result_of_other_test_items_is_measured_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TGP_DATA", str(tmp_path / "data"))
+    table = {"one": ["a cat", "a dog", "rain"], "two": ["cats", "dogs", "a sun"]}
+    card = Card(
+        *("text/x", 1, "text", "d", "l", "c", {"folder": "x"}, "similarity", "spearman"),
+        chance=0.0,
+        columns={"first": "one", "second": "two", "score": "score"},
+    )
+
+    def value_of(scores: list[float]) -> tuple[float, str]:
+        file = tmp_path / "data/x/test.parquet"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        parquet.write_table(pyarrow.table({**table, "score": scores}), file)
+        said: list[str] = []
+        model = Planted(embed=hashed)
+        (result,) = engine.evaluate(model, [card], tmp_path, progress=lambda *w: said.append(w[0]))
+        return result.value, said[0]
+
+    rising, falling = [1.0, 2.0, 3.0], [3.0, 2.0, 1.0]
+    first, how = value_of(rising)
+    assert how == "data"
+    assert value_of(rising) == (first, "kept")
+    assert value_of(falling) == (-first, "data")
 
 
 def test_a_killed_run_goes_on_where_it_was(made_up: list[Card], tmp_path: Path) -> None:

@@ -26,8 +26,17 @@ def test_a_row_is_reproduced_by_one_command(
     assert file.read_bytes() == before
     assert main(["reproduce", "pixels/image/digits", *where, "--model", "hog"]) == 1
     error = capsys.readouterr().err
-    assert "model: pixels then, hog now" in error
+    assert "model_facts.digest: pixels/1 then, hog" in error
     assert "records: " in error
+
+
+def test_a_model_that_was_moved_is_the_same_model(tmp_path: Path) -> None:
+    engine.evaluate(Planted("long", embed=hashed), [cards.find("image/digits")], tmp_path, limit=20)
+    file = tmp_path / "long/image__digits.json"
+    assert reproduce(file, Planted("long-copy", embed=hashed)).differences == []
+    assert reproduce(file, Planted("long", "1", embed=hashed)).differences == [
+        "model_facts.digest: 0 then, 1 now"
+    ]
 
 
 def test_what_differs_is_named(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Planted test items are found in training text, clean ones are not; the score without them."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ from tgp_multimodal.data.records import Document
 from tgp_multimodal.data.sources import Source
 from tgp_multimodal.evaluation import embedded_tasks, engine, results
 from tgp_multimodal.evaluation.cards import Card
-from tgp_multimodal.evaluation.contamination import Corpora, open_corpora
+from tgp_multimodal.evaluation.contamination import Corpora, open_corpora, report
+from tgp_multimodal.evaluation.examples import Example
 from tgp_multimodal.evaluation.requests import Score, ScoreAnswer
 from tgp_multimodal.evaluation.results import Result
 from tgp_multimodal.evaluation.verify import verify
@@ -172,3 +175,32 @@ def test_the_verb_reports_and_names_a_folder_that_is_none(
     assert "contamination must be a prepared folder with text" in capsys.readouterr().err
     assert main([*given, str(corpus(tmp_path / "data", True))]) == 0
     assert "no item in training text: 1 results" in capsys.readouterr().out
+
+
+def test_a_sentence_of_words_is_one_text_and_its_tags_are_none(card: Card, tmp_path: Path) -> None:
+    corpora = open_corpora([corpus(tmp_path / "data", True)], tmp_path / "cache")
+    result = measured(card, tmp_path / "results", None)
+    planted, clean = item(3).split(), item(4).split()
+    sentences = [
+        Example("test-0", {"tokens": planted, "tags": ["O"] * len(planted)}, "test-0"),
+        Example("test-1", {"tokens": clean, "tags": planted}, "test-1"),
+    ]
+    found = report(result, [{"id": e.id, "correct": True} for e in sentences], sentences, corpora)
+    for size in ("13", "8"):
+        assert found[size]["checked"] == 2
+        assert found[size]["overlap"] == {"test-0": 1}
+
+
+@pytest.mark.parametrize(("ids", "overlap"), [("ab", {"a": 1}), (("0", "1", "2"), {"1": 1})])
+def test_items_are_groups_where_records_are(
+    card: Card, tmp_path: Path, ids: Sequence[str], overlap: dict[str, float]
+) -> None:
+    corpora = open_corpora([corpus(tmp_path / "data", True)], tmp_path / "cache")
+    result = replace(measured(card, tmp_path / "results", None), aggregate="mean, bootstrap")
+    texts, groups = (item(4), item(3), item(5)), "aab"
+    test = [Example(str(i), {"item": t}, groups[i]) for i, t in enumerate(texts)]
+    records = [{"id": name, "score": float(name not in overlap)} for name in ids]
+    found = report(result, records, test, corpora)["13"]
+    assert found["overlap"] == overlap
+    assert (found["checked"], found["flagged"], found["share"]) == (len(ids), 1, 1 / len(ids))
+    assert (found["clean"]["value"], found["clean"]["n"]) == (1.0, len(ids) - 1)

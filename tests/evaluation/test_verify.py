@@ -1,5 +1,6 @@
 """Whatever is edited, removed or damaged in a folder of results is found and named."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -118,6 +119,26 @@ def edited(file: Path, edit: Edit) -> None:
         (lambda r: r["model_facts"].update(digest="other"), "the file was edited"),
         (lambda r: r.update(digest=""), "must have a digest. Got none"),
         (lambda r: r.pop("card"), "must be a result file"),
+        (lambda r: r.update(metric="macro_f1"), "the file was edited"),
+        (lambda r: r.update(aggregate="median"), "records must give a median. Got KeyError"),
+        (lambda r: r.update(aggregate=[1]), "aggregate must be a text. Got [1] instead"),
+        (lambda r: r.update(digest=5), "digest must be a text. Got 5 instead"),
+        (lambda r: r.update(items_file=None), "items_file must be a text. Got None instead"),
+        (lambda r: r.update(items_file="\0"), "code__search.json"),
+        (lambda r: r.update(value="high"), "value must be a number. Got 'high' instead"),
+        (lambda r: r.update(low=10**400), "low must be a number. Got 1000"),
+        (lambda r: r.update(value=float("nan")), "value must be a number. Got nan instead"),
+        (lambda r: r.update(n=True), "n must be at least 1. Got True instead"),
+        (lambda r: r.update(details=[1]), "details must be a mapping. Got [1] instead"),
+        (lambda r: r["details"].update(mrr=[1]), "the file was edited"),
+        (lambda r: r.update(contamination=None), "contamination must be a mapping. Got None"),
+        (lambda r: r["contamination"].update({"13": "x"}), "contamination.13 must hold the"),
+        (lambda r: r["contamination"].update({"13": {"overlap": {}}}), "contamination.13 must"),
+        (lambda r: r["contamination"].update({"8": {"overlap": 3, "clean": None}}), "Got {'clean"),
+        (
+            lambda r: r["contamination"].update({"8": {"overlap": {}, "clean": "x"}}),
+            "contamination.8 must hold",
+        ),
     ],
 )
 def test_an_edited_result_is_found(
@@ -149,6 +170,19 @@ def test_a_forger_who_mends_the_digests_is_caught_by_the_records(folder: Path) -
     (complaint,) = verify(folder).complaints
     assert "value must be 0" in complaint
     assert "Got 0.99 instead" in complaint
+
+
+@pytest.mark.parametrize("line", ["1", "[]", "null", '"id"', "{}", '{"id": {}}'])
+def test_a_forger_of_strange_records_is_answered_in_one_sentence(folder: Path, line: str) -> None:
+    file = folder / "dummy/code__infilling.json"
+    result = results.read(file)
+    items = hashlib.sha256((line + "\n").encode()).hexdigest()
+    forged = replace(result, n=1, items_digest=items)
+    forged = replace(forged, digest=results.digest(forged))
+    file.with_suffix(".jsonl").write_text(line + "\n")
+    file.write_text(json.dumps(forged.__dict__))
+    (complaint,) = verify(folder).complaints
+    assert "code__infilling.jsonl must have a mapping with an id in each line. Got" in complaint
 
 
 @pytest.mark.parametrize("suffix", [".json", ".jsonl"])

@@ -3,9 +3,11 @@
 Two rules, each on every text of an item that is long enough, a flag on one flags the item: one run
 of 13 words that training text holds too (Brown et al. 2020, arXiv:2005.14165, appendix C), and 70 %
 of its runs of 8 words (Chowdhery et al. 2022, arXiv:2204.02311, section 8). Words are as
-`data.ngrams` has them, so that case and punctuation do not hide a copy. Pictures are not looked at.
+`data.ngrams` has them, so that case and punctuation do not hide a copy. A sentence that is given
+word by word is one text, and its tags are none. Pictures are not looked at.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,20 +63,21 @@ def report(
         them; None where it does not say), and for "13" and "8": how many items were `checked` (have
         a text that long) and `flagged`, the `share` of all items that is, the `overlap` of each
         that is by its id, and the `clean` number, that of the other items; None where no list of
-        items gives the number, or where none is left.
+        items gives the number, or where none is left. Where the records are of groups (abstracts,
+        say, of sentences), items are groups: one is flagged if a member of it is.
     """
     said = result.model_facts.get("trained_on")
     trained = None if said is None else set(corpora.digests.values()) <= set(said.values())
-    texts = [list(_texts(e.fields)) for e in test]
+    texts = _texts_of_records(records, test)
     found: dict[str, Any] = {"corpora": corpora.digests, "of_the_model": trained}
     for size, indices in corpora.indices.items():
-        overlap = [_overlap(own, indices, size) for own in texts]
-        known = {e.id: o for e, o in zip(test, overlap, strict=True) if o is not None}
+        overlap = {name: _overlap(own, indices, size) for name, own in texts.items()}
+        known = {name: o for name, o in overlap.items() if o is not None}
         flagged = {name: o for name, o in known.items() if o > 0 and o >= LEVELS[size]}
         found[str(size)] = {
             "checked": len(known),
             "flagged": len(flagged),
-            "share": len(flagged) / len(test),
+            "share": len(flagged) / len(texts),
             "overlap": flagged,
             "clean": clean(result, records, flagged),
         }
@@ -89,6 +92,23 @@ def clean(
     if not left or not result.aggregate:
         return None
     return aggregates.recompute(result.aggregate, left)._asdict() | {"n": len(left)}
+
+
+def _texts_of_records(
+    records: list[dict[str, Any]], test: Sequence[Example]
+) -> dict[str, list[str]]:
+    """Texts by the id of the record that they count in: a group's where records are of groups."""
+    are_groups = {r["id"] for r in records} == {e.group for e in test}
+    found: dict[str, list[str]] = defaultdict(list)
+    for e in test:
+        found[e.group if are_groups else e.id] += _texts(_written(e.fields))
+    return found
+
+
+def _written(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields as running text has them: words of a sentence in one, tags nowhere."""
+    found = {name: value for name, value in fields.items() if name != "tags"}
+    return found | ({"tokens": " ".join(fields["tokens"])} if "tokens" in fields else {})
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -35,9 +35,9 @@ def evaluate(
 ) -> list[Result]:
     """Scores one model on each of the cards and writes a result file for each.
 
-    A result that stands is kept: one of the same card, model, limit and code (and, for embedded
-    data, of the same installed libraries); and of a card that was begun, what was answered. So a
-    run that was killed goes on where it was.
+    A result that stands is kept: one of the same card, model, limit, test items and code (and, for
+    embedded data, of the same installed libraries); and of a card that was begun, what was
+    answered. So a run that was killed goes on where it was.
 
     Args:
         adapter: the model.
@@ -90,15 +90,15 @@ def _result(run: _Run, card: Card) -> Result:
     where = environment.describe()
     if "embedded" in card.source:
         where["corpus_versions"] = environment.corpus_versions()
+    examples = Examples(card, run.limit)
     # The first process decides, for another may see the files of a shared disk later.
-    standing = run.team.gather(None if run.fresh else _standing(run, card, where))[0]
+    standing = run.team.gather(None if run.fresh else _standing(run, examples, where))[0]
     if standing is not None:
         run.say("kept", card.name, f"{card.metric} {standing.value:.4f}, computed before")
-        return _with_report(run, card, standing)
+        return _with_report(run, examples, standing)
     folder = results.folder(run.root, run.adapter.name)
     journal = AnswerJournal(folder, card.name, run.facts, run.team.rank, run.fresh)
     run.say("data", card.name, "reading the data")
-    examples = Examples(card, run.limit)
     count = examples.read()
     run.say("asking", card.name, f"{count} items")
     start = time.perf_counter()
@@ -118,13 +118,13 @@ def _result(run: _Run, card: Card) -> Result:
     return stored
 
 
-def _with_report(run: _Run, card: Card, standing: Result) -> Result:
+def _with_report(run: _Run, examples: Examples, standing: Result) -> Result:
     """A result that stands, and what of its items is in the training text that is asked about."""
     if run.corpora is None or standing.contamination.get("corpora") == run.corpora.digests:
         return standing
     if run.team.rank == 0:
-        records = results.read_records(results.path(run.root, standing.model, card.name))
-        seen = report(standing, records, Examples(card, run.limit).test, run.corpora)
+        records = results.read_records(results.path(run.root, standing.model, standing.card))
+        seen = report(standing, records, examples.test, run.corpora)
         written = results.write(run.root, replace(standing, contamination=seen), records)
         standing = results.read(written)
     return run.team.gather(standing)[0]
@@ -181,8 +181,13 @@ def _sealed(
     )
 
 
-def _standing(run: _Run, card: Card, where: dict[str, Any]) -> Result | None:
-    """The stored result, if all that decides it is as it was."""
+def _standing(run: _Run, examples: Examples, where: dict[str, Any]) -> Result | None:
+    """The stored result, if all that decides it is as it was.
+
+    Test items are read for that, which takes a fraction of a second on most cards; but last, so
+    that nothing is read where the file alone tells.
+    """
+    card = examples.card
     file = results.path(run.root, run.adapter.name, card.name)
     if not file.is_file() or not file.with_suffix(".jsonl").is_file():
         return None
@@ -195,7 +200,7 @@ def _standing(run: _Run, card: Card, where: dict[str, Any]) -> Result | None:
     now = [card.digest, run.limit, run.facts.get("digest")]
     then += [found.environment.get(name) for name in code]
     now += [where.get(name) for name in code]
-    return found if then == now else None
+    return found if then == now and found.data_digest == examples.digest else None
 
 
 def _store_skipped(

@@ -20,7 +20,6 @@ from tgp_multimodal.evaluation.stats import detectable
 
 LEVEL = 0.05
 _PERCENT = ("accuracy", "f1", "recall", "precision", "exact_match", "pass_at", "share")
-_NUMBERS = ("value", "low", "high", "chance", "seconds")
 
 
 @dataclass
@@ -239,7 +238,6 @@ def read(folder: Path) -> tuple[list[File], list[str]]:
     for path in sorted(folder.glob("*/*.json")):
         try:
             file = File(results.read(path), path)
-            _check(file)
         except (ValueError, OSError) as error:
             problems.append(str(error))
             continue
@@ -251,29 +249,6 @@ def read(folder: Path) -> tuple[list[File], list[str]]:
             problems.append(f"{older.path} is left out: {file.path} is newer.")
         found[key] = file
     return list(found.values()), problems
-
-
-def _check(file: File) -> None:
-    """Refuses what the board cannot print; a result file may come from anywhere."""
-    result = vars(file.result)
-    for name in _NUMBERS:
-        number = result[name]
-        if (
-            isinstance(number, bool)
-            or not isinstance(number, int | float)
-            or not math.isfinite(number)
-        ):
-            raise ValueError(f"{file.path}: {name} must be a number. Got {number!r} instead.")
-    if not isinstance(result["n"], int) or result["n"] < 1:
-        raise ValueError(f"{file.path}: n must be at least 1. Got {result['n']!r} instead.")
-    for name in ("model", "card", "card_digest", "data_digest", "domain", "protocol", "metric"):
-        if not isinstance(result[name], str):
-            raise ValueError(f"{file.path}: {name} must be a text. Got {result[name]!r} instead.")
-    for name in ("details", "model_facts", "environment", "recipe", "contamination"):
-        if not isinstance(result[name], dict):
-            raise ValueError(
-                f"{file.path}: {name} must be a mapping. Got {result[name]!r} instead."
-            )
 
 
 def _key(result: Result) -> tuple[object, ...]:

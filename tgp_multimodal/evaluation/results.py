@@ -4,14 +4,22 @@ import hashlib
 import json
 import os
 import re
+import reprlib
+import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
 
 FORMAT = 1
+_NUMBERS = ("value", "low", "high", "chance", "seconds")
+_TEXTS = (
+    *("model", "card", "card_digest", "data_digest", "domain", "protocol", "metric"),
+    *("items_file", "aggregate", "items_digest", "digest"),
+)
+_MAPPINGS = ("details", "model_facts", "environment", "recipe", "contamination")
 
 
 @dataclass(frozen=True)
@@ -102,26 +110,47 @@ def digest(result: Result) -> str:
 def essence(result: Result) -> dict[str, Any]:
     """What two measurements of one number share: all but when, where and how fast.
 
-    Left out are also the digest over those, and the report on training text, which no answer
-    depends on.
+    Left out are also the digest over those, the report on training text, which no answer depends
+    on, and the names of the model and of the file of items, which a copy of a folder changes: which
+    model it is, `model_facts` say by digests.
     """
     circumstances = ("seconds", "environment", "recipe", "contamination", "digest")
-    return {k: v for k, v in _as_stored(asdict(result)).items() if k not in circumstances}
+    names = ("model", "items_file")
+    stored = _as_stored(asdict(result))
+    return {k: v for k, v in stored.items() if k not in (*circumstances, *names)}
 
 
 def read(file: Path) -> Result:
-    """Reads one result.
+    """Reads one result, which may come from anywhere.
 
     Raises:
-        ValueError: the file is none, or of another format.
+        ValueError: the file is none, or of another format, or a field has a value of another kind.
     """
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        if found.get("format") == FORMAT:
-            return Result(**found)
+        result = Result(**found) if found.get("format") == FORMAT else None
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} must be a result file. Got {error} instead.") from None
-    raise ValueError(f"{file} must have format {FORMAT}. Got {found.get('format')} instead.")
+    if result is None:
+        raise ValueError(f"{file} must have format {FORMAT}. Got {found.get('format')} instead.")
+    for name, kind, is_one in _kinds():
+        value = getattr(result, name)
+        if not is_one(value):
+            raise ValueError(f"{file}: {name} must be {kind}. Got {reprlib.repr(value)} instead.")
+    return result
+
+
+def _kinds() -> Iterator[tuple[str, str, Callable[[Any], bool]]]:
+    """Fields, what each must be, and whether a value is that."""
+    yield from ((name, "a number", _is_number) for name in _NUMBERS)
+    yield "n", "at least 1", lambda n: type(n) is int and n >= 1
+    yield from ((name, "a text", lambda text: isinstance(text, str)) for name in _TEXTS)
+    yield from ((name, "a mapping", lambda found: isinstance(found, dict)) for name in _MAPPINGS)
+
+
+def _is_number(value: Any) -> bool:
+    # A whole number of a thousand digits is none that can be printed.
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def read_records(file: Path) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ that was made up as a whole; for that there is `tgp reproduce`.
 import hashlib
 import json
 import math
+import reprlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,12 +85,17 @@ def _complaints(
         yield f"{file} must have a digest. Got none instead: it was written before there was one."
         return
     found = hashlib.sha256(raw).hexdigest()
+    items = file.with_name(Path(result.items_file).name)
     if found != result.items_digest:
-        items = file.with_name(result.items_file)
         yield (
             f"{items} must have the SHA-256 {result.items_digest[:12]}, the records that were"
             f" measured. Got {found[:12]} instead: records were edited."
         )
+    strange = [r for r in records if not (isinstance(r, dict) and isinstance(r.get("id"), str))]
+    if strange:
+        got = reprlib.repr(strange[0])
+        yield f"{items} must have a mapping with an id in each line. Got {got} instead."
+        return
     if len(records) != result.n:
         yield f"{file}: n must be {len(records)}, as its records give. Got {result.n} instead."
     yield from _numbers(file, result, records)
@@ -111,7 +117,8 @@ def _numbers(file: Path, result: Result, records: list[dict[str, Any]]) -> Itera
         yield f"{file}: records must give a {result.aggregate}. Got {error!r} instead."
         return
     columns = aggregates.means(records)
-    columns |= {"accuracy": columns["correct"]} if result.metric == "macro_f1" else {}
+    if result.metric == "macro_f1" and "correct" in columns:
+        columns["accuracy"] = columns["correct"]
     said = {f"details.{k}": (v, columns[k]) for k, v in result.details.items() if k in columns}
     # A whole number among the details is a sum or a count.
     means = {name: pair for name, pair in said.items() if isinstance(pair[0], float)}
@@ -127,8 +134,14 @@ def _clean(file: Path, result: Result, records: list[dict[str, Any]]) -> Iterato
         found = result.contamination.get(size)
         if not found:
             continue
-        again = contamination.clean(result, records, found["overlap"]) or {}
-        said = found["clean"] or {}
+        try:
+            again = contamination.clean(result, records, found["overlap"]) or {}
+            said = dict(found["clean"] or {})
+        except (KeyError, TypeError, ValueError, ZeroDivisionError):
+            wanted = "hold the overlap of items and a clean number"
+            got = reprlib.repr(found)
+            yield f"{file}: contamination.{size} must {wanted}. Got {got} instead."
+            continue
         for name in {*said, *again}:
             if name not in said or not _equal(said[name], again.get(name, math.nan)):
                 place = f"contamination.{size}.clean.{name}"
