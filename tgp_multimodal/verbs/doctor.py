@@ -169,7 +169,7 @@ def data() -> list[Finding]:
     return [*findings, Finding("$TGP_DATA", found, "good" if tasks else "bad")]
 
 
-def speed(size: int = 1024, seconds: float = 0.5) -> list[Finding]:
+def speed(size: int | None = None, seconds: float = 0.5) -> list[Finding]:
     """Rate of a square matrix product in float32 and bfloat16, and their ratio.
 
     Training chooses its precision by a measurement of this kind: bfloat16 is several times faster
@@ -178,6 +178,7 @@ def speed(size: int = 1024, seconds: float = 0.5) -> list[Finding]:
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    size = size or {"cpu": 1024, "cuda": 8192}[device]  # what fills the device
     single = _flops(size, "float32", device, seconds)
     half = _flops(size, "bfloat16", device, seconds)
     verdict = "faster" if half > single else "slower"
@@ -195,7 +196,8 @@ def _flops(size: int, dtype: str, device: str, seconds: float) -> float:
 
     import torch
 
-    matrix = torch.ones(size, size, dtype=getattr(torch, dtype), device=device)
+    # Random, for a GPU multiplies ones faster than what a network holds.
+    matrix = torch.randn(size, size, device=device).to(getattr(torch, dtype))
     best = float("inf")
     end = time.perf_counter() + seconds
     product = matrix @ matrix
