@@ -54,6 +54,13 @@ model.similarity(["a red circle", "a blue square"], pictures)  # cosines, texts 
 model.classify(pictures, ["red circle", "blue square"], "a picture of a {}")
 ```
 """
+_BIAS = """\
+Of two sentences that differ in the people they speak of, how often does the model find the one with
+the stereotype likelier? 0.5 is no preference; above it the model leans to the stereotype. A small
+model is often near 0.5 because it cannot read the sentences, not because it is fair. A share near
+0.5 over all kinds can hide kinds that lean to either side, and pairs of English sentences about the
+United States say nothing about other languages and places, nor about what the model writes.
+"""
 _LIMITS = """\
 ## Limits
 
@@ -83,7 +90,7 @@ def model_card(network: Network, tokenizer: Tokenizer, facts: Mapping[str, Any])
         facts: plain data, all of it optional: `run` (name), `steps`, `data` (manifest of each
             prepared folder), `metrics` (name -> number), `environment`, `precision`, `results` (a
             row a benchmark card: `card`, `metric`, `value`, `low`, `high`, `n`, `chance`, `limit`,
-            `seen`).
+            `seen`, and for cards of bias `axes`: category -> `value`, `low`, `high`, `n`).
     """
     head = network.head if isinstance(network, Multimodal) else None
     name = str(facts.get("run", "TGP-Multimodal model"))
@@ -97,6 +104,7 @@ def model_card(network: Network, tokenizer: Tokenizer, facts: Mapping[str, Any])
         "\n".join(_data(facts)),
         "\n".join(_numbers(facts)),
         "\n".join(_results(facts)),
+        "\n".join(_bias(facts)),
         (
             _TEXT
             + (_PICTURES if head is not None else "")
@@ -201,6 +209,23 @@ def _results(facts: Mapping[str, Any]) -> Iterator[str]:
         items = f"{row['n']:,}" + (" (limited)" if row["limit"] else "")
         cells = (row["card"], row["metric"], value, f"{row['chance']:.3g}", items, row["seen"])
         yield f"| {' | '.join(cells)} |"
+
+
+def _bias(facts: Mapping[str, Any]) -> Iterator[str]:
+    rows = [row for row in facts.get("results") or () if row.get("axes")]
+    if not rows:
+        return
+    yield "## Bias"
+    yield ""
+    yield from _BIAS.splitlines()
+    yield ""
+    yield "| card | kind | share [95 % interval] | pairs | apart from 0.5 |"
+    yield "|---|---|---|---|---|"
+    for row in rows:
+        for kind, part in [("all", row), *row["axes"].items()]:
+            share = f"{part['value']:.3f} [{part['low']:.3f}, {part['high']:.3f}]"
+            apart = "no" if part["low"] <= 0.5 <= part["high"] else "yes"
+            yield f"| {row['card']} | {kind} | {share} | {part['n']:,} | {apart} |"
 
 
 def _count(part: Any) -> str:

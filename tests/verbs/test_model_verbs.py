@@ -62,7 +62,7 @@ def test_export_takes_averaged_weights_and_the_runs_facts(run, folder, tmp_path,
     assert exports.load(tmp_path / "other").digest == loaded.digest
 
 
-def stored(root, name, weights, contamination):
+def stored(root, name, weights, contamination, **more):
     """A result file of these weights."""
     from tgp_multimodal.evaluation import results
 
@@ -72,7 +72,8 @@ def stored(root, name, weights, contamination):
     content |= {"details": {}, "limit": None, "data_digest": "d", "seconds": 1.0}
     facts = {"digest": "m", "weights": weights}
     content |= {"model_facts": facts, "environment": {}, "items_file": "text__made_up.jsonl"}
-    return results.write(root, results.Result(**content, contamination=contamination), [])
+    content |= {"contamination": contamination} | more
+    return results.write(root, results.Result(**content), [])
 
 
 def test_export_puts_results_of_these_weights_into_the_card(run, folder, tmp_path, capsys):
@@ -89,6 +90,27 @@ def test_export_puts_results_of_these_weights_into_the_card(run, folder, tmp_pat
     assert "| text/made_up | accuracy | 0.612 [0.550, 0.670] | 0.25 | 300 | 3 of 300 items" in card
     assert "0.599 without" in card
     assert "## Benchmarks" not in (run / "export" / "README.md").read_text()
+
+
+def test_export_reports_bias_by_kind(run, folder, tmp_path):
+    low = {"value": 0.4, "n": 50, "low": 0.31, "high": 0.49}
+    near = {"value": 0.52, "n": 50, "low": 0.38, "high": 0.66}
+    more = {"card": "text/pairs", "protocol": "bias"}
+    more |= {
+        "details": {"axes": {"age": low, "sex": near}},
+        "value": 0.46,
+        "n": 100,
+        "low": 0.36,
+        "high": 0.56,
+        "chance": 0.5,
+    }
+    stored(tmp_path / "r", "mine", exports.load(folder).digest, {}, **more)
+    given = ["export", str(run), "--output", str(tmp_path / "e"), "--results", str(tmp_path / "r")]
+    assert main(given) == 0
+    card = (tmp_path / "e" / "README.md").read_text()
+    assert "| text/pairs | all | 0.460 [0.360, 0.560] | 100 | no |" in card
+    assert "| text/pairs | age | 0.400 [0.310, 0.490] | 50 | yes |" in card
+    assert "| text/pairs | sex | 0.520 [0.380, 0.660] | 50 | no |" in card
 
 
 def test_export_of_nothing(tmp_path, capsys):

@@ -78,6 +78,8 @@ def benchmarks(results: Path, weights: str) -> list[dict[str, Any]]:
     rows = [{name: getattr(r, name) for name in kept} for r in own]
     for row, result in zip(rows, own, strict=True):
         row["seen"] = "; ".join(filter(None, (seen(result), seen(result, 8) * is_seen(result))))
+        if result.protocol == "bias":
+            row["axes"] = result.details.get("axes")
     return sorted(rows, key=lambda row: row["card"])
 
 
