@@ -22,7 +22,12 @@ _FILES, _THREADS, _OWN_BYTES = 64, 32, 16 * 2**20
 
 
 def layers() -> list[str]:
-    """Names of all layers, as results record them."""
+    """Names of all layers, as results record them.
+
+    Raises:
+        MissingLayer: Landlock or a table of system calls is missing.
+    """
+    seccomp.program()
     return [
         "private read-only root",
         *(f"{name} namespace" for name in _NAMES),
@@ -69,7 +74,9 @@ def enter_root() -> list[str]:
     """
     folders = _libraries()
     places = [os.open(folder, os.O_PATH) for folder in folders]
-    links = [(f"/{n}", os.readlink(f"/{n}")) for n in ("lib", "lib64") if Path(f"/{n}").is_symlink()]
+    links = [
+        (f"/{n}", os.readlink(f"/{n}")) for n in ("lib", "lib64") if Path(f"/{n}").is_symlink()
+    ]
     kernel.mount("none", "/", None, "rec", "private")
     kernel.mount("tmpfs", OWN, "tmpfs", "nosuid", "nodev", options="size=1m,mode=755")
     for folder, place in zip(folders, places, strict=True):

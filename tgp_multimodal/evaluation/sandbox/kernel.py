@@ -29,9 +29,8 @@ _DETACH = 2
 _READ_ONLY, _NO_SETUID, _NO_DEVICES = 1, 2, 4  # attributes of mount_setattr
 _AT_RECURSIVE, _AT_EMPTY_PATH = 0x8000, 0x1000
 _AT_FDCWD = -100
-_SET_NO_NEW_PRIVILEGES, _SET_SECCOMP, _SET_DUMPABLE, _DROP_FROM_BOUNDING = 38, 22, 4, 24
+_SET_NO_NEW_PRIVILEGES, _SET_SECCOMP, _SET_DUMPABLE = 38, 22, 4
 _FILTER = 2
-_CAPABILITIES = 41
 
 
 class MissingLayer(OSError):
@@ -132,7 +131,7 @@ def make_root(folder: str) -> None:
 
 
 def drop_capabilities() -> None:
-    """No privilege is left, in this user namespace either, and none can be had again."""
+    """No privilege is left, in this user namespace either; only exec could give one back."""
 
     class Head(ctypes.Structure):
         _fields_ = [("version", ctypes.c_uint32), ("process", ctypes.c_int)]
@@ -140,8 +139,6 @@ def drop_capabilities() -> None:
     class Sets(ctypes.Structure):
         _fields_ = [("sets", ctypes.c_uint32 * 6)]
 
-    for capability in range(_CAPABILITIES):
-        _libc.prctl(_DROP_FROM_BOUNDING, capability, 0, 0, 0)  # fails where there is nothing to drop
     call("capabilities", "capset", Head(0x20080522, 0), Sets())
 
 

@@ -21,7 +21,14 @@ _REFER, _TRUNCATE = 1 << 13, 1 << 14
 # Executing is in neither, nor are links, sockets, pipes and devices.
 READ = _READ_FILE | _READ_FOLDER
 WRITE = (
-    READ | _WRITE_FILE | _REMOVE_FOLDER | _REMOVE_FILE | _MAKE_FOLDER | _MAKE_FILE | _REFER | _TRUNCATE
+    READ
+    | _WRITE_FILE
+    | _REMOVE_FOLDER
+    | _REMOVE_FILE
+    | _MAKE_FOLDER
+    | _MAKE_FILE
+    | _REFER
+    | _TRUNCATE
 )
 _TCP = 0b11  # to bind and to connect, from ABI 4
 _SCOPES = 0b11  # abstract sockets and signals beyond this process's own, from ABI 6
@@ -65,4 +72,3 @@ def restrict(readable: list[str], writable: list[str]) -> None:
             os.close(place)
     call(_LAYER, "landlock_restrict_self", rules, 0)
     os.close(rules)
-

@@ -36,7 +36,9 @@ def encode(value: Any) -> bytes:
     try:
         text = json.dumps(_down(value))
     except RecursionError:
-        raise ValueError("value must not be nested so deeply. Got too many levels instead.") from None
+        raise ValueError(
+            "value must not be nested so deeply. Got too many levels instead."
+        ) from None
     if len(text) > LIMIT:
         raise ValueError(f"value must have at most {LIMIT} bytes. Got {len(text)} instead.")
     return text.encode("ascii")
@@ -140,7 +142,10 @@ _WRITERS: dict[type, Callable[[Any], Any]] = {
     bytes: lambda v: ["bytes", bytes.hex(v)],
     list: lambda v: ["list", *map(_down, list.__iter__(v))],
     tuple: lambda v: ["tuple", *map(_down, tuple.__iter__(v))],
-    dict: lambda v: ["dict", *([_down(k), _down(dict.__getitem__(v, k))] for k in dict.__iter__(v))],
+    dict: lambda v: [
+        "dict",
+        *([_down(k), _down(dict.__getitem__(v, k))] for k in dict.__iter__(v)),
+    ],
     set: lambda v: ["set", *map(_down, set.__iter__(v))],
     frozenset: lambda v: ["frozenset", *map(_down, frozenset.__iter__(v))],
 }

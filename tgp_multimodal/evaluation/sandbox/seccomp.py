@@ -9,6 +9,7 @@ they die with their process.
 
 import ctypes
 import struct
+from functools import cache
 from typing import NamedTuple
 
 from tgp_multimodal.evaluation.sandbox.kernel import machine
@@ -125,8 +126,9 @@ class Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
 
 
+@cache
 def program() -> Program:
-    """The filter for this machine, as `kernel.load_filter` takes it.
+    """The filter for this machine, made once, as `kernel.load_filter` takes it.
 
     Raises:
         MissingLayer: there is no table for this processor.

@@ -10,6 +10,7 @@ own with a guard outside them that ends it:
 The server is the first process of a process namespace: when it ends, all of them have.
 """
 
+import gc
 import importlib
 import os
 import select
@@ -27,10 +28,8 @@ from tgp_multimodal.evaluation.sandbox.limits import ORDER, Limits
 _GRACE = 2.0  # seconds that tests may go on after their program was killed
 # Read once, so that a program need not; and so that their shared libraries are loaded.
 _READY_MADE = """
-    abc array ast base64 binascii bisect calendar cmath collections contextlib copy csv dataclasses
-    datetime decimal difflib enum fractions functools hashlib heapq hmac html io itertools json math
-    numbers operator pprint queue random re statistics string struct textwrap threading time traceback
-    types typing unicodedata uuid zlib
+    bisect cmath collections copy datetime decimal fractions functools heapq itertools json math
+    operator random re statistics string time types typing
 """.split()
 
 
@@ -88,6 +87,8 @@ def main(link: int, is_unsafe: bool) -> None:
     except MissingLayer as error:
         plain.send(link, ("missing", error.layer, error.reason))
         return
+    gc.collect()
+    gc.freeze()  # what is never collected is never copied in a child for its counts
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # guards are nobody's to wait for
     plain.send(link, ("ready", layers))
     _serve(socket.socket(fileno=link), place)
