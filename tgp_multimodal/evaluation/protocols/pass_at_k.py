@@ -58,7 +58,7 @@ def pass_at_k(
 
 
 def estimate(samples: int, passed: int, k: int) -> float:
-    """1 - C(n - c, k) / C(n, k): how likely one of k samples, drawn of n, is one of the c that pass.
+    """1 - C(n - c, k) / C(n, k): how likely one of k samples, of n, is one of the c that pass.
 
     Raises:
         ValueError: the numbers are no such counts.

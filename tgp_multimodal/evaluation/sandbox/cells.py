@@ -65,7 +65,8 @@ def ask(job: int, calls: int, answers: int) -> str:
         job: descriptor of a file with the job, {"tests": text, "reference": text, "function": name,
             "names": names}: `reference` is trusted code that the tests may use; `names` are
             variables of the program that stand for what they hold there.
-        calls, answers: descriptors to write to and to read from, see `answer`.
+        calls: descriptor to write to, see `answer`.
+        answers: descriptor to read from, see `answer`.
 
     Returns:
         "" if the tests have passed, else a sentence.
@@ -120,7 +121,7 @@ class _Link:
 
 
 def _job(file: int) -> Any:
-    with open(file, "rb") as stream:  # noqa: PTH123 - a descriptor
+    with open(file, "rb") as stream:
         return plain.decode(stream.read())
 
 

@@ -1,4 +1,4 @@
-"""The layers, in the order in which they close: root, namespaces, limits, privileges, Landlock, seccomp.
+"""The layers as they close: root, namespaces, limits, privileges, Landlock, seccomp.
 
 The server goes behind `enter_root` once. Each program then gets namespaces, limits and filters of
 its own, which end with it.
@@ -11,10 +11,11 @@ import sysconfig
 from pathlib import Path
 
 from tgp_multimodal.evaluation.sandbox import kernel, landlock, seccomp
-from tgp_multimodal.evaluation.sandbox.kernel import MissingLayer
+from tgp_multimodal.evaluation.sandbox.kernel import MissingLayerError
 from tgp_multimodal.evaluation.sandbox.limits import Limits
 
 OWN = "/tmp"  # the private folder of a program, in a root of its own
+_LINKS = ("/lib", "/lib64")  # by which the loader finds libraries, on most systems
 _NOBODY = 65_534
 _INSIDE = 1000  # number of the user inside
 _NAMES = ("user", "mount", "pid", "net", "ipc", "uts")
@@ -25,7 +26,7 @@ def layers() -> list[str]:
     """Names of all layers, as results record them.
 
     Raises:
-        MissingLayer: Landlock or a table of system calls is missing.
+        MissingLayerError: Landlock or a table of system calls is missing.
     """
     seccomp.program()
     return [
@@ -49,7 +50,7 @@ def leave() -> int:
         program runs.
 
     Raises:
-        MissingLayer: the kernel refuses.
+        MissingLayerError: the kernel refuses.
     """
     process = os.open("/proc", os.O_PATH)
     if os.geteuid() == 0:
@@ -70,13 +71,11 @@ def enter_root() -> list[str]:
         The folders that can be seen.
 
     Raises:
-        MissingLayer: the kernel refuses one of the steps.
+        MissingLayerError: the kernel refuses one of the steps.
     """
     folders = _libraries()
     places = [os.open(folder, os.O_PATH) for folder in folders]
-    links = [
-        (f"/{n}", os.readlink(f"/{n}")) for n in ("lib", "lib64") if Path(f"/{n}").is_symlink()
-    ]
+    links = [(link, link.readlink()) for link in map(Path, _LINKS) if link.is_symlink()]
     kernel.mount("none", "/", None, "rec", "private")
     kernel.mount("tmpfs", OWN, "tmpfs", "nosuid", "nodev", options="size=1m,mode=755")
     for folder, place in zip(folders, places, strict=True):
@@ -84,9 +83,9 @@ def enter_root() -> list[str]:
         Path(target).mkdir(parents=True, exist_ok=True)
         kernel.mount(f"/proc/self/fd/{place}", target, None, "bind", "rec")
         os.close(place)
-    for name, aim in links:
-        if not Path(OWN + name).exists():
-            Path(OWN + name).symlink_to(aim)
+    for link, aim in links:
+        if not Path(f"{OWN}{link}").exists():
+            Path(f"{OWN}{link}").symlink_to(aim)
     Path(OWN + OWN).mkdir()
     kernel.make_read_only(OWN)
     kernel.make_root(OWN)
@@ -98,12 +97,12 @@ def enter_root() -> list[str]:
 
 
 def _libraries() -> list[str]:
-    """Folders of the standard library and of the shared libraries that are loaded; no site-packages.
+    """Folders of the standard library and of the shared libraries that are loaded.
 
     None lies in another, and each is real: no link leads to it.
     """
     found = {os.path.realpath(sysconfig.get_path(n)) for n in ("stdlib", "platstdlib")}
-    with open("/proc/self/maps", encoding="utf-8") as lines:  # noqa: PTH123 - no path of ours
+    with open("/proc/self/maps", encoding="utf-8") as lines:
         mapped = {line.split(maxsplit=5)[-1].strip() for line in lines if ".so" in line}
     found |= {os.path.realpath(Path(name).parent) for name in mapped if name.startswith("/")}
     return sorted(f for f in found if not any(str(p) in found for p in Path(f).parents))
@@ -118,7 +117,7 @@ def _become_nobody() -> None:
     except OSError as error:
         # A root with no other user to become is that of a user namespace: no root outside.
         if error.errno not in (1, 22):
-            raise MissingLayer("user namespace", str(error)) from None
+            raise MissingLayerError("user namespace", str(error)) from None
 
 
 def _map(process: int, user: int, group: int, user_inside: int, group_inside: int) -> None:
@@ -133,14 +132,14 @@ def _map(process: int, user: int, group: int, user_inside: int, group_inside: in
             os.write(file, line.encode())
             os.close(file)
         except OSError as error:
-            raise MissingLayer("user namespace", f"{name}: {error.strerror}") from None
+            raise MissingLayerError("user namespace", f"{name}: {error.strerror}") from None
 
 
 def separate(process: int) -> None:
     """New namespaces, and an empty folder of its own; the next child is the first process inside.
 
     Raises:
-        MissingLayer: the kernel refuses.
+        MissingLayerError: the kernel refuses.
     """
     user, group = os.geteuid(), os.getegid()
     kernel.unshare(*_NAMES)
@@ -154,7 +153,7 @@ def confine(limits: Limits, folders: list[str]) -> None:
     """The last steps, inside: limits, no privileges, Landlock, seccomp.
 
     Raises:
-        MissingLayer: the kernel refuses.
+        MissingLayerError: the kernel refuses.
     """
     os.chdir(OWN)
     limit(limits)

@@ -1,4 +1,4 @@
-"""System calls that Python does not offer, by ctypes; each failure names the layer that is missing."""
+"""System calls that Python does not offer, by ctypes; a failure names the layer that is missing."""
 
 import ctypes
 import os
@@ -33,7 +33,7 @@ _SET_NO_NEW_PRIVILEGES, _SET_SECCOMP, _SET_DUMPABLE = 38, 22, 4
 _FILTER = 2
 
 
-class MissingLayer(OSError):
+class MissingLayerError(OSError):
     """The kernel refuses what a layer of the sandbox needs.
 
     Attributes:
@@ -50,11 +50,11 @@ def machine() -> int:
     """0 on x86-64, 1 on arm64: the column of a table of numbers.
 
     Raises:
-        MissingLayer: the processor is another, or the interpreter a 32-bit one.
+        MissingLayerError: the processor is another, or the interpreter a 32-bit one.
     """
     name = platform.machine()
     if name not in MACHINES or ctypes.sizeof(ctypes.c_void_p) != 8:
-        raise MissingLayer("seccomp", f"no table of system calls for {name}")
+        raise MissingLayerError("seccomp", f"no table of system calls for {name}")
     return MACHINES.index(name)
 
 
@@ -62,7 +62,7 @@ def call(layer: str, name: str, *arguments: int | bytes | ctypes.Structure | Non
     """A function of the C library, or a system call of `_NUMBERS`; its result.
 
     Raises:
-        MissingLayer: it fails.
+        MissingLayerError: it fails.
     """
     passed = [_passed(a) for a in arguments]
     if name in _NUMBERS:
@@ -70,7 +70,7 @@ def call(layer: str, name: str, *arguments: int | bytes | ctypes.Structure | Non
         name = "syscall"
     result = int(getattr(_libc, name)(*passed))
     if result < 0:
-        raise MissingLayer(layer, os.strerror(ctypes.get_errno()))
+        raise MissingLayerError(layer, os.strerror(ctypes.get_errno()))
     return result
 
 
@@ -86,17 +86,17 @@ def unshare(*names: str) -> None:
     """Leaves namespaces for new ones; that of processes is for children born afterwards.
 
     Raises:
-        MissingLayer: one of them cannot be had.
+        MissingLayerError: one of them cannot be had.
     """
     layer = f"{' and '.join(names)} namespace" if len(names) < 3 else "namespaces"
     call(layer, "unshare", sum(NEW_NAMESPACE[name] for name in names))
 
 
 def mount(source: str, target: str, kind: str | None, *flags: str, options: str = "") -> None:
-    """mount(2).
+    """Mounts, as mount(2) does; a bind where the kind is None.
 
     Raises:
-        MissingLayer: it fails.
+        MissingLayerError: it fails.
     """
     made = (source.encode(), target.encode(), kind.encode() if kind else None)
     call("mount namespace", "mount", *made, sum(MOUNT[f] for f in flags), options.encode())
@@ -106,7 +106,7 @@ def make_read_only(target: str) -> None:
     """A mount and what is mounted below it: nothing may be written, no file is a device or setuid.
 
     Raises:
-        MissingLayer: it fails.
+        MissingLayerError: it fails.
     """
 
     class Attributes(ctypes.Structure):
@@ -122,7 +122,7 @@ def make_root(folder: str) -> None:
     """The folder, a mount, becomes the root; nothing else of the old one can be reached by a path.
 
     Raises:
-        MissingLayer: it fails.
+        MissingLayerError: it fails.
     """
     os.chdir(folder)
     call("mount namespace", "pivot_root", b".", b".")
@@ -156,6 +156,6 @@ def load_filter(program: ctypes.Structure) -> None:
     """Every further system call of this process goes through a seccomp filter.
 
     Raises:
-        MissingLayer: the kernel has no seccomp filters.
+        MissingLayerError: the kernel has no seccomp filters.
     """
     call("seccomp", "prctl", _SET_SECCOMP, _FILTER, program, 0, 0)

@@ -46,7 +46,7 @@ def version() -> int:
     """The ABI of the running kernel.
 
     Raises:
-        MissingLayer: it has none, or Landlock is not switched on.
+        MissingLayerError: it has none, or Landlock is not switched on.
     """
     return call(_LAYER, "landlock_create_ruleset", None, 0, _VERSION)
 
@@ -57,7 +57,7 @@ def restrict(readable: list[str], writable: list[str]) -> None:
     Needs no_new_privs. What the ABI of the kernel does not know stays to the other layers.
 
     Raises:
-        MissingLayer: Landlock refuses.
+        MissingLayerError: Landlock refuses.
     """
     abi = version()
     handled = (1 << max(count for since, count in _RIGHTS.items() if since <= abi)) - 1

@@ -15,10 +15,13 @@ class Limits(NamedTuple):
         megabytes: of address space.
     """
 
-    seconds: int = 3
-    megabytes: int = 1024
+    seconds: int
+    megabytes: int
 
     @property
     def wall(self) -> float:
         """Seconds of wall time; many, for a machine is shared and a program may have to wait."""
         return 4.0 * self.seconds
+
+
+USUAL = Limits(3, 1024)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import tgp_multimodal
 from tgp_multimodal.evaluation.sandbox import plain
-from tgp_multimodal.evaluation.sandbox.limits import ORDER, Limits
+from tgp_multimodal.evaluation.sandbox.limits import ORDER, USUAL, Limits
 
 _START_SECONDS = 60.0
 _LATE_SECONDS = 30.0  # a job that takes so much longer than its limit was lost with the server
@@ -65,7 +65,7 @@ class Verdict(NamedTuple):
 class _Job(NamedTuple):
     """A trial that is under way."""
 
-    index: int
+    place: int
     parts: list[bytes]
     deadline: float
 
@@ -87,7 +87,7 @@ class Sandbox:
     """
 
     def __init__(
-        self, limits: Limits = Limits(), unsafe_local: bool = False, workers: int | None = None
+        self, limits: Limits = USUAL, unsafe_local: bool = False, workers: int | None = None
     ) -> None:
         self.limits, self.workers = limits, workers or _processors()
         if sys.platform != "linux" and not unsafe_local:
@@ -153,7 +153,7 @@ class Sandbox:
                     self._start(index, trial, selector)
             while selector.get_map():
                 for job in self._ended(selector):
-                    found[job.index] = _verdict(b"".join(job.parts))
+                    found[job.place] = _verdict(b"".join(job.parts))
                     index, following = next(waiting, (-1, None))
                     if following is not None:
                         self._start(index, following, selector)

@@ -131,7 +131,7 @@ def program() -> Program:
     """The filter for this machine, made once, as `kernel.load_filter` takes it.
 
     Raises:
-        MissingLayer: there is no table for this processor.
+        MissingLayerError: there is no table for this processor.
     """
     found = instructions(machine())
     return Program(len(found), b"".join(struct.pack("HBBI", *i) for i in found))

@@ -16,21 +16,20 @@ import os
 import select
 import signal
 import socket
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple, NoReturn
 
 from tgp_multimodal.evaluation.sandbox import cells, confinement, plain
-from tgp_multimodal.evaluation.sandbox.kernel import MissingLayer
+from tgp_multimodal.evaluation.sandbox.kernel import MissingLayerError
 from tgp_multimodal.evaluation.sandbox.limits import ORDER, Limits
 
 _GRACE = 2.0  # seconds that tests may go on after their program was killed
 # Read once, so that a program need not; and so that their shared libraries are loaded.
-_READY_MADE = """
-    bisect cmath collections copy datetime decimal fractions functools heapq itertools json math
-    operator random re statistics string time types typing
-""".split()
+_READY_MADE = (
+    *("bisect", "cmath", "collections", "copy", "datetime", "decimal", "fractions", "functools"),
+    *("heapq", "itertools", "math", "operator", "random", "re", "statistics", "string", "typing"),
+)
 
 
 class _Place(NamedTuple):
@@ -84,7 +83,7 @@ def main(link: int, is_unsafe: bool) -> None:
                 os.waitpid(child, 0)
                 return
             place = _Place(confinement.enter_root(), process)
-    except MissingLayer as error:
+    except MissingLayerError as error:
         plain.send(link, ("missing", error.layer, error.reason))
         return
     gc.collect()
@@ -115,10 +114,9 @@ def _start(place: _Place, limits: Limits, program: int, tests: int, verdict: int
     def asking() -> None:
         plain.send(verdict, ("tests", cells.ask(tests, calls[1], answers[0])))
 
-    files = (program, calls[0], answers[1])
-    _guard(_Cell(answering, files, limits.wall, ends_with=over[0]), place, limits, verdict)
-    files = (tests, calls[1], answers[0], verdict)
-    _guard(_Cell(asking, files, limits.wall + _GRACE, holds=over[1]), place, limits, verdict)
+    near, far = (program, calls[0], answers[1]), (tests, calls[1], answers[0], verdict)
+    _guard(_Cell(answering, near, limits.wall, ends_with=over[0]), place, limits, verdict)
+    _guard(_Cell(asking, far, limits.wall + _GRACE, holds=over[1]), place, limits, verdict)
     for file in (*calls, *answers, *over):
         os.close(file)
 
@@ -139,7 +137,7 @@ def _guard(cell: _Cell, place: _Place, limits: Limits, verdict: int) -> None:
         for file in {*cell.files, alive_inside} - {verdict}:
             os.close(file)
         plain.send(verdict, ("ended", cell.ends_with is None, _watch(child, alive, cell, limits)))
-    except MissingLayer as error:
+    except MissingLayerError as error:
         plain.send(verdict, ("missing", error.layer, error.reason))
     except OSError as error:
         plain.send(verdict, ("missing", "fork server", str(error)))
@@ -159,7 +157,7 @@ def _be(cell: _Cell, place: _Place, limits: Limits, verdict: int, alive: int) ->
         if verdict not in cell.files:
             os.close(verdict)
         cell.work()
-    except MissingLayer as error:
+    except MissingLayerError as error:
         plain.send(verdict, ("missing", error.layer, error.reason))
     finally:
         os._exit(0)
