@@ -1,6 +1,7 @@
 """Does it run? Programs that a model writes, each judged by the tests of its problem."""
 
 import ast
+import builtins
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -133,6 +134,9 @@ def _record(
 
 
 def _kind(verdict: Verdict) -> str:
-    """The reason of a verdict without what differs from program to program."""
-    said = verdict.reason.removeprefix("the program: ")
-    return said.split(":")[0] if said else "passed"
+    """The reason of a verdict, without what a program can choose the words of."""
+    said, _, raised = verdict.reason.partition(": ")
+    if said == "the program":
+        name = raised.split(":")[0]
+        return name if hasattr(builtins, name) else "another error"
+    return said or "passed"

@@ -102,8 +102,8 @@ def _libraries() -> list[str]:
     None lies in another, and each is real: no link leads to it.
     """
     found = {os.path.realpath(sysconfig.get_path(n)) for n in ("stdlib", "platstdlib")}
-    with open("/proc/self/maps", encoding="utf-8") as lines:
-        mapped = {line.split(maxsplit=5)[-1].strip() for line in lines if ".so" in line}
+    lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+    mapped = {line.split(maxsplit=5)[-1] for line in lines if ".so" in line}
     found |= {os.path.realpath(Path(name).parent) for name in mapped if name.startswith("/")}
     return sorted(f for f in found if not any(str(p) in found for p in Path(f).parents))
 

@@ -93,7 +93,7 @@ def unshare(*names: str) -> None:
 
 
 def mount(source: str, target: str, kind: str | None, *flags: str, options: str = "") -> None:
-    """Mounts, as mount(2) does; a bind where the kind is None.
+    """Puts a file system, or with the flag "bind" a folder, at a place.
 
     Raises:
         MissingLayerError: it fails.

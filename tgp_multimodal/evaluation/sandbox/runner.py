@@ -1,7 +1,7 @@
 """The side of the sandbox that a caller sees: programs in, verdicts out."""
 
+import itertools
 import os
-import select
 import selectors
 import socket
 import subprocess
@@ -111,11 +111,14 @@ class Sandbox:
         )
         theirs.close()
         self.layers = self._ready()
+        self._prove(unsafe_local)
 
     def _ready(self) -> tuple[str, ...]:
         try:
-            if not select.select([self._link], [], [], _START_SECONDS)[0]:
-                raise EOFError(f"it does not start within {_START_SECONDS:g} s")
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._link, selectors.EVENT_READ)
+                if not selector.select(_START_SECONDS):
+                    raise EOFError(f"it does not start within {_START_SECONDS:g} s")
             kind, *said = plain.receive(self._link.fileno())
         except (EOFError, OSError, ValueError) as error:
             kind, said = "missing", ["fork server", str(error)]
@@ -123,6 +126,21 @@ class Sandbox:
             self.close()
             raise _missing(*said)
         return tuple(said[0])
+
+    def _prove(self, unsafe_local: bool) -> None:
+        """Two programs that must end differently, before any that matters is run."""
+        right = Trial("def f(x): return x + 1", "assert f(1) == 2", "f")
+        reading = "def f(x):\n    with open(x, 'rb') as file:\n        return len(file.read())"
+        outside = Trial(reading, f"assert f({__file__!r}) > 0", "f")
+        try:
+            can, reads = self.judge([right, outside])
+            if not can.passed:
+                raise _missing("fork server", can.reason)
+            if reads.passed and not unsafe_local:
+                raise _missing("isolation", "a program read a file of this machine")
+        except SandboxError:
+            self.close()
+            raise
 
     def __enter__(self) -> "Sandbox":
         return self
@@ -148,18 +166,20 @@ class Sandbox:
         found: dict[int, Verdict] = {}
         waiting = iter(enumerate(trials))
         with selectors.DefaultSelector() as selector:
-            for index, trial in (next(waiting, (-1, None)) for _ in range(self.workers)):
-                if trial is not None:
-                    self._start(index, trial, selector)
-            while selector.get_map():
-                for job in self._ended(selector):
-                    found[job.place] = _verdict(b"".join(job.parts))
-                    index, following = next(waiting, (-1, None))
-                    if following is not None:
-                        self._start(index, following, selector)
+            try:
+                for place, trial in itertools.islice(waiting, self.workers):
+                    self._start(place, trial, selector)
+                while selector.get_map():
+                    for job in self._ended(selector):
+                        found[job.place] = _verdict(b"".join(job.parts))
+                        for place, trial in itertools.islice(waiting, 1):
+                            self._start(place, trial, selector)
+            finally:
+                for key in selector.get_map().values():
+                    os.close(key.fd)
         return [found[i] for i in range(len(trials))]
 
-    def _start(self, index: int, trial: Trial, selector: selectors.BaseSelector) -> None:
+    def _start(self, place: int, trial: Trial, selector: selectors.BaseSelector) -> None:
         program = _file({"program": trial.program, "setup": trial.setup})
         names = [*trial.names]
         tests = _file(
@@ -181,7 +201,7 @@ class Sandbox:
             for file in (program, tests, theirs):
                 os.close(file)
         deadline = time.monotonic() + self.limits.wall + _LATE_SECONDS
-        selector.register(verdict, selectors.EVENT_READ, _Job(index, [], deadline))
+        selector.register(verdict, selectors.EVENT_READ, _Job(place, [], deadline))
 
     def _ended(self, selector: selectors.BaseSelector) -> list[_Job]:
         """Waits for something to be read; the jobs that have ended by it."""
@@ -193,10 +213,7 @@ class Sandbox:
                 selector.unregister(key.fd)
                 os.close(key.fd)
                 ended.append(key.data)
-        late = [k.fd for k in selector.get_map().values() if k.data.deadline < time.monotonic()]
-        if late:
-            for key in [*selector.get_map().values()]:
-                os.close(key.fd)
+        if any(k.data.deadline < time.monotonic() for k in selector.get_map().values()):
             raise _missing("fork server", "it does not answer")
         return ended
 
