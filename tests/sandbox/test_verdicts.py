@@ -97,12 +97,12 @@ def square(x): return 0
     "announces too much": written(b"", head=b"\xff\xff\xff\xff"),
     "reads the tests in frames": """
 import sys
-marker = 'assert ' + 'candidate'
+marker = 'assert ', 'candidate'
 def square(x):
     frame = sys._getframe()
     while frame:
         for value in (*frame.f_locals.values(), *frame.f_globals.values()):
-            if marker in repr(value):
+            if ''.join(marker) in repr(value):
                 return x * x
         frame = frame.f_back
     return 0
