@@ -16,6 +16,7 @@ from tgp_multimodal.evaluation import cards, embedded_tasks, engine
 from tgp_multimodal.evaluation.card_protocols import PROTOCOLS
 from tgp_multimodal.evaluation.protocols.pass_at_k import estimate
 from tgp_multimodal.evaluation.requests import Generate
+from tgp_multimodal.evaluation.results import essence
 from tgp_multimodal.evaluation.sandbox import Sandbox, SandboxError
 from tgp_multimodal.evaluation.verify import verify
 
@@ -155,7 +156,7 @@ def test_a_result_says_that_code_was_run_and_behind_what(
     card, model = made_up(monkeypatch), writer(lambda i, s: s == 0)
     (result,) = engine.evaluate(model, [card], tmp_path / "safe")
     assert result.value == 0.5
-    ran = result.details["executed"]
+    ran = result.environment["executed"]
     assert ran["programs"] == 8
     assert not ran["unsafe_local"]
     assert any("seccomp" in layer for layer in ran["layers"])
@@ -163,7 +164,9 @@ def test_a_result_says_that_code_was_run_and_behind_what(
     assert result.aggregate
     (loose,) = engine.evaluate(model, [card], tmp_path / "loose", unsafe_local=True)
     assert loose.value == 0.5
-    assert loose.details["executed"] == {"programs": 8, "layers": ["limits"], "unsafe_local": True}
+    ran = {"programs": 8, "layers": ["limits"], "unsafe_local": True}
+    assert loose.environment["executed"] == ran
+    assert essence(loose) == essence(result)
 
 
 def test_without_a_sandbox_the_card_is_skipped_with_the_reason(

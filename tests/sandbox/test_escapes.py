@@ -6,9 +6,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hostile_programs import HOSTILE, PROVEN
@@ -99,6 +99,17 @@ def named_as_theirs() -> set[str]:
     return written & {path.name for path in Path("/tmp").iterdir()}
 
 
+T = TypeVar("T")
+
+
+def settled(look: Callable[[], T], wanted: T) -> T:
+    """What is there in the end: a guard that has spoken its last word is still to go."""
+    deadline = time.monotonic() + 10
+    while look() != wanted and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return look()
+
+
 def descriptors(process: int) -> int:
     return len([*Path(f"/proc/{process}/fd").iterdir()])
 
@@ -134,11 +145,8 @@ def test_nothing_is_left_behind(sandbox: Sandbox, outside: Outside):
     tests = f"assert attack({outside.at!r})"
     verdicts = sandbox.judge([Trial(HOSTILE[n], tests, "attack") for n in quick])
     assert not any(v.passed for v in verdicts)
-    deadline = time.monotonic() + 5
-    while descendants(process) != idle and time.monotonic() < deadline:
-        time.sleep(0.01)  # a guard that has spoken its last word is still to go
     # No process is left, so no namespace is: nothing else holds one (see the next tests).
-    assert descendants(process) == idle
+    assert settled(lambda: descendants(process), idle) == idle
     assert named_as_theirs() == files
 
 
@@ -179,8 +187,7 @@ def test_many_programs_leave_the_server_as_it_was(count: int, sandbox: Sandbox):
     verdicts = sandbox.judge([trial] * count)
     seconds = time.perf_counter() - start
     assert all(v.passed for v in verdicts)
-    time.sleep(0.2)
-    assert held() == before
+    assert settled(held, before) == before
     print(f"{count / seconds:.0f} programs/s")
 
 

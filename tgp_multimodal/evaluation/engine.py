@@ -125,6 +125,8 @@ def _result(run: _Run, card: Card) -> Result:
     start = time.perf_counter()
     outcome = _measure(run, examples, journal)
     seconds = time.perf_counter() - start + journal.seconds
+    if outcome.executed is not None:
+        where["executed"] = outcome.executed
     result = _sealed(run, examples, outcome, where, seconds)
     stored = None
     if run.team.rank == 0:

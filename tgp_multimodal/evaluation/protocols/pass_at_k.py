@@ -25,8 +25,8 @@ def pass_at_k(
     (`evaluation.sandbox`) and within its limits. What is run is prompt + sample + `ending` +
     suffix. Sample i of every problem has the seed `seed` + i.
 
-    Details have each metric of the card's n, how many programs were run behind which layers, and
-    why those that failed did: wrong answers, no function of that name, time, and so on.
+    Details have each metric of the card's n, and why the programs that failed did: wrong answers,
+    no function of that name, time, and so on. `Outcome.executed` says behind which layers they ran.
 
     Raises:
         SandboxError: a layer of the sandbox is missing.
@@ -51,11 +51,10 @@ def pass_at_k(
         name: math.fsum(r[name] for r in records) / len(records)
         for name in (f"{_METRIC}{k}" for k in ks)
     }
-    details["executed"] = ran
     details["reasons"] = dict(Counter(map(_kind, verdicts)).most_common())
     scores = [r["score"] for r in records]
     interval = share(scores, [1.0] * len(scores), groups(test))
-    return Outcome(details[card.metric], interval, records, details)
+    return Outcome(details[card.metric], interval, records, details, ran)
 
 
 def estimate(samples: int, passed: int, k: int) -> float:
