@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from hostile_programs import HOSTILE, PROVEN
+from hostile_programs import FILES, HOSTILE, NETWORK, PROCESSES, PROVEN
 
 from tgp_multimodal.evaluation.sandbox import Sandbox, Trial
 
@@ -138,12 +138,12 @@ def test_the_same_program_gets_out_where_there_is_no_sandbox(
 
 
 def test_nothing_is_left_behind(sandbox: Sandbox, outside: Outside):
-    quick = [n for n in HOSTILE if n not in ("sleep", "hang where nobody interrupts")]
+    programs = [*FILES.values(), *PROCESSES.values(), *NETWORK.values()]
     process = sandbox._server.pid
     attacked(sandbox, "def attack(at): return True", outside)
     idle, files = descendants(process), named_as_theirs()
     tests = f"assert attack({outside.at!r})"
-    verdicts = sandbox.judge([Trial(HOSTILE[n], tests, "attack") for n in quick])
+    verdicts = sandbox.judge([Trial(program, tests, "attack") for program in programs])
     assert not any(v.passed for v in verdicts)
     # No process is left, so no namespace is: nothing else holds one (see the next tests).
     assert settled(lambda: descendants(process), idle) == idle

@@ -51,7 +51,7 @@ def alike(one: object, other: object) -> bool:
     return one == other and repr(one) == repr(other)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(VALUES)
 def test_what_goes_in_comes_out(value: object):
     assert alike(plain.decode(plain.encode(value)), value)
@@ -127,7 +127,7 @@ def test_what_is_no_message_is_a_value_error(message: bytes):
         plain.decode(message)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.binary() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
 def test_nothing_but_a_value_error_comes_of_any_bytes(message: bytes | str):
     with suppress(ValueError):

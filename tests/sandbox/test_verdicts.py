@@ -83,8 +83,9 @@ plain.encode = lambda value: b'true'
 def square(x): return 0
 """,
     "patches what is written": """
+import sys
 from tgp_multimodal.evaluation.sandbox import cells, plain
-plain.write = plain.send = lambda *a: None
+plain.write = plain.send = lambda *a: sys.exit(0)
 def square(x): return 0
 """,
     "answers that all is well": written(b'["tuple", "tests", ""]'),

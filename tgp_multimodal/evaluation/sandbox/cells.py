@@ -9,15 +9,26 @@ import os
 import random
 import sys
 import types
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 from tgp_multimodal.evaluation.sandbox import plain
 
 _NAME = "program"  # of the module that the code is; not __main__, whose blocks are not wanted
 
 
-class ProgramFailed(Exception):  # noqa: N818 - a test may see it by this name
+class Name(NamedTuple):
+    """Stands, among the tests, for what a variable of the program holds.
+
+    Attributes:
+        name: of the variable.
+    """
+
+    name: str
+
+
+class ProgramError(Exception):
     """The program gave no plain value: it raised, ended, or returned what is none."""
 
 
@@ -30,17 +41,16 @@ def answer(job: int, calls: int, answers: int) -> None:
         answers: descriptor to write ("value", value) or ("failed", sentence) to; the first, with
             no value, says that the program is loaded.
     """
-    given = _job(job)
+    code, module = _job(job), _module()
     try:
-        module = _module()
-        _execute(given["program"], module)
-        _execute(given["setup"], module)
+        _execute(code["program"], module)
+        _execute(code["setup"], module)
         plain.send(answers, ("value", None))
         while True:
             name, arguments, keywords = plain.receive(calls)
-            arguments = [_meant(a, module) for a in arguments]
-            keywords = {k: _meant(a, module) for k, a in keywords.items()}
-            _reply(answers, module, name, arguments, keywords)
+            given = [_meant(a, module) for a in arguments]
+            words = {k: _meant(a, module) for k, a in keywords.items()}
+            _reply(answers, module, name, given, words)
     except BaseException as error:
         with suppress(OSError):  # nobody asks any more
             plain.send(answers, ("failed", _sentence(error)))
@@ -54,8 +64,13 @@ def _reply(answers: int, module: types.ModuleType, name: str, arguments: Any, wo
     plain.write(answers, value)
 
 
-def _meant(argument: Any, module: types.ModuleType) -> Any:
-    return getattr(module, argument.name) if isinstance(argument, plain.Name) else argument
+def _said(argument: Any) -> tuple[str, Any]:
+    return ("name", argument.name) if isinstance(argument, Name) else ("value", argument)
+
+
+def _meant(said: tuple[str, Any], module: types.ModuleType) -> Any:
+    kind, value = said
+    return getattr(module, value) if kind == "name" else value
 
 
 def ask(job: int, calls: int, answers: int) -> str:
@@ -76,7 +91,7 @@ def ask(job: int, calls: int, answers: int) -> str:
     try:
         link.take()
         _execute(given["reference"], module)
-        vars(module).update({name: plain.Name(name) for name in given["names"]})
+        vars(module).update({name: Name(name) for name in given["names"]})
         setattr(module, given["function"], link.function(given["function"]))
         _execute(given["tests"], module)
     except BaseException as error:
@@ -93,18 +108,21 @@ class _Link:
         self.out, self.back = calls, answers
         self.calls, self.failure = 0, ""
 
-    def function(self, name: str) -> types.FunctionType:
+    def function(self, name: str) -> Callable[..., Any]:
+        """What stands for a function of the program among the tests."""
+
         def candidate(*arguments: Any, **keywords: Any) -> Any:
             self.calls += 1
-            message = (name, [*arguments], keywords)
+            words = {k: _said(a) for k, a in keywords.items()}
+            message = (name, [*map(_said, arguments)], words)
             with suppress(OSError):  # it has ended; what it said last is still to be read
                 plain.send(self.out, message)
             return self.take()
 
-        return candidate  # type: ignore[return-value]
+        return candidate
 
     def take(self) -> Any:
-        """The value of the next answer; ProgramFailed where there is none."""
+        """The value of the next answer; ProgramError where there is none."""
         try:
             kind, value = plain.receive(self.back)
         except EOFError:
@@ -115,9 +133,9 @@ class _Link:
             self._fail(f"the program: {value!s:.200}")
         return value
 
-    def _fail(self, sentence: str) -> None:
+    def _fail(self, sentence: str) -> NoReturn:
         self.failure = self.failure or sentence
-        raise ProgramFailed(sentence)
+        raise ProgramError(sentence)
 
 
 def _job(file: int) -> Any:

@@ -10,21 +10,11 @@ import json
 import os
 import struct
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 LIMIT = 4 * 2**20  # bytes of a message
 _HEAD = struct.Struct("!I")
 _SAFE = 2**63  # whole numbers from here on are written in hexadecimal, which takes linear time
-
-
-class Name(NamedTuple):
-    """Stands for what a variable of the program holds, where that is no plain value.
-
-    Attributes:
-        name: of the variable.
-    """
-
-    name: str
 
 
 def encode(value: Any) -> bytes:
@@ -119,13 +109,12 @@ def _read(file: int, length: int) -> bytes:
 
 def _down(value: Any) -> Any:
     """A value as what JSON can say; containers are lists that begin with the name of their type."""
-    kind = type(value)
-    if value is None or kind is bool or kind is Name:
-        return value if kind is not Name else ["name", value.name]
+    if value is None or value is True or value is False:
+        return value
     for base, written in _WRITERS.items():
         if isinstance(value, base):
             return written(value)
-    raise ValueError(f"value must be plain. Got an object of type {kind.__name__} instead.")
+    raise ValueError(f"value must be plain. Got an object of type {type(value).__name__} instead.")
 
 
 def _whole(value: int) -> Any:
@@ -168,5 +157,4 @@ _READERS: dict[str, Callable[[list[Any]], Any]] = {
     "dict": lambda parts: {_up(k): _up(v) for k, v in parts},
     "set": lambda parts: {*map(_up, parts)},
     "frozenset": lambda parts: frozenset(map(_up, parts)),
-    "name": lambda parts: Name(str(parts[0])),
 }
