@@ -83,6 +83,8 @@ def test_our_export_has_the_answers_of_native(folder):
         Generate("", 8, ("e", "\n")),
         Generate("def f():", 5, suffix="\n"),
         Generate("a set holds " * 40, 80),
+        *(Generate("The river", 8, (), None, 0.8, 0.9, seed) for seed in (4, 0, 5)),
+        Generate("def f():", 5, suffix="\n", temperature=1.0, seed=4),
     ]
     assert ours.answer(written) == theirs.answer(written)
     encoder = make(f"hf:{folder}/encoder")
@@ -186,6 +188,14 @@ def test_writing_is_greedy_and_stops(stock):
     if len(text) > 2:
         stopped = stock.answer([Generate("The river", 6, (text[1],))])
         assert stopped == [text[: text.index(text[1])]]
+
+
+def test_samples_follow_their_seeds_and_no_batch(stock):
+    requests = [Generate("The river", 8, (), None, 1.0, 0.9, seed) for seed in (5, 2, 5, 9)]
+    together = stock.answer(requests)
+    assert together[0] == together[2]
+    assert len(set(together)) == 3
+    assert [stock.answer([r])[0] for r in requests] == together
 
 
 def test_settings_for_sampling_have_no_say(tokenizer, tmp_path):

@@ -61,6 +61,8 @@ REQUESTS = {
         Generate("def f():", 5, stop=("e",)),
         Generate("def f():", 5, suffix="\n"),
         Generate("a set holds " * 20, 8),
+        *(Generate("The river", 8, temperature=0.9, top_p=0.9, seed=s) for s in (3, 0, 4)),
+        Generate("def f():", 8, suffix="\n", temperature=0.9, seed=3),
     ],
     "embed": [Embed("The river"), Embed(picture(0)), Embed(""), Embed(picture(1)), Embed("x")],
     "embed_tokens": [
@@ -105,6 +107,15 @@ def test_answers_depend_on_their_own_request_alone(native, folder, kind):
     ):
         for one, two in zip(together, other, strict=True):
             same(one, two)
+
+
+def test_samples_follow_their_seeds(native):
+    requests = [Generate("The river", 12, temperature=1.5, seed=s) for s in (1, 2, 1, 3)]
+    first, second, again, third = native.answer(requests)
+    assert first == again
+    assert len({first, second, third}) == 3
+    cold = native.answer([Generate("The river", 12, temperature=1e-6, seed=s) for s in (1, 2)])
+    assert cold == native.answer([Generate("The river", 12)]) * 2
 
 
 def test_views_of_pictures(native):

@@ -50,7 +50,7 @@ REQUESTS: dict[type, list[Request]] = {
     + [Score("", "The boat")],
     MaskedScore: [MaskedScore(t) for t in TEXTS],
     Perplexity: [Perplexity(t) for t in TEXTS],
-    Generate: [Generate(t, 4, ("e",)) for t in TEXTS],
+    Generate: [Generate(t, 4, ("e",), None, i % 2 * 0.8, 0.9, i) for i, t in enumerate(TEXTS)],
     Embed: [Embed(t) for t in TEXTS],
     EmbedTokens: [EmbedTokens(tuple(t.split())) for t in TEXTS],
     JointEmbed: [JointEmbed(i) for i in (*TEXTS[:4], *PICTURES[:3])],

@@ -14,7 +14,8 @@ from tgp_multimodal import resources
 from tgp_multimodal.adapters import make
 from tgp_multimodal.adapters.baselines import Majority
 from tgp_multimodal.evaluation import cards, engine
-from tgp_multimodal.evaluation.cards import PROTOCOLS, Card
+from tgp_multimodal.evaluation.card_protocols import PROTOCOLS
+from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.examples import Example, Examples
 from tgp_multimodal.evaluation.requests import Embed
 from tgp_multimodal.evaluation.verify import verify
@@ -107,7 +108,7 @@ def test_every_example_renders(name: str) -> None:
         assert example.group
         for field, value in example.fields.items():
             is_full = isinstance(value, np.ndarray) or value not in ("", None)
-            assert is_full or field == "suffix", (name, field)
+            assert is_full or field in ("suffix", "setup"), (name, field)
             if isinstance(value, str):
                 assert "{{" not in value or card.domain == "code"
     fields = PROTOCOLS[card.protocol].fields

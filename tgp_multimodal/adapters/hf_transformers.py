@@ -15,6 +15,8 @@ from transformers import (
     AutoModelForMaskedLM,
     AutoTokenizer,
     GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
     StoppingCriteria,
 )
 from transformers.utils import logging
@@ -43,6 +45,7 @@ from tgp_multimodal.inference.likelihoods import (
     padded,
     windows,
 )
+from tgp_multimodal.inference.sampling import Sampling, choose
 from tgp_multimodal.inference.text import BATCH_TOKENS, infilling_prompt
 
 BFLOAT16 = "bfloat16"
@@ -199,14 +202,16 @@ class HfTransformers(Adapter):
     def _generate(self, requests: Sequence[Generate]) -> list[Answer]:
         answers: list[Answer] = [""] * len(requests)
         prompts = [self._prompt(r) for r in requests]
-        groups: dict[tuple[int, tuple[str, ...]], list[int]] = {}
+        groups: dict[Sampling, list[int]] = {}
         for index in sorted(range(len(requests)), key=lambda i: -len(prompts[i])):
-            key = (self._most(requests[index]), requests[index].stop)
+            r = requests[index]
+            key = Sampling(self._most(r), r.temperature, r.top_p, r.stop)
             groups.setdefault(key, []).append(index)
-        for (most, stop), members in groups.items():
+        for sampling, members in groups.items():
             for start in range(0, len(members), _WRITTEN):
                 chosen = members[start : start + _WRITTEN]
-                written = self._write([prompts[i] for i in chosen], most, stop)
+                seeds = [requests[i].seed for i in chosen]
+                written = self._write([prompts[i] for i in chosen], sampling, seeds)
                 for index, new in zip(chosen, written, strict=True):
                     answers[index] = new
         return answers
@@ -224,30 +229,48 @@ class HfTransformers(Adapter):
         return [*front, *before[max(0, len(before) - room + len(front)) :]]
 
     @torch.inference_mode()
-    def _write(self, prompts: list[list[int]], most: int, stop: tuple[str, ...]) -> list[str]:
-        """Greedy continuations; each ends before EOS and before the first stop string."""
-        tokenizer, length = self.words.tokenizer, max(map(len, prompts))
+    def _write(self, prompts: list[list[int]], sampling: Sampling, seeds: list[int]) -> list[str]:
+        """Continuations; each ends before EOS and before the first stop string."""
+        tokenizer, length, stop = self.words.tokenizer, max(map(len, prompts)), sampling.stop
         left_BL, seen_BL = padded([p[::-1] for p in prompts], self.words.pad, self.model.device)
         own = self.model.generation_config
         settings = GenerationConfig(  # type: ignore[no-untyped-call]
             do_sample=False,
             num_beams=1,
             repetition_penalty=1.0,
-            max_new_tokens=most,
+            max_new_tokens=sampling.max_tokens,
             bos_token_id=own.bos_token_id,
             eos_token_id=tokenizer.eos_token_id if own.eos_token_id is None else own.eos_token_id,
             pad_token_id=self.words.pad,
             suppress_tokens=own.suppress_tokens,
         )
+        drawn = [_Draws(sampling, seeds)] if sampling.temperature else []
         found_BL = self.model.generate(
             left_BL.flip(1),
             attention_mask=seen_BL.flip(1).long(),
             generation_config=settings,
+            logits_processor=LogitsProcessorList(drawn),
             stopping_criteria=[_Stops(tokenizer, stop, length)] if stop else None,
         )
         ends = settings.eos_token_id
         ends = set(ends if isinstance(ends, list) else [ends])
         return [_text(tokenizer, row, ends, stop) for row in found_BL[:, length:].tolist()]
+
+
+class _Draws(LogitsProcessor):
+    """Leaves one token of each row: the one that this row's own generator draws.
+
+    Greedy search then takes it. `generate` alone would draw for all rows from one generator, and
+    what is written would depend on the batch.
+    """
+
+    def __init__(self, sampling: Sampling, seeds: list[int]) -> None:
+        self.sampling = sampling
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        token_B = choose(scores.float(), self.sampling, self.generators)
+        return torch.full_like(scores, -torch.inf).scatter_(1, token_B[:, None], 0.0)
 
 
 class _Stops(StoppingCriteria):

@@ -159,17 +159,18 @@ class Native(Adapter):
     def _generate(self, requests: Sequence[Generate]) -> list[Answer]:
         network, tokenizer = self.network.text, self.tokenizer
         answers: list[Answer] = [""] * len(requests)
-        groups: dict[tuple[int, tuple[str, ...]], list[int]] = {}
+        groups: dict[Sampling, list[int]] = {}
         for index, request in enumerate(requests):
             most = min(request.max_tokens, network.context // 2)
-            groups.setdefault((most, request.stop), []).append(index)
-        for (most, stop), chosen in groups.items():
+            sampling = Sampling(most, request.temperature, request.top_p, request.stop)
+            groups.setdefault(sampling, []).append(index)
+        for sampling, chosen in groups.items():
             prompts = [
-                writing.prompt_ids(network, tokenizer, r.prompt, r.suffix, most)
+                writing.prompt_ids(network, tokenizer, r.prompt, r.suffix, sampling.max_tokens)
                 for r in (requests[i] for i in chosen)
             ]
-            sampling = Sampling(most, stop=stop)
-            written = writing.generate(network, tokenizer, prompts, sampling, self.batch)
+            seeds = [requests[i].seed for i in chosen]
+            written = writing.generate(network, tokenizer, prompts, sampling, self.batch, seeds)
             for index, new in zip(chosen, written, strict=True):
                 answers[index] = new
         return answers

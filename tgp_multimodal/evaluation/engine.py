@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -17,7 +18,9 @@ from tgp_multimodal.evaluation.examples import Examples, check_source
 from tgp_multimodal.evaluation.journal import AnswerJournal
 from tgp_multimodal.evaluation.outcome import Outcome
 from tgp_multimodal.evaluation.protocols import PROTOCOLS
+from tgp_multimodal.evaluation.protocols.pass_at_k import pass_at_k
 from tgp_multimodal.evaluation.results import Result
+from tgp_multimodal.evaluation.sandbox import Sandbox, SandboxError
 
 # Called with (what happens, name of the card, sentence); what: skipped, kept, data, asking, done.
 Progress: TypeAlias = Callable[[str, str, str], None]
@@ -32,6 +35,7 @@ def evaluate(
     progress: Progress | None = None,
     team: Team = ALONE,
     corpora: Corpora | None = None,
+    unsafe_local: bool = False,
 ) -> list[Result]:
     """Scores one model on each of the cards and writes a result file for each.
 
@@ -49,6 +53,8 @@ def evaluate(
         team: the processes that share the work; the first of them writes the results.
         corpora: training text that test items are looked up in; a result that stands is kept and
             gets its report.
+        unsafe_local: programs that a model writes are run without the sandbox. Else cards that run
+            programs are skipped where the sandbox lacks a layer.
 
     Returns:
         Results of the cards that the model can do, in their order; reasons for the others are in
@@ -61,6 +67,8 @@ def evaluate(
         raise ValueError(f"limit must be at least 1. Got {limit} instead.")
     say = progress or _silent
     reasons = {card.name: adapter.can(card) for card in cards}
+    if not unsafe_local:
+        reasons |= _not_safe([card for card in cards if reasons[card.name] is None])
     able = [card for card in cards if reasons[card.name] is None]
     for card in able:
         check_source(card)
@@ -68,7 +76,7 @@ def evaluate(
         _store_skipped(adapter, results_folder, reasons, say)
     facts = adapter.facts()
     assert facts.get("digest"), f"{adapter.name} must say its digest"
-    run = _Run(adapter, results_folder, limit, fresh, facts, say, team, {}, corpora)
+    run = _Run(adapter, results_folder, limit, fresh, facts, say, team, {}, corpora, unsafe_local)
     return [_result(run, card) for card in able]
 
 
@@ -84,6 +92,19 @@ class _Run(NamedTuple):
     team: Team
     kept: Kept
     corpora: Corpora | None
+    unsafe_local: bool
+
+
+def _not_safe(cards: Sequence[Card]) -> dict[str, str | None]:
+    """Why cards that run programs cannot be run here, by their names."""
+    running = [card.name for card in cards if card.protocol == "pass_at_k"]
+    if not running:
+        return {}
+    try:
+        with Sandbox():
+            return {}
+    except SandboxError as error:
+        return dict.fromkeys(running, f"writes programs, which are not run here: {error}")
 
 
 def _result(run: _Run, card: Card) -> Result:
@@ -104,6 +125,8 @@ def _result(run: _Run, card: Card) -> Result:
     start = time.perf_counter()
     outcome = _measure(run, examples, journal)
     seconds = time.perf_counter() - start + journal.seconds
+    if outcome.executed is not None:
+        where["executed"] = outcome.executed
     result = _sealed(run, examples, outcome, where, seconds)
     stored = None
     if run.team.rank == 0:
@@ -138,7 +161,10 @@ def _measure(run: _Run, examples: Examples, journal: AnswerJournal) -> Outcome:
         run.say("asking", card.name, f"{done:,} of {count:,} requests answered")
 
     ask = asker(run.adapter, run.kept, journal, run.team, told)
-    outcome = PROTOCOLS[card.protocol](examples, run.adapter, ask)
+    protocol = PROTOCOLS[card.protocol]
+    if protocol is pass_at_k:
+        protocol = partial(pass_at_k, unsafe_local=run.unsafe_local)
+    outcome = protocol(examples, run.adapter, ask)
     group = {e.id: e.group for e in examples.test if e.group != e.id}
     for record in outcome.records:
         if record["id"] in group:

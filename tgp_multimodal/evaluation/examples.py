@@ -109,6 +109,7 @@ class Examples:
             "pairwise": (),
             "conditional_perplexity": (),
             "infilling_match": (),
+            "pass_at_k": (),
         }.get(self.card.protocol, ("train", "validation"))
         for split in wanted:
             getattr(self, split)

@@ -112,4 +112,5 @@ _CHECKS: dict[str, Callable[[Fields], str | None]] = {
     "bias": _texts("stereotyping", "other"),
     "conditional_perplexity": _texts("context", "continuation", "suffix"),
     "infilling_match": _texts("prefix", "suffix", "middle"),
+    "pass_at_k": _texts("prompt", "suffix", "tests", "function", "reference", "setup"),
 }

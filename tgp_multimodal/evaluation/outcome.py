@@ -20,12 +20,15 @@ class Outcome(NamedTuple):
         interval: 95 %, around it.
         records: one a test item, with id, correct or score, prediction, target.
         details: further metrics and what was chosen on the way.
+        executed: where programs were run: how many, behind which layers of the sandbox, and whether
+            without it. Stands in the environment of the result, for no number depends on it.
     """
 
     value: float
     interval: Interval
     records: list[dict[str, Any]]
     details: dict[str, Any]
+    executed: dict[str, Any] | None = None
 
 
 Protocol: TypeAlias = Callable[[Examples, Adapter, Ask], Outcome]

@@ -83,9 +83,11 @@ def reproduce(file: Path, adapter: Adapter) -> Reproduction:
     with TemporaryDirectory() as folder:
         found = engine.evaluate(adapter, [card], Path(folder), then.limit, fresh=True)
         if not found:
-            raise ValueError(
-                f"{adapter.name} must do {card.name}. Got {adapter.can(card)} instead."
+            lines = (results.folder(Path(folder), adapter.name) / "skipped.jsonl").read_text(
+                "utf-8"
             )
+            reason = json.loads(lines)["reason"]
+            raise ValueError(f"{adapter.name} must do {card.name}. Got {reason} instead.")
         now = found[0]
         new_items = results.path(Path(folder), now.model, now.card).with_suffix(".jsonl")
         differences = [

@@ -61,19 +61,25 @@ class Perplexity:
 
 @dataclass(frozen=True)
 class Generate:
-    """Asks for a greedy continuation.
+    """Asks for a continuation: the likeliest token each time, or one drawn.
 
     Attributes:
         prompt: what stands before.
         max_tokens: upper limit of new tokens.
         stop: the answer ends before the first of these.
         suffix: what stands after, for models that infill; None otherwise.
+        temperature: divides the logits before a token is drawn; 0 takes the likeliest.
+        top_p: draws from the likeliest tokens that hold so much of the probability.
+        seed: of the draws; the answer is a function of the request and not of the batch.
     """
 
     prompt: str
     max_tokens: int
     stop: tuple[str, ...] = ()
     suffix: str | None = None
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,10 +58,12 @@ def generate(
     prompts: Sequence[Sequence[int]],
     sampling: Sampling,
     batch: int = BATCH,
+    seeds: Sequence[int] | None = None,
 ) -> list[str]:
     """New text behind each prompt, in order; it ends at EOS, at a stop string or at `max_tokens`.
 
-    Prompts of similar length share a batch; what is written behind one depends on no other.
+    Prompts of similar length share a batch; what is written behind one depends on no other. With
+    `seeds`, each prompt has its own in the place of `sampling.seed + i`.
 
     Raises:
         ValueError: a setting of `sampling` is out of range.
@@ -71,9 +73,9 @@ def generate(
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     for start in range(0, len(order), batch):
         chosen = order[start : start + batch]
-        seeds = [sampling.seed + i for i in chosen]
+        own = [sampling.seed + i if seeds is None else seeds[i] for i in chosen]
         written = [_Written(tokenizer, sampling.stop) for _ in chosen]
-        _write(_Decoder(text, tokenizer, [prompts[i] for i in chosen], sampling, seeds), written)
+        _write(_Decoder(text, tokenizer, [prompts[i] for i in chosen], sampling, own), written)
         for index, row in zip(chosen, written, strict=True):
             answers[index] = row.text()
     return answers

@@ -18,6 +18,7 @@ def evaluate(
     limit: int | None = None,
     fresh: bool = False,
     contamination: list[str] | None = None,
+    unsafe_local: bool = False,
 ) -> None:
     """Score models on benchmark cards, with intervals, into result files.
 
@@ -46,6 +47,10 @@ def evaluate(
         fresh: compute also what stands.
         contamination: folders that `tgp prepare` wrote, the text that the models were trained on:
             which test items stand in it (runs of 13 and of 8 words), and the score on the others.
+        unsafe_local: run the programs that models write (code/humaneval, code/mbpp,
+            code/humaneval_infilling_pass) without the sandbox: as your own user, with your files,
+            your keys and your network, and only limits of time and memory. For machines that have
+            no sandbox and nothing to lose; results say so. Without it such cards are skipped there.
 
     Examples:
         tgp evaluate runs/nano/export random:runs/nano/export majority tfidf pixels
@@ -84,7 +89,15 @@ def evaluate(
     for adapter in adapters:
         with _Progress(console, adapter.name, len(chosen)) as progress:
             found[adapter.name] = engine.evaluate(
-                adapter, chosen, Path(results), limit, fresh, progress, together, corpora
+                adapter,
+                chosen,
+                Path(results),
+                limit,
+                fresh,
+                progress,
+                together,
+                corpora,
+                unsafe_local,
             )
     console.print(_table([card.name for card in chosen], found, limit))
     for line in _seen(found):

@@ -16,6 +16,7 @@ from tgp_multimodal.evaluation.protocols.minimal_pairs import minimal_pairs
 from tgp_multimodal.evaluation.protocols.multi_label import multi_label
 from tgp_multimodal.evaluation.protocols.one_shot import one_shot
 from tgp_multimodal.evaluation.protocols.pairwise import pairwise
+from tgp_multimodal.evaluation.protocols.pass_at_k import pass_at_k
 from tgp_multimodal.evaluation.protocols.perplexity import perplexity
 from tgp_multimodal.evaluation.protocols.probe import probe
 from tgp_multimodal.evaluation.protocols.retrieval import retrieval
@@ -45,4 +46,5 @@ PROTOCOLS: dict[str, Protocol] = {
     "pairwise": pairwise,
     "conditional_perplexity": conditional_perplexity,
     "infilling_match": infilling_match,
+    "pass_at_k": pass_at_k,
 }
