@@ -16,8 +16,9 @@ from tgp_multimodal.training.run import RunCLI
 os.environ["JSONARGPARSE_DEPRECATION_WARNINGS"] = "off"  # Lightning still asks the old way
 
 OVERLAYS = ("text", "pictures", "gpu", "ddp", "fsdp")
+ADAPTS = ("biomedical", "code")  # overlays, too: behind a size or behind --init_from
 APART = ("scenes", "contrastive")  # without text of their own: overlays of parts do not apply
-NAMES = sorted(p.stem for p in shipped("configs").glob("*.yaml") if p.stem not in OVERLAYS)
+NAMES = sorted(p.stem for p in shipped("configs").glob("*.yaml") if p.stem not in OVERLAYS + ADAPTS)
 CONFIGS = [name for name in NAMES if name not in APART]
 STRATEGIES = {"ddp": DDPStrategy, "fsdp": ModelParallelStrategy}
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*litlogger.*")
@@ -67,6 +68,17 @@ def test_overlays_add_up(build):
     cli = build("small", "text", "ddp")
     assert isinstance(cli.trainer.strategy, DDPStrategy)
     assert type(cli.model.network) is LanguageModel
+
+
+@pytest.mark.parametrize("size", ["nano", "base"])
+@pytest.mark.parametrize("overlay", ADAPTS)
+def test_overlays_that_adapt_leave_text_alone_of_any_size(overlay, size, build):
+    cli = build(size, overlay)
+    assert type(cli.model.network) is LanguageModel
+    assert set(cli.model.objectives) == {"text", "passages"}
+    assert cli.datamodule.pictures is None
+    assert cli.datamodule.embedded == (overlay == "code")
+    assert cli.datamodule.text["weights"].keys() >= {overlay}
 
 
 @pytest.mark.parametrize("overlay", [None, "gpu", "ddp", "fsdp"])

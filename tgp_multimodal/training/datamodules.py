@@ -114,19 +114,18 @@ class StreamData(LightningDataModule):
                 "data.folder must hold text of its own tokenizer. "
                 f"Got {self.folder} with another one's instead."
             )
+        speaks = getattr(getattr(self.trainer, "lightning_module", None), "speaks", None)
+        if speaks not in (None, self.tokenizer.digest):
+            raise ValueError(
+                "data.folder must have the tokenizer of model.init_from (see --tokenizer of "
+                f"`tgp prepare`). Got {self.folder} with another one instead."
+            )
         network = getattr(getattr(self.trainer, "lightning_module", None), "network", None)
         if network is not None and network.text.vocabulary < self.tokenizer.vocabulary:
             raise ValueError(
                 "model.network.text.vocabulary must be at least the tokenizer's "
                 f"{self.tokenizer.vocabulary}. "
                 f"Got {network.text.vocabulary} instead."
-            )
-
-        speaks = getattr(getattr(self.trainer, "lightning_module", None), "speaks", None)
-        if speaks not in (None, self.tokenizer.digest):
-            raise ValueError(
-                "data.folder must have the tokenizer of model.init_from (see --tokenizer of "
-                f"`tgp prepare`). Got {self.folder} with another one instead."
             )
         if self.pictures is not None and network is not None:
             self._check_size(network)
