@@ -146,7 +146,9 @@ def test_every_command_in_documents_and_configs_parses(elsewhere, monkeypatch):
     (elsewhere / "mine.yaml").write_text("{size: nano, data: {folder: data/mine}}")
     only_fit = {"fit": RunCLI.subcommands()["fit"]}  # a parser takes a while
     monkeypatch.setattr(RunCLI, "subcommands", staticmethod(lambda: only_fit))
-    monkeypatch.setattr(verb, "_network", lambda folder: [])  # there is no such folder
+    text = {"class_path": "LanguageModel", "init_args": {"text": {"class_path": "TextTransformer"}}}
+    stands_for = ["--config", json.dumps({"model": {"network": text}})]
+    monkeypatch.setattr(verb, "_network", lambda folder: stands_for)  # there is no such folder
     monkeypatch.setattr(RunCLI, "before_instantiate_classes", lambda self: None)
     monkeypatch.setattr(RunCLI, "instantiate_classes", lambda self: None)
     monkeypatch.setattr(RunCLI, "_run_subcommand", lambda self, subcommand: None)

@@ -111,7 +111,10 @@ def encode(
     """
     check(messages)
     if tokenizer.chat_template is None:
-        raise ValueError("tokenizer must hold a chat template. Got one without instead.")
+        raise ValueError(
+            "tokenizer must hold a chat template, as that of a model which was taught to answer "
+            "does (configs/chat.yaml). Got one without instead."
+        )
     whole = "".join(message["content"] for message in messages)
     guard, opens, closes = [c for c in _NONCHARACTERS if c not in whole][:3]
     guarded = [

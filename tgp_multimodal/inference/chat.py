@@ -17,10 +17,12 @@ class Prompt(NamedTuple):
     Attributes:
         ids: at most the context less the tokens of the answer.
         dropped: how many of the oldest messages are not in it.
+        messages: those that are.
     """
 
     ids: list[int]
     dropped: int
+    messages: list[Message]
 
 
 def prompt(
@@ -37,7 +39,8 @@ def prompt(
         max_tokens: new tokens that must fit.
 
     Raises:
-        ValueError: as `data.chat_template.encode`, or the last turn alone is too long.
+        ValueError: as `data.chat_template.encode`, the last message is the assistant's own, or the
+            last turn alone is too long.
     """
     room = text.context - max_tokens
     if max_tokens < 1 or room < 8:
@@ -46,13 +49,16 @@ def prompt(
             f"tokens). Got {max_tokens} instead."
         )
     check(messages)
+    if messages[-1]["role"] == "assistant":
+        raise ValueError("last message must be one to answer. Got the assistant's instead.")
     kept = next((i for i, m in enumerate(messages) if m["role"] != "system"), len(messages))
     turns = [i for i, m in enumerate(messages) if m["role"] == "user" and i > kept]
     for start in (kept, *turns):
-        ids = encode(tokenizer, [*messages[:kept], *messages[start:]], True).ids
+        left = [*messages[:kept], *messages[start:]]
+        ids = encode(tokenizer, left, add_generation_prompt=True).ids
         if len(ids) <= room:
-            return Prompt(ids, start - kept)
+            return Prompt(ids, start - kept, left)
     raise ValueError(
-        f"the last message must have room in {room} tokens (the context of {text.context} less "
+        f"last message must have room in {room} tokens (the context of {text.context} less "
         f"max_tokens), the system's with it. Got {len(ids)} tokens instead."
     )

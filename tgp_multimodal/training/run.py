@@ -18,6 +18,7 @@ from tgp_multimodal.models.diffusion_head import DiffusionHead
 from tgp_multimodal.models.image_tower import ImageTower
 from tgp_multimodal.models.networks import DualEncoder, LanguageModel, Multimodal
 from tgp_multimodal.models.text_transformer import TextTransformer
+from tgp_multimodal.objectives.answers import AnswerLanguage
 from tgp_multimodal.objectives.contrastive import ImageTextContrast
 from tgp_multimodal.objectives.flow_matching import FlowMatching
 from tgp_multimodal.objectives.language import HybridLanguage
@@ -50,6 +51,7 @@ SHORT_NAMES = (
     DiffusionHead,
     ImageTower,
     HybridLanguage,
+    AnswerLanguage,
     FlowMatching,
     PassageContrast,
     ImageTextContrast,
