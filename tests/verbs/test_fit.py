@@ -72,7 +72,7 @@ def test_the_network_of_a_start_comes_before_what_is_given(elsewhere, tokenizer)
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*litlogger.*")
 @pytest.mark.parametrize("build", [multimodal, language_model])
-@pytest.mark.parametrize("overlay", ["biomedical", "code"])
+@pytest.mark.parametrize("overlay", ["biomedical", "code", "chat"])
 def test_an_overlay_goes_on_from_any_export_as_text_alone(build, overlay, elsewhere, tokenizer):
     network = build(tokenizer.vocabulary)
     export.save(elsewhere / "export", network, tokenizer, {}, "")
