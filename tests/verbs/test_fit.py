@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from random_networks import language_model, multimodal
 
 from tgp_multimodal import cli, export
@@ -146,8 +147,8 @@ def test_every_command_in_documents_and_configs_parses(elsewhere, monkeypatch):
     (elsewhere / "mine.yaml").write_text("{size: nano, data: {folder: data/mine}}")
     only_fit = {"fit": RunCLI.subcommands()["fit"]}  # a parser takes a while
     monkeypatch.setattr(RunCLI, "subcommands", staticmethod(lambda: only_fit))
-    text = {"class_path": "LanguageModel", "init_args": {"text": {"class_path": "TextTransformer"}}}
-    stands_for = ["--config", json.dumps({"model": {"network": text}})]
+    model = yaml.safe_load(Path(ours("nano.yaml")).read_text("utf-8"))["model"]
+    stands_for = ["--config", json.dumps({"model": {"network": model["network"]}})]
     monkeypatch.setattr(verb, "_network", lambda folder: stands_for)  # there is no such folder
     monkeypatch.setattr(RunCLI, "before_instantiate_classes", lambda self: None)
     monkeypatch.setattr(RunCLI, "instantiate_classes", lambda self: None)

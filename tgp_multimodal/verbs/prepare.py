@@ -133,18 +133,10 @@ def prepare(
     from tgp_multimodal.data import prepare as work
 
     columns = picture_sources.Columns(image_column, caption_column, stream_column)
-    documents, captioned = [], []
-    told = conversations.Columns(messages_column, prompt_column, response_column)
-    talks = []
-    for spec in text or ():
-        reader: Any = _hub() if _is_hub(spec) else sources
-        documents.append(reader.text(spec, text_column))
-    for spec in pictures or ():
-        reader = _hub() if _is_hub(spec) else picture_sources
-        captioned.append(reader.pictures(spec, columns))
-    for spec in chat or ():
-        reader = _hub() if _is_hub(spec) else conversations
-        talks.append(reader.conversations(spec, told))
+    said = conversations.Columns(messages_column, prompt_column, response_column)
+    documents = [_reader(spec, sources).text(spec, text_column) for spec in text or ()]
+    captioned = [_reader(spec, picture_sources).pictures(spec, columns) for spec in pictures or ()]
+    talks = [_reader(spec, conversations).conversations(spec, said) for spec in chat or ()]
     if embedded:
         from tgp_multimodal.data import prepare_embedded
 
@@ -338,13 +330,12 @@ def _plain(clock: Callable[[], float]) -> Callable[[str, int, int | None], None]
     return report
 
 
-def _is_hub(spec: str) -> bool:
+def _reader(spec: str, local: Any) -> Any:
+    """The module that reads a source: of the Hub, or the one of local files."""
     from tgp_multimodal.data import sources
 
-    return sources.parse(spec)[1].startswith(sources.PREFIX)
-
-
-def _hub() -> Any:
+    if not sources.parse(spec)[1].startswith(sources.PREFIX):
+        return local
     from tgp_multimodal.data import hub
 
     return hub
