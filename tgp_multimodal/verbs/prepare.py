@@ -143,17 +143,9 @@ def prepare(
         documents += prepare_embedded.text_sources()
         captioned += prepare_embedded.picture_sources(size, scenes, seed=0)
     settings = work.Settings(
-        vocabulary,
-        size,
-        validation_share,
-        allow_bad,
-        limit,
-        workers,
-        keep_duplicates,
-        near_duplicates,
-        near_threshold,
-        ngrams,
-    )
+        vocabulary, size, validation_share, allow_bad, limit, workers, keep_duplicates,
+        near_duplicates, near_threshold, ngrams,
+    )  # fmt: skip
     given, folder = None if tokenizer is None else Path(tokenizer), Path(output)
     try:
         with progress_bar() as progress:
