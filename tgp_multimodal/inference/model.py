@@ -8,7 +8,7 @@ from PIL import Image
 
 from tgp_multimodal.data.chat_template import Message
 from tgp_multimodal.data.tokenizer import Tokenizer
-from tgp_multimodal.inference import chat, matching, picture_features, seen, text, writing
+from tgp_multimodal.inference import chat, matching, picture_features, ranking, seen, text, writing
 from tgp_multimodal.inference.drawing import Drawing
 from tgp_multimodal.inference.given import Given
 from tgp_multimodal.inference.image import draw
@@ -192,11 +192,8 @@ class Model:
         if not documents:
             raise ValueError("documents must hold at least one text. Got none instead.")
         vectors = self.embed([query, *documents])
-        vectors = vectors - vectors[1:].mean(0) * (len(documents) > 1)
-        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        scores = vectors[1:] @ vectors[0]
-        order = np.argsort(-scores, kind="stable")[:k]
-        return [(int(i), float(scores[i])) for i in order]
+        scores = ranking.cosines(vectors[0], vectors[1:])
+        return [(i, float(scores[i])) for i in ranking.best(scores, k)]
 
     def similarity(self, texts: Sequence[str], pictures: Pictures) -> np.ndarray:
         """How well each text goes with each picture: cosines in the joint space, (N, M).
