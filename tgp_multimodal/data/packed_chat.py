@@ -46,12 +46,10 @@ class PackedChat:
     def __init__(self, split: ChatSplit, stream: str, length: int, pad: int, seed: int) -> None:
         self.split, self.length, self.pad, self.seed = split, length, pad, seed
         own = np.flatnonzero(split.stream == split.streams.index(stream))
-        begin, end = (
-            split.offsets[own],
-            np.minimum(split.offsets[own + 1], split.offsets[own] + length),
-        )
-        before = np.concatenate([[0], np.cumsum(split.is_answer_T)])
-        kept = before[end] > before[begin]
+        begin = split.offsets[own]
+        end = np.minimum(split.offsets[own + 1], begin + length)
+        answered = [split.is_answer_T[b:e].any() for b, e in zip(begin, end, strict=True)]
+        kept = np.array(answered, dtype=bool)
         self.begin, self.size = begin[kept], (end - begin)[kept]
         self.rows = best_fit(self.size, length)
         self._order = lru_cache(maxsize=2)(self._shuffled)
