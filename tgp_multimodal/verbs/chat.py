@@ -132,12 +132,14 @@ class _Talk:
 def _lines(is_terminal: bool) -> Iterator[str]:
     """What is typed, or comes through a pipe, to its end, without the white space around it."""
     import sys
+    from contextlib import suppress
+    from importlib import import_module
 
     if not is_terminal:
         yield from (line.strip() for line in sys.stdin)
         return
-    import readline  # noqa: F401  (arrow keys and a history)
-
+    with suppress(ImportError):  # some builds of Python lack it
+        import_module("readline")  # gives `input` arrow keys and a history
     while True:
         try:
             yield input("> ").strip()
