@@ -114,7 +114,8 @@ def test_help_of_a_verb_comes_from_its_docstring(tgp):
 
 
 MISTAKES = {
-    "darw": "verb must be one that exists. Got darw instead; there are: doctor,*Did you mean draw?",
+    "darw": "verb must be one that exists. Got darw instead; there are: chat, doctor,"
+    "*Did you mean draw?",
     "draw a --stesp 3": "option of `tgp draw` must be one that exists. Got --stesp instead;"
     "*Did you mean --steps?",
     "draw a --steps many": "steps must be int. Got many instead.",
@@ -185,7 +186,7 @@ CONFIGS = {
     " instead. Did you mean tgp_multimodal.data.tokenizer.Tokenizer?",
     "painter: {tokenizer: {class_path: tgp_multimodal.data.tokenizer.Tokenizer, init_args:"
     " {bakcend: 1}}}": "config key of Tokenizer must be one that exists. Got bakcend instead; there"
-    " are: backend. Did you mean backend?",
+    " are: backend, chat_template. Did you mean backend?",
     "painter: {tokenizer: {class_path: Tokenizre}}": "painter.tokenizer must name a class."
     " Got Tokenizre instead. Did you mean Tokenizer?",
     "painter: [": "config must be valid YAML. Got this instead: ",

@@ -21,6 +21,7 @@ VERBS = {
     "fit": "pretrain from a YAML config (LightningCLI)",
     "write": "continue a text",
     "fill": "write what belongs between a prefix and a suffix",
+    "chat": "talk with a model that was taught to answer",
     "draw": "draw pictures from prompts",
     "search": "rank texts by meaning",
     "export": "turn a checkpoint into one folder that stock libraries load",

@@ -45,6 +45,14 @@ model.fill("def add(a, b):\\n    return ", "\\n")
 model.embed(["a text", "another"])
 ```
 """
+_CHAT = """
+```python
+model.chat([{"role": "user", "content": "What is a cell?"}])
+```
+
+It answers in the chat template of its tokenizer; `apply_chat_template` of transformers renders the
+same text.
+"""
 _MATCHING = """
 ```python
 from PIL import Image
@@ -64,8 +72,8 @@ United States say nothing about other languages and places, nor about what the m
 _LIMITS = """\
 ## Limits
 
-* It is small. What it writes is fluent at best, and no source of facts; it was not taught to follow
-  instructions or to refuse, and repeats whatever biases its data hold.
+* It is small. What it writes is fluent at best, and no source of facts; it was not taught to
+  {untaught}, and repeats whatever biases its data hold.
 * Its context is {context} tokens.
 * Text is composed (Unicode NFC) when it is read.
 * The stock tokenizer reads special tokens that are spelled out in a text, for example
@@ -94,7 +102,9 @@ def model_card(network: Network, tokenizer: Tokenizer, facts: Mapping[str, Any])
     """
     head = network.head if isinstance(network, Multimodal) else None
     name = str(facts.get("run", "TGP-Multimodal model"))
-    limits = _LIMITS.format(context=network.text.context)
+    is_taught = tokenizer.chat_template is not None
+    untaught = "refuse" if is_taught else "follow instructions or to refuse"
+    limits = _LIMITS.format(context=network.text.context, untaught=untaught)
     if head is not None:
         limits += _PICTURE_LIMITS.format(size=head.size, patch=head.patch, prompt=PROMPT_TOKENS)
     sections = [
@@ -109,6 +119,7 @@ def model_card(network: Network, tokenizer: Tokenizer, facts: Mapping[str, Any])
             _TEXT
             + (_PICTURES if head is not None else "")
             + _OURS
+            + (_CHAT if is_taught else "")
             + (_MATCHING if network.tower is not None else "")
         ).rstrip(),
         limits.rstrip(),

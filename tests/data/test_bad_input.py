@@ -96,7 +96,7 @@ def test_text_that_is_not_utf8(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "sources must be text, pictures or both. Got none instead."),
+        ([], "sources must be text, pictures or chat. Got none instead."),
         (["--text", "gone.txt"], "text must be a file or a folder. Got gone.txt, which does not"),
         (["--text", "a.jsonl", "--vocabulary", 100], "vocabulary must be at least 266"),
         (["--text", "a.jsonl", "--validation_share", 0.9], "validation_share must be from 0 to"),

@@ -47,6 +47,14 @@ def test_pictures_stay_encoded(tmp_path):
         list(hub.pictures(place, Columns("picture")).read())
 
 
+def test_conversations_are_streamed(tmp_path):
+    talk = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
+    jsonl(tmp_path / "train.jsonl", {"messages": talk, "id": 1}, {"messages": talk[:1], "id": 2})
+    first, second = hub.conversations(f"talks=hub:{tmp_path}").read()
+    assert (list(first.messages), first.stream) == (talk, "talks")
+    assert second == Bad(f"hub:{tmp_path}", "row 1", "no message is the assistant's")
+
+
 def picture(colour):
     stream = io.BytesIO()
     Image.new("RGB", (8, 8), colour).save(stream, "PNG")

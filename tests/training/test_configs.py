@@ -16,8 +16,15 @@ from tgp_multimodal.training.run import RunCLI
 os.environ["JSONARGPARSE_DEPRECATION_WARNINGS"] = "off"  # Lightning still asks the old way
 
 OVERLAYS = ("text", "pictures", "gpu", "ddp", "fsdp")
+ADAPTS = {  # overlays, too: behind a size or behind --init_from; and what they learn from
+    "biomedical": {"text", "passages"},
+    "code": {"text", "passages"},
+    "chat": {"chat"},
+}
 APART = ("scenes", "contrastive")  # without text of their own: overlays of parts do not apply
-NAMES = sorted(p.stem for p in shipped("configs").glob("*.yaml") if p.stem not in OVERLAYS)
+NAMES = sorted(
+    p.stem for p in shipped("configs").glob("*.yaml") if p.stem not in (*OVERLAYS, *ADAPTS)
+)
 CONFIGS = [name for name in NAMES if name not in APART]
 STRATEGIES = {"ddp": DDPStrategy, "fsdp": ModelParallelStrategy}
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*litlogger.*")
@@ -67,6 +74,18 @@ def test_overlays_add_up(build):
     cli = build("small", "text", "ddp")
     assert isinstance(cli.trainer.strategy, DDPStrategy)
     assert type(cli.model.network) is LanguageModel
+
+
+@pytest.mark.parametrize("size", ["nano", "base"])
+@pytest.mark.parametrize("overlay", ADAPTS)
+def test_overlays_that_adapt_leave_text_alone_of_any_size(overlay, size, build):
+    cli = build(size, overlay)
+    assert type(cli.model.network) is LanguageModel
+    assert set(cli.model.objectives) == ADAPTS[overlay]
+    assert cli.model.every.keys() == cli.model.weights.keys() == ADAPTS[overlay]
+    for stream in ("text", "passages", "pictures", "captions", "chat"):
+        assert (getattr(cli.datamodule, stream) is not None) == (stream in ADAPTS[overlay])
+    assert cli.datamodule.embedded == (overlay == "code")
 
 
 @pytest.mark.parametrize("overlay", [None, "gpu", "ddp", "fsdp"])

@@ -5,7 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from random_networks import diffusion_head, language_model, multimodal, text_transformer
+from random_networks import (
+    diffusion_head,
+    language_model,
+    multimodal,
+    text_transformer,
+    with_tower,
+)
 
 from tgp_multimodal import export
 from tgp_multimodal.data import tokenizer as tokenizers
@@ -13,9 +19,9 @@ from tgp_multimodal.data.prepared import write_pictures
 from tgp_multimodal.data.records import Pair
 from tgp_multimodal.models.diffusion_head import DiffusionHead
 from tgp_multimodal.models.image_tower import ImageTower
-from tgp_multimodal.models.networks import DualEncoder, Multimodal
+from tgp_multimodal.models.networks import DualEncoder, LanguageModel, Multimodal, describe
 from tgp_multimodal.training.datamodules import StreamData
-from tgp_multimodal.training.start import start, tokenizer_digest
+from tgp_multimodal.training.start import network_settings, start, tokenizer_digest
 
 
 def test_every_part_is_taken_also_at_another_resolution(tokenizer, tmp_path):
@@ -77,6 +83,50 @@ def test_data_of_another_tokenizer_are_refused(tokenizer, tmp_path):
         ValueError, match=r"data\.folder must have the tokenizer of model\.init_from"
     ):
         data.setup("fit")
+
+
+def test_ids_of_another_size_are_refused_as_what_they_are(tokenizer, tmp_path):
+    other = tokenizers.train(["other words entirely", "and a few more of them"] * 9, 340)
+    other.save(tmp_path / "tokenizer")
+    data = StreamData(str(tmp_path))
+    module = SimpleNamespace(network=language_model(300), speaks=tokenizer.digest)
+    data.trainer = SimpleNamespace(lightning_module=module)
+    with pytest.raises(
+        ValueError, match=r"data\.folder must have the tokenizer of model\.init_from"
+    ):
+        data.setup("fit")
+
+
+@pytest.mark.parametrize("build", [multimodal, language_model, with_tower])
+def test_the_network_of_an_export_is_a_section_of_a_config(build, tokenizer, tmp_path):
+    trained = build(tokenizer.vocabulary)
+    export.save(tmp_path / "export", trained, tokenizer, {}, "")
+    assert _built(network_settings(tmp_path / "export")) == describe(trained)
+
+
+def test_the_network_of_a_stock_folder_is_a_language_model(tokenizer, tmp_path):
+    trained = multimodal(tokenizer.vocabulary)
+    export.save(tmp_path / "export", trained, tokenizer, {}, "")
+    (tmp_path / "export" / "tgp.json").unlink()
+    settings = network_settings(tmp_path / "export")
+    assert _built(settings) == describe(LanguageModel(trained.text))
+    fresh = language_model(tokenizer.vocabulary, seed=9)
+    assert start(fresh, tmp_path / "export") == ["text"]
+    assert torch.equal(fresh.text.norm.weight, trained.text.norm.weight)
+    assert tokenizer_digest(tmp_path / "export") == tokenizer.digest
+
+
+def _built(section):
+    """What a section of a config says, as `describe` says it."""
+    inner = {k: _built(v) if isinstance(v, dict) else v for k, v in section["init_args"].items()}
+    return {"class": section["class_path"], **inner}
+
+
+@pytest.mark.parametrize("content", ["{}", "broken"])
+def test_a_tokenizer_of_others_equals_none_of_ours(content, tmp_path):
+    assert tokenizer_digest(tmp_path) is None
+    (tmp_path / "tokenizer.json").write_text(content)
+    assert len(tokenizer_digest(tmp_path)) == 64
 
 
 def test_pictures_of_another_size_than_the_head_are_refused(tokenizer, tmp_path):

@@ -1,15 +1,21 @@
 """What `tgp fit` reads before the parser: shipped configs, sizes, nano by default."""
 
+import json
 import re
 import shlex
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
+from random_networks import language_model, multimodal
 
-from tgp_multimodal import cli
+from tgp_multimodal import cli, export
+from tgp_multimodal.models.networks import describe
 from tgp_multimodal.resources import shipped
 from tgp_multimodal.training.run import EXAMPLES, RunCLI
+from tgp_multimodal.verbs import fit as verb
 from tgp_multimodal.verbs.fit import with_configs
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -47,6 +53,37 @@ def test_a_file_of_the_user_comes_before_a_shipped_one(elsewhere):
     assert with_configs(["--config", "tiny.yaml"]) == ["--config", "tiny.yaml"]
     for path in ("naon.yaml", "other/tiny.yaml", '{"a": 1}'):
         assert with_configs(["--config", path]) == ["--config", path]
+
+
+def test_the_network_of_a_start_comes_before_what_is_given(elsewhere, tokenizer):
+    network = language_model(tokenizer.vocabulary)
+    export.save(elsewhere / "export", network, tokenizer, {}, "")
+    given = ["--config", "mine.yaml"]
+    (elsewhere / "mine.yaml").write_text("init_from: export")
+    word, text, *rest = with_configs(given)
+    assert (word, rest) == ("--config", given)
+    shape = json.loads(text)["model"]["network"]["init_args"]["text"]["init_args"]
+    assert shape["width"] == network.text.width
+    for words in (["--init_from", "export"], ["--init_from=export"]):
+        found = with_configs([*words, "--size", "tiny"])
+        assert found == ["--config", ours("tiny.yaml"), "--config", text, *words, "--size", "tiny"]
+    with pytest.raises(ValueError, match=r"init_from must be a folder with a config.json\. Got no"):
+        with_configs(["--init_from", "no"])
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*litlogger.*")
+@pytest.mark.parametrize("build", [multimodal, language_model])
+@pytest.mark.parametrize("overlay", ["biomedical", "code", "chat"])
+def test_an_overlay_goes_on_from_any_export_as_text_alone(build, overlay, elsewhere, tokenizer):
+    network = build(tokenizer.vocabulary)
+    export.save(elsewhere / "export", network, tokenizer, {}, "")
+    options = with_configs(["--init_from", "export", "--config", f"{overlay}.yaml"])
+    cli = RunCLI([*options, "--trainer.accelerator", "cpu"], run=False)
+    assert type(cli.model.network).__name__ == "LanguageModel"
+    assert describe(cli.model.network.text) == describe(network.text)
+    table = cli.model.network.text.embed_tokens.weight
+    assert torch.equal(table, network.text.embed_tokens.weight)
+    assert cli.model.speaks == tokenizer.digest
 
 
 def test_a_size_is_read_first(elsewhere):
@@ -110,6 +147,9 @@ def test_every_command_in_documents_and_configs_parses(elsewhere, monkeypatch):
     (elsewhere / "mine.yaml").write_text("{size: nano, data: {folder: data/mine}}")
     only_fit = {"fit": RunCLI.subcommands()["fit"]}  # a parser takes a while
     monkeypatch.setattr(RunCLI, "subcommands", staticmethod(lambda: only_fit))
+    model = yaml.safe_load(Path(ours("nano.yaml")).read_text("utf-8"))["model"]
+    stands_for = ["--config", json.dumps({"model": {"network": model["network"]}})]
+    monkeypatch.setattr(verb, "_network", lambda folder: stands_for)  # there is no such folder
     monkeypatch.setattr(RunCLI, "before_instantiate_classes", lambda self: None)
     monkeypatch.setattr(RunCLI, "instantiate_classes", lambda self: None)
     monkeypatch.setattr(RunCLI, "_run_subcommand", lambda self, subcommand: None)

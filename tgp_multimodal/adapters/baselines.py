@@ -11,6 +11,7 @@ import numpy as np
 import sklearn
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from tgp_multimodal.data.bm25 import WORDS
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.requests import (
@@ -21,7 +22,6 @@ from tgp_multimodal.evaluation.requests import (
     ScoreAnswer,
 )
 
-WORDS = r"[A-Za-z]+|\d"  # one-letter names are words too: code is among the texts
 _CHOOSING = ("probe", "multiple_choice", "infilling")
 _SCORING = ("multiple_choice", "infilling", "minimal_pairs")
 

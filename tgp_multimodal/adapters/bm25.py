@@ -1,4 +1,4 @@
-"""BM25: the ranking by counted words that every search engine starts from.
+"""BM25 (`data/bm25.py`) as a model that cards can ask.
 
 Shape letters: N documents, V words.
 """
@@ -9,18 +9,15 @@ from typing import Any
 import numpy as np
 import sklearn
 from scipy import sparse
-from sklearn.feature_extraction.text import CountVectorizer
 
-from tgp_multimodal.adapters.baselines import WORDS
+from tgp_multimodal.data.bm25 import LENGTH, SATURATION, WordWeights
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.requests import Answer, Embed, Request
 
-_SATURATION, _LENGTH = 1.2, 0.75  # k1 and b, with the values that Lucene takes
-
 
 class Bm25(Adapter):
-    """Okapi BM25 (Robertson & Zaragoza 2009, section 3.1) with the idf of Lucene, which is above 0.
+    """Ranks documents by the words that they share with a query.
 
     A score is the inner product of a query's counts and a document's weights. Cards rank by cosine,
     which divides by the length of a document's vector; so one more number fills every document up
@@ -35,7 +32,7 @@ class Bm25(Adapter):
     embeds = frozenset({"text"})
 
     def __init__(self) -> None:
-        self.counter: CountVectorizer | None = None
+        self.words: WordWeights | None = None
         self.documents: dict[str, sparse.csr_matrix] = {}
 
     def can(self, card: Card) -> str | None:
@@ -43,31 +40,25 @@ class Bm25(Adapter):
 
     def fit(self, items: Iterable[str]) -> None:
         texts = list(dict.fromkeys(items))
-        self.counter = CountVectorizer(token_pattern=WORDS)
-        count_NV = sparse.csr_matrix(self.counter.fit_transform(texts), dtype=np.float64)
-        length_N = np.asarray(count_NV.sum(axis=1))[:, 0]
-        having_V = np.bincount(count_NV.indices, minlength=count_NV.shape[1])
-        idf_V = np.log1p((len(texts) - having_V + 0.5) / (having_V + 0.5))
-        damping_N = _SATURATION * (1 - _LENGTH + _LENGTH * length_N / max(length_N.mean(), 1e-9))
-        damping = np.repeat(damping_N, np.diff(count_NV.indptr))
-        count_NV.data *= idf_V[count_NV.indices] * (1 + _SATURATION) / (count_NV.data + damping)
+        self.words = WordWeights(texts)
+        count_NV = self.words.weight_NV
         square_N = np.asarray(count_NV.multiply(count_NV).sum(axis=1))[:, 0]
         filling_N1 = sparse.csr_matrix(np.sqrt(square_N.max(initial=0) - square_N)[:, None])
         weight_NV = sparse.csr_matrix(sparse.hstack([count_NV, filling_N1]))
         self.documents = {text: weight_NV[i] for i, text in enumerate(texts)}
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
-        if self.counter is None:
+        if self.words is None:
             raise ValueError("bm25 must be fitted before it answers. Got no documents instead.")
         return [self._vector(str(r.item)) for r in requests if isinstance(r, Embed)]
 
     def _vector(self, text: str) -> sparse.csr_matrix:
-        assert self.counter is not None
+        assert self.words is not None
         if text in self.documents:
             return self.documents[text]
-        counts = self.counter.transform([text])
+        counts = self.words.counter.transform([text])
         return sparse.csr_matrix(sparse.hstack([counts, sparse.csr_matrix((1, 1))]))
 
     def facts(self) -> dict[str, Any]:
-        settings = f"{_SATURATION}/{_LENGTH}/scikit-learn {sklearn.__version__}"
+        settings = f"{SATURATION}/{LENGTH}/scikit-learn {sklearn.__version__}"
         return {"digest": f"bm25/1/{settings}", "parameters": 0}

@@ -17,6 +17,7 @@ from tgp_multimodal.data.docstrings import COLON, FENCE, DocstringPairs, ids_wit
 from tgp_multimodal.data.packing import PackedRows, Row
 from tgp_multimodal.data.passages import PassagePairs
 from tgp_multimodal.data.prepared import PictureSplit, TextSplit
+from tgp_multimodal.data.prepared_chat import ChatSplit
 from tgp_multimodal.data.records import PassageRows, TextRows
 from tgp_multimodal.data.tokenizer import Tokenizer
 
@@ -182,7 +183,7 @@ def padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[np.ndarray, np.ndar
     return token_BL, np.arange(length) < np.array([len(row) for row in rows])[:, None]
 
 
-def present(weights: Mapping[str, float], split: TextSplit | PictureSplit) -> list[str]:
+def present(weights: Mapping[str, float], split: TextSplit | PictureSplit | ChatSplit) -> list[str]:
     """Streams of positive weight with members in this split; a small stream may have none."""
     there = [split.streams[i] for i in np.unique(split.stream)]
     names = [name for name, weight in weights.items() if weight > 0 and name in there]

@@ -13,6 +13,7 @@ from typing import Any
 import datasets
 from datasets.utils.file_utils import xopen  # opens what a streamed data set calls a path
 
+from tgp_multimodal.data import conversations as chat
 from tgp_multimodal.data import rows
 from tgp_multimodal.data.picture_sources import Columns, table_pictures
 from tgp_multimodal.data.quarantine import Bad
@@ -35,6 +36,14 @@ def pictures(spec: str, columns: Columns | None = None) -> Source:
     stream = given or stream_of(_parts(place)[0])
     read, chosen = partial(_rows, place), columns or Columns()
     return Source(place, stream, lambda: table_pictures(read, place, _NOWHERE, chosen, stream))
+
+
+def conversations(spec: str, columns: chat.Columns | None = None) -> Source:
+    """Conversations of a hub data set."""
+    given, place = parse(spec)
+    stream = given or stream_of(_parts(place)[0])
+    read, chosen = partial(_rows, place), columns or chat.Columns()
+    return Source(place, stream, lambda: chat.table_conversations(read, place, chosen, stream))
 
 
 def _parts(place: str) -> tuple[str, str | None, str]:

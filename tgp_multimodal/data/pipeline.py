@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from tgp_multimodal.data.batches import grain, passage_batches, text_batches
+from tgp_multimodal.data.packed_chat import chat_batches
 from tgp_multimodal.data.picture_batches import caption_batches, picture_batches
 from tgp_multimodal.data.prepared import PictureSplit, open_pictures, open_text
+from tgp_multimodal.data.prepared_chat import open_chat
 from tgp_multimodal.data.tokenizer import Tokenizer
 
 _TRAINING_ONLY = ("drawn", "flips", "crops")  # settings of pictures
@@ -63,6 +65,7 @@ def open_stream(
     threads: int = 1,
     passages: Mapping[str, Any] | None = None,
     captions: Mapping[str, Any] | None = None,
+    chat: Mapping[str, Any] | None = None,
     every: Mapping[str, int] = MappingProxyType({}),
 ) -> Stream:
     """The stream of a run.
@@ -81,6 +84,7 @@ def open_stream(
         passages: keyword arguments of `passage_batches`; None for no passages.
         captions: keyword arguments of `caption_batches`, whose streams are those of `pictures`;
             None for no pairs of captions.
+        chat: keyword arguments of `chat_batches`; None for no conversations.
         every: stream name -> how many steps apart it comes; see `Stream`.
 
     Raises:
@@ -91,6 +95,7 @@ def open_stream(
     _check("text", text_batches, text)
     _check("pictures", picture_batches, pictures, given=("weights",))
     _check("passages", passage_batches, passages)
+    _check("chat", chat_batches, chat)
     _check("captions", caption_batches, captions, given=("weights", "drawn"))
     if text is not None:
         found = open_text(folder / "text", split)
@@ -111,8 +116,12 @@ def open_stream(
     if passages is not None:
         read = open_text(folder / "text", split)
         datasets["passages"] = passage_batches(read, tokenizer, **passages, seed=seed, shard=shard)
+    if chat is not None:
+        held = open_chat(folder / "chat", split)
+        datasets["chat"] = chat_batches(held, tokenizer, **chat, seed=seed, shard=shard)
     if not datasets:
-        raise ValueError("streams must be text, pictures, passages or captions. Got none instead.")
+        kinds = "text, pictures, passages, captions or chat"
+        raise ValueError(f"streams must be {kinds}. Got none instead.")
     return Stream(datasets, threads, every)
 
 

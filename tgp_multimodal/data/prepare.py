@@ -1,23 +1,23 @@
 """Sources to one prepared set: a tokenizer, tokenized documents, resized pictures.
 
-    <output>/tokenizer/  text/  pictures/     as `tokenizer.py` and `prepared.py` describe
-    <output>/quarantine.jsonl                 bad rows, if there are any
+    <output>/tokenizer/  text/  pictures/  chat/     as `tokenizer.py` and `prepared.py` describe
+    <output>/quarantine.jsonl                        bad rows, if there are any
 
-A run that was stopped is taken up by the next one that does the same (`_same_work`): its tokenizer
-is used, its tokens and 13-grams are kept. Everything else, pictures above all, is done again and in
-the same order.
+A run that was stopped is taken up by the next one that does the same (`staging.same_work`): its
+tokenizer is used, its tokens and 13-grams are kept. Everything else, pictures above all, is done
+again and in the same order.
 
 Copies of earlier documents are left out (`duplicates.py`), what is kept is described by numbers
 (`quality.py`), and the training text leaves an index of its 13-grams (`contamination.py`).
 
 The split of a document is a hash of its text, that of a picture one of its pixels, unless the data
 hold it back themselves: it stays when other data are added. A picture is stored once, with all the
-captions that it comes with, and stands in one split only, the one it came with first.
+captions that it comes with, and stands in one split only, the one it came with first. The split of
+a conversation is a hash of its first question.
 """
 
 import hashlib
 import heapq
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,20 +26,21 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from tgp_multimodal import __version__
 from tgp_multimodal.data import contamination
 from tgp_multimodal.data import tokenizer as tokenizers
+from tgp_multimodal.data.chat_template import TEMPLATE
 from tgp_multimodal.data.contamination import IndexWriter
 from tgp_multimodal.data.duplicates import NEAR, Album, NearDuplicates, Seen
 from tgp_multimodal.data.picture_quality import PictureQuality
 from tgp_multimodal.data.picture_sources import Captioned, decoded
-from tgp_multimodal.data.prepared import FORMAT, PictureWriter, TextWriter
+from tgp_multimodal.data.prepared import PictureWriter, TextWriter
+from tgp_multimodal.data.prepared_chat import ChatWriter
 from tgp_multimodal.data.quality import Quality
 from tgp_multimodal.data.quarantine import ALLOWED, Quarantine, Tally
 from tgp_multimodal.data.records import Document
 from tgp_multimodal.data.sources import Source
 from tgp_multimodal.data.splits import Keyed, halved, split, whole
-from tgp_multimodal.data.staging import staged
+from tgp_multimodal.data.staging import same_work, staged
 from tgp_multimodal.data.tokenizer import Tokenizer
 
 T = TypeVar("T")
@@ -88,6 +89,7 @@ class Prepared(NamedTuple):
         text: manifest of the documents; None if there were no sources of text.
         pictures: manifest of the pictures; None if there were no sources of pictures.
         tallies: counts of each source, text first.
+        chat: manifest of the conversations; None if there were no sources of such.
     """
 
     folder: Path
@@ -95,6 +97,7 @@ class Prepared(NamedTuple):
     text: dict[str, Any] | None
     pictures: dict[str, Any] | None
     tallies: list[Tally]
+    chat: dict[str, Any] | None = None
 
 
 def prepare(
@@ -105,6 +108,7 @@ def prepare(
     tokenizer: Path | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
+    chat: Sequence[Source] = (),
 ) -> Prepared:
     """Makes a prepared set of all sources.
 
@@ -116,24 +120,27 @@ def prepare(
         tokenizer: folder of one to use; without it one is trained on the text and the captions.
         overwrite: replace a set that `output` holds.
         progress: is told how far the work is.
+        chat: sources of `Conversation`; the tokenizer of the set then holds a chat template.
 
     Raises:
         ValueError: a setting is wrong, `output` is taken, or the data are as `Quarantine.keep`,
             `sources` or `picture_sources` refuse them.
     """
     chosen = settings or Settings()
-    _check(chosen, text, pictures)
+    _check(chosen, (*text, *pictures, *chat))
     drops = chosen.near_duplicates == "drop"
     near = NearDuplicates(chosen.near_threshold) if drops else None
-    same = _same_work(chosen, text, pictures, tokenizer)
+    learned = () if tokenizer is not None else (*pictures, *chat)  # as the tokenizer is from them
+    same = same_work(chosen._replace(workers=0)._asdict(), text, learned, tokenizer)
     with staged(output, tokenizer, overwrite, same) as staging:
         work = _Work(staging, chosen, progress or (lambda what, done, total: None), near)
         work.journals = None if same is None else staging / "journals"
-        found = work.tokenizer(tokenizer, text, pictures)
+        found = work.tokenizer(tokenizer, text, pictures, chat)
         with Quarantine(output / QUARANTINE, chosen.allow_bad) as quarantine:
             written = work.text(text, found, quarantine) if text else None
             seen = work.pictures(pictures, found, quarantine) if pictures else None
-    return Prepared(output, found, written, seen, work.tallies)
+            said = work.chat(chat, found, quarantine) if chat else None
+    return Prepared(output, found, written, seen, work.tallies, said)
 
 
 class _Work:
@@ -149,7 +156,24 @@ class _Work:
         self.journals: Path | None = None  # where a stopped run finds what it did
 
     def tokenizer(
-        self, given: Path | None, text: Sequence[Source], pictures: Sequence[Source]
+        self,
+        given: Path | None,
+        text: Sequence[Source],
+        pictures: Sequence[Source],
+        chat: Sequence[Source],
+    ) -> Tokenizer:
+        found = self._tokenizer(given, text, pictures, chat)
+        if chat and found.chat_template is None:
+            found = Tokenizer(found.backend, TEMPLATE)
+            found.save(self.folder / "tokenizer")
+        return found
+
+    def _tokenizer(
+        self,
+        given: Path | None,
+        text: Sequence[Source],
+        pictures: Sequence[Source],
+        chat: Sequence[Source],
     ) -> Tokenizer:
         folder, judged = self.folder / "tokenizer", self.folder / "judged.npz"
         if given is not None:
@@ -163,6 +187,7 @@ class _Work:
         with Quarantine(self.folder.parent / QUARANTINE, self.settings.allow_bad) as quarantine:
             documents = self._documents(text, quarantine, "choosing from", [], Quality())
             sample = [*self._sample(documents), *self._sample(self._captions(pictures, quarantine))]
+            sample += self._sample(self._conversations(chat, quarantine, "choosing from", []))
         self.progress("training the tokenizer", 0, None)
         found = tokenizers.train(sample, self.settings.vocabulary)
         self.progress("training the tokenizer", 1, 1)
@@ -211,6 +236,17 @@ class _Work:
                 writer.add(name, picture)
                 quality.add(picture)
             return writer.finish(facts, {"quality": quality.numbers(writer.described(), tokenizer)})
+
+    def chat(
+        self, sources: Sequence[Source], tokenizer: Tokenizer, quarantine: Quarantine
+    ) -> dict[str, Any]:
+        facts: list[dict[str, Any]] = []
+        shutil.rmtree(self.folder / "chat", ignore_errors=True)  # of a run that was stopped
+        with ChatWriter(self.folder / "chat", tokenizer) as writer:
+            rows = self._conversations(sources, quarantine, "tokenizing", facts)
+            for name, conversation in split(rows, self.settings.validation_share, whole):
+                writer.add(name, conversation)
+            return writer.finish(facts)
 
     def _sample(self, items: Iterable[Keyed]) -> list[str]:
         """Texts of training, the same whatever their order: those of the smallest hashes."""
@@ -282,6 +318,22 @@ class _Work:
                     yield Keyed(held, _unit(digest), picture.stream, item)
             facts.append(_fact(source, tally, duplicates, source.bytes))
 
+    def _conversations(
+        self, sources: Sequence[Source], quarantine: Quarantine, verb: str, facts: list[Any]
+    ) -> Iterator[Keyed]:
+        seen = Seen(self.settings.keep_duplicates)
+        for source in sources:
+            tally = self._tally(source, "conversation")
+            rows = quarantine.keep(tally, islice(source.read(), self.settings.limit))
+            duplicates = 0
+            for item in self._told(source, rows, verb, tally):
+                if seen.before(repr(item.messages).encode()):
+                    duplicates += 1
+                    continue
+                unit = _unit(hashlib.sha256(item.question.encode()).digest())
+                yield Keyed(source.split, unit, item.stream, item)
+            facts.append(_fact(source, tally, duplicates, source.bytes))
+
     def _captions(self, sources: Sequence[Source], quarantine: Quarantine) -> Iterator[Keyed]:
         for source in sources:
             tally = self._tally(source, "picture")
@@ -330,27 +382,9 @@ def _fact(source: Source, tally: Tally, duplicates: int, size: int) -> dict[str,
     }
 
 
-def _same_work(
-    settings: Settings, text: Sequence[Source], pictures: Sequence[Source], tokenizer: Path | None
-) -> str | None:
-    """All that decides what is made of the text, or None if it cannot be known."""
-    captions = pictures if tokenizer is None else ()  # on which the tokenizer is trained
-    if not text or any(source.state is None for source in (*text, *captions)):
-        return None
-    file = None if tokenizer is None else tokenizer / "tokenizer.json"
-    raw = file.read_bytes() if file is not None and file.is_file() else b""
-    facts = {
-        "version": [FORMAT, __version__],
-        "settings": settings._replace(workers=0)._asdict(),
-        "text": [[s.name, s.stream, s.state, s.split] for s in (*text, *captions)],
-        "tokenizer": hashlib.sha256(raw).hexdigest(),
-    }
-    return json.dumps(facts, indent=1)
-
-
-def _check(settings: Settings, text: Sequence[Source], pictures: Sequence[Source]) -> None:
-    if not text and not pictures:
-        raise ValueError("sources must be text, pictures or both. Got none instead.")
+def _check(settings: Settings, sources: Sequence[Source]) -> None:
+    if not sources:
+        raise ValueError("sources must be text, pictures or chat. Got none instead.")
     if not 0 <= settings.validation_share <= 0.5:
         wrong = settings.validation_share
         raise ValueError(f"validation_share must be from 0 to 0.5. Got {wrong} instead.")

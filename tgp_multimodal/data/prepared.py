@@ -2,13 +2,15 @@
 
 A prepared folder holds, for each split it has (train, validation, test), by kind:
 
-    both      manifest.json           kind, sizes, sources, tokenizer digest, content digest
+    all       manifest.json           kind, sizes, sources, tokenizer digest, content digest
               <split>.streams.npy     uint8, index of each item's stream in manifest["streams"]
     text      <split>.tokens.npy      uint16 or uint32, all documents in a row, no specials
               <split>.offsets.npy     int64, where each document starts, and the end
               ngrams.npy              uint64, 13-grams of the training text (`contamination.py`)
     pictures  <split>.pixels.npy      uint8, (N, Y, X, 3)
               <split>.captions.json   of N pictures: a string, or a list of two or more
+    chat      as text, and
+              <split>.answers.npy     bool, as `prepared_chat.py` describes it
 
 Writers hold a few megabytes at a time, whatever the corpus, beside the captions of all pictures. A
 folder with a manifest is whole: the manifest is the last thing that is written and the first that
@@ -61,8 +63,8 @@ class PictureSplit(NamedTuple):
     streams: tuple[str, ...]
 
 
-class _Writer:
-    """What both writers share: open files, the names of the streams, the manifest."""
+class Writer:
+    """What all writers share: open files, the names of the streams, the manifest."""
 
     kind: str
 
@@ -100,7 +102,7 @@ class _Writer:
         self.files.close()
 
 
-class TextWriter(_Writer):
+class TextWriter(Writer):
     """Tokenizes documents into a folder, splits in any order; use it as a context manager.
 
     Args:
@@ -198,7 +200,7 @@ class TextWriter(_Writer):
         return lengths
 
 
-class PictureWriter(_Writer):
+class PictureWriter(Writer):
     """Stores pictures, all of one size, in a folder; use it as a context manager."""
 
     kind = "pictures"
@@ -322,7 +324,7 @@ def open_text(folder: Path, split: str) -> TextSplit:
     Raises:
         ValueError: the folder holds no such split, no text, or files that fit not the manifest.
     """
-    found = _checked(folder, split, "text")
+    found = checked(folder, split, "text")
     opened = TextSplit(
         open_array(folder / f"{split}.tokens.npy", found["splits"][split]["tokens"], "r"),
         open_array(folder / f"{split}.offsets.npy", found["splits"][split]["documents"] + 1),
@@ -338,7 +340,7 @@ def open_pictures(folder: Path, split: str) -> PictureSplit:
     Raises:
         ValueError: the folder holds no such split, no pictures, or files that fit not the manifest.
     """
-    found = _checked(folder, split, "pictures")
+    found = checked(folder, split, "pictures")
     count = found["splits"][split]["pictures"]
     written = json.loads((folder / f"{split}.captions.json").read_text(encoding="utf-8"))
     captions = [(some,) if isinstance(some, str) else tuple(some) for some in written]
@@ -353,7 +355,12 @@ def open_pictures(folder: Path, split: str) -> PictureSplit:
     )
 
 
-def _checked(folder: Path, split: str, kind: str) -> dict[str, Any]:
+def checked(folder: Path, split: str, kind: str) -> dict[str, Any]:
+    """The manifest of a folder that must hold this split of this kind.
+
+    Raises:
+        ValueError: it does not.
+    """
     found = manifest(folder)
     if found["kind"] != kind:
         raise ValueError(f"data folder must hold {kind}. Got {found['kind']} in {folder} instead.")

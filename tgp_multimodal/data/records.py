@@ -105,3 +105,19 @@ class PassageRows(NamedTuple):
 
     token_BL: Array
     mask_BL: Array
+
+
+class ChatRows(NamedTuple):
+    """A batch of packed conversations.
+
+    Attributes:
+        token_BL: ids, each conversation from its BOS on, padded at the end; int64.
+        position_BL: positions; they restart at 0 with each conversation, and are 0 at padding.
+        is_answer_BL: True where an id is the model's to write.
+        bytes_BL: bytes of text that each id stands for; 0 for specials.
+    """
+
+    token_BL: Array
+    position_BL: Array
+    is_answer_BL: Array
+    bytes_BL: Array

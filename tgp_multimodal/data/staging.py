@@ -7,15 +7,22 @@ but files that `tgp prepare` writes, and those only where the caller said so.
 """
 
 import fcntl
+import hashlib
+import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
-from tgp_multimodal.data.prepared import MANIFEST, manifest
+from tgp_multimodal import __version__
+from tgp_multimodal.data.prepared import FORMAT, MANIFEST, manifest
+from tgp_multimodal.data.sources import Source
 
-PARTS = ("text", "pictures", "tokenizer")
+PARTS = ("text", "pictures", "chat", "tokenizer")
+
+_DATA = PARTS[:-1]
 
 _STAGING = ".partial"
 _WORK = "work.json"
@@ -23,7 +30,8 @@ _LOCK = "lock"
 _FILES = {
     "text": (MANIFEST, "*.tokens.npy", "*.offsets.npy", "*.streams.npy", "ngrams.npy"),
     "pictures": (MANIFEST, "*.pixels.npy", "*.captions.json", "*.streams.npy"),
-    "tokenizer": ("tokenizer.json", "tokenizer_config.json"),
+    "chat": (MANIFEST, "*.tokens.npy", "*.answers.npy", "*.offsets.npy", "*.streams.npy"),
+    "tokenizer": ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
 }
 
 
@@ -60,6 +68,33 @@ def staged(
         shutil.rmtree(staging, ignore_errors=True)
 
 
+def same_work(
+    settings: Mapping[str, Any],
+    text: Sequence[Source],
+    learned: Sequence[Source],
+    tokenizer: Path | None,
+) -> str | None:
+    """All that decides what is made of the text, or None if it cannot be known.
+
+    Args:
+        settings: how the text is prepared.
+        text: its sources.
+        learned: what else a tokenizer is trained on.
+        tokenizer: folder of one that is given.
+    """
+    if not text or any(source.state is None for source in (*text, *learned)):
+        return None
+    file = None if tokenizer is None else tokenizer / "tokenizer.json"
+    raw = file.read_bytes() if file is not None and file.is_file() else b""
+    facts = {
+        "version": [FORMAT, __version__],
+        "settings": dict(settings),
+        "text": [[s.name, s.stream, s.state, s.split] for s in (*text, *learned)],
+        "tokenizer": hashlib.sha256(raw).hexdigest(),
+    }
+    return json.dumps(facts, indent=1)
+
+
 @contextmanager
 def _locked(staging: Path) -> Iterator[None]:
     """Holds a lock that the system takes away when the process ends, however it ends."""
@@ -91,7 +126,7 @@ def _clear_unless_of(staging: Path, work: str | None) -> None:
 def _check_free(output: Path, tokenizer: Path | None, overwrite: bool) -> None:
     if output.exists() and not output.is_dir():
         raise ValueError(f"output must be a folder. Got {output}, which is a file, instead.")
-    sets = [name for name in PARTS[:2] if (output / name / MANIFEST).is_file()]
+    sets = [name for name in _DATA if (output / name / MANIFEST).is_file()]
     if sets and not overwrite:
         raise ValueError(
             f"output must be a folder without a prepared set, unless --overwrite is given. "
@@ -123,7 +158,7 @@ def _install(staging: Path, output: Path) -> None:
         (output / name / MANIFEST).unlink(missing_ok=True)
     for name in PARTS:
         _replace(staging / name, output / name, _FILES[name])
-    for name in PARTS[:2]:
+    for name in _DATA:
         if (staging / name).is_dir():
             (staging / name / MANIFEST).replace(output / name / MANIFEST)
 

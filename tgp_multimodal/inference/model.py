@@ -6,8 +6,9 @@ from typing import cast
 import numpy as np
 from PIL import Image
 
+from tgp_multimodal.data.chat_template import Message
 from tgp_multimodal.data.tokenizer import Tokenizer
-from tgp_multimodal.inference import matching, picture_features, seen, text, writing
+from tgp_multimodal.inference import chat, matching, picture_features, ranking, seen, text, writing
 from tgp_multimodal.inference.drawing import Drawing
 from tgp_multimodal.inference.given import Given
 from tgp_multimodal.inference.image import draw
@@ -21,7 +22,7 @@ Pictures = Sequence[Image.Image] | np.ndarray
 
 
 class Model:
-    """A trained network with its tokenizer: writes, draws, embeds, scores, searches, compares.
+    """A trained network with its tokenizer: writes, answers, draws, embeds, scores, compares.
 
     Args:
         network: in evaluation mode.
@@ -71,6 +72,44 @@ class Model:
         """`write` (no suffix) or `fill` (with one), piece by piece."""
         network, tokenizer = self.network.text, self.tokenizer
         ids = writing.prompt_ids(network, tokenizer, prompt, suffix, sampling.max_tokens)
+        yield from writing.stream(network, tokenizer, ids, sampling)
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        max_tokens: int = 256,
+        temperature: float = 0.7,
+        top_p: float = 0.95,
+        seed: int = 0,
+        stop: Sequence[str] = (),
+        top_k: int = 0,
+        repetition_penalty: float = 1.0,
+    ) -> str:
+        """The answer to a conversation, without its oldest turns where the context is full.
+
+        Args:
+            messages: each with a role (system, user or assistant) and a content, the oldest first.
+            max_tokens: most new tokens.
+            temperature: 0 takes the most probable token.
+            top_p: as of `write`, and so are all that follow.
+            seed: of the draws.
+            stop: the answer ends before the first of these strings.
+            top_k: draws from so many most probable tokens; 0 for all.
+            repetition_penalty: 1 for none.
+
+        Raises:
+            ValueError: the model was not taught to answer (it has no chat template), the messages
+                are no conversation, or a setting is out of range.
+        """
+        sampling = Sampling(
+            max_tokens, temperature, top_p, tuple(stop), seed, top_k, repetition_penalty
+        )
+        return "".join(self.answer(messages, sampling))
+
+    def answer(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
+        """`chat`, piece by piece."""
+        network, tokenizer = self.network.text, self.tokenizer
+        ids = chat.prompt(network, tokenizer, messages, sampling.max_tokens).ids
         yield from writing.stream(network, tokenizer, ids, sampling)
 
     def draw(
@@ -153,11 +192,8 @@ class Model:
         if not documents:
             raise ValueError("documents must hold at least one text. Got none instead.")
         vectors = self.embed([query, *documents])
-        vectors = vectors - vectors[1:].mean(0) * (len(documents) > 1)
-        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        scores = vectors[1:] @ vectors[0]
-        order = np.argsort(-scores, kind="stable")[:k]
-        return [(int(i), float(scores[i])) for i in order]
+        scores = ranking.cosines(vectors[0], vectors[1:])
+        return [(i, float(scores[i])) for i in ranking.best(scores, k)]
 
     def similarity(self, texts: Sequence[str], pictures: Pictures) -> np.ndarray:
         """How well each text goes with each picture: cosines in the joint space, (N, M).

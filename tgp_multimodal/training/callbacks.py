@@ -63,8 +63,9 @@ class Throughput(Callback):
         self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_index: int
     ) -> None:
         self._flops += module.flops(batch, trainer.global_step - 1)
-        if "text" in batch:
-            self._tokens += batch["text"].token_BL[:, 1:].numel() * trainer.world_size
+        for name in ("text", "chat"):
+            if name in batch:
+                self._tokens += batch[name].token_BL[:, 1:].numel() * trainer.world_size
         if "pictures" in batch:
             self._images += len(batch["pictures"].pixels_BCYX) * trainer.world_size
         if trainer.global_step % self.every == 0:

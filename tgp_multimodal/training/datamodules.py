@@ -56,7 +56,7 @@ class StreamData(LightningDataModule):
     """The streams of a run, from one prepared folder.
 
     Args:
-        folder: what `tgp prepare` wrote: `tokenizer/` with `text/`, `pictures/` or both. If it is
+        folder: what `tgp prepare` wrote: `tokenizer/` with `text/`, `pictures/`, `chat/`. If it is
             missing and `embedded` is set, the embedded corpus is prepared there.
         text: weights and infilling shares of the text streams, row length and rows per batch; see
             `text_batches`. A batch is that of all processes together, here and below.
@@ -66,6 +66,8 @@ class StreamData(LightningDataModule):
             `passage_batches`.
         captions: pairs per batch of captions that say the same of one picture; see
             `caption_batches`, whose streams are those of `pictures`.
+        chat: rows of conversations: weights of their streams, row length, rows per batch; see
+            `chat_batches`.
         embedded: whether to prepare the embedded corpus where there is no data.
         seed: decides order, mixture, infilling, row kinds, noise.
         validation_batches: batches of the validation split that are looked at.
@@ -84,6 +86,7 @@ class StreamData(LightningDataModule):
         passages: dict[str, Any] | None = None,
         captions: dict[str, Any] | None = None,
         threads: int = 1,
+        chat: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.folder, self.threads = Path(folder), threads
@@ -92,6 +95,7 @@ class StreamData(LightningDataModule):
             _numbers("passages", passages),
             _numbers("captions", captions),
         )
+        self.chat = _numbers("chat", chat)
         if threads < 0:
             raise ValueError(f"threads must be 0 or more. Got {threads} instead.")
         self.embedded, self.seed, self.validation_batches = embedded, seed, validation_batches
@@ -107,12 +111,17 @@ class StreamData(LightningDataModule):
                 f"data.folder must be a folder that `tgp prepare` wrote. Got {self.folder} instead."
             )
         self.tokenizer = tokenizers.load(self.folder / "tokenizer")
-        if (self.text is not None or self.passages is not None) and manifest(self.folder / "text")[
-            "tokenizer"
-        ] != self.tokenizer.digest:
+        for kind in self._kinds():
+            if manifest(self.folder / kind)["tokenizer"] != self.tokenizer.digest:
+                raise ValueError(
+                    f"data.folder must hold {kind} of its own tokenizer. "
+                    f"Got {self.folder} with another one's instead."
+                )
+        speaks = getattr(getattr(self.trainer, "lightning_module", None), "speaks", None)
+        if speaks not in (None, self.tokenizer.digest):
             raise ValueError(
-                "data.folder must hold text of its own tokenizer. "
-                f"Got {self.folder} with another one's instead."
+                "data.folder must have the tokenizer of model.init_from (see --tokenizer of "
+                f"`tgp prepare`). Got {self.folder} with another one instead."
             )
         network = getattr(getattr(self.trainer, "lightning_module", None), "network", None)
         if network is not None and network.text.vocabulary < self.tokenizer.vocabulary:
@@ -121,15 +130,13 @@ class StreamData(LightningDataModule):
                 f"{self.tokenizer.vocabulary}. "
                 f"Got {network.text.vocabulary} instead."
             )
-
-        speaks = getattr(getattr(self.trainer, "lightning_module", None), "speaks", None)
-        if speaks not in (None, self.tokenizer.digest):
-            raise ValueError(
-                "data.folder must have the tokenizer of model.init_from (see --tokenizer of "
-                f"`tgp prepare`). Got {self.folder} with another one instead."
-            )
         if self.pictures is not None and network is not None:
             self._check_size(network)
+
+    def _kinds(self) -> list[str]:
+        """Prepared folders of ids that are read."""
+        reads_text = self.text is not None or self.passages is not None
+        return ["text"] * reads_text + ["chat"] * (self.chat is not None)
 
     def _check_size(self, network: Any) -> None:
         """Refuses a part that would draw or see pictures of another size than it learns from."""
@@ -184,6 +191,7 @@ class StreamData(LightningDataModule):
             "pictures": self.pictures,
             "passages": self.passages,
             "captions": self.captions,
+            "chat": self.chat,
         }
         streams = {name: _share(name, stream, shard[1]) for name, stream in given.items()}
         return open_stream(

@@ -18,6 +18,7 @@ from tgp_multimodal.models.diffusion_head import DiffusionHead
 from tgp_multimodal.models.image_tower import ImageTower
 from tgp_multimodal.models.networks import DualEncoder, LanguageModel, Multimodal
 from tgp_multimodal.models.text_transformer import TextTransformer
+from tgp_multimodal.objectives.answers import AnswerLanguage
 from tgp_multimodal.objectives.contrastive import ImageTextContrast
 from tgp_multimodal.objectives.flow_matching import FlowMatching
 from tgp_multimodal.objectives.language import HybridLanguage
@@ -50,6 +51,7 @@ SHORT_NAMES = (
     DiffusionHead,
     ImageTower,
     HybridLanguage,
+    AnswerLanguage,
     FlowMatching,
     PassageContrast,
     ImageTextContrast,
@@ -66,6 +68,7 @@ EXAMPLES = """examples:
     tgp fit --size small --config configs/gpu.yaml --data.folder data/mine
     tgp fit --config mine.yaml --trainer.max_steps 2000 --model.optimizer.muon_lr 0.01
     tgp fit --config mine.yaml --ckpt_path last
+    tgp fit --init_from runs/nano/export --config configs/code.yaml
     tgp fit --size small --print_config=comments > mine.yaml"""
 
 
@@ -133,6 +136,13 @@ class RunCLI(LightningCLI):
             "text transformer; a key of any YAML, too",
         )
         parser.add_argument(
+            "--init_from",
+            type=str | None,
+            default=None,
+            help="folder that the run starts from, an export or a stock Qwen3 model: its weights, "
+            "and, where no config says otherwise, its network",
+        )
+        parser.add_argument(
             "--sample_every", type=int, default=250, help="steps between two sample sheets"
         )
         parser.add_argument(
@@ -156,6 +166,8 @@ class RunCLI(LightningCLI):
         config = self._own()
         if self._names_data and not self._names_embedded:
             config["data"]["embedded"] = False  # a mistyped folder must not become another corpus
+        if config.get("init_from"):
+            config["model"]["init_from"] = config["init_from"]
         if config.get("size"):
             self._tell_differences(config["size"], config["model"].as_dict())
         if config.get("ckpt_path") == "last":

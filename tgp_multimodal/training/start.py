@@ -1,13 +1,16 @@
 """Where a run's weights come from, if they are not fresh: an export of ours, or a stock folder."""
 
+import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from tgp_multimodal import export
 from tgp_multimodal.data import tokenizer as tokenizers
 from tgp_multimodal.models.networks import Network, describe
-from tgp_multimodal.stock_weights import start_from
+from tgp_multimodal.stock_weights import shape, start_from
 
 # What a run may have otherwise than its start, the weights being the same. A tower's places are
 # learned, so its size is none of these.
@@ -46,8 +49,34 @@ def start(network: Network, folder: Path) -> list[str]:
     return parts
 
 
+def network_settings(folder: Path) -> dict[str, Any]:
+    """The network of a folder as section `model.network` of a config has it.
+
+    Raises:
+        ValueError: the folder is neither an export of ours nor a stock Qwen3 model.
+    """
+    path = folder / "tgp.json"
+    if path.is_file():
+        return _section(json.loads(path.read_text(encoding="utf-8"))["network"])
+    text = {"class": "TextTransformer", **shape(folder)}
+    return _section({"class": "LanguageModel", "text": text})
+
+
+def _section(description: dict[str, Any]) -> dict[str, Any]:
+    arguments = {k: v for k, v in description.items() if k != "class"}
+    inner = {k: _section(v) if isinstance(v, dict) else v for k, v in arguments.items()}
+    return {"class_path": description["class"], "init_args": inner}
+
+
 def tokenizer_digest(folder: Path) -> str | None:
-    """Digest of the tokenizer whose ids an export's weights know; None for a stock folder."""
-    if not (folder / "tgp.json").is_file():
+    """Digest of the tokenizer whose ids a folder's weights know; None if there is no tokenizer.
+
+    That of a tokenizer without our special tokens equals none of ours.
+    """
+    path = folder / "tokenizer.json"
+    if not path.is_file():
         return None
-    return tokenizers.load(folder).digest
+    try:
+        return tokenizers.load(folder).digest
+    except ValueError:
+        return hashlib.sha256(path.read_bytes()).hexdigest()

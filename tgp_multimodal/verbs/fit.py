@@ -8,7 +8,7 @@ from pathlib import Path
 from tgp_multimodal.resources import shipped
 
 _SUBCOMMANDS = ("fit", "validate", "test", "predict")
-_CONFIG, _SIZE = ("-c", "--config"), ("--size",)
+_CONFIG, _SIZE, _START = ("-c", "--config"), ("--size",), ("--init_from",)
 
 
 def run(argv: list[str]) -> None:
@@ -37,7 +37,8 @@ def with_configs(options: list[str]) -> list[str]:
     """The options with the config that they start from in front and shipped configs found.
 
     They start from the shipped config of the size, of `--size` or else of the key `size` of the
-    last YAML that has it; from nano where no config is given at all.
+    last YAML that has it; from nano where no config is given at all. The network of `--init_from`,
+    or of the key `init_from`, comes next.
 
     Args:
         options: what stands behind `tgp fit` and its subcommand.
@@ -46,13 +47,25 @@ def with_configs(options: list[str]) -> list[str]:
         return options
     options = _found(options)
     paths = _values(options, _CONFIG)
-    sizes = _values(options, _SIZE) or [size for path in paths if (size := _size(path))]
+    sizes = _values(options, _SIZE) or _keys(paths, "size")
+    folders = _values(options, _START) or _keys(paths, "init_from")
     start = None
     if sizes:
         start = _shipped_config(f"{sizes[-1]}.yaml")  # of no such size: the parser says so
     elif not paths:
         start = _shipped_config("nano.yaml")
-    return options if start is None else ["--config", str(start), *options]
+    network = _network(folders[-1]) if folders else []
+    return [*network, *options] if start is None else ["--config", str(start), *network, *options]
+
+
+def _network(folder: str) -> list[str]:
+    """The network of a folder, as a config."""
+    import json
+
+    from tgp_multimodal.training.start import network_settings
+
+    network = network_settings(Path(folder))
+    return ["--config", json.dumps({"model": {"network": network}})]
 
 
 def _values(options: list[str], names: tuple[str, ...]) -> list[str]:
@@ -106,11 +119,16 @@ def _shipped_config(name: str) -> Path | None:
         return None
 
 
-def _size(path: str) -> str | None:
+def _keys(paths: list[str], name: str) -> list[str]:
+    """What the YAML files say under a key of the first level."""
     import yaml
 
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return None  # the parser says what is wrong
-    return content.get("size") if isinstance(content, dict) else None
+    found = []
+    for path in paths:
+        try:
+            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError):
+            continue  # the parser says what is wrong
+        if isinstance(content, dict) and content.get(name):
+            found.append(content[name])
+    return found

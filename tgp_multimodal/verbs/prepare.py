@@ -36,6 +36,11 @@ _PICTURES = {
     "duplicates": ("duplicates", "{:,}"),
     "elsewhere": ("in another split", "{:,}"),
 }
+_SIZES = {  # of a split
+    "text": ("documents", "tokens", "bytes"),
+    "pictures": ("pictures", "rows", "columns"),
+    "chat": ("conversations", "tokens", "answer_tokens", "bytes"),
+}
 _PLAIN_SECONDS = 10  # between two lines of progress where there is no terminal
 
 
@@ -43,6 +48,7 @@ def prepare(
     output: str,
     text: list[str] | None = None,
     pictures: list[str] | None = None,
+    chat: list[str] | None = None,
     embedded: bool = False,
     tokenizer: str | None = None,
     vocabulary: int = 4096,
@@ -51,6 +57,9 @@ def prepare(
     image_column: str = "image",
     caption_column: str | None = None,
     stream_column: str | None = None,
+    messages_column: str = "messages",
+    prompt_column: str = "prompt",
+    response_column: str = "response",
     validation_share: float = 0.02,
     allow_bad: float = 0.01,
     keep_duplicates: bool = False,
@@ -78,9 +87,10 @@ def prepare(
     those of train are divided by --validation_share.
 
     Args:
-        output: Folder for tokenizer/, text/ and pictures/.
+        output: Folder for tokenizer/, text/, pictures/ and chat/.
         text: Sources of text.
         pictures: Sources of captioned pictures.
+        chat: Sources of conversations, tables alone; the tokenizer then gets a chat template.
         embedded: Add the corpus that needs no download: the Python installation, digits, scenes.
         tokenizer: Folder of a tokenizer to use; one is trained on the data if left out.
         vocabulary: Ids of the tokenizer that is trained.
@@ -90,6 +100,10 @@ def prepare(
         caption_column: Column that holds the caption, or a list of captions of one picture; the
             first of captions, caption, text if left out.
         stream_column: Column of tables of pictures that names the stream of each row.
+        messages_column: Column of tables that holds a list of messages, each with role and content.
+        prompt_column: Column of the question, where there is no column of messages; one of lines
+            "User: ..." and "Assistant: ..." in turn becomes several messages.
+        response_column: Column of its answer.
         validation_share: Share of documents and pictures for validation, chosen by their hash.
         allow_bad: Largest share of unreadable rows of each source.
         keep_duplicates: Keep exact duplicates.
@@ -111,41 +125,33 @@ def prepare(
         tgp prepare data/pairs --pictures pairs.parquet --size 64 --stream_column collection
         tgp prepare data/papers --text papers/ --near_threshold 0.7 --no_ngrams
         tgp prepare data/embedded --embedded
+        tgp prepare data/chat --chat raw/questions.jsonl help=raw/help.csv --tokenizer my-model
     """
     from pathlib import Path
 
-    from tgp_multimodal.data import picture_sources, sources
+    from tgp_multimodal.data import conversations, picture_sources, sources
     from tgp_multimodal.data import prepare as work
 
     columns = picture_sources.Columns(image_column, caption_column, stream_column)
-    documents, captioned = [], []
-    for spec in text or ():
-        reader: Any = _hub() if _is_hub(spec) else sources
-        documents.append(reader.text(spec, text_column))
-    for spec in pictures or ():
-        reader = _hub() if _is_hub(spec) else picture_sources
-        captioned.append(reader.pictures(spec, columns))
+    said = conversations.Columns(messages_column, prompt_column, response_column)
+    documents = [_reader(spec, sources).text(spec, text_column) for spec in text or ()]
+    captioned = [_reader(spec, picture_sources).pictures(spec, columns) for spec in pictures or ()]
+    talks = [_reader(spec, conversations).conversations(spec, said) for spec in chat or ()]
     if embedded:
         from tgp_multimodal.data import prepare_embedded
 
         documents += prepare_embedded.text_sources()
         captioned += prepare_embedded.picture_sources(size, scenes, seed=0)
     settings = work.Settings(
-        vocabulary,
-        size,
-        validation_share,
-        allow_bad,
-        limit,
-        workers,
-        keep_duplicates,
-        near_duplicates,
-        near_threshold,
-        ngrams,
-    )
+        vocabulary, size, validation_share, allow_bad, limit, workers, keep_duplicates,
+        near_duplicates, near_threshold, ngrams,
+    )  # fmt: skip
     given, folder = None if tokenizer is None else Path(tokenizer), Path(output)
     try:
         with progress_bar() as progress:
-            done = work.prepare(folder, documents, captioned, settings, given, overwrite, progress)
+            done = work.prepare(
+                folder, documents, captioned, settings, given, overwrite, progress, talks
+            )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_interrupted(folder)) from None
     show(done)
@@ -211,7 +217,7 @@ def show(done: Any) -> None:
             console.print(f"bad: {escape(bad.source)} {bad.row}: {escape(bad.reason)}")
     if any(tally.bad for tally in done.tallies):
         console.print(f"all bad rows: {escape(str(done.folder / 'quarantine.jsonl'))}")
-    for kind, found in (("text", done.text), ("pictures", done.pictures)):
+    for kind, found in (("text", done.text), ("pictures", done.pictures), ("chat", done.chat)):
         if found is not None and "validation" not in found["splits"]:
             console.print(f"note: {kind} has no validation split")
     console.print(f"tokenizer: {done.tokenizer.vocabulary:,} ids, {done.tokenizer.digest[:12]}")
@@ -221,7 +227,7 @@ def _tables(done: Any) -> Iterator[Any]:
     """The splits, the sources, what the data are like, and the licenses of the pictures."""
     parts = [("text", done.text, _TEXT), ("pictures", done.pictures, _PICTURES)]
     there = [(kind, found, numbers) for kind, found, numbers in parts if found is not None]
-    for kind, found, _ in there:
+    for kind, found, _ in [*there, *([("chat", done.chat, {})] if done.chat else [])]:
         yield _splits_table(kind, found)
     yield _sources_table(done)
     for kind, found, numbers in there:
@@ -233,12 +239,12 @@ def _tables(done: Any) -> Iterator[Any]:
 def _splits_table(kind: str, found: dict[str, Any]) -> Any:
     from rich.table import Table
 
-    names = ("documents", "tokens", "bytes") if kind == "text" else ("pictures", "rows", "columns")
+    names = _SIZES[kind]
     table = Table(title=kind, title_justify="left")
     table.add_column("split")
     last = ("bytes per token",) if kind == "text" else ()
     for name in (*names, *last):
-        table.add_column(name, justify="right")
+        table.add_column(name.replace("_", " "), justify="right")
     for split, sizes in found["splits"].items():
         cells = [f"{sizes[name]:,}" for name in names]
         if kind == "text":
@@ -258,7 +264,7 @@ def _sources_table(done: Any) -> Any:
     table.add_column("stream")
     for name in ("rows", "bad rows", "duplicates", "MB"):
         table.add_column(name, justify="right")
-    for found in (done.text, done.pictures):
+    for found in (done.text, done.pictures, done.chat):
         for fact in found["sources"] if found else ():
             numbers = [f"{fact[name]:,}" for name in ("rows", "bad", "duplicates")]
             size = f"{fact['bytes'] / 1e6:,.1f}" if fact["bytes"] else ""
@@ -316,13 +322,12 @@ def _plain(clock: Callable[[], float]) -> Callable[[str, int, int | None], None]
     return report
 
 
-def _is_hub(spec: str) -> bool:
+def _reader(spec: str, local: Any) -> Any:
+    """The module that reads a source: of the Hub, or the one of local files."""
     from tgp_multimodal.data import sources
 
-    return sources.parse(spec)[1].startswith(sources.PREFIX)
-
-
-def _hub() -> Any:
+    if not sources.parse(spec)[1].startswith(sources.PREFIX):
+        return local
     from tgp_multimodal.data import hub
 
     return hub

@@ -1,7 +1,8 @@
-"""`tgp search`: ranks texts by meaning."""
+"""`tgp search`: ranks passages of files by meaning, by words, or by both."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 _LARGEST = 1_000_000  # bytes; a larger file is data, not text to read
 
@@ -13,11 +14,13 @@ def search(
     pattern: str = "*",
     lines: int = 12,
     k: int = 5,
+    by: Literal["meaning", "words", "both"] = "meaning",
+    index: str | None = None,
 ) -> None:
-    """Rank passages of text files by meaning.
+    """Rank passages of text files.
 
     Files are cut into passages of a few lines; each is turned into a vector and compared with the
-    query's.
+    query's. With --index the vectors are kept: the next search reads only the files that changed.
 
     Args:
         folder: export folder of the model.
@@ -26,28 +29,61 @@ def search(
         pattern: which files of a folder to read, for example *.py.
         lines: lines of a passage.
         k: how many passages to show.
+        by: meaning compares vectors (cosine), words counts them (BM25), both joins the two
+            rankings by the reciprocals of their ranks.
+        index: folder of a saved index, of this model and these files; made where there is none.
 
     Examples:
         tgp search runs/nano/export "read a file line by line" --path src --pattern "*.py"
-        tgp search runs/nano/export "left join" --path notes.md --k 3
+        tgp search runs/nano/export "left join" --path notes.md --k 3 --by words
+        tgp search runs/nano/export "who pays for shipping" --path mail --by both --index mail.index
     """
     import tgp_multimodal
+    from tgp_multimodal.inference import ranking, search_index
 
     for name, value in (("lines", lines), ("k", k)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1. Got {value} instead.")
-    passages = [
-        (file, number, text)
-        for file in _files([Path(p) for p in path or ["."]], pattern)
-        for number, text in _passages(file, lines)
-    ]
-    if not passages:
-        where = ", ".join(path or ["."])
-        raise ValueError(f"path must hold text files that match {pattern}. Got {where} instead.")
+    own = None if index is None else Path(index)
+    files = [f for f in _files([Path(p) for p in path or ["."]], pattern) if f.parent != own]
+    passages, vectors = [], None
+    if own is None:
+        passages = [p for file in files for p in search_index.passages(file, lines)]
+    nothing = ValueError(
+        f"path must hold text files that match {pattern}. Got {', '.join(path or ['.'])} instead."
+    )
+    if not (files if own else passages):
+        raise nothing  # before the model is loaded
     model = tgp_multimodal.load(folder)
-    for index, score in model.search(query, [text for _, _, text in passages], k):
-        file, number, text = passages[index]
-        print(f"{score:6.3f}  {file}:{number}  {' '.join(text.split())[:100]}")
+    if own is not None:
+        passages, vectors = search_index.update(own, files, lines, model.digest, model.embed)
+        if not passages:
+            raise nothing
+    texts = [passage.text for passage in passages]
+    scores = [_by_words(query, texts)] if by != "meaning" else []
+    if by != "words":
+        vectors = model.embed(texts) if vectors is None else vectors
+        scores.append(ranking.cosines(model.embed([query])[0], vectors))
+    total = scores[0] if len(scores) == 1 else ranking.fused(scores)
+    for number in ranking.best(total, k):
+        if total[number] == float("-inf"):
+            return  # no word of the query stands in it
+        file, line, text = passages[number]
+        print(f"{total[number]:6.3f}  {file}:{line}  {' '.join(text.split())[:100]}")
+
+
+def _by_words(query: str, texts: list[str]) -> Any:
+    """Score of each text by BM25; minus infinity where it has no word of the query."""
+    import re
+
+    import numpy as np
+
+    from tgp_multimodal.data.bm25 import WORDS, WordWeights
+
+    if not any(re.search(WORDS, text) for text in texts):
+        return np.full(len(texts), -np.inf)
+    score_N = WordWeights(texts).scores(query)
+    return np.where(score_N > 0, score_N, -np.inf)
 
 
 def _files(paths: list[Path], pattern: str) -> Iterator[Path]:
@@ -61,15 +97,3 @@ def _files(paths: list[Path], pattern: str) -> Iterator[Path]:
                     yield inner
         else:
             raise FileNotFoundError(f"path must be a file or a folder. Got {path} instead.")
-
-
-def _passages(file: Path, lines: int) -> Iterator[tuple[int, str]]:
-    """Line number and text of each passage; nothing where the file is no UTF-8 text."""
-    try:
-        rows = file.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        return
-    for start in range(0, len(rows), lines):
-        text = "\n".join(rows[start : start + lines]).strip()
-        if text and "\0" not in text:
-            yield start + 1, text

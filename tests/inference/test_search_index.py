@@ -1,0 +1,134 @@
+"""An index knows what changed, and embeds nothing else."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from tgp_multimodal.inference import ranking, search_index
+from tgp_multimodal.inference.search_index import update
+
+
+class Embedder:
+    """A text's vector is its length and its bytes; counts what it is asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, texts):
+        self.asked += texts
+        numbers = [[len(t), sum(t.encode())] for t in texts]
+        return np.array(numbers, dtype=np.float32).reshape(-1, 2)
+
+
+@pytest.fixture
+def embed():
+    return Embedder()
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Three files of two passages each (two lines a passage), and one that is no text."""
+    (tmp_path / "notes").mkdir()
+    for name in "abc":
+        (tmp_path / "notes" / f"{name}.txt").write_text(f"{name} one\ntwo\n{name} three\n")
+    (tmp_path / "notes" / "d.bin").write_bytes(b"\xff\x00")
+    return sorted((tmp_path / "notes").iterdir())
+
+
+def refreshed(tmp_path, files, embed, lines=2, model="m"):
+    """What the index finds, and what was embedded for that."""
+    embed.asked.clear()
+    found = update(tmp_path / "index", files, lines, model, embed)
+    expected = [p for file in files for p in search_index.passages(file, lines)]
+    assert found.passages == expected
+    asked = list(embed.asked)
+    assert (found.vector_ND == embed([p.text for p in expected])).all()
+    return asked
+
+
+def test_passages_say_where_they_begin(files):
+    found = list(search_index.passages(files[0], 2))
+    assert [(p.line, p.text) for p in found] == [(1, "a one\ntwo"), (3, "a three")]
+    assert list(search_index.passages(files[3], 2)) == []
+
+
+def test_what_has_not_changed_is_not_embedded_again(tmp_path, files, embed):
+    assert len(refreshed(tmp_path, files, embed)) == 6
+    before = (tmp_path / "index" / "index.json").stat().st_mtime_ns
+    assert refreshed(tmp_path, files, embed) == []
+    assert (tmp_path / "index" / "index.json").stat().st_mtime_ns == before
+
+
+def test_a_changed_file_alone_is_embedded_again(tmp_path, files, embed):
+    refreshed(tmp_path, files, embed)
+    files[1].write_text("new\n")
+    assert refreshed(tmp_path, files, embed) == ["new"]
+    assert refreshed(tmp_path, files, embed) == []
+
+
+def test_a_file_that_was_only_touched_is_not(tmp_path, files, embed):
+    refreshed(tmp_path, files, embed)
+    os.utime(files[0], ns=(1, 1))
+    assert refreshed(tmp_path, files, embed) == []
+
+
+def test_a_file_of_equal_size_and_another_time_is_read(tmp_path, files, embed):
+    refreshed(tmp_path, files, embed)
+    files[0].write_text("A one\ntwo\na three\n")
+    os.utime(files[0], ns=(1, 1))
+    assert refreshed(tmp_path, files, embed) == ["A one\ntwo", "a three"]
+
+
+def test_files_come_go_and_change_places(tmp_path, files, embed):
+    refreshed(tmp_path, files[:2], embed)
+    assert refreshed(tmp_path, [files[2], files[0]], embed) == ["c one\ntwo", "c three"]
+    content = json.loads((tmp_path / "index" / "index.json").read_text())
+    assert sorted(content["files"]) == [str(files[0]), str(files[2])]
+    assert len(list((tmp_path / "index").glob("vectors-*.npy"))) == 1
+    assert refreshed(tmp_path, [files[3]], embed) == []
+
+
+def test_a_file_that_is_named_twice_stands_there_once(tmp_path, files, embed):
+    found = update(tmp_path / "index", [files[0], files[0]], 2, "m", embed)
+    assert len(found.passages) == len(found.vector_ND) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"model": "n"}, r"index must be of model n \(remove .*\)\. Got one of m instead"),
+        ({"lines": 3}, r"index must be of lines 3 .* Got one of 2 instead"),
+    ],
+)
+def test_an_index_of_another_model_is_refused(tmp_path, files, embed, settings, complaint):
+    refreshed(tmp_path, files, embed)
+    with pytest.raises(ValueError, match=complaint):
+        refreshed(tmp_path, files, embed, **settings)
+
+
+@pytest.mark.parametrize("damage", ["json", "no vectors", "few vectors", "keys"])
+def test_a_damaged_index_is_refused(tmp_path, files, embed, damage):
+    refreshed(tmp_path, files, embed)
+    vectors = next((tmp_path / "index").glob("*.npy"))
+    if damage == "no vectors":
+        vectors.unlink()
+    elif damage == "few vectors":
+        np.save(vectors, np.zeros((2, 2), np.float32))
+    else:
+        (tmp_path / "index" / "index.json").write_text("{" if damage == "json" else "[]")
+    with pytest.raises(ValueError, match=r"index must (be a whole one|hold 6 vectors) \(remove"):
+        refreshed(tmp_path, files, embed)
+
+
+def test_a_folder_of_others_is_left_alone(tmp_path, files, embed):
+    with pytest.raises(ValueError, match=r"index must be a folder of its own\. Got .*notes"):
+        update(tmp_path / "notes", files, 2, "m", embed)
+
+
+def test_fused_ranks_are_the_sum_of_reciprocals():
+    first, second = np.array([3.0, 2.0, 1.0]), np.array([-np.inf, 5.0, 5.0])
+    wanted = [1 / 61, 1 / 62 + 1 / 61, 1 / 63 + 1 / 62]
+    assert ranking.fused([first, second]) == pytest.approx(wanted)
+    assert ranking.best(np.array([1.0, 2.0, 2.0]), 2) == [1, 2]

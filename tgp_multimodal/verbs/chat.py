@@ -1,0 +1,155 @@
+"""`tgp chat`: talks with a model, line by line."""
+
+from collections.abc import Iterator
+from typing import Any
+
+_COMMANDS = {
+    "/help": "show this",
+    "/system TEXT": "begin anew with these instructions; without a text, show those there are",
+    "/reset": "begin anew",
+    "/quit": "leave, as does Ctrl-D",
+}
+
+
+def chat(
+    folder: str,
+    system: str | None = None,
+    max_tokens: int = 256,
+    temperature: float = 0.7,
+    top_p: float = 0.95,
+    seed: int = 0,
+    stop: list[str] | None = None,
+    top_k: int = 0,
+    repetition_penalty: float = 1.0,
+) -> None:
+    """Talk with a model that was taught to answer.
+
+    Each line is a message; the model remembers what was said until its context is full, and then
+    forgets the oldest turns. Lines that come through a pipe are answered one after the other.
+    Ctrl-C ends an answer. /help lists the commands.
+
+    Args:
+        folder: export folder of the model.
+        system: instructions that stand before the conversation.
+        max_tokens: most tokens of an answer; the rest of the context is for what was said.
+        temperature: 0 takes the most probable token; higher is more varied.
+        top_p: draw from the most probable tokens that hold this share of the probability.
+        seed: of the draws; answer n draws with seed + n.
+        stop: end an answer before the first of these strings.
+        top_k: draw from so many most probable tokens; 0 for all.
+        repetition_penalty: above 1, tokens that occurred become less probable; 1 for none.
+
+    Examples:
+        tgp chat runs/chat/export
+        tgp chat runs/chat/export --system "Answer in one sentence." --temperature 0
+        cat questions.txt | tgp chat runs/chat/export --max_tokens 60
+    """
+    import sys
+
+    import tgp_multimodal
+    from tgp_multimodal.inference.sampling import Sampling, check
+
+    sampling = Sampling(
+        max_tokens, temperature, top_p, tuple(stop or ()), seed, top_k, repetition_penalty
+    )
+    check(sampling)
+    model = tgp_multimodal.load(folder)
+    if model.tokenizer.chat_template is None:
+        raise ValueError(
+            "model must have been taught to answer (configs/chat.yaml). "
+            f"Got {folder} without a chat template instead."
+        )
+    talk = _Talk(model, sampling, system, is_terminal=sys.stdin.isatty())
+    for line in _lines(talk.is_terminal):
+        if line == "/quit":
+            return
+        if line.startswith("/"):
+            talk.command(line)
+        elif line:
+            talk.say(line)
+
+
+class _Talk:
+    """A conversation with its history."""
+
+    def __init__(self, model: Any, sampling: Any, system: str | None, is_terminal: bool) -> None:
+        self.model, self.sampling, self.is_terminal = model, sampling, is_terminal
+        self.begin(system)
+
+    def begin(self, system: str | None) -> None:
+        """Forgets all that was said."""
+        self.system = system
+        self.messages: list[Any] = [] if system is None else [{"role": "system", "content": system}]
+
+    def say(self, text: str) -> None:
+        """Prints the answer to a message, and remembers both."""
+        from tgp_multimodal.inference.chat import prompt
+
+        asked = [*self.messages, {"role": "user", "content": text}]
+        network, tokenizer = self.model.network.text, self.model.tokenizer
+        try:
+            found = prompt(network, tokenizer, asked, self.sampling.max_tokens)
+        except ValueError as error:
+            if not self.is_terminal:
+                raise
+            _tell(str(error))
+            return
+        if found.dropped:
+            _tell(f"(the context is full; the oldest {found.dropped} messages are forgotten)")
+        written = self._written(found.messages)
+        self.messages = [*found.messages, {"role": "assistant", "content": written}]
+
+    def _written(self, asked: list[Any]) -> str:
+        pieces: list[str] = []
+        try:
+            for piece in self.model.answer(asked, self.sampling):
+                pieces.append(piece)
+                print(piece, end="", flush=True)
+        except KeyboardInterrupt:
+            if not self.is_terminal:
+                raise
+        print()
+        self.sampling = self.sampling._replace(seed=self.sampling.seed + 1)
+        return "".join(pieces)
+
+    def command(self, line: str) -> None:
+        """Does what a line that starts with a slash says."""
+        name, _, text = line.partition(" ")
+        if name == "/reset":
+            self.begin(self.system)
+        elif name == "/system" and text.strip():
+            self.begin(text.strip())
+        elif name == "/system":
+            _tell(self.system or "no instructions")
+        elif name == "/help":
+            width = max(map(len, _COMMANDS))
+            _tell("\n".join(f"{name:<{width}}  {what}" for name, what in _COMMANDS.items()))
+        else:
+            listed = ", ".join(name.partition(" ")[0] for name in _COMMANDS)
+            _tell(f"command must be one of {listed}. Got {name} instead.")
+
+
+def _lines(is_terminal: bool) -> Iterator[str]:
+    """What is typed, or comes through a pipe, to its end, without the white space around it."""
+    import sys
+    from contextlib import suppress
+    from importlib import import_module
+
+    if not is_terminal:
+        yield from (line.strip() for line in sys.stdin)
+        return
+    with suppress(ImportError):  # some builds of Python lack it
+        import_module("readline")  # gives `input` arrow keys and a history
+    while True:
+        try:
+            yield input("> ").strip()
+        except (EOFError, KeyboardInterrupt):
+            print()
+            return
+
+
+def _tell(text: str) -> None:
+    """Says what is no part of the conversation."""
+    import sys
+
+    print(text, file=sys.stderr)
