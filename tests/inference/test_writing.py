@@ -178,7 +178,11 @@ def test_special_tokens_are_never_written(tokenizer):
     network = text_transformer(tokenizer.vocabulary + 7)
     with torch.no_grad():  # a network that wants nothing but what is no text
         network.embed_tokens.weight[tokenizer.unwritable(network.vocabulary)] *= 50
-    new = list(writing._tokens(network, tokenizer, [tokenizer.bos], Sampling(max_tokens=20)))
+    asked = writing.Asked([tokenizer.bos], Sampling(max_tokens=20))
+    writer = writing.Writer(network, tokenizer, [asked])
+    while writer.step():
+        pass
+    new = writer.rows[0].ids
     assert len(new) == 20
     assert not set(new) & set(tokenizer.unwritable(network.vocabulary))
 
@@ -203,7 +207,7 @@ def test_pieces_of_a_stream_make_the_text(network, tokenizer, prompts, temperatu
 
 
 def test_a_stream_shows_no_half_characters(tokenizer):
-    row = writing._Written(tokenizer, ())
+    row = writing.Written(tokenizer, Sampling())
     ids = tokenizer.encode("\U0001f468")  # four bytes, four tokens here
     assert len(ids) == 4
     for token in ids[:3]:
