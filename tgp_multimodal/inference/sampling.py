@@ -9,10 +9,13 @@ Shape letters: B batch, V vocabulary, K candidates.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tgp_multimodal.inference.code_blocks import Block
+
+_LARGEST_SEED = 2**62  # torch takes some more, and samples have the seeds behind the first
 
 
 class Sampling(NamedTuple):
@@ -53,15 +56,20 @@ def check(sampling: Sampling) -> None:
     Raises:
         ValueError: one is; the message names it.
     """
-    if sampling.temperature < 0:
+    if not sampling.temperature >= 0:
         raise ValueError(f"temperature must be at least 0. Got {sampling.temperature} instead.")
     if not 0 < sampling.top_p <= 1:
         raise ValueError(f"top_p must be above 0 and at most 1. Got {sampling.top_p} instead.")
     if "" in sampling.stop:
         raise ValueError(f"stop must hold no empty string. Got {list(sampling.stop)} instead.")
+    if abs(sampling.seed) > _LARGEST_SEED:
+        raise ValueError(
+            f"seed must be between -{_LARGEST_SEED} and {_LARGEST_SEED}. "
+            f"Got {sampling.seed} instead."
+        )
     if sampling.top_k < 0:
         raise ValueError(f"top_k must be at least 0. Got {sampling.top_k} instead.")
-    if sampling.repetition_penalty <= 0:
+    if not sampling.repetition_penalty > 0:
         raise ValueError(
             f"repetition_penalty must be above 0. Got {sampling.repetition_penalty} instead."
         )
@@ -105,8 +113,8 @@ def choose(
 def _least_B1(score_BV: Tensor, sampling: Sampling) -> Tensor:  # noqa: N802  (B and 1 are a shape)
     """The lowest score that may still be drawn, (B, 1)."""
     count = min(sampling.top_k or score_BV.shape[1], score_BV.shape[1])
-    if score_BV.device.type == "cpu":  # which sorts rows one by one several times faster
-        score_BK = torch.stack([row.topk(count).values for row in score_BV])
+    if score_BV.device.type == "cpu":  # where NumPy sorts several times faster than torch
+        score_BK = torch.from_numpy(-np.sort(-score_BV.numpy(), axis=1))[:, :count]
     else:
         score_BK = score_BV.topk(count, dim=-1).values
     share_BK = score_BK.softmax(dim=-1)

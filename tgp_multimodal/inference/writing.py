@@ -149,7 +149,9 @@ class Written:
             recent = self.tokenizer.decode(self.ids[-self._tail :])
             if any(s in recent for s in stop):
                 return True
-        return block is not None and end_of_block(block, self.tokenizer.decode(self.ids)) is not None
+        return (
+            block is not None and end_of_block(block, self.tokenizer.decode(self.ids)) is not None
+        )
 
     def text(self) -> str:
         """All of it, up to where it ended."""
@@ -188,9 +190,7 @@ class Writer:
     """
 
     @torch.inference_mode()
-    def __init__(
-        self, text: TextTransformer, tokenizer: Tokenizer, asked: Sequence[Asked]
-    ) -> None:
+    def __init__(self, text: TextTransformer, tokenizer: Tokenizer, asked: Sequence[Asked]) -> None:
         for one in asked:
             check(one.sampling)
         self.rows = [Written(tokenizer, one.sampling) for one in asked]
@@ -219,7 +219,8 @@ class Writer:
 class _Decoder:
     """Rows that are written side by side, with their cache.
 
-    Rows are padded on the left. Equal prompts are read once.
+    Rows are padded on the left. Equal prompts are read once; if all are equal, they stay one row
+    of the cache.
     """
 
     def __init__(
@@ -244,9 +245,12 @@ class _Decoder:
         start_N = torch.tensor([length - len(prompt) for prompt in distinct])
         self.is_padded = bool(start_N.any())
         token_NL, start_N = token_NL.to(device), start_N.to(device)
-        cache = text.new_cache(len(distinct), length + room, start_N)
+        is_shared = len(distinct) == 1 < len(prompts)
+        cache = text.new_cache(len(distinct), length + (0 if is_shared else room), start_N)
         logits_NV = self._read(token_NL, cache)
-        self.cache = cache.rows(index_B) if len(distinct) < len(prompts) else cache
+        if is_shared:
+            cache = cache.shared(len(prompts), room)
+        self.cache = cache.rows(index_B) if 1 < len(distinct) < len(prompts) else cache
         self.logits_BV = logits_NV[index_B]
         self.seen_BV: Tensor | None = None
         if self.choice.repetition_penalty != 1:
