@@ -22,6 +22,7 @@ VERBS = {
     "write": "continue a text",
     "fill": "write what belongs between a prefix and a suffix",
     "draw": "draw pictures from prompts",
+    "serve": "answer OpenAI's clients: completions, chat, embeddings, pictures",
     "search": "rank texts by meaning",
     "export": "turn a checkpoint into one folder that stock libraries load",
     "evaluate": "score a model on benchmark cards",

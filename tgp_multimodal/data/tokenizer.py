@@ -22,6 +22,8 @@ PREFIX, SUFFIX, MIDDLE = "<|prefix|>", "<|suffix|>", "<|middle|>"
 SYSTEM, USER, ASSISTANT = "<|system|>", "<|user|>", "<|assistant|>"
 SPECIALS = (BOS, EOS, PAD, MASK, PREFIX, SUFFIX, MIDDLE, SYSTEM, USER, ASSISTANT)
 
+_CHAT = "chat_template.jinja"
+
 # Contractions, words with one leading space, digits one by one, runs of marks, white space: the
 # split of Qwen2's tokenizer, so that the stock class, which sets this very pattern when it loads,
 # cuts text exactly where we cut it.
@@ -34,13 +36,18 @@ SPLIT = (
 class Tokenizer:
     """Text to ids and back.
 
+    Args:
+        backend: what does the work.
+        chat_template: how a conversation becomes one text, in Jinja (`chat_template.py`); None for
+            the tokenizer of a model that was not taught to answer. No id depends on it.
+
     Attributes:
         bos, eos, pad, mask, prefix, suffix, middle: ids of the special tokens.
         byte_length_V: how many bytes of text each id stands for, (V,); 0 for specials.
     """
 
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
+    def __init__(self, backend: Backend, chat_template: str | None = None) -> None:
+        self.backend, self.chat_template = backend, chat_template
         ids: list[int] = []
         for name in SPECIALS:
             if (found := backend.token_to_id(name)) is None:
@@ -125,7 +132,7 @@ class Tokenizer:
         return [*sorted(self.special - {self.eos}), *range(self.vocabulary, ids)]
 
     def save(self, folder: Path) -> None:
-        """Writes the two files that `transformers.AutoTokenizer` loads as a `Qwen2Tokenizer`."""
+        """Writes the files that `transformers.AutoTokenizer` loads as a `Qwen2Tokenizer`."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "tokenizer.json").write_text(self.backend.to_str(pretty=False), encoding="utf-8")
         settings = {
@@ -145,6 +152,8 @@ class Tokenizer:
         (folder / "tokenizer_config.json").write_text(
             json.dumps(settings, indent=2), encoding="utf-8"
         )
+        if self.chat_template is not None:
+            (folder / _CHAT).write_text(self.chat_template, encoding="utf-8")
 
 
 def train(texts: Iterable[str], vocabulary: int) -> Tokenizer:
@@ -202,7 +211,16 @@ def load(folder: Path) -> Tokenizer:
         message = f"tokenizer must be a whole tokenizer.json. Got {path} ({error}) instead."
         raise ValueError(message) from None
     backend.encode_special_tokens = True
-    return Tokenizer(backend)
+    return Tokenizer(backend, _chat_template(folder))
+
+
+def _chat_template(folder: Path) -> str | None:
+    """Where `transformers` looks: a file of its own, or else a key of the settings."""
+    if (folder / _CHAT).is_file():
+        return (folder / _CHAT).read_text(encoding="utf-8")
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return settings.get("chat_template")
 
 
 def own_settings() -> dict[str, Any]:

@@ -179,7 +179,7 @@ def _behind(front: tuple[Tensor, Tensor], query: Tensor, key: Tensor, value: Ten
     shared = (beside @ front_key.transpose(1, 2)).view(groups, batch, heads, count)
     logits = torch.cat((shared.transpose(0, 1), query @ key.transpose(-1, -2)), dim=-1)
     share = logits.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
-    share_front, share_own = share.split([count, key.shape[2]], dim=-1)
+    share_front, share_own = torch.split(share, [count, key.shape[2]], dim=-1)
     share_front = share_front.transpose(0, 1).reshape(groups, batch * heads, count)
     mixed = (share_front @ front_value).view(groups, batch, heads, size).transpose(0, 1)
     return mixed + share_own @ value
