@@ -14,8 +14,9 @@ from tgp_multimodal.inference.sampling import Sampling, check
 from tgp_multimodal.inference.text import infilling_prompt
 from tgp_multimodal.inference.token_scores import token_scores
 from tgp_multimodal.inference.writing import Asked, Written
-from tgp_multimodal.serving import forms, log_probabilities
+from tgp_multimodal.serving import forms
 from tgp_multimodal.serving.errors import ApiError
+from tgp_multimodal.serving.log_probabilities import described
 from tgp_multimodal.serving.served import Served
 from tgp_multimodal.serving.streams import streaming
 from tgp_multimodal.serving.worker import Done, Pieces
@@ -181,14 +182,10 @@ async def _scored(
         request, lambda check: token_scores(network, ids, starts, best, check), bool(texts)
     )
     lengths = [len(row.text()) for row in texts] or [0] * len(rows)
-    tables = log_probabilities.Tables(served.model.tokenizer, served.byte_length_V)
+    shown = [n + (len(p.text) if form.echo else 0) for n, p in zip(lengths, rows, strict=True)]
     return [
-        log_probabilities.described(
-            tables, row[start:], scores, length + (len(prompt.text) if form.echo else 0)
-        )
-        for row, start, scores, length, prompt in zip(
-            ids, starts, found, lengths, rows, strict=True
-        )
+        described(served.model.tokenizer, row[start:], scores, length)
+        for row, start, scores, length in zip(ids, starts, found, shown, strict=True)
     ]
 
 

@@ -55,7 +55,6 @@ class Served:
     def __init__(self, model: Model, name: str, created: int, limits: Limits) -> None:
         self.model, self.name, self.created, self.limits = model, name, created, limits
         self.worker = Worker(model.network.text, model.tokenizer, limits.waiting)
-        self.byte_length_V = model.tokenizer.byte_length_V
 
     @property
     def context(self) -> int:
