@@ -206,8 +206,7 @@ def test_places_where_no_server_listens(host, token, message):
 
 
 def test_a_place_that_is_taken():
-    with server.bound("localhost", 0, None) as first:
-        first.listen()
-        with pytest.raises(ValueError, match="must be free to listen at"):
-            server.bound("127.0.0.1", first.getsockname()[1], None)
+    taken = r"must be free to listen at"
+    with server.bound("localhost", 0, None) as first, pytest.raises(ValueError, match=taken):
+        server.bound("127.0.0.1", first.getsockname()[1], None)
     server.bound("0.0.0.0", 0, TOKEN).close()

@@ -10,7 +10,7 @@ from tgp_multimodal.inference import writing
 from tgp_multimodal.inference.sampling import Sampling
 from tgp_multimodal.inference.writing import Asked, Writer
 from tgp_multimodal.serving import worker as workers
-from tgp_multimodal.serving.worker import BusyError, Done, Failed, GoneError, Job, Pieces, Worker
+from tgp_multimodal.serving.worker import BusyError, Done, GoneError, Job, Pieces, Worker
 
 
 @pytest.fixture(scope="module")

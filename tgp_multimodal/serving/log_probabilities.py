@@ -45,10 +45,11 @@ def offsets(tokenizer: Tokenizer, ids: Sequence[int]) -> list[int]:
     """
     decoder, place, found = getincrementaldecoder("utf-8")("replace"), 0, []
     for token in ids:
-        found.append(place)
-        if token not in tokenizer.special:
-            name = tokenizer.backend.id_to_token(token) or ""
-            place += len(decoder.decode(bytes(_BYTE[character] for character in name)))
+        name = "" if token in tokenizer.special else tokenizer.backend.id_to_token(token) or ""
+        content = bytes(_BYTE[character] for character in name)
+        is_broken = decoder.getstate()[0] and content and content[0] & 0xC0 != 0x80
+        found.append(place + bool(is_broken))  # a character that was begun will not be ended
+        place += len(decoder.decode(content))
     return found
 
 

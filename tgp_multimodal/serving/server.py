@@ -15,6 +15,7 @@ from tgp_multimodal.serving.gate import is_loopback
 from tgp_multimodal.serving.served import Limits, Served
 
 GRACE = 5  # seconds that requests have to end in, when the server is told to stop
+_BACKLOG = 2048
 
 
 def opened(folder: str, name: str | None = None, limits: Limits | None = None) -> Served:
@@ -36,7 +37,7 @@ def opened(folder: str, name: str | None = None, limits: Limits | None = None) -
 
 
 def bound(host: str, port: int, token: str | None) -> socket.socket:
-    """A socket that listens nowhere but where it may.
+    """A socket that listens, and nowhere but where it may.
 
     Raises:
         ValueError: others could reach the server, and there is no token; or the place is taken.
@@ -53,6 +54,7 @@ def bound(host: str, port: int, token: str | None) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host.strip("[]"), port))
+        listener.listen(_BACKLOG)  # from now on clients wait instead of being refused
     except (OSError, OverflowError) as error:
         listener.close()
         raise ValueError(
