@@ -36,9 +36,13 @@ ALLOWED = {
     "adapters": BELOW_TORCH | NETWORKS | SIBLINGS,
     "training": BELOW_TORCH | NETWORKS | SIBLINGS | {"adapters"},
     "app": BELOW_TORCH | NETWORKS | SIBLINGS | {"adapters"},
+    "serving": {"inference", "export", "models", "data", "resources", "messages", "__init__"},
     "messages": set(),
     "parsers": set(),
-    "verbs": BELOW_TORCH | NETWORKS | SIBLINGS | {"adapters", "training", "app", "verbs"},
+    "verbs": BELOW_TORCH
+    | NETWORKS
+    | SIBLINGS
+    | {"adapters", "training", "app", "serving", "verbs"},
     "cli": {"verbs", "parsers", "messages"},
     "__main__": {"cli"},
     "__init__": {"inference", "export"},
@@ -48,12 +52,16 @@ ALLOWED = {
 ONLY = {
     "lightning": {"training"},
     "gradio": {"app"},
+    "fastapi": {"serving"},
+    "starlette": {"serving"},
+    "pydantic": {"serving"},
+    "uvicorn": {"serving"},
     "transformers": {"adapters"},
     "sentence_transformers": {"adapters"},
     "open_clip": {"adapters", "models", "objectives"},  # the contrastive tower and its loss
     "timm": {"adapters"},
     "diffusers": {"adapters", "diffusion"},  # diffusion/stock_samplers.py, loaded when asked for
-    "torch": NETWORKS | SIBLINGS | {"adapters", "training", "app", "verbs"},
+    "torch": NETWORKS | SIBLINGS | {"adapters", "training", "app", "serving", "verbs"},
     "torchvision": NETWORKS | SIBLINGS | {"adapters", "training", "app"},
 }
 
@@ -139,7 +147,12 @@ DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 def test_every_foreign_import_is_declared():
     recipe = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
     extras = recipe["project"]["optional-dependencies"]
-    wanted = [*recipe["project"]["dependencies"], *extras["app"], *extras["peers"]]
+    wanted = [
+        *recipe["project"]["dependencies"],
+        *extras["app"],
+        *extras["serve"],
+        *extras["peers"],
+    ]
     declared = {re.split(r"[\[<>=~! ]", w)[0] for w in wanted}
     trees = [ast.parse(p.read_text("utf-8")) for p in (REPOSITORY / PACKAGE).rglob("*.py")]
     imported = {name.partition(".")[0] for tree in trees for name in _imported(tree)}

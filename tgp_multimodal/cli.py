@@ -23,6 +23,7 @@ VERBS = {
     "fill": "write what belongs between a prefix and a suffix",
     "chat": "talk with a model that was taught to answer",
     "draw": "draw pictures from prompts",
+    "serve": "answer OpenAI's clients: completions, chat, embeddings, pictures",
     "search": "rank texts by meaning",
     "export": "turn a checkpoint into one folder that stock libraries load",
     "evaluate": "score a model on benchmark cards",

@@ -22,6 +22,7 @@ _PACKAGE = "tgp_multimodal"
 _LISTED = 14  # more names than this are a wall, not a help
 _LONGEST = 1000
 _EXTRAS = {"gradio": "app", "lm_eval": "peers", "mteb": "peers", "timm": "peers"}
+_EXTRAS |= {"fastapi": "serve", "uvicorn": "serve", "starlette": "serve", "pydantic": "serve"}
 
 _SUBPARSERS = argparse._SubParsersAction
 

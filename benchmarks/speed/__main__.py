@@ -14,7 +14,10 @@ from benchmarks.speed import harness
 from tgp_multimodal.evaluation import environment
 from tgp_multimodal.training.allocator import keep_freed_memory
 
-CASES = ("train_text", "train_loops", "train_head", "generate", "draw", "embed", "score", "probe")
+CASES = (
+    "train_text", "train_loops", "train_head", "generate", "samples", "draw", "embed", "score",
+    "probe",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

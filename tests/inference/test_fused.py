@@ -85,3 +85,23 @@ def test_made_once_and_again_after_a_change(network):
     second = fused(network)
     network.to(torch.float64)
     assert fused(network) is not second
+
+
+@torch.inference_mode()
+def test_rows_behind_one_front_are_as_rows_with_copies_of_it(network, token_BL):
+    front, copied = network.new_cache(1, 12), network.new_cache(3, 20)
+    same_BL = torch.cat((token_BL[:1, :12].expand(3, -1), token_BL[:, 12:]), dim=1)
+    first = torch.ones(12, 12, dtype=torch.bool).tril()[None]
+    fused(network).states(same_BL[:1, :12], None, first, front)
+    fused(network).states(same_BL[:, :12], None, first, copied)
+    shared, order = front.shared(3, 8), torch.arange(3)
+    for column in range(12, 20):
+        if column == 16:  # rows may go on the way
+            order = torch.tensor([2, 0])
+            shared, copied = shared.rows(order), copied.rows(order)
+        step_BL = same_BL[order, column : column + 1]
+        found = fused(network).states(step_BL, cache=shared)
+        expected = fused(network).states(step_BL, cache=copied)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert front.length == 12
+    assert shared.end == copied.end == 20

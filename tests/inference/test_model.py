@@ -35,6 +35,27 @@ def test_fill_reads_both_sides(model):
     assert filled != model.write("def f():", max_tokens=10, temperature=0)
 
 
+def test_samples_are_those_of_their_seeds(model):
+    sampling = Sampling(8, 0.9, seed=4)
+    for suffix in (None, "return x"):
+        found = model.samples("def f():", suffix, 5, sampling)
+        for i, text_i in enumerate(found):
+            assert text_i == "".join(
+                model.stream("def f():", suffix, sampling._replace(seed=4 + i))
+            )
+        assert len(set(found)) > 1
+    with pytest.raises(ValueError, match=r"n must be at least 1\. Got 0 instead\."):
+        model.samples("x", None, 0, sampling)
+
+
+def test_stop_at_dedent_ends_at_the_end_of_the_function(model):
+    prompt = "def f():\n"
+    free = [model.write(prompt, 30, 1.0, seed=i) for i in range(5)]
+    bound = [model.write(prompt, 30, 1.0, seed=i, stop_at_dedent=True) for i in range(5)]
+    assert bound == ["" if text_i.strip() and text_i[0] != " " else text_i for text_i in free]
+    assert "" in bound
+
+
 def test_draw(model):
     pictures = model.draw(["a circle", "a square"], steps=3)
     assert [type(p) for p in pictures] == [Image.Image, Image.Image]

@@ -8,6 +8,7 @@ import torch
 from random_networks import text_transformer
 
 from tgp_multimodal.inference import writing
+from tgp_multimodal.inference.code_blocks import Block, end_of_block
 from tgp_multimodal.inference.sampling import Sampling, choose
 
 PROMPTS = ["The river", "def add(a, b):\n", "", "a set holds each item once", "x"]
@@ -153,6 +154,33 @@ def test_equal_prompts_are_read_once_and_drawn_apart(network, tokenizer, prompts
     assert len(set(many)) > 1
 
 
+@pytest.mark.parametrize("top_p", [0.9, 1.0])
+def test_twenty_samples_are_the_same_in_any_batch(network, tokenizer, prompts, top_p):
+    sampling = Sampling(max_tokens=25, temperature=0.9, top_p=top_p, seed=11)
+    whole = writing.generate(network, tokenizer, [prompts[3]] * 20, sampling)
+    for batch in (1, 3, 20):
+        assert writing.generate(network, tokenizer, [prompts[3]] * 20, sampling, batch) == whole
+    assert len(set(whole)) == 20
+
+
+def test_rows_of_one_batch_may_end_each_in_its_own_way(network, tokenizer, prompts):
+    own = [
+        Sampling(20, 0.9, seed=4),
+        Sampling(7, 0.9, seed=4),
+        Sampling(20, 0.9, seed=5, stop=("e",)),
+        Sampling(20, 0.9, seed=6, block=Block(4, True)),
+    ]
+    asked = [writing.Asked(prompts[i % 2], one) for i, one in enumerate(own)]
+    writer = writing.Writer(network, tokenizer, asked)
+    while writer.step():
+        pass
+    for (prompt, sampling), row in zip(asked, writer.rows, strict=True):
+        alone = writing.generate(network, tokenizer, [prompt], sampling)
+        assert [row.text()] == alone
+        assert row.reason == ("length" if len(row.ids) == sampling.max_tokens else "stop")
+    assert len(writer.rows[1].ids) == 7
+
+
 def test_changed_weights_are_seen(network, tokenizer, prompts):
     network = copy.deepcopy(network)
     before = writing.generate(network, tokenizer, prompts[:1], Sampling(max_tokens=8))
@@ -178,7 +206,11 @@ def test_special_tokens_are_never_written(tokenizer):
     network = text_transformer(tokenizer.vocabulary + 7)
     with torch.no_grad():  # a network that wants nothing but what is no text
         network.embed_tokens.weight[tokenizer.unwritable(network.vocabulary)] *= 50
-    new = list(writing._tokens(network, tokenizer, [tokenizer.bos], Sampling(max_tokens=20)))
+    asked = writing.Asked([tokenizer.bos], Sampling(max_tokens=20))
+    writer = writing.Writer(network, tokenizer, [asked])
+    while writer.step():
+        pass
+    new = writer.rows[0].ids
     assert len(new) == 20
     assert not set(new) & set(tokenizer.unwritable(network.vocabulary))
 
@@ -203,7 +235,7 @@ def test_pieces_of_a_stream_make_the_text(network, tokenizer, prompts, temperatu
 
 
 def test_a_stream_shows_no_half_characters(tokenizer):
-    row = writing._Written(tokenizer, ())
+    row = writing.Written(tokenizer, Sampling())
     ids = tokenizer.encode("\U0001f468")  # four bytes, four tokens here
     assert len(ids) == 4
     for token in ids[:3]:
@@ -238,6 +270,8 @@ def test_token_counts_that_leave_no_prompt_are_refused(network, tokenizer, count
         ({"top_p": 0.0}, r"top_p must be above 0 and at most 1\. Got 0\.0 instead\."),
         ({"top_p": 1.5}, r"top_p must be above 0 and at most 1\. Got 1\.5 instead\."),
         ({"stop": ("",)}, r"stop must hold no empty string\."),
+        ({"temperature": float("nan")}, r"temperature must be at least 0\. Got nan instead\."),
+        ({"seed": 2**63}, r"seed must be between -4611686018427387904 and 4611686018427387904\."),
         ({"top_k": -1}, r"top_k must be at least 0\. Got -1 instead\."),
         ({"repetition_penalty": 0.0}, r"repetition_penalty must be above 0\. Got 0\.0 instead\."),
     ],
@@ -247,3 +281,21 @@ def test_settings_out_of_range_are_refused(network, tokenizer, prompts, setting,
         writing.generate(network, tokenizer, prompts, Sampling(**setting))
     with pytest.raises(ValueError, match=message):
         next(writing.stream(network, tokenizer, prompts[0], Sampling(**setting)))
+
+
+def test_code_ends_with_its_block_and_so_does_its_stream(network, tokenizer):
+    """Written line breaks and letters are random here: many texts, most of which end early."""
+    breaking = copy.deepcopy(network)
+    with torch.no_grad():  # more line breaks than chance gives
+        (newline,) = tokenizer.encode("\n")
+        breaking.embed_tokens.weight[newline] *= 8
+    prompt = writing.plain_prompt(tokenizer, "def f(x):\n    y =", 64)
+    sampling = Sampling(max_tokens=30, temperature=1.5, block=Block(4, False))
+    free = writing.generate(breaking, tokenizer, [prompt] * 12, sampling._replace(block=None))
+    bound = writing.generate(breaking, tokenizer, [prompt] * 12, sampling)
+    for seed, (whole, cut) in enumerate(zip(free, bound, strict=True)):
+        end = end_of_block(Block(4, False), whole)
+        assert cut == (whole if end is None else whole[:end])
+        pieces = writing.stream(breaking, tokenizer, prompt, sampling._replace(seed=seed))
+        assert "".join(pieces) == cut
+    assert free != bound

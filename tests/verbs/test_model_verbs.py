@@ -142,6 +142,36 @@ def test_fill(model, folder, tmp_path, capsys):
     assert capsys.readouterr().out == f"def f():{middle}return"
 
 
+def test_fill_at_a_cursor(model, folder, tmp_path, capsys):
+    source = tmp_path / "half.py"
+    source.write_text("def f():\n    x = \n    return x\n")
+    options = ["--file", str(source), "--at", "2:9", "--max_tokens", "6", "--temperature", "0"]
+    assert main(["fill", folder, *options]) == 0
+    before, after = "def f():\n    x = ", "\n    return x\n"
+    assert capsys.readouterr().out == before + model.fill(before, after, 6, temperature=0) + after
+
+
+def test_samples_are_printed_with_their_seeds(model, folder, capsys):
+    options = ["--n", "2", "--seed", "5", "--max_tokens", "6"]
+    assert main(["write", folder, "def f():\n", "--code", *options]) == 0
+    texts = [model.write("def f():\n", 6, 0.2, seed=s, stop_at_dedent=True) for s in (5, 6)]
+    assert capsys.readouterr().out == f"--- seed 5\n{texts[0]}\n--- seed 6\n{texts[1]}\n"
+    assert main(["fill", folder, "--prefix", "a", "--suffix", "b", *options]) == 0
+    texts = [model.fill("a", "b", 6, seed=s) for s in (5, 6)]
+    assert capsys.readouterr().out == f"--- seed 5\n{texts[0]}\n--- seed 6\n{texts[1]}\n"
+    assert main(["write", folder, "a", "--n", "0"]) == 2
+    assert "n must be at least 1. Got 0 instead." in capsys.readouterr().err
+
+
+def test_fill_answers_an_editor(model, folder, capsys, monkeypatch):
+    lines = '{"id": 1, "prefix": "a", "suffix": "b"}\nnonsense\n'
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    assert main(["fill", folder, "--json", "--max_tokens", "5"]) == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first == {"id": 1, "texts": [model.fill("a", "b", 5)]}
+    assert second["error"].startswith("request must be one line of JSON.")
+
+
 def test_fill_needs_one_gap(folder, tmp_path, capsys):
     source = tmp_path / "half.py"
     source.write_text("<FILL> and <FILL>")
@@ -151,6 +181,10 @@ def test_fill_needs_one_gap(folder, tmp_path, capsys):
         (["--file", str(source)], "Got it 2 times instead."),
         (["--file", str(source), "--marker", ""], "Got it 0 times instead."),
         (["--file", str(tmp_path / "no.py")], "no.py"),
+        (["--prefix", "a", "--json"], "Got both instead."),
+        (["--prefix", "a", "--at", "1:1"], "file must be given with at. Got at 1:1 alone"),
+        (["--file", str(source), "--at", "9:1"], "line of at must be between 1 and 1. Got 9"),
+        (["--json", "--top_p", "3"], "top_p must be above 0 and at most 1. Got 3.0 instead."),
     ]:
         assert main(["fill", folder, *arguments]) == 2
         error = capsys.readouterr().err

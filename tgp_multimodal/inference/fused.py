@@ -94,10 +94,11 @@ class FusedText:
                 behind the cache, which then has no padding.
             allowed_BLM: True where a query may look, (B, L, M) or (1, L, M); left out: everywhere.
                 A query that may look nowhere gets no number.
-            cache: keys and values of earlier positions, M in all; it is extended.
+            cache: keys and values of earlier positions, M in all; it is extended. Rows behind a
+                shared front read one token at a time, and look everywhere.
             depth: how many layers to run before the final norm; left out: all.
         """
-        start = 0 if cache is None else cache.length
+        start = 0 if cache is None else cache.end
         end = start + token_BL.shape[1]
         state_ND = F.embedding(token_BL, self.table).flatten(0, 1)
         rotary = self._rows(position_BL, start, end)
@@ -112,7 +113,7 @@ class FusedText:
             gate, up = layer.widen(_unit(state_ND, self.floor)).chunk(2, dim=-1)
             state_ND = layer.narrow(F.silu(gate).mul_(up), state_ND)
         if cache is not None:
-            cache.length = end
+            cache.length += token_BL.shape[1]
         return (_unit(state_ND, self.floor) * self.last_gain).view(*token_BL.shape, -1)
 
     def logits(self, state: Tensor) -> Tensor:
@@ -139,6 +140,10 @@ class FusedText:
             key, value = cache.extend(index, key, value)
         # The queries of a group are rows of one product with its keys.
         grouped = query.reshape(batch, self.groups, -1, self.size)
+        if cache is not None and cache.front is not None:
+            assert bias is None
+            assert length == 1
+            return _behind(cache.front.layer(index), grouped, key, value).reshape(batch, -1)
         logits = grouped @ key.transpose(-1, -2)
         if bias is not None:
             logits.view(batch, self.groups, -1, length, logits.shape[-1]).add_(bias)
@@ -160,6 +165,24 @@ class FusedText:
         position_N = torch.arange(count, device=self.table.device)
         cosine, sine = rotary_tables(position_N, self.size, self.theta)
         return torch.cat((cosine, cosine), dim=-1), torch.cat((-sine, sine), dim=-1)
+
+
+def _behind(front: tuple[Tensor, Tensor], query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention of rows (B, G, H / G, K) behind keys and values that all of them share.
+
+    Those are read once for all rows, in one product for each group.
+    """
+    batch, groups, heads, size = query.shape
+    (front_key,), (front_value,) = front  # (G, M, K) each
+    count = front_key.shape[1]
+    beside = query.transpose(0, 1).reshape(groups, batch * heads, size)
+    shared = (beside @ front_key.transpose(1, 2)).view(groups, batch, heads, count)
+    logits = torch.cat((shared.transpose(0, 1), query @ key.transpose(-1, -2)), dim=-1)
+    share = logits.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
+    share_front, share_own = torch.split(share, [count, key.shape[2]], dim=-1)
+    share_front = share_front.transpose(0, 1).reshape(groups, batch * heads, count)
+    mixed = (share_front @ front_value).view(groups, batch, heads, size).transpose(0, 1)
+    return mixed + share_own @ value
 
 
 def _unit(x: Tensor, floor: Tensor) -> Tensor:

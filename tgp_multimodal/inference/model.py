@@ -9,6 +9,7 @@ from PIL import Image
 from tgp_multimodal.data.chat_template import Message
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.inference import chat, matching, picture_features, ranking, seen, text, writing
+from tgp_multimodal.inference.code_blocks import block_behind
 from tgp_multimodal.inference.drawing import Drawing
 from tgp_multimodal.inference.given import Given
 from tgp_multimodal.inference.image import draw
@@ -43,11 +44,16 @@ class Model:
         stop: Sequence[str] = (),
         top_k: int = 0,
         repetition_penalty: float = 1.0,
+        stop_at_dedent: bool = False,
     ) -> str:
-        """New text behind the prompt (the prompt is not repeated)."""
+        """New text behind the prompt (the prompt is not repeated).
+
+        With `stop_at_dedent` it ends where the function in which the prompt stops does.
+        """
         sampling = Sampling(
-            max_tokens, temperature, top_p, tuple(stop), seed, top_k, repetition_penalty
-        )
+            max_tokens, temperature, top_p, tuple(stop), seed, top_k, repetition_penalty,
+            block_behind(prompt) if stop_at_dedent else None,
+        )  # fmt: skip
         return "".join(self.stream(prompt, None, sampling))
 
     def fill(
@@ -61,11 +67,13 @@ class Model:
         stop: Sequence[str] = (),
         top_k: int = 0,
         repetition_penalty: float = 1.0,
+        stop_at_dedent: bool = False,
     ) -> str:
-        """The text between prefix and suffix."""
+        """The text between prefix and suffix; `stop_at_dedent` as in `write`."""
         sampling = Sampling(
-            max_tokens, temperature, top_p, tuple(stop), seed, top_k, repetition_penalty
-        )
+            max_tokens, temperature, top_p, tuple(stop), seed, top_k, repetition_penalty,
+            block_behind(prefix) if stop_at_dedent else None,
+        )  # fmt: skip
         return "".join(self.stream(prefix, suffix, sampling))
 
     def stream(self, prompt: str, suffix: str | None, sampling: Sampling) -> Iterator[str]:
@@ -111,6 +119,21 @@ class Model:
         network, tokenizer = self.network.text, self.tokenizer
         ids = chat.prompt(network, tokenizer, messages, sampling.max_tokens).ids
         yield from writing.stream(network, tokenizer, ids, sampling)
+
+    def samples(self, prompt: str, suffix: str | None, n: int, sampling: Sampling) -> list[str]:
+        """`n` texts behind one prompt, or between it and the suffix, written side by side.
+
+        The prompt is read once. Text i is the one that `stream` gives with seed `sampling.seed +
+        i`, whatever `n` is (beyond float rounding).
+
+        Raises:
+            ValueError: `n` or a setting is out of range.
+        """
+        if n < 1:
+            raise ValueError(f"n must be at least 1. Got {n} instead.")
+        network, tokenizer = self.network.text, self.tokenizer
+        ids = writing.prompt_ids(network, tokenizer, prompt, suffix, sampling.max_tokens)
+        return writing.generate(network, tokenizer, [ids] * n, sampling)
 
     def draw(
         self,

@@ -9,8 +9,13 @@ Shape letters: B batch, V vocabulary, K candidates.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from tgp_multimodal.inference.code_blocks import Block
+
+_LARGEST_SEED = 2**62  # torch takes some more, and samples have the seeds behind the first
 
 
 class Sampling(NamedTuple):
@@ -27,6 +32,7 @@ class Sampling(NamedTuple):
         repetition_penalty: divides the positive and multiplies the negative logits of tokens that
             stand in the prompt or were written (Keskar et al. 2019, arXiv:1909.05858, section
             4.1); 1 for none.
+        block: the text ends where this block of code does; None: it is no code.
     """
 
     max_tokens: int = 128
@@ -36,6 +42,12 @@ class Sampling(NamedTuple):
     seed: int = 0
     top_k: int = 0
     repetition_penalty: float = 1.0
+    block: Block | None = None
+
+    @property
+    def choice(self) -> "Sampling":
+        """What alone decides how a token is drawn: rows that agree in it can share a batch."""
+        return self._replace(max_tokens=1, stop=(), seed=0, block=None)
 
 
 def check(sampling: Sampling) -> None:
@@ -44,15 +56,20 @@ def check(sampling: Sampling) -> None:
     Raises:
         ValueError: one is; the message names it.
     """
-    if sampling.temperature < 0:
+    if not sampling.temperature >= 0:
         raise ValueError(f"temperature must be at least 0. Got {sampling.temperature} instead.")
     if not 0 < sampling.top_p <= 1:
         raise ValueError(f"top_p must be above 0 and at most 1. Got {sampling.top_p} instead.")
     if "" in sampling.stop:
         raise ValueError(f"stop must hold no empty string. Got {list(sampling.stop)} instead.")
+    if abs(sampling.seed) > _LARGEST_SEED:
+        raise ValueError(
+            f"seed must be between -{_LARGEST_SEED} and {_LARGEST_SEED}. "
+            f"Got {sampling.seed} instead."
+        )
     if sampling.top_k < 0:
         raise ValueError(f"top_k must be at least 0. Got {sampling.top_k} instead.")
-    if sampling.repetition_penalty <= 0:
+    if not sampling.repetition_penalty > 0:
         raise ValueError(
             f"repetition_penalty must be above 0. Got {sampling.repetition_penalty} instead."
         )
@@ -66,10 +83,15 @@ def choose(
 ) -> Tensor:
     """The next token of each row, (B,).
 
+    Each token gets Gumbel noise of its own and the largest sum wins, which draws from the softmax
+    (Maddison et al. 2014, arXiv:1411.0030). Rounding, which differs between batches, then matters
+    only where the two best sums lie that near to each other; a number looked up in the cumulative
+    distribution would cross one of its many edges far more often.
+
     Args:
         logits_BV: scores, in float32; minus infinity where a token may not be written.
         sampling: settings.
-        generators: one for each row, which draws one uniform number; not used at temperature 0.
+        generators: one for each row, which draws V uniform numbers; not used at temperature 0.
         seen_BV: True where a token has occurred, for the repetition penalty.
     """
     if seen_BV is not None and sampling.repetition_penalty != 1:
@@ -78,14 +100,24 @@ def choose(
         logits_BV = torch.where(seen_BV, penalised_BV, logits_BV)
     if sampling.temperature == 0:
         return logits_BV.argmax(dim=-1)
-    count = min(sampling.top_k or logits_BV.shape[-1], logits_BV.shape[-1])
-    score_BK, token_BK = (logits_BV / sampling.temperature).topk(count, dim=-1)
+    score_BV = logits_BV / sampling.temperature
+    if sampling.top_k or sampling.top_p < 1:
+        score_BV = score_BV.masked_fill(score_BV < _least_B1(score_BV, sampling), -torch.inf)
+    uniform_BV = torch.empty(score_BV.shape)
+    for uniform_V, generator in zip(uniform_BV, generators, strict=True):
+        uniform_V.uniform_(generator=generator)
+    gumbel_BV = -(-uniform_BV.to(score_BV.device).log()).log()
+    return (score_BV + gumbel_BV).argmax(dim=-1)
+
+
+def _least_B1(score_BV: Tensor, sampling: Sampling) -> Tensor:  # noqa: N802  (B and 1 are a shape)
+    """The lowest score that may still be drawn, (B, 1)."""
+    count = min(sampling.top_k or score_BV.shape[1], score_BV.shape[1])
+    if score_BV.device.type == "cpu":  # where NumPy sorts several times faster than torch
+        score_BK = torch.from_numpy(-np.sort(-score_BV.numpy(), axis=1))[:, :count]
+    else:
+        score_BK = score_BV.topk(count, dim=-1).values
     share_BK = score_BK.softmax(dim=-1)
     before_BK = share_BK.cumsum(dim=-1) - share_BK
-    share_BK = share_BK.masked_fill(before_BK >= sampling.top_p, 0.0)
-    drawn = [float(torch.rand((), generator=g)) for g in generators]
-    # One uniform number per row, looked up in the cumulative distribution of that row alone.
-    level_B1 = torch.tensor(drawn, device=share_BK.device)[:, None] * share_BK.sum(-1, keepdim=True)
-    place_B1 = (share_BK.cumsum(dim=-1) <= level_B1).sum(dim=-1, keepdim=True)
-    last_B1 = (share_BK > 0).sum(dim=-1, keepdim=True) - 1
-    return token_BK.gather(1, place_B1.minimum(last_B1))[:, 0]
+    kept_B1 = (before_BK < sampling.top_p).sum(dim=-1, keepdim=True)
+    return score_BK.gather(1, kept_B1 - 1)

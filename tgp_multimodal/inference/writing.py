@@ -4,11 +4,13 @@ Shape letters: B batch, L length, V vocabulary.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from tgp_multimodal.data.tokenizer import Tokenizer
+from tgp_multimodal.inference.code_blocks import end_of_block
 from tgp_multimodal.inference.fused import fused
 from tgp_multimodal.inference.sampling import Sampling, check, choose
 from tgp_multimodal.inference.text import device_of, infilling_prompt
@@ -52,6 +54,18 @@ def prompt_ids(
     return infilling_prompt(tokenizer, tokenizer.encode(prompt), tokenizer.encode(suffix), room)
 
 
+class Asked(NamedTuple):
+    """One text to be written.
+
+    Attributes:
+        prompt: ids that stand before it.
+        sampling: how it is written; `seed` is that of its own draws.
+    """
+
+    prompt: Sequence[int]
+    sampling: Sampling
+
+
 def generate(
     text: TextTransformer,
     tokenizer: Tokenizer,
@@ -62,8 +76,8 @@ def generate(
 ) -> list[str]:
     """New text behind each prompt, in order; it ends at EOS, at a stop string or at `max_tokens`.
 
-    Prompts of similar length share a batch; what is written behind one depends on no other. With
-    `seeds`, each prompt has its own in the place of `sampling.seed + i`.
+    Prompts of similar length share a batch, equal ones are read once; what is written behind one
+    depends on no other. With `seeds`, each prompt has its own in the place of `sampling.seed + i`.
 
     Raises:
         ValueError: a setting of `sampling` is out of range.
@@ -74,27 +88,16 @@ def generate(
     for start in range(0, len(order), batch):
         chosen = order[start : start + batch]
         own = [sampling.seed + i if seeds is None else seeds[i] for i in chosen]
-        written = [_Written(tokenizer, sampling.stop) for _ in chosen]
-        _write(_Decoder(text, tokenizer, [prompts[i] for i in chosen], sampling, own), written)
-        for index, row in zip(chosen, written, strict=True):
+        asked = [
+            Asked(prompts[i], sampling._replace(seed=seed))
+            for i, seed in zip(chosen, own, strict=True)
+        ]
+        writer = Writer(text, tokenizer, asked)
+        while writer.step():
+            pass
+        for index, row in zip(chosen, writer.rows, strict=True):
             answers[index] = row.text()
     return answers
-
-
-@torch.inference_mode()
-def _write(decoder: "_Decoder", written: Sequence["_Written"]) -> None:
-    """Writes until every row is finished; rows that are go, once they are a third."""
-    going = list(written)
-    for left in reversed(range(decoder.sampling.max_tokens)):
-        for row, token in zip(going, decoder.next(), strict=True):
-            row.add(token)
-        alive = [i for i, row in enumerate(going) if not row.finished]
-        if not alive or not left:
-            return
-        decoder.read()
-        if len(alive) <= _SHRINK * len(going):
-            decoder.keep(alive)
-            going = [going[i] for i in alive]
 
 
 def stream(
@@ -105,81 +108,139 @@ def stream(
     Raises:
         ValueError: a setting of `sampling` is out of range.
     """
-    check(sampling)
-    row = _Written(tokenizer, sampling.stop)
-    shown = ""
-    held = max((len(s) for s in sampling.stop), default=1) - 1
-    for token in _tokens(text, tokenizer, prompt, sampling):
-        row.add(token)
-        if row.finished:
-            break
-        ready = row.text()
-        # What may turn out to be the start of a stop string, or of a character, waits.
-        ready = ready[: len(ready) - held].rstrip(_UNFINISHED)
-        if len(ready) > len(shown):
-            yield ready[len(shown) :]
-            shown = ready
-    yield row.text()[len(shown) :]
+    writer = Writer(text, tokenizer, [Asked(prompt, sampling)])
+    (row,) = writer.rows
+    while writer.step():
+        if piece := row.piece():
+            yield piece
+    yield row.piece()
 
 
-@torch.inference_mode()
-def _tokens(
-    text: TextTransformer, tokenizer: Tokenizer, prompt: Sequence[int], sampling: Sampling
-) -> Iterator[int]:
-    """The new tokens of one row."""
-    decoder = _Decoder(text, tokenizer, [prompt], sampling, [sampling.seed])
-    for left in reversed(range(sampling.max_tokens)):
-        yield decoder.next()[0]
-        if left:
-            decoder.read()
+class Written:
+    """The new tokens of one row.
 
+    Attributes:
+        ids: what was written.
+        reason: why it ended: "stop" (EOS, a stop string, the end of a block of code) or "length";
+            empty while it goes on.
+    """
 
-class _Written:
-    """The new tokens of one row."""
-
-    def __init__(self, tokenizer: Tokenizer, stop: tuple[str, ...]) -> None:
-        self.tokenizer, self.stop = tokenizer, stop
+    def __init__(self, tokenizer: Tokenizer, sampling: Sampling) -> None:
+        self.tokenizer, self.sampling = tokenizer, sampling
         self.ids: list[int] = []
-        self.finished = False
+        self.reason = ""
+        longest = max(map(len, sampling.stop), default=0)
         # A token is at least one byte, so a stop string that ends in the newest token starts
         # no further back than this.
-        self.tail = max((len(s.encode()) for s in stop), default=0) + 4
+        self._tail = max((len(s.encode()) for s in sampling.stop), default=0) + 4
+        self._held, self._shown = max(0, longest - 1), 0
 
     def add(self, token: int) -> None:
-        if self.finished:
+        """Takes the next token; nothing, if the text has ended."""
+        if self.reason:
             return
         if token == self.tokenizer.eos:
-            self.finished = True
+            self.reason = "stop"
             return
         self.ids.append(token)
-        if self.stop:
-            recent = self.tokenizer.decode(self.ids[-self.tail :])
-            self.finished = any(s in recent for s in self.stop)
+        if self._is_stopped():
+            self.reason = "stop"
+        elif len(self.ids) >= self.sampling.max_tokens:
+            self.reason = "length"
+
+    def _is_stopped(self) -> bool:
+        stop, block = self.sampling.stop, self.sampling.block
+        if stop:
+            recent = self.tokenizer.decode(self.ids[-self._tail :])
+            if any(s in recent for s in stop):
+                return True
+        return (
+            block is not None and end_of_block(block, self.tokenizer.decode(self.ids)) is not None
+        )
 
     def text(self) -> str:
-        whole = self.tokenizer.decode(self.ids)
-        ends = [whole.find(s) for s in self.stop if s in whole]
+        """All of it, up to where it ended."""
+        whole, block = self.tokenizer.decode(self.ids), self.sampling.block
+        ends = [whole.find(s) for s in self.sampling.stop if s in whole]
+        if block is not None and (end := end_of_block(block, whole)) is not None:
+            ends.append(end)
         return whole[: min(ends)] if ends else whole
+
+    def piece(self) -> str:
+        """What is new since the last call, and sure to stay."""
+        ready = self.text()
+        if not self.reason:
+            # What may turn out to be the start of a stop string, or of a character, waits; so do
+            # blank lines in a block of code, which may be the last of it.
+            ready = ready[: len(ready) - self._held].rstrip(_UNFINISHED)
+            ready = ready if self.sampling.block is None else ready.rstrip()
+        new = ready[self._shown :]
+        self._shown = max(self._shown, len(ready))
+        return new
+
+
+class Writer:
+    """Texts that are written side by side, token by token.
+
+    Attributes:
+        rows: the texts, in the order in which they were asked for.
+
+    Args:
+        text: the network.
+        tokenizer: its tokenizer.
+        asked: what to write; the settings must have one `choice`.
+
+    Raises:
+        ValueError: a setting is out of range.
+    """
+
+    @torch.inference_mode()
+    def __init__(self, text: TextTransformer, tokenizer: Tokenizer, asked: Sequence[Asked]) -> None:
+        for one in asked:
+            check(one.sampling)
+        self.rows = [Written(tokenizer, one.sampling) for one in asked]
+        self._going = self.rows
+        self._decoder = _Decoder(text, tokenizer, asked)
+
+    @torch.inference_mode()
+    def step(self) -> bool:
+        """Writes one token in each row that goes on; False when none does any more.
+
+        Rows that have ended go, once they are a third. A row whose `reason` is set from outside
+        has ended too.
+        """
+        for row, token in zip(self._going, self._decoder.next(), strict=True):
+            row.add(token)
+        alive = [i for i, row in enumerate(self._going) if not row.reason]
+        if not alive:
+            return False
+        self._decoder.read()
+        if len(alive) <= _SHRINK * len(self._going):
+            self._decoder.keep(alive)
+            self._going = [self._going[i] for i in alive]
+        return True
 
 
 class _Decoder:
     """Rows that are written side by side, with their cache.
 
-    Rows are padded on the left. Equal prompts are read once.
+    Rows are padded on the left. Equal prompts are read once; if all are equal, they stay one row
+    of the cache.
     """
 
     def __init__(
         self,
         text: TextTransformer,
         tokenizer: Tokenizer,
-        prompts: Sequence[Sequence[int]],
-        sampling: Sampling,
-        seeds: Sequence[int],
+        asked: Sequence[Asked],
     ) -> None:
-        self.network, self.sampling = fused(text), sampling
+        self.network, self.choice = fused(text), asked[0].sampling.choice
+        assert all(one.sampling.choice == self.choice for one in asked)
         device = device_of(text)
+        prompts = [one.prompt for one in asked]
+        room = max(one.sampling.max_tokens for one in asked)
         self.forbidden_N = torch.tensor(tokenizer.unwritable(text.vocabulary), device=device)
-        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.generators = [torch.Generator().manual_seed(one.sampling.seed) for one in asked]
         distinct = {tuple(prompt): i for i, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
         index_B = torch.tensor([distinct[tuple(prompt)] for prompt in prompts], device=device)
         length = max(map(len, prompts))
@@ -189,19 +250,22 @@ class _Decoder:
         start_N = torch.tensor([length - len(prompt) for prompt in distinct])
         self.is_padded = bool(start_N.any())
         token_NL, start_N = token_NL.to(device), start_N.to(device)
-        cache = text.new_cache(len(distinct), length + sampling.max_tokens, start_N)
+        is_shared = len(distinct) == 1 < len(prompts)
+        cache = text.new_cache(len(distinct), length + (0 if is_shared else room), start_N)
         logits_NV = self._read(token_NL, cache)
-        self.cache = cache.rows(index_B) if len(distinct) < len(prompts) else cache
+        if is_shared:
+            cache = cache.shared(len(prompts), room)
+        self.cache = cache.rows(index_B) if 1 < len(distinct) < len(prompts) else cache
         self.logits_BV = logits_NV[index_B]
         self.seen_BV: Tensor | None = None
-        if sampling.repetition_penalty != 1:
+        if self.choice.repetition_penalty != 1:
             self.seen_BV = torch.zeros_like(self.logits_BV, dtype=torch.bool)
             for row, ids in zip(self.seen_BV, prompts, strict=True):
                 row[torch.tensor(ids, device=device)] = True
 
     def next(self) -> list[int]:
         """The next token of every row."""
-        token_B = choose(self.logits_BV, self.sampling, self.generators, self.seen_BV)
+        token_B = choose(self.logits_BV, self.choice, self.generators, self.seen_BV)
         if self.seen_BV is not None:
             self.seen_BV.scatter_(1, token_B[:, None], True)
         self.token_B = token_B

@@ -115,8 +115,9 @@ class KeyValueCache:
     They stand in buffers of fixed size, so that no decoding step copies what the last one wrote.
 
     Attributes:
-        length: number of positions filled so far.
+        length: number of positions filled so far, without those in front.
         start_B: how many positions of padding stand in front of each row.
+        front: one row that all rows of this cache stand behind; None: they stand behind nothing.
     """
 
     def __init__(
@@ -137,6 +138,25 @@ class KeyValueCache:
         )
         self.capacity = capacity
         self.length = 0
+        self.front: KeyValueCache | None = None
+
+    @property
+    def end(self) -> int:
+        """Position of the next token."""
+        return self.length + (self.front.length if self.front else 0)
+
+    def layer(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of a layer, (B, G, M, K) each."""
+        keys, values = self._layers[layer]
+        return keys.narrow(2, 0, self.length), values.narrow(2, 0, self.length)
+
+    def shared(self, batch: int, capacity: int) -> "KeyValueCache":
+        """An empty cache of so many rows, all of which stand behind the one row of this one."""
+        depth, _, rows, heads, _, size = self.store.shape
+        assert rows == 1, rows
+        behind = KeyValueCache(depth, batch, heads, capacity, size, self.store)
+        behind.front = self
+        return behind
 
     def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Writes the new keys and values behind the old ones and returns all of them.
@@ -163,5 +183,5 @@ class KeyValueCache:
         chosen = KeyValueCache(*shape, self.store, self.start_B[index_N])
         filled = self.store[:, :, index_N, :, : self.length]
         chosen.store[:, :, :, :, : self.length] = filled
-        chosen.length = self.length
+        chosen.length, chosen.front = self.length, self.front
         return chosen

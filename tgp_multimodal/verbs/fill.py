@@ -1,11 +1,18 @@
 """`tgp fill`: writes what belongs between a prefix and a suffix."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tgp_multimodal.inference.model import Model
+    from tgp_multimodal.inference.sampling import Sampling
+
 
 def fill(
     folder: str,
     prefix: str | None = None,
     suffix: str | None = None,
     file: str | None = None,
+    at: str | None = None,
     marker: str = "<FILL>",
     max_tokens: int = 64,
     temperature: float = 0.2,
@@ -14,54 +21,96 @@ def fill(
     stop: list[str] | None = None,
     top_k: int = 0,
     repetition_penalty: float = 1.0,
+    stop_at_dedent: bool = False,
+    n: int = 1,
+    json: bool = False,
 ) -> None:
-    """Write what belongs between a prefix and a suffix, or at a marker in a file.
+    """Write what belongs between a prefix and a suffix, at a cursor, or at a marker in a file.
+
+    With --json it answers an editor: one request a line on standard input, one answer a line on
+    standard output, and the model stays open until the input ends. A request is an object with
+    "prefix", and if wanted "suffix", "id", "n" and any setting below; the options are the settings
+    of requests that do not say otherwise. An answer is {"id": ..., "texts": [...]}, or
+    {"id": ..., "error": "..."}, which does not end the conversation.
 
     Args:
         folder: export folder of the model.
         prefix: what stands before the gap.
         suffix: what stands after it.
-        file: a text file that holds the marker once; takes the place of prefix and suffix, and is
-            printed filled.
-        marker: what stands in the file where the gap is.
+        file: a text file that holds the gap; takes the place of prefix and suffix, and is printed
+            filled.
+        at: LINE:COLUMN of the gap in the file, both counted from 1; the cursor stands in front of
+            that character. Left out, the gap is where the marker is.
+        marker: what stands once in the file where the gap is.
         max_tokens: most tokens to write.
         temperature: 0 takes the most probable token; higher is more varied.
         top_p: draw from the most probable tokens that hold this share of the probability.
-        seed: of the draws.
+        seed: of the draws; sample i has the seed behind it, seed + i.
         stop: end before the first of these strings.
         top_k: draw from so many most probable tokens; 0 for all.
         repetition_penalty: above 1, tokens that occurred become less probable; 1 for none.
+        stop_at_dedent: end where the function that the gap is in ends.
+        n: so many samples, each under a line that names its seed; of a file only what is new.
+        json: answer requests from standard input, one a line.
 
     Examples:
         tgp fill runs/nano/export --prefix "def add(a, b):" --suffix "return c"
         tgp fill runs/nano/export --file half.py > whole.py
+        tgp fill runs/nano/export --file half.py --at 12:5 --stop_at_dedent > whole.py
+        tgp fill runs/nano/export --file half.py --at 12:5 --n 3 --temperature 0.6
+        echo '{"id": 1, "prefix": "f(", "suffix": "return x"}' | tgp fill runs/nano/export --json
     """
     from pathlib import Path
 
     import tgp_multimodal
-    from tgp_multimodal.inference.sampling import Sampling
+    from tgp_multimodal.inference.code_blocks import block_behind
+    from tgp_multimodal.inference.gaps import at_cursor, at_marker
+    from tgp_multimodal.inference.sampling import Sampling, check
 
-    if (file is None) == (prefix is None and suffix is None):
-        given = "none" if file is None else "both"
-        raise ValueError(
-            f"the gap must be given by prefix and suffix, or by file. Got {given} instead."
-        )
-    before, after = prefix or "", suffix or ""
-    if file is not None:
-        content = Path(file).read_text(encoding="utf-8")
-        if not marker or content.count(marker) != 1:
-            count = content.count(marker) if marker else 0
-            raise ValueError(
-                f"file must hold the marker {marker!r} once. Got it {count} times instead."
-            )
-        before, after = content.split(marker)
-    model = tgp_multimodal.load(folder)
     sampling = Sampling(
         max_tokens, temperature, top_p, tuple(stop or ()), seed, top_k, repetition_penalty
     )
+    has_texts = prefix is not None or suffix is not None
+    if has_texts + (file is not None) + json != 1:
+        given = "both" if has_texts or file is not None else "none"
+        raise ValueError(
+            "the gap must be given by prefix and suffix, by file, or by requests (json). "
+            f"Got {given} instead."
+        )
+    if at is not None and file is None:
+        raise ValueError(f"file must be given with at. Got at {at} alone instead.")
+    if json:
+        check(sampling)
+        return _converse(tgp_multimodal.load(folder), sampling, stop_at_dedent)
+    before, after = prefix or "", suffix or ""
+    if file is not None:
+        content = Path(file).read_text(encoding="utf-8")
+        before, after = at_marker(content, marker) if at is None else at_cursor(content, at)
+    model = tgp_multimodal.load(folder)
+    if stop_at_dedent:
+        sampling = sampling._replace(block=block_behind(before))
+    if n != 1:
+        return print_samples(model, before, after, n, sampling)
     pieces = model.stream(before, after, sampling)
     first = next(pieces)
     print((before if file is not None else "") + first, end="", flush=True)
     for piece in pieces:
         print(piece, end="", flush=True)
     print(after if file is not None else "", end="" if file is not None else "\n")
+
+
+def print_samples(
+    model: "Model", prompt: str, suffix: str | None, n: int, sampling: "Sampling"
+) -> None:
+    """Prints samples, each under a line that names its seed."""
+    for number, text in enumerate(model.samples(prompt, suffix, n, sampling)):
+        print(f"--- seed {sampling.seed + number}\n{text}")
+
+
+def _converse(model: "Model", sampling: "Sampling", stop_at_dedent: bool) -> None:
+    import sys
+
+    from tgp_multimodal.inference.line_protocol import answers
+
+    for line in answers(model, sys.stdin, sampling, stop_at_dedent):
+        print(line, flush=True)

@@ -5,12 +5,14 @@ def write(
     folder: str,
     prompt: str,
     max_tokens: int = 128,
-    temperature: float = 0.8,
+    temperature: float | None = None,
     top_p: float = 0.95,
     seed: int = 0,
     stop: list[str] | None = None,
     top_k: int = 0,
     repetition_penalty: float = 1.0,
+    code: bool = False,
+    n: int = 1,
 ) -> None:
     """Continue a text, piece by piece as it is written.
 
@@ -18,28 +20,39 @@ def write(
         folder: export folder of the model.
         prompt: what the text starts with; - reads it from standard input.
         max_tokens: most tokens to write.
-        temperature: 0 takes the most probable token; higher is more varied.
+        temperature: 0 takes the most probable token; higher is more varied; left out: 0.8, and 0.2
+            with --code.
         top_p: draw from the most probable tokens that hold this share of the probability.
-        seed: of the draws; the same seed writes the same text.
+        seed: of the draws; the same seed writes the same text. Sample i has seed + i.
         stop: end before the first of these strings.
         top_k: draw from so many most probable tokens; 0 for all.
         repetition_penalty: above 1, tokens that occurred become less probable; 1 for none.
+        code: end where the function that the prompt stops in ends.
+        n: so many samples, each under a line that names its seed and without the prompt.
 
     Examples:
         tgp write runs/nano/export "The function returns"
         tgp write runs/nano/export "import os" --temperature 0 --max_tokens 40
+        tgp write runs/nano/export "def area(width, height):" --code --n 5
         cat start.txt | tgp write runs/nano/export -
     """
     import sys
 
     import tgp_multimodal
+    from tgp_multimodal.inference.code_blocks import block_behind
     from tgp_multimodal.inference.sampling import Sampling
+    from tgp_multimodal.verbs.fill import print_samples
 
     start = sys.stdin.read() if prompt == "-" else prompt
     model = tgp_multimodal.load(folder)
+    if temperature is None:
+        temperature = 0.2 if code else 0.8
     sampling = Sampling(
-        max_tokens, temperature, top_p, tuple(stop or ()), seed, top_k, repetition_penalty
-    )
+        max_tokens, temperature, top_p, tuple(stop or ()), seed, top_k, repetition_penalty,
+        block_behind(start) if code else None,
+    )  # fmt: skip
+    if n != 1:
+        return print_samples(model, start, None, n, sampling)
     pieces = model.stream(start, None, sampling)
     first = next(pieces)  # a wrong setting is told before anything is printed
     print(start + first, end="", flush=True)

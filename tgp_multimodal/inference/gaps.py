@@ -1,0 +1,47 @@
+"""Where the gap is that a model shall fill: at a marker of a text, or at a cursor."""
+
+import re
+
+_PLACE = re.compile(r"(\d+):(\d+)")
+
+
+def at_marker(content: str, marker: str) -> tuple[str, str]:
+    """What stands before and behind the marker.
+
+    Raises:
+        ValueError: the marker does not stand there once.
+    """
+    count = content.count(marker) if marker else 0
+    if count != 1:
+        raise ValueError(
+            f"file must hold the marker {marker!r} once. Got it {count} times instead."
+        )
+    before, after = content.split(marker)
+    return before, after
+
+
+def at_cursor(content: str, place: str) -> tuple[str, str]:
+    """What stands before and behind a cursor.
+
+    Args:
+        content: of a file.
+        place: LINE:COLUMN, both from 1 on, as editors count; columns are characters, and the cursor
+            stands in front of that one, so the end of a line is one column behind its last.
+
+    Raises:
+        ValueError: there is no such place.
+    """
+    found = _PLACE.fullmatch(place)
+    if found is None:
+        raise ValueError(f"at must be LINE:COLUMN, for example 12:5. Got {place} instead.")
+    line, column = int(found[1]), int(found[2])
+    lines = content.split("\n")
+    if not 1 <= line <= len(lines):
+        raise ValueError(f"line of at must be between 1 and {len(lines)}. Got {line} instead.")
+    longest = len(lines[line - 1]) + 1
+    if not 1 <= column <= longest:
+        raise ValueError(
+            f"column of at must be between 1 and {longest} in line {line}. Got {column} instead."
+        )
+    offset = sum(len(one) + 1 for one in lines[: line - 1]) + column - 1
+    return content[:offset], content[offset:]

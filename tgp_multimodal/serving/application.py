@@ -1,0 +1,69 @@
+"""The web application: every endpoint behind the gate, and the thread that computes for them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from tgp_multimodal.serving import chat, completions, embeddings, errors, pictures
+from tgp_multimodal.serving.gate import Gate
+from tgp_multimodal.serving.served import Served
+
+
+def application(served: Served, token: str | None = None) -> Gate:
+    """A model as an ASGI application.
+
+    Args:
+        served: the model with its limits.
+        token: what requests must hold; None: any from this machine are answered.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        served.worker.start()
+        yield
+        served.worker.close()
+
+    # No page of documentation: it would load its scripts from elsewhere.
+    inner = FastAPI(
+        title="TGP-Multimodal", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
+    )
+    for module in (chat, completions, embeddings, pictures):
+        inner.include_router(module.router(served))
+    for kind, handler in (
+        (errors.ApiError, errors.refused),
+        (ValueError, errors.mistaken),
+        (RequestValidationError, errors.unfit),
+        (HTTPException, errors.other),
+        (Exception, errors.broken),
+    ):
+        inner.add_exception_handler(kind, handler)
+
+    @inner.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        return {"object": "list", "data": [_model(served)]}
+
+    @inner.get("/v1/models/{name:path}")
+    async def model(name: str) -> dict[str, Any]:
+        served.require(name)
+        return _model(served)
+
+    @inner.get("/health")
+    async def health() -> dict[str, Any]:
+        return {"status": "ok", "requests": served.worker.depth()}
+
+    return Gate(inner, token, served.limits.body)
+
+
+def _model(served: Served) -> dict[str, Any]:
+    return {
+        "id": served.name,
+        "object": "model",
+        "created": served.created,
+        "owned_by": "tgp",
+        "max_model_len": served.context,
+        "digest": served.model.digest,
+    }

@@ -1,0 +1,106 @@
+"""POST /v1/chat/completions: answers a conversation, by the chat template of the tokenizer."""
+
+import secrets
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from tgp_multimodal.data.chat_template import encode
+from tgp_multimodal.inference.writing import Asked, Written
+from tgp_multimodal.serving import forms
+from tgp_multimodal.serving.completions import sampling, usage
+from tgp_multimodal.serving.errors import ApiError
+from tgp_multimodal.serving.served import Served
+from tgp_multimodal.serving.streams import streaming
+from tgp_multimodal.serving.worker import Done, Pieces
+
+
+def router(served: Served) -> APIRouter:
+    """The endpoint."""
+    routes = APIRouter()
+
+    @routes.post("/v1/chat/completions")
+    async def answer(form: forms.Chat, request: Request) -> Response:
+        served.require(form.model)
+        served.within("n", form.samples, 1, served.limits.n)
+        asked = _asked(served, form)
+        head = {
+            "id": f"chatcmpl-{secrets.token_hex(12)}",
+            "created": int(time.time()),
+            "model": served.name,
+            "system_fingerprint": served.model.digest[:12],
+        }
+        if form.stream:
+            return await streaming(_chunks(served, form, request, asked, head))
+        texts = await served.texts(request, asked)
+        choices = [
+            {
+                "index": index,
+                "message": {"role": "assistant", "content": row.text(), "refusal": None},
+                "logprobs": None,
+                "finish_reason": row.reason,
+            }
+            for index, row in enumerate(texts)
+        ]
+        content = {**head, "object": "chat.completion", "choices": choices}
+        return JSONResponse({**content, "usage": _usage(asked, texts)})
+
+    return routes
+
+
+def _asked(served: Served, form: forms.Chat) -> list[Asked]:
+    """Answer i has seed + i; all that is left of the context is theirs if nothing is said."""
+    tokenizer = served.model.tokenizer
+    if tokenizer.chat_template is None:
+        raise ApiError(
+            400,
+            f"model must have a chat template. Got {served.name} without one instead; "
+            "/v1/completions continues texts.",
+            "model",
+        )
+    messages = [message.model_dump() for message in form.messages]
+    ids = encode(tokenizer, messages, add_generation_prompt=True).ids
+    most = form.max_completion_tokens if form.max_tokens is None else form.max_tokens
+    if most is None:
+        most = max(1, served.context - len(ids))
+    served.within("max_tokens", most, 1, served.context)
+    served.fits("messages", len(ids), most)
+    base = sampling(form, most, "")
+    return [Asked(ids, base._replace(seed=base.seed + i)) for i in range(form.samples)]
+
+
+async def _chunks(
+    served: Served,
+    form: forms.Chat,
+    request: Request,
+    asked: Sequence[Asked],
+    head: dict[str, Any],
+) -> AsyncGenerator[dict[str, Any]]:
+    head = {**head, "object": "chat.completion.chunk"}
+
+    def chunk(index: int, delta: dict[str, str], reason: str | None = None) -> dict[str, Any]:
+        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}
+        return {**head, "choices": [choice]}
+
+    texts: list[Written] = []
+    roles: set[int] = set()
+    async with aclosing(served.written(request, asked, streams=True)) as events:
+        async for event in events:
+            for index, piece in event.found if isinstance(event, Pieces) else ():
+                role = {} if index in roles else {"role": "assistant"}
+                roles.add(index)
+                yield chunk(index, {**role, "content": piece})
+            texts = event.result if isinstance(event, Done) else texts
+    for index, row in enumerate(texts):
+        yield chunk(index, {}, row.reason)
+    if form.has_usage:
+        yield {**head, "choices": [], "usage": _usage(asked, texts)}
+
+
+def _usage(asked: Sequence[Asked], texts: Sequence[Written]) -> dict[str, int]:
+    new = sum(len(row.ids) for row in texts)
+    return usage([len(one.prompt) for one in asked], new, len(asked))

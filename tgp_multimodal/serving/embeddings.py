@@ -1,0 +1,55 @@
+"""POST /v1/embeddings: texts to vectors."""
+
+import base64
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from tgp_multimodal.serving import forms
+from tgp_multimodal.serving.completions import known_ids
+from tgp_multimodal.serving.errors import ApiError
+from tgp_multimodal.serving.served import Served
+
+
+def router(served: Served) -> APIRouter:
+    """The endpoint."""
+    routes = APIRouter()
+
+    @routes.post("/v1/embeddings")
+    async def embed(form: forms.Embedding, request: Request) -> JSONResponse:
+        served.require(form.model)
+        width, tokenizer = served.model.network.text.width, served.model.tokenizer
+        if form.dimensions not in (None, width):
+            raise ApiError(
+                400, f"dimensions must be {width}. Got {form.dimensions} instead.", "dimensions"
+            )
+        given = forms.listed("input", form.input)
+        served.within("inputs", len(given), 1, served.limits.inputs)
+        texts = [
+            one if isinstance(one, str) else tokenizer.decode(known_ids(served, "input", one))
+            for one in given
+        ]
+        counts = [len(ids) + 1 for ids in tokenizer.encode_batch(texts)]
+        served.fits("input", max(counts))
+
+        def work(check: Any) -> np.ndarray:
+            check()
+            return served.model.embed(texts)
+
+        vectors = await served.computed(request, work)
+        data = [
+            {"object": "embedding", "index": index, "embedding": _coded(vector, form)}
+            for index, vector in enumerate(vectors)
+        ]
+        spent = {"prompt_tokens": sum(counts), "total_tokens": sum(counts)}
+        return JSONResponse({"object": "list", "data": data, "model": served.name, "usage": spent})
+
+    return routes
+
+
+def _coded(vector: np.ndarray, form: forms.Embedding) -> list[float] | str:
+    if form.encoding_format == "float":
+        return [float(value) for value in vector]
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode()

@@ -1,0 +1,130 @@
+"""What requests look like: OpenAI's fields, those of ours beside them, and nothing else.
+
+A field that asks for what is not built in is refused, never ignored, unless it asks for nothing.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tgp_multimodal.serving.errors import ApiError
+
+Texts = str | list[str] | list[int] | list[list[int]]
+Nothing = Literal[0] | None
+
+
+class StreamOptions(BaseModel):
+    """How a stream ends."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    include_usage: bool = False
+
+
+class Written(BaseModel):
+    """What requests for texts have in common."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    model: str
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    n: int | None = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    user: str | None = None
+    presence_penalty: Annotated[float | None, Field(ge=0, le=0)] = None
+    frequency_penalty: Annotated[float | None, Field(ge=0, le=0)] = None
+    logit_bias: Annotated[dict[str, Any] | None, Field(max_length=0)] = None
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    stop_at_dedent: bool = False
+
+    @property
+    def samples(self) -> int:
+        """Texts behind each prompt."""
+        return 1 if self.n is None else self.n
+
+    @property
+    def has_usage(self) -> bool:
+        """Whether a stream ends with what it cost."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+
+class PlainText(BaseModel):
+    """The one form that answers have."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    type: Literal["text"] = "text"
+
+
+class Message(BaseModel):
+    """A message of a conversation."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    role: str
+    content: str
+
+
+class Chat(Written):
+    """A conversation that is to be answered."""
+
+    messages: list[Message]
+    max_completion_tokens: int | None = None
+    logprobs: Literal[False] | None = None
+    response_format: PlainText | None = None
+
+
+class Completion(Written):
+    """A text, or several, to be continued; or with a suffix, a gap to be filled."""
+
+    prompt: Texts = ""
+    suffix: str | None = None
+    logprobs: int | None = None
+    echo: bool | None = None
+    best_of: Annotated[int | None, Field(ge=1, le=1)] = None
+
+
+class Embedding(BaseModel):
+    """Texts that are to become vectors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    model: str
+    input: Texts
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = None
+    user: str | None = None
+
+
+class Drawing(BaseModel):
+    """A prompt that is to become pictures."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    model: str
+    prompt: str
+    n: int | None = None
+    size: str | None = None
+    response_format: Literal["b64_json"] | None = None
+    output_format: Literal["png"] | None = None
+    user: str | None = None
+    seed: int | None = None
+    steps: int = 20
+    guidance: float = 4.0
+    sampler: str = "ancestral"
+    negative_prompt: str = ""
+
+
+def listed(name: str, given: Texts) -> list[str] | list[list[int]]:
+    """Texts, or rows of ids, where one alone may have been given.
+
+    Raises:
+        ApiError: there is none.
+    """
+    if isinstance(given, str):
+        return [given]
+    if not given:
+        raise ApiError(400, f"{name} must hold at least one text. Got none instead.", name)
+    if isinstance(given[0], int):
+        return [[int(token) for token in given if isinstance(token, int)]]
+    return given  # pydantic has checked that all are of one kind

@@ -1,0 +1,97 @@
+"""What every request passes first: who asks, from where, and how much it brings along."""
+
+import hmac
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tgp_multimodal.serving.errors import ApiError, answer
+
+_OPEN = "/health"  # says nothing but that the server lives
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is this machine's own."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+class Gate:
+    """Refuses strangers (401), other sites' pages (403) and large bodies (413).
+
+    Without a token only requests that name this machine as their host are let in: a page of another
+    site, whose name was made to point here, names its own.
+
+    Args:
+        application: what lies behind.
+        token: what `Authorization: Bearer` must hold; None: nothing.
+        body: most bytes of a request.
+    """
+
+    def __init__(self, application: ASGIApp, token: str | None, body: int) -> None:
+        self.application, self.token, self.body = application, token, body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.application(scope, receive, send)
+        try:
+            self._know(scope)
+            content = await self._content(scope, receive)
+        except ApiError as error:
+            return await answer(error)(scope, receive, send)
+        await self.application(scope, _replayed(content, receive), send)
+
+    def _know(self, scope: Scope) -> None:
+        headers = dict(scope["headers"])
+        if self.token is None:
+            host = headers.get(b"host", b"").decode("latin-1")
+            if not is_loopback(urlsplit(f"//{host}").hostname or ""):
+                raise ApiError(
+                    403, f"host must be this machine, for there is no token. Got {host} instead."
+                )
+        elif scope["path"] != _OPEN:
+            expected = f"Bearer {self.token}".encode()
+            if not hmac.compare_digest(headers.get(b"authorization", b""), expected):
+                raise ApiError(
+                    401,
+                    "token must be that of the server. Got another one, or none, instead.",
+                    headers={"WWW-Authenticate": "Bearer"},
+                )
+
+    async def _content(self, scope: Scope, receive: Receive) -> bytes:
+        """The whole body, read here so that its length is known before anything is done."""
+        said = dict(scope["headers"]).get(b"content-length", b"0")
+        if said.isdigit() and int(said) > self.body:
+            raise self._too_large(int(said))
+        content = bytearray()
+        while True:
+            message = await receive()
+            content += message.get("body", b"")
+            if len(content) > self.body:
+                raise self._too_large(f"{len(content)} and more")
+            if not message.get("more_body", False):
+                return bytes(content)
+
+    def _too_large(self, got: Any) -> ApiError:
+        message = f"body must be at most {self.body} bytes. Got {got} instead."
+        return ApiError(413, message, code="request_too_large", headers={"Connection": "close"})
+
+
+def _replayed(content: bytes, receive: Receive) -> Receive:
+    """Gives the body once, then what comes behind it: that the client has left."""
+    is_first = True
+
+    async def replay() -> Message:
+        nonlocal is_first
+        if is_first:
+            is_first = False
+            return {"type": "http.request", "body": content, "more_body": False}
+        return await receive()
+
+    return replay

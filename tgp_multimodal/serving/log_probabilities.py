@@ -1,0 +1,68 @@
+"""Log-probabilities of tokens as /v1/completions writes them."""
+
+from codecs import getincrementaldecoder
+from collections.abc import Sequence
+from itertools import count
+from typing import Any
+
+from tgp_multimodal.data.tokenizer import Tokenizer
+from tgp_multimodal.inference.token_scores import TokenScore
+
+# In the byte-level alphabet a visible character of Latin-1 is the byte that it is there, and the
+# other bytes are, in order, the characters from 256 on.
+_VISIBLE = (*range(33, 127), *range(161, 173), *range(174, 256))
+_HIDDEN = sorted(set(range(256)) - set(_VISIBLE))
+_BYTE = {chr(byte): byte for byte in _VISIBLE} | dict(
+    zip(map(chr, count(256)), _HIDDEN, strict=False)
+)
+
+
+def described(
+    tokenizer: Tokenizer, ids: Sequence[int], scores: Sequence[TokenScore], length: int
+) -> dict[str, Any]:
+    """The `logprobs` of a choice.
+
+    Args:
+        tokenizer: whose ids they are.
+        ids: of the tokens.
+        scores: one for each.
+        length: of the text that is shown; tokens that begin behind it were cut off.
+    """
+    begins = offsets(tokenizer, ids)
+    shown = [i for i, begin in enumerate(begins) if begin < length]
+    return {
+        "tokens": [_spelled(tokenizer, ids[i]) for i in shown],
+        "token_logprobs": [scores[i].nats for i in shown],
+        "top_logprobs": [_named(tokenizer, scores[i]) for i in shown],
+        "text_offset": [begins[i] for i in shown],
+    }
+
+
+def offsets(tokenizer: Tokenizer, ids: Sequence[int]) -> list[int]:
+    """Where each token begins in the text of all, in characters.
+
+    A token that begins within a character begins where the character does.
+    """
+    decoder, place, found = getincrementaldecoder("utf-8")("replace"), 0, []
+    for token in ids:
+        name = "" if token in tokenizer.special else tokenizer.backend.id_to_token(token) or ""
+        content = bytes(_BYTE[character] for character in name)
+        is_broken = decoder.getstate()[0] and content and content[0] & 0xC0 != 0x80
+        found.append(place + bool(is_broken))  # a character that was begun will not be ended
+        place += len(decoder.decode(content))
+    return found
+
+
+def _spelled(tokenizer: Tokenizer, token: int) -> str:
+    """Text of one id; the name of a special one."""
+    if token in tokenizer.special:
+        return str(tokenizer.backend.id_to_token(token))
+    return tokenizer.decode([token])
+
+
+def _named(tokenizer: Tokenizer, score: TokenScore) -> dict[str, float]:
+    """Alternatives by what they spell, best first; of several that spell the same, the best."""
+    found: dict[str, float] = {}
+    for token, nats in score.best:
+        found.setdefault(_spelled(tokenizer, token), nats)
+    return found

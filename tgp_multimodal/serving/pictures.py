@@ -1,0 +1,70 @@
+"""POST /v1/images/generations: a prompt to pictures, as PNG in base64."""
+
+import base64
+import io
+import re
+import secrets
+import time
+from collections.abc import Callable
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from PIL import Image
+
+from tgp_multimodal.models.networks import Multimodal
+from tgp_multimodal.serving import forms
+from tgp_multimodal.serving.errors import ApiError
+from tgp_multimodal.serving.served import Served
+
+_SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
+
+
+def router(served: Served) -> APIRouter:
+    """The endpoint."""
+    routes = APIRouter()
+
+    @routes.post("/v1/images/generations")
+    async def draw(form: forms.Drawing, request: Request) -> JSONResponse:
+        served.require(form.model)
+        if not isinstance(served.model.network, Multimodal):
+            raise ApiError(
+                400, f"model must have a diffusion head. Got {served.name} without one instead."
+            )
+        count = 1 if form.n is None else form.n
+        served.within("n", count, 1, served.limits.pictures)
+        served.within("steps", form.steps, 1, served.limits.steps)
+        size = _size(served, form.size)
+        seed = secrets.randbits(31) if form.seed is None else form.seed
+        served.within("seed", seed, 0, 2**62)
+
+        def work(check: Callable[[], None]) -> list[Image.Image]:
+            return served.model.draw(
+                [form.prompt] * count, form.steps, form.guidance, seed, size, form.sampler,
+                form.negative_prompt, progress=lambda _: check(),
+            )  # fmt: skip
+
+        drawn = await served.computed(request, work)
+        data = [{"b64_json": _coded(picture)} for picture in drawn]
+        return JSONResponse({"created": int(time.time()), "data": data, "output_format": "png"})
+
+    return routes
+
+
+def _size(served: Served, given: str | None) -> tuple[int, int] | None:
+    """Rows and columns of WIDTHxHEIGHT."""
+    if given in (None, "auto"):
+        return None
+    assert given is not None
+    found = _SIZE.fullmatch(given)
+    if found is None:
+        raise ApiError(400, f"size must be WIDTHxHEIGHT or auto. Got {given} instead.", "size")
+    columns, rows = int(found[1]), int(found[2])
+    for side in (rows, columns):
+        served.within("side of size", side, 1, served.limits.side)
+    return rows, columns
+
+
+def _coded(picture: Image.Image) -> str:
+    content = io.BytesIO()
+    picture.save(content, "png")
+    return base64.b64encode(content.getvalue()).decode()

@@ -1,0 +1,93 @@
+"""Runs the application until a signal ends it."""
+
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import uvicorn
+
+import tgp_multimodal
+from tgp_multimodal.serving.application import application
+from tgp_multimodal.serving.gate import is_loopback
+from tgp_multimodal.serving.served import Limits, Served
+
+GRACE = 5  # seconds that requests have to end in, when the server is told to stop
+_BACKLOG = 2048
+
+
+def opened(folder: str, name: str | None = None, limits: Limits | None = None) -> Served:
+    """The model of an export, on the GPU if there is one.
+
+    Args:
+        folder: the export.
+        name: what requests call it; left out: the name of its run.
+        limits: of requests.
+
+    Raises:
+        ValueError: the folder is no export.
+    """
+    model = tgp_multimodal.load(folder)
+    model.network.to("cuda" if torch.cuda.is_available() else "cpu")
+    place = Path(folder).resolve()
+    usual = place.parent.name if place.name == "export" else place.name
+    return Served(model, name or usual, int(time.time()), limits or Limits())
+
+
+def bound(host: str, port: int, token: str | None) -> socket.socket:
+    """A socket that listens, and nowhere but where it may.
+
+    Raises:
+        ValueError: others could reach the server, and there is no token; or the place is taken.
+    """
+    if token is not None and len(token) < 16:
+        raise ValueError(f"token must have at least 16 characters. Got {len(token)} instead.")
+    if token is None and not is_loopback(host):
+        raise ValueError(
+            "host must be this machine (127.0.0.1) unless a token is given, with --token or "
+            f"TGP_TOKEN. Got {host} instead."
+        )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host.strip("[]"), port))
+        listener.listen(_BACKLOG)  # from now on clients wait instead of being refused
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise ValueError(
+            f"host and port must be free to listen at. Got {host}:{port} ({error}) instead."
+        ) from None
+    return listener
+
+
+def run(
+    served: Served, listener: socket.socket, token: str | None, ready: Callable[[str], None]
+) -> None:
+    """Serves until SIGTERM, after which it returns, or SIGINT, after which it raises.
+
+    Requests that are being answered have `GRACE` seconds to end.
+
+    Args:
+        served: the model.
+        listener: from `bound`.
+        token: what requests must hold.
+        ready: is told the address.
+
+    Raises:
+        KeyboardInterrupt: it was SIGINT.
+    """
+    config = uvicorn.Config(
+        application(served, token),
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=GRACE,
+        server_header=False,
+    )
+    host, port = listener.getsockname()[:2]
+    ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/v1")
+    # uvicorn raises the signal again when it has ended; by default that would kill the process.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    uvicorn.Server(config).run(sockets=[listener])

@@ -1,0 +1,37 @@
+"""Answers in pieces: server-sent events, as OpenAI's clients read them."""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from fastapi.responses import StreamingResponse
+
+from tgp_multimodal.serving.errors import ApiError, body
+
+_END = "data: [DONE]\n\n"
+
+
+async def streaming(chunks: AsyncGenerator[dict[str, Any]]) -> StreamingResponse:
+    """A response of these chunks.
+
+    What goes wrong before the first is raised, and so has a status of its own; what goes wrong
+    later can only be the last chunk.
+    """
+    first = await anext(chunks)
+
+    async def lines() -> AsyncIterator[str]:
+        async with aclosing(chunks):
+            yield _line(first)
+            try:
+                async for chunk in chunks:
+                    yield _line(chunk)
+            except ApiError as error:
+                yield _line(body(error))
+            yield _END
+
+    return StreamingResponse(lines(), media_type="text/event-stream")
+
+
+def _line(content: dict[str, Any]) -> str:
+    return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"

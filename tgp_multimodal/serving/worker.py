@@ -1,0 +1,210 @@
+"""One thread computes; requests wait in a line of limited length, and texts share batches."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from tgp_multimodal.data.tokenizer import Tokenizer
+from tgp_multimodal.inference.writing import BATCH, Asked, Writer, Written
+from tgp_multimodal.models.text_transformer import TextTransformer
+
+GONE = "gone"  # why a text ended whose reader left
+
+
+class BusyError(Exception):
+    """The line is full, or the server closes."""
+
+
+class GoneError(Exception):
+    """Whoever asked has left."""
+
+
+class Pieces(NamedTuple):
+    """New text: number of the row and what was written."""
+
+    found: list[tuple[int, str]]
+
+
+class Done(NamedTuple):
+    """The result: rows of a writing job, what `work` returned of another."""
+
+    result: Any
+
+
+class Failed(NamedTuple):
+    """What was raised."""
+
+    error: Exception
+
+
+Event = Pieces | Done | Failed
+
+
+class Job:
+    """The work of one request.
+
+    Attributes:
+        gone: set, from any thread, when nobody waits for the answer any more.
+
+    Args:
+        tell: called with each event, in the thread that computes.
+        asked: texts to write, perhaps in one batch with those of other requests.
+        work: computes anything else, when there is no text to write. It gets a function to call
+            now and then, which raises `GoneError` when it is time to stop.
+        streams: whether new text is told as it is written.
+    """
+
+    def __init__(
+        self,
+        tell: Callable[[Event], None],
+        asked: Sequence[Asked] = (),
+        work: Callable[[Callable[[], None]], Any] | None = None,
+        streams: bool = False,
+    ) -> None:
+        assert bool(asked) != bool(work)
+        self.tell, self.asked, self.work, self.streams = tell, asked, work, streams
+        self.gone = False
+        self.rows: list[Written | None] = [None] * len(asked)
+        self._told = False
+
+    def check(self) -> None:
+        """Raises `GoneError` if nobody waits any more."""
+        if self.gone:
+            raise GoneError
+
+    def look(self) -> None:
+        """Tells what is new in the texts, and that they are finished."""
+        if self._told:
+            return
+        rows = [row for row in self.rows if row is not None]
+        if self.gone:
+            for row in rows:
+                row.reason = row.reason or GONE
+        elif self.streams:
+            found = [(i, p) for i, row in enumerate(self.rows) if row and (p := row.piece())]
+            if found:
+                self.tell(Pieces(found))
+        if len(rows) == len(self.rows) and all(row.reason for row in rows):
+            self.finish(Done(rows))
+
+    def finish(self, event: Event) -> None:
+        """Tells the last event, once."""
+        if not self._told:
+            self._told = True
+            self.tell(event)
+
+
+class Worker:
+    """Does one job after another, and writes texts of several side by side.
+
+    Texts share a batch if their tokens are chosen in one way (`Sampling.choice`); what is written
+    depends on the company beyond rounding no more than in `writing`.
+
+    Args:
+        text: the network that writes.
+        tokenizer: its tokenizer.
+        waiting: most jobs in line.
+    """
+
+    def __init__(self, text: TextTransformer, tokenizer: Tokenizer, waiting: int) -> None:
+        self.text, self.tokenizer, self.waiting = text, tokenizer, waiting
+        self._line: deque[Job] = deque()
+        self._running: list[Job] = []
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="tgp-worker", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def submit(self, job: Job, is_second: bool = False) -> None:
+        """Puts a job in line.
+
+        Args:
+            job: what to do.
+            is_second: it belongs to a job that was done: it waits for no other, and is not counted.
+
+        Raises:
+            BusyError: the line is full, or the worker closes.
+        """
+        with self._changed:
+            if self._closing:
+                raise BusyError("server must be open. Got one that closes instead.")
+            if is_second:
+                self._line.appendleft(job)
+            elif len(self._line) < self.waiting:
+                self._line.append(job)
+            else:
+                raise BusyError(
+                    f"requests that wait must be at most {self.waiting}. Got one more instead."
+                )
+            self._changed.notify()
+
+    def depth(self) -> int:
+        """How many jobs are in line or being done."""
+        with self._changed:
+            return len(self._line) + len(self._running)
+
+    def close(self) -> None:
+        """Stops what is done and drops what waits; returns when the thread has ended."""
+        with self._changed:
+            self._closing = True
+            for job in (*self._line, *self._running):
+                job.gone = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while jobs := self._take():
+            try:
+                if jobs[0].work is None:
+                    self._write(jobs)
+                else:
+                    jobs[0].check()
+                    jobs[0].finish(Done(jobs[0].work(jobs[0].check)))
+            except Exception as error:  # of a job; the next one is none the worse
+                for job in jobs:
+                    job.finish(Failed(error))
+
+    def _take(self) -> list[Job]:
+        """The next jobs that can be done together; none when the worker closes."""
+        with self._changed:
+            self._running = []
+            self._changed.wait_for(lambda: self._line or self._closing)
+            if not self._line:
+                return []
+            first = self._line.popleft()
+            self._running = [first]
+            if first.work is None:
+                self._running += self._companions(first)
+                self._line = deque(job for job in self._line if job not in self._running)
+            return list(self._running)
+
+    def _companions(self, first: Job) -> list[Job]:
+        room, choice, found = BATCH - len(first.asked), first.asked[0].sampling.choice, []
+        for job in self._line:
+            fits = job.work is None and len(job.asked) <= room
+            if fits and job.asked[0].sampling.choice == choice:
+                room -= len(job.asked)
+                found.append(job)
+        return found
+
+    def _write(self, jobs: Sequence[Job]) -> None:
+        places = [(job, number) for job in jobs for number in range(len(job.asked))]
+        for start in range(0, len(places), BATCH):
+            some = [(job, number) for job, number in places[start : start + BATCH] if not job.gone]
+            if not some:
+                raise GoneError
+            asked = [job.asked[number] for job, number in some]
+            writer = Writer(self.text, self.tokenizer, asked)
+            for (job, number), row in zip(some, writer.rows, strict=True):
+                job.rows[number] = row
+            is_going = True
+            while is_going:
+                is_going = writer.step()
+                for job in jobs:
+                    job.look()
+        for job in jobs:  # those that left before they began
+            job.finish(Failed(GoneError()))
