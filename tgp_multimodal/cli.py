@@ -23,6 +23,8 @@ VERBS = {
     "fill": "write what belongs between a prefix and a suffix",
     "draw": "draw pictures from prompts",
     "search": "rank texts by meaning",
+    "adapt": "fine-tune an export on a task with few labels",
+    "predict": "label a file with an adapted model",
     "export": "turn a checkpoint into one folder that stock libraries load",
     "evaluate": "score a model on benchmark cards",
     "leaderboard": "turn result files into tables and one HTML page",

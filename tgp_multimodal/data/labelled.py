@@ -147,7 +147,9 @@ def folder_of_pictures(root: Path) -> Iterator[Raw | Bad]:
     """
     files = sorted(p for p in root.glob("*/*") if p.suffix.lower() in images.SUFFIXES)
     if not files:
-        raise ValueError(f"train must hold a folder of pictures for each class. Got {root} instead.")
+        raise ValueError(
+            f"train must hold a folder of pictures for each class. Got {root} instead."
+        )
     for file in files:
         where = f"{file.parent.name}/{file.name}"
         try:
@@ -252,12 +254,13 @@ def reads(items: Sequence[Item], kind: Kind) -> str:
         ValueError: they are pairs or pictures, which have no words to tag.
     """
     first = items[0].item
-    found = {str: "text", tuple: "pair"}.get(type(first), "picture")
     if kind == "tagging":
         return "words"
     if isinstance(first, tuple) and len(first) != 2:
         raise ValueError(f"text must be one text for {kind}. Got a list of words instead.")
-    return found
+    if isinstance(first, np.ndarray):
+        return "picture"
+    return "text" if isinstance(first, str) else "pair"
 
 
 def draw(

@@ -178,7 +178,7 @@ def _csv(path: Path, choose: Choose, delimiter: str) -> Iterator[Row | Bad]:
             wanted = choose(there)
             for values in reader:
                 picked = {name: values[name] for name in wanted}
-                if beyond := values.get(None):  # type: ignore[call-overload]
+                if beyond := values.get(None):
                     told = f"{len(there) + len(beyond)} cells and not {len(there)}"
                     yield Bad(str(path), f"line {reader.line_num}", told)
                 elif any(_SURROGATE.search(v or "") for v in picked.values()):

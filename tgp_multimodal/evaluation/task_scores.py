@@ -5,7 +5,7 @@ Shape letters: N items, K labels, W words.
 
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import rankdata
@@ -45,12 +45,10 @@ def scores(
         predicted: one for each.
         positive: the label that "f1" of a classification is of; "" for no such number.
     """
-    measured = {"classification": _classes, "multi_label": _labels, "regression": _quantities}
     if kind == "classification":
         return _classes(items, predicted, positive)
-    if kind == "tagging":
-        return _tags(items, predicted)
-    return measured[kind](items, predicted)  # type: ignore[operator,no-any-return]
+    others = {"multi_label": _labels, "regression": _quantities, "tagging": _tags}
+    return others[kind](items, predicted)
 
 
 def value(
@@ -186,12 +184,12 @@ def _tags(items: Sequence[Item], predicted: Sequence[Predicted]) -> dict[str, Sc
 
 
 class Bin(NamedTuple):
-    """Items of about one probability: how sure they were, how often right, how many."""
+    """Answers of about one probability: how sure they were, how often right, how many."""
 
     confidence: float
     accuracy: float
     interval: Interval
-    count: int
+    items: int
 
 
 def reliability(confidence_N: np.ndarray, correct_N: np.ndarray) -> tuple[list[Bin], float]:

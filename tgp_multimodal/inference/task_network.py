@@ -162,7 +162,9 @@ def collate(encoded: Sequence[Encoded], task: Task, pad: int, side: int) -> Batc
                 weight_RL[row, begin:end] = 1 / (end - begin)
                 unit += 1
             row += 1
-    return Batch(token_RL, None if bool(mask_RL.all()) else mask_RL, unit_RL, weight_RL, units, None)
+    return Batch(
+        token_RL, None if bool(mask_RL.all()) else mask_RL, unit_RL, weight_RL, units, None
+    )
 
 
 def _spans(encoded: Encoded, length: int, task: Task) -> Iterator[tuple[int, int]]:
@@ -265,8 +267,8 @@ class TaskNetwork(nn.Module):
 
     @property
     def side(self) -> int:
-        """Rows and columns of pixels that the diffusion head sees; 0 for texts."""
-        return self.network.head.size if self.task.reads == "picture" else 0  # type: ignore[union-attr]
+        """Rows and columns of pixels that the diffusion head sees; 0 without one."""
+        return self.network.head.size if isinstance(self.network, Multimodal) else 0
 
 
 class Prompt(NamedTuple):
@@ -296,7 +298,15 @@ def _features(network: Network, task: Task) -> int:
 
 def moved(batch: Batch, device: torch.device) -> Batch:
     """The batch on a device."""
-    return Batch(*(v.to(device) if isinstance(v, Tensor) else v for v in batch))
+    mask, pixels = batch.mask_RL, batch.pixels_BCYX
+    return Batch(
+        batch.token_RL.to(device),
+        None if mask is None else mask.to(device),
+        batch.unit_RL.to(device),
+        batch.weight_RL.to(device),
+        batch.units,
+        None if pixels is None else pixels.to(device),
+    )
 
 
 @torch.inference_mode()

@@ -6,8 +6,10 @@ small matrices beside the projections, or every weight that the items pass.
 
 import copy
 import json
+import logging
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -35,16 +37,22 @@ from tgp_multimodal.training.allocator import keep_freed_memory
 from tgp_multimodal.training.callbacks import CleanStop
 from tgp_multimodal.training.checkpoints import Checkpoint, newest
 
+# Lightning greets every run with the devices and a product of its makers.
+for _name in ("lightning.pytorch", "lightning.fabric"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
 Method = Literal["full", "lora", "head"]
 Say = Callable[[str], None]
 
-RATES = {"full": (3e-5, 1e-4, 3e-4, 1e-3), "lora": (3e-4, 1e-3, 3e-3)}
+# Peak rates that are tried at a width of 256; AdamW's go down as a network gets wider.
+RATES = {"full": (1e-4, 3e-4, 1e-3, 3e-3), "lora": (3e-4, 1e-3, 3e-3, 1e-2)}
+_ANCHOR = 256
 _LOOKS = 12  # at validation, if nothing ends the training early
 _PASSES = 4  # over the training items
 _LEAST_STEPS = 100
 _TRIAL_SHARE, _TRIAL_STEPS = 1 / 6, (20, 150)
 _START_ITEMS = 4000  # that the map is fitted on where it is only a start
-_PLAN = "plan.json"
+PLAN = "plan.json"
 # What of the diffusion head the null prompt passes, and what stands behind the features.
 _FROZEN = ("txt_in", "txt_kv_proj", "norm_added_k", "final_layer")
 
@@ -140,7 +148,7 @@ def _learn(
         task = best_reading(network, loaded.tokenizer, task, splits, metric)
     else:
         task = _task(plan["task"])
-    adapted, tokenizer = TaskNetwork(network, task), loaded.tokenizer
+    adapted, tokenizer = TaskNetwork(network, task).train(), loaded.tokenizer
     data = encoded(splits, task, tokenizer)
     start = _start(adapted, tokenizer, data, splits, settings, metric)
     say(f"{metric} on validation with the frozen network: {start:.4f}")
@@ -247,11 +255,15 @@ def _rate(make: _Maker, settings: Settings, say: Say) -> tuple[float, dict[str, 
     least, most = _TRIAL_STEPS
     steps = min(make.steps, max(least, min(most, round(make.steps * _TRIAL_SHARE))))
     start = learned(make.network)
-    tried = {}
-    for rate in RATES[settings.method]:
-        judge = Judge(steps, 1)
+    tried: dict[float, list[float]] = {}
+    width = make.network.network.text.width
+    for rate in (float(f"{r * _ANCHOR / width:.2g}") for r in RATES[settings.method]):
+        judge, began = Judge(steps, 1), time.monotonic()
         _trainer(steps, [judge]).fit(make.module(rate))
-        row = judge.history[-1]
+        row, seconds = judge.history[-1], time.monotonic() - began
+        if not tried:
+            ahead = seconds * (len(RATES[settings.method]) - 1 + make.steps / steps)
+            say(f"at most about {ahead / 60:.1f} minutes from here")
         tried[rate] = [row["metric"], row["validation_loss"]]
         say(f"learning rate {rate:g}: {make.metric} {row['metric']:.4f} after {steps} steps")
         put_back(make.network, start)
@@ -303,7 +315,7 @@ def _read_plan(folder: Path | None, settings: Settings) -> dict[str, Any] | None
     Raises:
         ValueError: it has other settings.
     """
-    path = folder / _PLAN if folder else None
+    path = folder / PLAN if folder else None
     if path is None or not path.is_file():
         return None
     found = json.loads(path.read_text(encoding="utf-8"))
@@ -321,11 +333,6 @@ def _write_plan(folder: Path | None, plan: dict[str, Any]) -> None:
     if folder is None:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{_PLAN}.partial"
+    partial = folder / f"{PLAN}.partial"
     partial.write_text(json.dumps(plan, indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / _PLAN)
-
-
-def best_settings(settings: Settings, **changed: Any) -> Settings:
-    """The settings with some of them changed."""
-    return replace(settings, **changed)
+    partial.replace(folder / PLAN)

@@ -81,9 +81,9 @@ def merge(text: TextTransformer) -> None:
     """Adds the products to the projections, which are plain linear maps again."""
     for name, module in list(text.named_modules()):
         if hasattr(module, "lora_A"):
-            module.merge()  # type: ignore[operator]
+            module.merge()
             parent, _, own = name.rpartition(".")
-            base = module.get_base_layer()  # type: ignore[operator]
+            base = module.get_base_layer()
             assert isinstance(base, nn.Linear)
             setattr(text.get_submodule(parent), own, base)
 
