@@ -125,6 +125,38 @@ def scatter(points: Sequence[tuple[float, float]]) -> Markup:
     return _svg(frame.width, frame.height, "Predicted against true", parts)
 
 
+def bands(
+    places: Sequence[str], lines: Sequence[tuple[str, Sequence[Mark]]], x_label: str, y_label: str
+) -> Markup:
+    """Lines with intervals over named places at equal distances, moved apart a little.
+
+    Args:
+        places: names below the axis.
+        lines: name and marks of each; `x` of a mark is the number of its place.
+        x_label: of the horizontal axis.
+        y_label: of the vertical one.
+    """
+    ends = [end for _, line in lines for mark in line for end in (mark.low, mark.high)]
+    last = len(places) - 1
+    frame = _Frame(Scale(-0.3, last + 0.3, ()), scale_for(ends or [0.0], high=1.0), 620, 380)
+    parts = frame.axes(x_label, y_label)
+    for number, name in enumerate(places):
+        parts.append(_text(frame.x(number), frame.bottom + 16, name, "axis", "middle"))
+    for number, (name, line) in enumerate(lines):
+        shift = 0.05 * (number - (len(lines) - 1) / 2)
+        moved = [mark._replace(x=mark.x + shift) for mark in line]
+        parts.append(frame.line([(m.x, m.y) for m in moved], f"curve c{number}"))
+        for mark in moved:
+            x = frame.x(mark.x)
+            parts.append(
+                frame.rule(x, x, frame.y(mark.low), frame.y(mark.high), f"curve c{number}")
+            )
+            dot = '<circle class="c{}" cx="{}" cy="{}" r="3.5"><title>{}</title></circle>'
+            parts.append(Markup(dot).format(number, x, frame.y(mark.y), mark.title))
+        parts.append(_text(_LEFT + 12, _TOP + 14 + 16 * number, name, f"key c{number}"))
+    return _svg(frame.width, frame.height, f"{y_label} by {x_label}", parts)
+
+
 class _Frame(NamedTuple):
     """Pixels of a plot and what they stand for."""
 
