@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 _PACKAGE = "tgp_multimodal"
-_LISTED = 14  # more names than this are a wall, not a help
+_LISTED = 20  # more names than this are a wall, not a help
 _LONGEST = 1000
 _EXTRAS = {"gradio": "app", "lm_eval": "peers", "mteb": "peers", "timm": "peers"}
 

@@ -23,9 +23,7 @@ def items(count, seed):
     generator = np.random.default_rng(seed)
     words = ["river", "stone", "bridge", "field", "boat", "dog"]
     texts = [" ".join(generator.choice(words, 5)) for _ in range(count)]
-    return [
-        Item(t, "wet" if "river" in t else "dry", str(i), str(i)) for i, t in enumerate(texts)
-    ]
+    return [Item(t, "wet" if "river" in t else "dry", str(i), str(i)) for i, t in enumerate(texts)]
 
 
 TASK = Splits("classification", "text", items(80, 0), items(40, 1), items(40, 2), "x", "accuracy")

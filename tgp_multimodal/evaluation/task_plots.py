@@ -12,7 +12,7 @@ from markupsafe import Markup
 from tgp_multimodal.evaluation.leaderboard_plots import Scale, axis_text, scale_for
 
 _SIDE = 300  # of square plots, without labels
-_LEFT, _FOOT, _TOP, _RIGHT = 52, 44, 14, 14
+_LEFT, _FOOT, _TOP, _RIGHT = 52, 44, 26, 14
 _NAME = 16  # letters of a label that are shown
 
 
@@ -109,7 +109,7 @@ def curve(
             '<circle class="c{}" cx="{}" cy="{}" r="3"><title>{} at {:g}: {:.4f}</title></circle>'
         )
         parts += [Markup(dots).format(number, frame.x(a), frame.y(b), name, a, b) for a, b in line]
-        parts.append(_text(_LEFT + 10, _TOP + 12 + 15 * number, name, f"key c{number}"))
+        parts.append(_text(_LEFT + 130 * number, _TOP - 12, name, f"key c{number}"))
     return _svg(frame.width, frame.height, label, parts)
 
 
@@ -153,7 +153,7 @@ def bands(
             )
             dot = '<circle class="c{}" cx="{}" cy="{}" r="3.5"><title>{}</title></circle>'
             parts.append(Markup(dot).format(number, x, frame.y(mark.y), mark.title))
-        parts.append(_text(_LEFT + 12, _TOP + 14 + 16 * number, name, f"key c{number}"))
+        parts.append(_text(_LEFT + 100 * number, _TOP - 12, name, f"key c{number}"))
     return _svg(frame.width, frame.height, f"{y_label} by {x_label}", parts)
 
 
