@@ -114,7 +114,7 @@ def test_help_of_a_verb_comes_from_its_docstring(tgp):
 
 
 MISTAKES = {
-    "darw": "verb must be one that exists. Got darw instead; there are: doctor,*Did you mean draw?",
+    "darw": "verb must be one that exists. Got darw instead; there are: adapt,*Did you mean draw?",
     "draw a --stesp 3": "option of `tgp draw` must be one that exists. Got --stesp instead;"
     "*Did you mean --steps?",
     "draw a --steps many": "steps must be int. Got many instead.",
