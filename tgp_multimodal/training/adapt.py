@@ -5,6 +5,7 @@ small matrices beside the projections, or every weight that the items pass.
 """
 
 import copy
+import hashlib
 import json
 import logging
 import time
@@ -141,7 +142,8 @@ def _learn(
 ) -> Learned:
     keep_freed_memory()
     metric = splits.metric or USUAL[splits.kind]
-    plan = _read_plan(folder, settings)
+    of = {"weights": loaded.digest, "items": _digest(splits), "settings": asdict(settings)}
+    plan = _read_plan(folder, json.loads(json.dumps(of)))
     network = copy.deepcopy(loaded.network).to(_device())
     if plan is None:
         task = task_of(network, splits, settings.length, settings.pairs)
@@ -150,8 +152,10 @@ def _learn(
         task = _task(plan["task"])
     adapted, tokenizer = TaskNetwork(network, task).train(), loaded.tokenizer
     data = encoded(splits, task, tokenizer)
-    start = _start(adapted, tokenizer, data, splits, settings, metric)
-    say(f"{metric} on validation with the frozen network: {start:.4f}")
+    start = 0.0
+    if folder is None or newest(folder) is None:  # else it is in the checkpoint
+        start = _start(adapted, tokenizer, data, splits, settings, metric)
+        say(f"{metric} on validation with the frozen network: {start:.4f}")
     facts: dict[str, Any] = {"metric": metric, "task": asdict(task), **_sizes(adapted)}
     if settings.method == "head":
         row = {"step": 0.0, "seconds": 0.0, "metric": start}
@@ -161,7 +165,7 @@ def _learn(
     make = _Maker(adapted, tokenizer, data, settings, metric, splits.positive)
     if plan is None:
         rate, tried = _rate(make, settings, say)
-        plan = {"settings": asdict(settings), "task": asdict(task), "rate": rate, "tried": tried}
+        plan = {**of, "task": asdict(task), "rate": rate, "tried": tried}
         _write_plan(folder, plan)
     facts |= {"rate": plan["rate"], "rates_tried": plan["tried"], "steps": make.steps}
     judge, is_stopped = _train(make, plan["rate"], folder, say)
@@ -309,22 +313,32 @@ def _task(content: dict[str, Any]) -> Task:
     return Task(**content | {"labels": tuple(content["labels"])})
 
 
-def _read_plan(folder: Path | None, settings: Settings) -> dict[str, Any] | None:
+def _digest(splits: Splits) -> str:
+    """SHA-256 of which items are learned from and chosen by, and of their labels."""
+    digest = hashlib.sha256()
+    for items in (splits.train, splits.validation):
+        digest.update(repr([(item.where, item.label) for item in items]).encode())
+    return digest.hexdigest()
+
+
+def _read_plan(folder: Path | None, of: dict[str, Any]) -> dict[str, Any] | None:
     """What an unfinished run in the folder had chosen; None where there is none.
 
     Raises:
-        ValueError: it has other settings.
+        ValueError: it has another model, other items or other settings.
     """
     path = folder / PLAN if folder else None
     if path is None or not path.is_file():
         return None
     found = json.loads(path.read_text(encoding="utf-8"))
-    mine = json.loads(json.dumps(asdict(settings)))
-    wrong = [f"{k} {v}" for k, v in found["settings"].items() if mine.get(k) != v]
+    wrong = [f"{k} {v}" for k, v in found["settings"].items() if of["settings"].get(k) != v]
+    wrong += [
+        f"{name} {found[name][:12]}" for name in ("weights", "items") if found[name] != of[name]
+    ]
     if wrong:
         raise ValueError(
-            f"settings must be those of the unfinished run in {folder}: {', '.join(wrong)}."
-            " Got others instead; take another --output to begin anew."
+            f"settings, model and items must be those of the unfinished run in {folder}:"
+            f" {', '.join(wrong)}. Got others instead; take another output to begin anew."
         )
     return found
 

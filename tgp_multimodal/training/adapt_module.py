@@ -152,6 +152,7 @@ class AdaptModule(LightningModule):
         weight_K: Tensor | None = None,
     ) -> None:
         super().__init__()
+        self.strict_loading = False  # a checkpoint holds what is trained, and not the rest
         self.network, self.tokenizer = network, tokenizer
         self.train_examples, self.validation_examples = train, validation
         self.rate, self.batch, self.seed = rate, batch, seed
@@ -200,6 +201,14 @@ class AdaptModule(LightningModule):
         factor = warmed_then_falling(self.trainer.global_step, max(1, self.trainer.max_steps))
         for group in optimizer.param_groups:
             group["lr"] = self.rate * factor
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        trained = {name for name, weight in self.named_parameters() if weight.requires_grad}
+        checkpoint["state_dict"] = {
+            name: value
+            for name, value in checkpoint["state_dict"].items()
+            if name in trained or name.startswith("network.head.")
+        }
 
     def judge(self) -> tuple[float, float]:
         """The metric on validation items and, for where that is a tie, the loss."""
