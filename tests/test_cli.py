@@ -139,6 +139,20 @@ def test_mistake_is_one_line_and_exit_code_2(tgp, line: str):
     assert err.rstrip().endswith(end)
 
 
+def test_a_number_or_a_word():
+    def verb(rate: float | Literal["auto"] = "auto", kind: Literal["a", "b"] | None = None) -> None:
+        """Does a thing."""
+
+    for word, told in [("fast", "rate must be float or auto. Got fast instead."), ("auto", None)]:
+        parser = parsers.build_parser("verb", verb)
+        if told is None:
+            assert parser.parse_args(["--rate", word]).rate == "auto"
+            continue
+        with pytest.raises(Exception, match="rate") as caught:
+            parser.parse_args(["--rate", word])
+        assert messages.sentence(caught.value, "tgp verb") == told
+
+
 def test_long_sentence_keeps_its_end():
     said = messages.one_line("start\n" + "name, " * 1000 + "Did you mean b?")
     assert len(said) < 1100

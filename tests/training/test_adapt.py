@@ -296,3 +296,36 @@ def test_rates_rise_and_fall():
     assert factors[:3] == [0.5, 1.0, 1.0]
     assert factors[2:] == sorted(factors[2:], reverse=True)
     assert 0 < factors[-1] < 0.1
+
+
+@pytest.mark.parametrize("kind", ["multi_label", "regression"])
+def test_other_kinds_are_written_and_read_again(loaded, base, tmp_path, kind):
+    settings = Settings("head")
+    learned = learn(loaded, task(kind), settings)
+    report = adapt_results.write(tmp_path / "a", loaded, base, task(kind), settings, learned)
+    model = tgp_multimodal.load_adapted(tmp_path / "a")
+    found = [p.label for p in model.predict([i.item for i in task(kind).test])]
+    rows = (tmp_path / "a" / "predictions.jsonl").read_text().splitlines()
+    told = [json.loads(row)["predicted"] for row in rows]
+    assert told == (found if kind == "regression" else [list(f) for f in found])
+    metric = {"multi_label": "micro_f1", "regression": "spearman"}[kind]
+    assert report["test"][metric]["value"] > 0.5
+    assert not (tmp_path / "a" / "adapter").exists()
+
+
+@pytest.mark.parametrize("pairs", ["apart", "joint"])
+def test_pairs(loaded, base, tmp_path, pairs):
+    texts = [i.item for i in task().train]
+    both = [(a, b) for a, b in zip(texts[::2], texts[1::2], strict=True)]
+    alike = [item((a, a) if i % 2 else (a, b), str(i % 2), i) for i, (a, b) in enumerate(both)]
+    splits = Splits("classification", "pair", alike[:18], alike[18:24], alike[24:], "alike")
+    settings = Settings("full", pairs=pairs, **QUICK | {"steps": 6})
+    learned = learn(loaded, splits, settings)
+    report = adapt_results.write(tmp_path / "a", loaded, base, splits, settings, learned)
+    assert (tmp_path / "a" / "classifier").is_dir() == (pairs == "joint")
+    model = tgp_multimodal.load_adapted(tmp_path / "a")
+    assert model.task.pairs == pairs
+    if pairs == "apart":  # |u - v| says it
+        assert report["test"]["accuracy"]["value"] == 1
+    with pytest.raises(ValueError, match="items must be pairs of texts"):
+        model.predict(["one text"])
