@@ -114,8 +114,7 @@ def test_help_of_a_verb_comes_from_its_docstring(tgp):
 
 
 MISTAKES = {
-    "darw": "verb must be one that exists. Got darw instead; there are: chat, doctor,"
-    "*Did you mean draw?",
+    "darw": "verb must be one that exists. Got darw instead*Did you mean draw?",
     "draw a --stesp 3": "option of `tgp draw` must be one that exists. Got --stesp instead;"
     "*Did you mean --steps?",
     "draw a --steps many": "steps must be int. Got many instead.",
@@ -138,6 +137,20 @@ def test_mistake_is_one_line_and_exit_code_2(tgp, line: str):
     start, _, end = MISTAKES[line].partition("*")
     assert err.startswith(f"tgp: {start}")
     assert err.rstrip().endswith(end)
+
+
+def test_a_number_or_a_word():
+    def verb(rate: float | Literal["auto"] = "auto", kind: Literal["a", "b"] | None = None) -> None:
+        """Does a thing."""
+
+    for word, told in [("fast", "rate must be float or auto. Got fast instead."), ("auto", None)]:
+        parser = parsers.build_parser("verb", verb)
+        if told is None:
+            assert parser.parse_args(["--rate", word]).rate == "auto"
+            continue
+        with pytest.raises(Exception, match="rate") as caught:
+            parser.parse_args(["--rate", word])
+        assert messages.sentence(caught.value, "tgp verb") == told
 
 
 def test_long_sentence_keeps_its_end():

@@ -39,7 +39,13 @@ def test_a_bare_name_is_found():
 
 
 def test_front_door_names():
-    assert sorted(tgp_multimodal.__all__) == ["Model", "__version__", "load"]
+    assert sorted(tgp_multimodal.__all__) == [
+        "Adapted",
+        "Model",
+        "__version__",
+        "load",
+        "load_adapted",
+    ]
     for name in tgp_multimodal.__all__:
         assert getattr(tgp_multimodal, name) is not None
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tgp_multimodal.inference.adapted import Adapted
     from tgp_multimodal.inference.model import Model
 
 __version__ = "0.1.0"
-__all__ = ["Model", "__version__", "load"]
+__all__ = ["Adapted", "Model", "__version__", "load", "load_adapted"]
 
 
 def load(folder: str | Path) -> "Model":
@@ -29,7 +30,28 @@ def load(folder: str | Path) -> "Model":
     return Model(loaded.network, loaded.tokenizer, loaded.digest)
 
 
+def load_adapted(folder: str | Path) -> "Adapted":
+    """Opens what `tgp adapt` wrote as an `Adapted`, whose `predict` labels items.
+
+    Args:
+        folder: for example `adapted/sst2`.
+
+    Raises:
+        ValueError: the folder is none.
+    """
+    from tgp_multimodal import export
+    from tgp_multimodal.inference import adapted
+
+    adapted.read_task(Path(folder))  # says in one sentence what is wrong with the folder
+    loaded = export.load(Path(folder) / adapted.MODEL)
+    return adapted.read(Path(folder), loaded.network, loaded.tokenizer)
+
+
 def __getattr__(name: str) -> Any:
+    if name == "Adapted":
+        from tgp_multimodal.inference.adapted import Adapted
+
+        return Adapted
     if name == "Model":
         from tgp_multimodal.inference.model import Model
 

@@ -25,6 +25,8 @@ VERBS = {
     "draw": "draw pictures from prompts",
     "serve": "answer OpenAI's clients: completions, chat, embeddings, pictures",
     "search": "rank texts by meaning",
+    "adapt": "fine-tune an export on a task with few labels",
+    "predict": "label a file with an adapted model",
     "export": "turn a checkpoint into one folder that stock libraries load",
     "evaluate": "score a model on benchmark cards",
     "leaderboard": "turn result files into tables and one HTML page",

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 _PACKAGE = "tgp_multimodal"
-_LISTED = 14  # more names than this are a wall, not a help
+_LISTED = 20  # more names than this are a wall, not a help
 _LONGEST = 1000
 _EXTRAS = {"gradio": "app", "lm_eval": "peers", "mteb": "peers", "timm": "peers"}
 _EXTRAS |= {"fastapi": "serve", "uvicorn": "serve", "starlette": "serve", "pydantic": "serve"}
@@ -190,13 +190,18 @@ def _type_of(parser: argparse.ArgumentParser | None, key: str) -> Any:
 
 def _without_none(kind: Any) -> Any:
     """`Literal["a", "b"]` of `Literal["a", "b"] | None`, whose members are worth listing."""
-    literals = [k for k in typing.get_args(kind) if typing.get_origin(k) is typing.Literal]
-    return literals[0] if len(literals) == 1 else kind
+    members = [k for k in typing.get_args(kind) if k is not type(None)]
+    is_literal = len(members) == 1 and typing.get_origin(members[0]) is typing.Literal
+    return members[0] if is_literal else kind
 
 
 def _type_name(kind: Any) -> str | None:
     if kind is None:
         return None
+    members = typing.get_args(kind)
+    if any(typing.get_origin(member) is typing.Literal for member in members):
+        values = [str(v) for m in members for v in typing.get_args(m) or [m.__name__]]
+        return " or ".join(values)
     name = kind.__name__ if isinstance(kind, type) else str(kind)
     return name.replace("typing.", "").replace("pathlib.", "")
 

@@ -1,4 +1,4 @@
-"""Rows of tables, one dict each: parquet, JSON lines, CSV; never more than a batch in memory.
+"""Rows of tables, one dict each: parquet, JSON lines, CSV, TSV; never more than a batch in memory.
 
 A reader is told how to choose among the columns that there are, so that a column that is missing
 from a whole file is an error with the names in it, and one that is missing from a row a bad row.
@@ -20,11 +20,12 @@ from pyarrow import parquet
 
 from tgp_multimodal.data.quarantine import Bad
 
-SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz", ".csv")
+SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz", ".csv", ".tsv")
 
 Row = tuple[str, dict[str, Any]]  # which one, for messages; its columns
 Choose = Callable[[Sequence[str]], Sequence[str]]  # columns there are -> columns to read
 
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _BATCH = 64  # rows of a parquet file; a row may be a picture
 _PROBE = 100  # lines that show which columns a file of JSON lines has
 _PARQUET_BUFFER = 1 << 20
@@ -45,8 +46,8 @@ def read(path: Path, choose: Choose, late: Sequence[str] = ()) -> Iterator[Row |
     """
     if path.suffix == ".parquet":
         return _parquet(path, choose)
-    if path.suffix == ".csv":
-        return _csv(path, choose)
+    if path.suffix in _DELIMITERS:
+        return _csv(path, choose, _DELIMITERS[path.suffix])
     return _jsonl(path, choose, late)
 
 
@@ -167,16 +168,20 @@ def _objects(path: Path, lines: IO[bytes]) -> Iterator[Row | Bad]:
             yield Bad(str(path), where, f"a JSON {type(found).__name__} and no object")
 
 
-def _csv(path: Path, choose: Choose) -> Iterator[Row | Bad]:
+def _csv(path: Path, choose: Choose, delimiter: str) -> Iterator[Row | Bad]:
     csv.field_size_limit(_LONGEST_FIELD)
     # Bytes that are not UTF-8 come through as surrogates, so that they cost their row only.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.DictReader(file)
+        reader = csv.DictReader(file, delimiter=delimiter)
         try:
-            wanted = choose(list(reader.fieldnames or ()))
+            there = list(reader.fieldnames or ())
+            wanted = choose(there)
             for values in reader:
                 picked = {name: values[name] for name in wanted}
-                if any(_SURROGATE.search(v or "") for v in picked.values()):
+                if beyond := values.get(None):
+                    told = f"{len(there) + len(beyond)} cells and not {len(there)}"
+                    yield Bad(str(path), f"line {reader.line_num}", told)
+                elif any(_SURROGATE.search(v or "") for v in picked.values()):
                     yield Bad(str(path), f"line {reader.line_num}", "not UTF-8")
                 else:
                     yield f"line {reader.line_num}", picked

@@ -1,4 +1,4 @@
-"""Raw data to documents: text files, JSON lines, parquet, CSV; a file, a folder or a pattern.
+"""Raw data to documents: text files, JSON lines, parquet, CSV, TSV; a file, a folder or a pattern.
 
 A source is named by `path` or `stream=path`. Reading is lazy and may be done again. What cannot be
 read comes out as `Bad` in its place; what is wrong with a file as a whole raises ValueError.
@@ -25,7 +25,7 @@ TEXT_SUFFIXES = (".txt", ".md")
 _SPEC = re.compile(r"([A-Za-z0-9_-]+)=(.+)", re.DOTALL)
 _SHARD = re.compile(r"[-_.]?\d+(-of-\d+)?$")
 _SAY_NOTHING = ("", "train", "validation", "test", "data", "part", "shard", "default")
-_TEXT_KINDS = "text files (.txt, .md) or tables (.parquet, .jsonl, .jsonl.gz, .csv)"
+_TEXT_KINDS = "text files (.txt, .md) or tables (.parquet, .jsonl, .jsonl.gz, .csv, .tsv)"
 _CARD = ".card.json"
 _LONGEST = 8_000_000  # bytes of a text file that is one document; longer ones are cut at a line
 

@@ -100,14 +100,14 @@ def features_of_views(
             walk = head.walk(pixels, time_BD, own, mask_1L.expand(count, -1), asked[-1])
             for block, patch_BPD in enumerate(walk):
                 if block in asked:
-                    parts[View(block, time)].append(_pooled(patch_BPD, head))
+                    parts[View(block, time)].append(quarters(patch_BPD, head).cpu().numpy())
     none = np.zeros((0, 5 * head.width), dtype=np.float32)
     return [np.concatenate(parts[view]) if parts[view] else none for view in wanted]
 
 
-def _pooled(patch_BPD: Tensor, head: DiffusionHead) -> np.ndarray:
+def quarters(patch_BPD: Tensor, head: DiffusionHead) -> Tensor:
     """Means over all patches and over each quarter of them, (B, 5 D)."""
     grid = head.size // head.patch
     patch_BDYX = patch_BPD.transpose(1, 2).reshape(len(patch_BPD), -1, grid, grid).float()
-    quarters = F.adaptive_avg_pool2d(patch_BDYX, min(2, grid)).flatten(1)
-    return torch.cat((patch_BDYX.mean((2, 3)), quarters), dim=1).cpu().numpy()
+    parts = F.adaptive_avg_pool2d(patch_BDYX, min(2, grid)).flatten(1)
+    return torch.cat((patch_BDYX.mean((2, 3)), parts), dim=1)

@@ -75,7 +75,7 @@ def prepare(
 
     A source is PATH or STREAM=PATH, where STREAM is a name for the mixture of training. PATH is a
     file, a folder or a quoted pattern: text (.txt, .md, or any file of a pattern), tables
-    (.parquet, .jsonl, .jsonl.gz, .csv), WebDataset archives (.tar), or picture files with
+    (.parquet, .jsonl, .jsonl.gz, .csv, .tsv), WebDataset archives (.tar), or picture files with
     metadata.jsonl, metadata.csv, NAME.txt beside each or folders as labels. hub:OWNER/NAME streams
     a data set of the Hugging Face Hub. Rows that cannot be read are listed in
     OUTPUT/quarantine.jsonl. A run that was stopped or killed goes on with its text where it was

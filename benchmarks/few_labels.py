@@ -1,0 +1,263 @@
+"""How many labels does a model save? Ways to learn from few, against words counted.
+
+    python -m benchmarks.few_labels EXPORT --cards text/trec6 --output few
+
+For each card, count of labels per class and seed the same items are shown to every way:
+
+* probe: a linear map on frozen features (`tgp adapt --method head`)
+* knn: the nearest of the items shown, by cosine of frozen features
+* lora, full: fine-tuning (`tgp adapt`), the learning rate by its own short runs
+* tfidf: logistic regression on TF-IDF of words and pairs of words, which knows nothing before
+
+So many items of each class are also drawn from the validation split to choose by: a penalty, a
+number of neighbours, when to stop. Every run is a line of runs.jsonl, and what stands there is not
+done again. few_labels.json and .md hold means over seeds with 95 % intervals of Student's t, and
+<card>.svg shows them.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+
+from tgp_multimodal import export
+from tgp_multimodal.data.labelled import Item, Predicted, Splits, label_names
+from tgp_multimodal.evaluation import cards, task_scores
+from tgp_multimodal.evaluation.few_labels import draw
+from tgp_multimodal.evaluation.labelled_cards import task_of
+from tgp_multimodal.evaluation.task_plots import Mark, bands
+from tgp_multimodal.inference.task_network import TaskNetwork, encode, outputs
+from tgp_multimodal.training import adapt, adapt_start
+from tgp_multimodal.training.adapt_module import Examples, answers
+
+COUNTS = ("1", "5", "10", "50", "all")
+_NEIGHBOURS = (1, 3, 5, 10)
+_PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)
+_STYLE = """
+svg { background: #ffffff; font-family: sans-serif; } .grid { stroke: #e5e5e5; }
+text { font-size: 12px; } .axis { fill: #555555; } .curve { fill: none; stroke-width: 1.8; }
+"""
+_COLOURS = ("#2a78d6", "#1baf7a", "#d99200", "#4a3aa7", "#d8443f")
+
+
+class Bench(NamedTuple):
+    """What stays the same from run to run."""
+
+    loaded: export.Loaded
+    steps: int | None
+
+
+def shown(splits: Splits, count: str, seed: int) -> Splits:
+    """The task with so many training and validation items of each class, or all."""
+    if count == "all":
+        return splits
+    parts = []
+    for number, items in enumerate((splits.train, splits.validation)):
+        drawn = draw([item.label for item in items], int(count), 2 * seed + number)
+        parts.append([items[place] for place in drawn.places])
+    return splits._replace(train=parts[0], validation=parts[1])
+
+
+def _adapted(method: adapt.Method) -> Callable[[Bench, Splits, int], list[Predicted]]:
+    def run(bench: Bench, splits: Splits, seed: int) -> list[Predicted]:
+        settings = adapt.Settings(method, steps=bench.steps, seed=seed)
+        learned = adapt.learn(bench.loaded, splits, settings)
+        network = learned.network
+        test = Examples.of(splits.test, network.task, bench.loaded.tokenizer)
+        found = outputs(network, bench.loaded.tokenizer, test.encoded)
+        return answers(found, splits.test, network.task)
+
+    return run
+
+
+def knn(bench: Bench, splits: Splits, seed: int) -> list[Predicted]:
+    """The label that is most frequent among the nearest items; ties go to the nearer one."""
+    loaded = bench.loaded
+    task = adapt_start.task_of(loaded.network, splits, 256, "apart")
+    network = TaskNetwork(loaded.network, task)
+    vectors = []
+    for items in (splits.train, splits.validation, splits.test):
+        encoded = encode(loaded.tokenizer, [item.item for item in items], task)
+        vectors.append(np.concatenate(outputs(network, loaded.tokenizer, encoded, True)))
+    mean = vectors[0].mean(0)  # states share one large direction that says nothing
+    train, validation, test = (_unit(v - mean * (len(vectors[0]) > 1)) for v in vectors)
+    labels = np.array([item.label for item in splits.train])
+
+    def say(vectors_ND: np.ndarray, k: int) -> list[Predicted]:
+        nearest = np.argsort(-(vectors_ND @ train.T), axis=1, kind="stable")[:, :k]
+        return [Predicted(_most(labels[row].tolist()), None, None) for row in nearest]
+
+    usable = [k for k in _NEIGHBOURS if k <= len(labels)]
+    scored = {k: _score(splits, splits.validation, say(validation, k)) for k in usable}
+    return say(test, max(scored, key=lambda k: scored[k]))
+
+
+def _unit(vectors_ND: np.ndarray) -> np.ndarray:
+    return vectors_ND / np.maximum(np.linalg.norm(vectors_ND, axis=1, keepdims=True), 1e-12)
+
+
+def _most(labels: Sequence[str]) -> str:
+    return max(labels, key=labels.count)
+
+
+def tfidf(bench: Bench, splits: Splits, seed: int) -> list[Predicted]:
+    """What the words of the shown items alone are good for."""
+    words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2))
+    train = words.fit_transform([_text(item) for item in splits.train])
+    labels = [item.label for item in splits.train]
+    fitted = [LogisticRegression(C=c, max_iter=1000).fit(train, labels) for c in _PENALTIES]
+
+    def say(model: LogisticRegression, items: Sequence[Item]) -> list[Predicted]:
+        said = model.predict(words.transform([_text(item) for item in items]))
+        return [Predicted(str(label), None, None) for label in said]
+
+    scored = [_score(splits, splits.validation, say(m, splits.validation)) for m in fitted]
+    return say(fitted[int(np.argmax(scored))], splits.test)
+
+
+def _text(item: Item) -> str:
+    return item.item if isinstance(item.item, str) else " ".join(item.item)
+
+
+def _score(splits: Splits, items: Sequence[Item], predicted: Sequence[Predicted]) -> float:
+    return task_scores.value(splits.metric, items, predicted, splits.positive)
+
+
+METHODS: dict[str, Callable[[Bench, Splits, int], list[Predicted]]] = {
+    "probe": _adapted("head"),
+    "knn": knn,
+    "lora": _adapted("lora"),
+    "full": _adapted("full"),
+    "tfidf": tfidf,
+}
+
+
+def summary(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Mean over seeds of each card, method and count, with a 95 % interval; none of one seed."""
+    grouped: dict[tuple[str, str, str], list[float]] = {}
+    for run in runs:
+        grouped.setdefault((run["card"], run["method"], run["count"]), []).append(run["value"])
+    found = []
+    for (card, method, count), values in grouped.items():
+        mean, n = float(np.mean(values)), len(values)
+        half = stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / n**0.5 if n > 1 else 0.0
+        low, high = mean - float(half), min(1.0, mean + float(half))
+        row = {"card": card, "method": method, "count": count, "mean": mean}
+        found.append(row | {"low": low, "high": high, "seeds": n})
+    return found
+
+
+def markdown(rows: Sequence[dict[str, Any]], metrics: dict[str, str]) -> str:
+    """One table a card: a row a method, a column a count."""
+    parts = []
+    for card in dict.fromkeys(row["card"] for row in rows):
+        own = [row for row in rows if row["card"] == card]
+        counts = [c for c in COUNTS if any(row["count"] == c for row in own)]
+        lines = [f"## {card} ({metrics[card]})", "", f"| labels per class | {' | '.join(counts)} |"]
+        lines.append("|---" * (len(counts) + 1) + "|")
+        for method in dict.fromkeys(row["method"] for row in own):
+            cells = {row["count"]: _cell(row) for row in own if row["method"] == method}
+            lines.append(f"| {method} | {' | '.join(cells.get(c, '') for c in counts)} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _cell(row: dict[str, Any]) -> str:
+    spread = f" ± {(row['high'] - row['low']) / 2:.3f}" if row["seeds"] > 1 else ""
+    return f"{row['mean']:.3f}{spread}"
+
+
+def plot(rows: Sequence[dict[str, Any]], metric: str) -> str:
+    """The curves of one card as a whole SVG file."""
+    counts = [c for c in COUNTS if any(row["count"] == c for row in rows)]
+    lines = []
+    for method in dict.fromkeys(row["method"] for row in rows):
+        own = sorted((counts.index(r["count"]), r) for r in rows if r["method"] == method)
+        marks = [
+            Mark(x, r["mean"], r["low"], r["high"], f"{method}, {r['count']}: {r['mean']:.4f}")
+            for x, r in own
+        ]
+        lines.append((method, marks))
+    drawn = str(bands(counts, lines, "labels per class", metric))
+    colours = "".join(
+        f".curve.c{i} {{ stroke: {c}; }} circle.c{i}, text.c{i} {{ fill: {c}; }}\n"
+        for i, c in enumerate(_COLOURS)
+    )
+    start, rest = drawn.split(">", 1)
+    space = start.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"')
+    return f"{space}><style>{_STYLE}{colours}</style>{rest}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs what is missing, then writes the tables and plots of all that stands there."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.few_labels")
+    parser.add_argument("export", type=Path, help="folder that `tgp export` wrote")
+    parser.add_argument(
+        "--cards", nargs="+", required=True, help="of classes, for example text/sst2"
+    )
+    parser.add_argument("--counts", nargs="+", default=list(COUNTS), choices=COUNTS)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument(
+        "--seeds", type=int, default=5, help="draws of items (5); 1 for all of them"
+    )
+    parser.add_argument("--steps", type=int, help="of fine-tuning; left out: as `tgp adapt`")
+    parser.add_argument("--limit", type=int, help="most test items")
+    parser.add_argument("--output", type=Path, default=Path("few_labels"))
+    given = parser.parse_args(arguments)
+    bench = Bench(export.load(given.export), given.steps)
+    given.output.mkdir(parents=True, exist_ok=True)
+    journal = given.output / "runs.jsonl"
+    lines = journal.read_text("utf-8").splitlines() if journal.is_file() else []
+    runs = [json.loads(line) for line in lines]
+    asked = {"weights": bench.loaded.digest, "limit": given.limit, "asked_steps": given.steps}
+    metrics = {run["card"]: run["metric"] for run in runs}
+    for name in given.cards:
+        splits = task_of(cards.find(name), limit=given.limit)
+        if splits.kind != "classification":
+            raise SystemExit(f"cards must be of classes. Got {name}, a {splits.kind}, instead.")
+        metrics[name] = splits.metric
+        plan = [
+            (count, seed, method)
+            for count in given.counts
+            for seed in range(1 if count == "all" else given.seeds)
+            for method in given.methods
+        ]
+        for count, seed, method in plan:
+            key = {
+                "card": name, "method": method, "count": count,
+                "seed": seed, **asked,
+            }  # fmt: skip
+            if any(key.items() <= run.items() for run in runs):
+                continue
+            few, began = shown(splits, count, seed), time.monotonic()
+            value = _score(few, few.test, METHODS[method](bench, few, seed))
+            run = key | {"metric": splits.metric, "value": value, "train": len(few.train)}
+            run |= {"classes": len(label_names(few.train, few.kind))}
+            run |= {"seconds": round(time.monotonic() - began, 2)}
+            runs.append(run)
+            with journal.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(run) + "\n")
+            print(f"{name} {method} {count} seed {seed}: {value:.4f} ({run['seconds']:.0f} s)")
+    own = [run for run in runs if asked.items() <= run.items()]
+    _write(given.output, summary(own), metrics)
+
+
+def _write(folder: Path, rows: Sequence[dict[str, Any]], metrics: dict[str, str]) -> None:
+    (folder / "few_labels.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    (folder / "few_labels.md").write_text(markdown(rows, metrics), encoding="utf-8")
+    for card in dict.fromkeys(row["card"] for row in rows):
+        path = folder / f"{card.replace('/', '__')}.svg"
+        own = [row for row in rows if row["card"] == card]
+        path.write_text(plot(own, metrics[card]), encoding="utf-8")
+        print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The few-label curves: the same items for every way, a journal that is kept, plots that open."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import numpy as np
+import pytest
+from random_networks import language_model
+
+from tgp_multimodal import export
+from tgp_multimodal.data.labelled import Item, Splits
+from tgp_multimodal.evaluation import embedded_tasks
+
+PLACE = Path(__file__).parents[2] / "benchmarks" / "few_labels.py"
+spec = spec_from_file_location("few_labels_bench", PLACE)
+few_labels = module_from_spec(spec)
+spec.loader.exec_module(few_labels)
+
+
+def items(count, seed):
+    generator = np.random.default_rng(seed)
+    words = ["river", "stone", "bridge", "field", "boat", "dog"]
+    texts = [" ".join(generator.choice(words, 5)) for _ in range(count)]
+    return [Item(t, "wet" if "river" in t else "dry", str(i), str(i)) for i, t in enumerate(texts)]
+
+
+TASK = Splits("classification", "text", items(80, 0), items(40, 1), items(40, 2), "x", "accuracy")
+
+
+def test_items_are_so_many_of_each_class_and_nested():
+    one, five = (few_labels.shown(TASK, count, 3) for count in ("1", "5"))
+    for found, k in ((one, 1), (five, 5)):
+        for part in (found.train, found.validation):
+            assert sorted(i.label for i in part) == ["dry"] * k + ["wet"] * k
+        assert found.test == TASK.test
+    assert {i.where for i in one.train} <= {i.where for i in five.train}
+    assert few_labels.shown(TASK, "all", 0) == TASK
+    assert few_labels.shown(TASK, "5", 4).train != five.train
+
+
+def test_words_counted_find_a_word():
+    predicted = few_labels.tfidf(None, few_labels.shown(TASK, "all", 0), 0)
+    assert np.mean([p.label == i.label for p, i in zip(predicted, TASK.test, strict=True)]) > 0.95
+
+
+def test_means_have_the_interval_of_student():
+    runs = [{"card": "c", "method": "m", "count": "5", "value": v} for v in (0.5, 0.6, 0.7)]
+    (row,) = few_labels.summary(runs)
+    assert row["mean"] == pytest.approx(0.6)
+    assert row["high"] - row["mean"] == pytest.approx(4.302653 * 0.1 / 3**0.5, rel=1e-5)
+    assert "| m | 0.600 ± 0.248 |" in few_labels.markdown([row], {"c": "accuracy"})
+
+
+def test_one_command_writes_tables_and_plots(tokenizer, tmp_path, monkeypatch, capsys):
+    parts = {"train": TASK.train, "validation": TASK.validation, "test": TASK.test}
+    rows = {s: [{"text": i.item, "name": i.label} for i in found] for s, found in parts.items()}
+    monkeypatch.setitem(embedded_tasks.TASKS, "made_up", lambda split: rows.get(split, []))
+    card = tmp_path / "card.yaml"
+    card.write_text(
+        "{name: text/x, version: 1, domain: text, description: d, license: l, citation: c,"
+        " source: {embedded: made_up}, protocol: probe, metric: accuracy, chance: 0.5,"
+        " columns: {item: text, label: name}}"
+    )
+    export.save(tmp_path / "base", language_model(tokenizer.vocabulary), tokenizer, {}, "card")
+    given = [str(tmp_path / "base"), "--cards", str(card), "--counts", "1", "5", "--seeds", "2"]
+    output = tmp_path / "few"
+    given += ["--methods", "probe", "knn", "tfidf", "--output", str(output)]
+    few_labels.main(given)
+    assert len((output / "runs.jsonl").read_text().splitlines()) == 12
+    few_labels.main(given)
+    assert len((output / "runs.jsonl").read_text().splitlines()) == 12
+    found = json.loads((output / "few_labels.json").read_text())
+    assert {(r["method"], r["count"], r["seeds"]) for r in found} == {
+        (m, c, 2) for m in ("probe", "knn", "tfidf") for c in ("1", "5")
+    }
+    (plot,) = output.glob("*.svg")
+    drawn = ElementTree.parse(plot)
+    circles = [e for e in drawn.iter() if e.tag.endswith("circle")]
+    assert len(circles) == 6
+    capsys.readouterr()

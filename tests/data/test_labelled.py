@@ -1,0 +1,162 @@
+"""Items with labels: what kind of task they are, what is held back, what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tgp_multimodal.data import rows
+from tgp_multimodal.data.labelled import (
+    Columns,
+    Item,
+    Raw,
+    check_seen,
+    draw,
+    folder_of_pictures,
+    kind_of,
+    label_names,
+    labelled,
+    table,
+)
+from tgp_multimodal.data.quarantine import Bad
+
+
+def raws(*labels, item="some text"):
+    return [Raw(item, label, f"f.csv:line {i}") for i, label in enumerate(labels)]
+
+
+@pytest.mark.parametrize(
+    ("found", "kind"),
+    [
+        (raws("spam", "ham"), "classification"),
+        (raws("0", "1", "1"), "classification"),
+        (raws(True, False), "classification"),
+        (raws("0.5", "1", "2"), "regression"),
+        (raws(*map(str, range(13))), "regression"),
+        (raws(*map(str, range(12))), "classification"),
+        (raws("1", "2", "many"), "classification"),
+        (raws(["a", "b"], []), "multi_label"),
+        (raws(["O", "B-x"], item=("two", "words")), "tagging"),
+        (raws(["O", "B-x"], ["O"], item=("two", "words")), "multi_label"),
+    ],
+)
+def test_kind_follows_from_the_labels(found, kind):
+    assert kind_of(found) == kind
+
+
+def test_labels_are_read_as_the_kind_wants_them():
+    assert labelled(Raw("t", " a ", "f:1"), "classification").label == "a"
+    assert labelled(Raw("t", 3, "f:1"), "classification").label == "3"
+    assert labelled(Raw("t", "a| b|a", "f:1"), "multi_label").label == ("a", "b")
+    assert labelled(Raw("t", "", "f:1"), "multi_label").label == ()
+    assert labelled(Raw("t", "2.5", "f:1"), "regression").label == 2.5
+    tags = labelled(Raw("two words", "O B-x", "f:1"), "tagging")
+    assert (tags.item, tags.label) == (("two", "words"), ("O", "B-x"))
+    for label, kind, reason in [
+        (None, "classification", "label must be a name"),
+        ("", "classification", "label must be a name"),
+        ("many", "regression", "label must be a number"),
+        ("nan", "regression", "label must be a number"),
+        ("O O O", "tagging", "tags must be 2, one for each word. Got 3"),
+    ]:
+        bad = labelled(Raw("two words", label, "dir/f.csv:line 7"), kind)
+        assert isinstance(bad, Bad)
+        assert bad[:2] == ("dir/f.csv", "line 7")
+        assert reason in bad.reason
+
+
+TEXTS = [("good", "a"), ("", "b"), ("fine", "b")]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
+def test_tables_of_every_kind_give_the_same_items(tmp_path, suffix):
+    path = tmp_path / f"t{suffix}"
+    if suffix == ".jsonl":
+        path.write_text("".join(json.dumps({"text": t, "label": n}) + "\n" for t, n in TEXTS))
+    elif suffix == ".parquet":
+        import pyarrow
+        from pyarrow import parquet
+
+        columns = {"text": [t for t, _ in TEXTS], "label": [n for _, n in TEXTS]}
+        parquet.write_table(pyarrow.table(columns), path)
+    else:
+        comma = "," if suffix == ".csv" else "\t"
+        path.write_text("\n".join([f"text{comma}label", *(comma.join(r) for r in TEXTS)]))
+    found = list(table(path, Columns()))
+    assert [(r.item, r.label) for r in found if isinstance(r, Raw)] == [
+        ("good", "a"),
+        ("fine", "b"),
+    ]
+    (bad,) = [r for r in found if isinstance(r, Bad)]
+    assert bad.reason == "empty text"
+    assert bad.row in ("line 3", "line 2", "row 1")
+
+
+def test_a_row_with_a_stray_comma_is_named_by_its_line(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text('text,label\n"one, two",a\nthree, four,b\nfive,a\n')
+    found = list(rows.read(path, lambda there: there))
+    assert [r for r in found if isinstance(r, Bad)] == [
+        Bad(str(path), "line 3", "3 cells and not 2")
+    ]
+    assert len(found) == 3
+
+
+def test_a_missing_column_is_answered_with_those_there_are(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("body,team\na,b\n")
+    with pytest.raises(ValueError, match=r"label must be a column .*'tema'.*body, team.*mean team"):
+        list(table(path, Columns("body", "tema")))
+    with pytest.raises(ValueError, match="must be a folder of pictures or a file"):
+        list(table(tmp_path / "no.csv", Columns()))
+
+
+def test_pairs(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,label\nx,y,1\nx,,1\n")
+    good, bad = table(path, Columns("a", "label", "b"))
+    assert good.item == ("x", "y")
+    assert bad.reason == "empty text"
+
+
+def test_folders_of_pictures_are_classes(tmp_path):
+    for name, colour in (("red", (255, 0, 0)), ("blue", (0, 0, 255))):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8), colour).save(tmp_path / name / "one.png")
+    (tmp_path / "red" / "broken.png").write_bytes(b"no picture")
+    good = [r for r in folder_of_pictures(tmp_path) if isinstance(r, Raw)]
+    bad = [r for r in folder_of_pictures(tmp_path) if isinstance(r, Bad)]
+    assert [(r.label, r.where) for r in good] == [("blue", "blue/one.png"), ("red", "red/one.png")]
+    assert good[1].item[0, 0].tolist() == [255, 0, 0]
+    assert [b.row for b in bad] == ["red/broken.png"]
+    with pytest.raises(ValueError, match="a folder of pictures for each class"):
+        list(folder_of_pictures(tmp_path / "red"))
+
+
+def items(*labels):
+    return [Item(f"text {i}", label, f"line {i}", str(i)) for i, label in enumerate(labels)]
+
+
+def test_held_back_items_are_a_share_of_each_class_and_the_same_for_a_seed():
+    given = items(*"aaaaaaaaaabbbbc", "c")
+    kept, held = draw(given, "classification", 0.2, seed=3)
+    assert sorted([*kept, *held]) == sorted(given)
+    assert [sum(i.label == n for i in held) for n in "abc"] == [2, 1, 1]
+    assert draw(given, "classification", 0.2, seed=3)[1] == held
+    assert draw(given, "classification", 0.2, seed=4)[1] != held
+    assert len(draw(items(*np.arange(10.0)), "regression", 0.2, 0)[1]) == 2
+
+
+def test_a_class_with_one_item_cannot_be_held_back():
+    with pytest.raises(ValueError, match=r"at least 2 items.*Got 1 of 'b' \(line 2\) instead\."):
+        draw(items("a", "a", "b"), "classification", 0.5, 0)
+
+
+def test_labels_that_training_does_not_know_are_named():
+    known = label_names(items("a", "b"), "classification")
+    check_seen("validation", items("b"), "classification", known)
+    with pytest.raises(ValueError, match=r"labels of validation .*Got 'c' \(2 items\) instead"):
+        check_seen("validation", items("a", "c", "c"), "classification", known)
+    with pytest.raises(ValueError, match="'z'"):
+        check_seen("test", items(("a", "z")), "multi_label", ["a"])

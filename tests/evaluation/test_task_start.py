@@ -1,0 +1,70 @@
+"""The fitted start against scikit-learn's solvers."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from tgp_multimodal.evaluation.task_start import Targets, accuracy_of, fit
+
+
+def features(count, width, seed=0):
+    return np.random.default_rng(seed).normal(2.0, 3.0, (count, width))
+
+
+def outputs(plane, features_NF):
+    return (features_NF - plane.mean_F) / plane.scale_F @ plane.weight_KF.T + plane.bias_K
+
+
+@pytest.mark.parametrize(("count", "width"), [(120, 8), (40, 90)])
+def test_classes_as_in_scikit_learn(count, width):
+    x = features(count, width)
+    y = (x[:, 0] + np.random.default_rng(1).normal(size=count) > 2).astype(int) + (x[:, 1] > 4)
+    fit_on, held = np.arange(count - 20), np.arange(count - 20, count)
+    plane = fit(x, Targets("classes", y, 3), fit_on, held, accuracy_of(y[held]))
+    scaled = (x - x[fit_on].mean(0)) / x[fit_on].std(0)
+    stock = LogisticRegression(C=plane.c, max_iter=5000, tol=1e-6)
+    stock.fit(scaled[fit_on], y[fit_on])
+    said = outputs(plane, x)
+    chance = np.exp(said - said.max(1, keepdims=True))
+    chance /= chance.sum(1, keepdims=True)
+    np.testing.assert_allclose(chance, stock.predict_proba(scaled), atol=2e-2)
+    assert plane.score == (said[held].argmax(1) == y[held]).mean()
+
+
+def test_the_penalty_is_the_best_on_held_items():
+    x = features(60, 30)
+    y = np.random.default_rng(3).integers(0, 2, 60)
+    asked = []
+
+    def judge(outputs_NK):
+        asked.append(float(-abs(np.abs(outputs_NK).mean() - 0.3)))
+        return asked[-1]
+
+    plane = fit(x, Targets("classes", y, 2), np.arange(40), np.arange(40, 60), judge)
+    assert plane.score == max(asked)
+    assert asked.index(max(asked)) > 0
+
+
+def test_quantities_as_in_scikit_learn():
+    x = features(80, 6)
+    y = x @ np.arange(6.0) + np.random.default_rng(1).normal(size=80)
+    fit_on, held = np.arange(60), np.arange(60, 80)
+    judge = lambda o: -float(((o[:, 0] - y[held]) ** 2).mean())  # noqa: E731
+    plane = fit(x, Targets("quantity", y, 1), fit_on, held, judge, is_refitted=True)
+    scaled = (x - x[fit_on].mean(0)) / x[fit_on].std(0)
+    stock = Ridge(alpha=1 / plane.c).fit(scaled, y)
+    np.testing.assert_allclose(outputs(plane, x)[:, 0], stock.predict(scaled), rtol=1e-6)
+
+
+def test_labels_one_by_one_and_one_that_nothing_has():
+    x = features(100, 5)
+    y = np.stack([x[:, 0] > 2, x[:, 1] > 3, np.zeros(100, bool)], axis=1)
+    fit_on, held = np.arange(80), np.arange(80, 100)
+    judge = lambda o: float(((o > 0) == y[held]).mean())  # noqa: E731
+    plane = fit(x, Targets("labels", y, 3), fit_on, held, judge)
+    assert plane.score > 0.95
+    assert (outputs(plane, x)[:, 2] < -4).all()
+    scaled = (x - x[fit_on].mean(0)) / x[fit_on].std(0)
+    stock = LogisticRegression(C=plane.c, max_iter=5000).fit(scaled[fit_on], y[fit_on, 0])
+    expected = stock.decision_function(scaled)
+    np.testing.assert_allclose(outputs(plane, x)[:, 0], expected, rtol=2e-2, atol=5e-2)

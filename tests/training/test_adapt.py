@@ -1,0 +1,331 @@
+"""Adapting: what is learned, kept, resumed, and written in forms that others load."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+from random_networks import language_model, multimodal
+
+import tgp_multimodal
+from tgp_multimodal import export
+from tgp_multimodal.data.labelled import Item, Splits
+from tgp_multimodal.inference.adapted import Adapted
+from tgp_multimodal.training import adapt, adapt_results
+from tgp_multimodal.training.adapt import Settings, learn
+from tgp_multimodal.training.adapt_module import warmed_then_falling
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers.*",
+    "ignore:.*isinstance.treespec, LeafSpec.*",
+    "ignore:.*in eval mode at the start of training.*",
+    "ignore:.*is_gradient_checkpointing:FutureWarning",  # peft asks transformers in an old way
+)
+WORDS = ["river", "stone", "bridge", "field", "boat", "dog", "letter", "gate", "valley", "ice"]
+
+
+def item(text, label, number):
+    return Item(text, label, f"line {number}", str(number))
+
+
+def sentences(count, seed):
+    generator = np.random.default_rng(seed)
+    return [" ".join(generator.choice(WORDS, 6)) for _ in range(count)]
+
+
+def task(kind="classification", counts=(60, 30, 30)):
+    """Whether a sentence says "river", in the form of each kind."""
+    said = {
+        "classification": lambda t: "wet" if "river" in t else "dry",
+        "multi_label": lambda t: tuple(w for w in ("river", "dog") if w in t),
+        "regression": lambda t: float(t.count("river") - t.count("stone")),
+        "tagging": lambda t: tuple("B-water" if w == "river" else "O" for w in t.split()),
+    }[kind]
+    reads = "words" if kind == "tagging" else "text"
+    parts = []
+    for number, count in enumerate(counts):
+        texts = sentences(count, number)
+        shown = [tuple(t.split()) if reads == "words" else t for t in texts]
+        parts.append(
+            [item(s, said(t), i) for i, (s, t) in enumerate(zip(shown, texts, strict=True))]
+        )
+    return Splits(kind, reads, *parts, "made_up")
+
+
+@pytest.fixture(scope="module")
+def base(tokenizer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base") / "export"
+    network = language_model(tokenizer.vocabulary)
+    export.save(folder, network, tokenizer, {"run": "base"}, "card")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loaded(base):
+    return export.load(base)
+
+
+QUICK = {"rate": 3e-3, "steps": 24, "batch": 8}
+
+
+@pytest.mark.parametrize("kind", ["classification", "multi_label", "regression", "tagging"])
+def test_every_kind_learns_and_nothing_worse_than_the_start_comes_out(loaded, kind):
+    before = export.weights_digest(loaded.network)
+    found = learn(loaded, task(kind), Settings("full", **QUICK))
+    assert found.history[found.best]["metric"] >= found.history[0]["metric"]
+    assert found.history[-1]["train_loss"] < found.history[1]["train_loss"]
+    assert found.facts["trained_parameters"] > 0.9 * found.facts["parameters"]
+    assert export.weights_digest(loaded.network) == before
+
+
+def test_the_head_alone_is_the_probe_and_leaves_the_network_as_it_is(loaded):
+    found = learn(loaded, task(), Settings("head"))
+    assert export.weights_digest(found.network.network) == loaded.digest
+    assert found.facts["trained_parameters"] == 64 * 2 + 2
+
+
+def test_a_rate_is_chosen_among_some(loaded):
+    told = []
+    found = learn(loaded, task(), Settings("lora", steps=20, batch=8), say=told.append)
+    assert found.facts["rate"] in {float(r) for r in found.facts["rates_tried"]}
+    assert len(found.facts["rates_tried"]) == len(adapt.RATES["lora"])
+    best = max(found.facts["rates_tried"].values(), key=lambda row: (row[0], -row[1]))
+    assert found.facts["rates_tried"][f"{found.facts['rate']:g}"] == best
+    assert any("minutes" in line for line in told)
+
+
+def test_lora_trains_little_and_early_stopping_ends(loaded):
+    found = learn(loaded, task(), Settings("lora", rate=5.0, steps=120, patience=2, rank=2))
+    assert len(found.history) == 3  # the start, and two looks at what such a rate spoils
+    assert found.best == 0
+    share = found.facts["trained_parameters"] / found.facts["parameters"]
+    assert 0 < share < 0.2
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_run_that_was_killed_goes_on_to_the_same_weights(loaded, tmp_path, monkeypatch, method):
+    settings = Settings(method, **QUICK)
+    whole = learn(loaded, task(), settings, tmp_path / "whole")
+    look = adapt.Judge._look
+
+    def killed(self, trainer, module):
+        if trainer.global_step >= 15:
+            raise RuntimeError("killed")
+        look(self, trainer, module)
+
+    monkeypatch.setattr(adapt.Judge, "_look", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        learn(loaded, task(), settings, tmp_path / "cut")
+    monkeypatch.setattr(adapt.Judge, "_look", look)
+    told = []
+    again = learn(loaded, task(), settings, tmp_path / "cut", told.append)
+    assert any("going on from" in line for line in told)
+    assert [r["step"] for r in again.history] == [r["step"] for r in whole.history]
+    for one, other in zip(again.network.parameters(), whole.network.parameters(), strict=True):
+        assert torch.equal(one, other)
+    with pytest.raises(ValueError, match=r"must be those of the unfinished run .*batch 8\."):
+        learn(loaded, task(), Settings(method, rate=3e-3, steps=24, batch=4), tmp_path / "cut")
+    other = task(counts=(61, 30, 30))
+    with pytest.raises(ValueError, match=r"must be those of the unfinished run .*: items "):
+        learn(loaded, other, settings, tmp_path / "cut")
+    if method == "lora":
+        saved = torch.load(tmp_path / "cut" / "checkpoints" / "last.ckpt", weights_only=True)
+        assert all("lora" in n or ".head." in n for n in saved["state_dict"])
+
+
+@pytest.fixture(scope="module")
+def results(loaded, base, tmp_path_factory):
+    """Folders of a LoRA run of classes and one of tags."""
+    made = {}
+    for kind in ("classification", "tagging"):
+        folder = tmp_path_factory.mktemp("adapted") / kind
+        settings = Settings("lora", **QUICK | {"rate": 1e-2})
+        learned = learn(loaded, task(kind), settings)
+        network = copy.deepcopy(learned.network)
+        adapt_results.write(folder, loaded, base, task(kind), settings, learned)
+        made[kind] = (folder, Adapted(network.eval(), loaded.tokenizer))
+    return made
+
+
+@pytest.mark.parametrize("kind", ["classification", "tagging"])
+def test_the_folder_answers_what_the_network_with_its_adapters_did(results, kind):
+    folder, before = results[kind]
+    items = [i.item for i in task(kind).test]
+    for one, other in zip(
+        tgp_multimodal.load_adapted(folder).predict(items), before.predict(items), strict=True
+    ):
+        assert one.label == other.label
+        np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-5)
+
+
+def test_peft_loads_the_adapter_on_the_base_and_agrees_with_the_merged_export(results, base):
+    peft = pytest.importorskip("peft")
+    from transformers import AutoModel
+
+    folder, _ = results["classification"]
+    ids = torch.tensor([[0, 20, 30, 40, 50, 60]])
+    for inside in ("", "encoder"):
+        model = AutoModel.from_pretrained(base / inside)
+        with torch.inference_mode():
+            plain = model(ids).last_hidden_state
+            adapted = peft.PeftModel.from_pretrained(model, folder / "adapter")(ids)
+            merged = AutoModel.from_pretrained(folder / "model" / inside)(ids).last_hidden_state
+        torch.testing.assert_close(adapted.last_hidden_state, merged, atol=1e-5, rtol=0)
+        assert (merged - plain).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["classification", "tagging"])
+def test_the_stock_classifier_says_the_same(results, kind):
+    from transformers import AutoModelForTokenClassification
+
+    folder, _ = results[kind]
+    ours = tgp_multimodal.load_adapted(folder)
+    stock = AutoModelForTokenClassification.from_pretrained(folder / "classifier").eval()
+    assert [stock.config.id2label[i] for i in range(len(ours.labels))] == list(ours.labels)
+    first = task(kind).test[0].item
+    tokenizer = ours.tokenizer
+    with torch.inference_mode():
+        if kind == "classification":
+            ids = tokenizer.encode(first, bos=True)
+            chance = stock(torch.tensor([ids])).logits[0].mean(0).softmax(-1)
+        else:
+            ((ids, starts),) = tokenizer.encode_words([first])
+            logits = stock(torch.tensor([[tokenizer.bos, *ids]])).logits[0, 1:]
+            ends = [*starts[1:], len(ids)]
+            if ours.task.words == "last":
+                starts = [end - 1 for end in ends]
+            spans = zip(starts, ends, strict=True)
+            chance = torch.stack([logits[a:b].mean(0) for a, b in spans]).softmax(-1)
+    (expected,) = ours.predict([first])
+    found = chance.numpy() if kind == "tagging" else chance[None].numpy()
+    np.testing.assert_allclose(found, np.atleast_2d(expected.probabilities), atol=1e-5)
+
+
+def test_what_lies_in_the_folder(results):
+    folder, _ = results["classification"]
+    assert {p.name for p in folder.iterdir()} == {
+        "adapted.json", "head.safetensors", "model", "adapter", "classifier", "predictions.jsonl",
+        "report.json", "report.html",
+    }  # fmt: skip
+    report = json.loads((folder / "report.json").read_text())
+    rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    right = np.mean([row["label"] == row["predicted"] for row in rows])
+    assert report["test"]["accuracy"]["value"] == pytest.approx(right)
+    assert len(rows) == report["items"]["test"] == 30
+    page = (folder / "report.html").read_text()
+    assert page.count("<svg") == 4
+    assert "http" not in page.replace('http-equiv="Content', "")
+
+
+def test_pictures(tokenizer, tmp_path):
+    generator = np.random.default_rng(0)
+    shades = [
+        (generator.random((16, 16, 3)) * 60 + 180 * (i % 2)).astype("uint8") for i in range(60)
+    ]
+    made = [item(p, "light" if i % 2 else "dark", i) for i, p in enumerate(shades)]
+    splits = Splits("classification", "picture", made[:30], made[30:45], made[45:], "shades")
+    network = multimodal(tokenizer.vocabulary)
+    export.save(tmp_path / "base", network, tokenizer, {}, "card")
+    loaded = export.load(tmp_path / "base")
+    for method in ("head", "full"):
+        settings = Settings(method, **QUICK | {"steps": 6})
+        learned = learn(loaded, splits, settings)
+        place = tmp_path / method
+        report = adapt_results.write(place, loaded, tmp_path / "base", splits, settings, learned)
+        assert report["test"]["accuracy"]["value"] > 0.9
+        model = tgp_multimodal.load_adapted(place)
+        assert [p.label for p in model.predict(shades[:2])] == ["dark", "light"]
+    moved = {n for n, w in model.network.network.named_parameters() if _differs(loaded, n, w)}
+    assert any("img_qkv_proj" in n for n in moved)
+    assert not any(n.startswith("text.") or "txt_" in n for n in moved)
+    with pytest.raises(ValueError, match="method must be full or head for pictures"):
+        learn(loaded, splits, Settings("lora"))
+
+
+def _differs(loaded, name, weight):
+    return not torch.equal(loaded.network.get_parameter(name), weight)
+
+
+def test_mistakes_are_one_sentence(loaded):
+    splits = task()
+    picture = [
+        item(np.zeros((8, 8, 3), np.uint8), "a", 0),
+        item(np.ones((8, 8, 3), np.uint8), "b", 1),
+    ]
+    new = [item("a text", "new", 0)]
+    for given, settings, message in [
+        (splits, Settings(batch=0), "batch must be at least 1. Got 0 instead."),
+        (splits, Settings(rate=-1.0), "learning_rate must be auto or above 0. Got -1.0 instead."),
+        (splits, Settings("lora", rank=0), "rank must be at least 1. Got 0 instead."),
+        (splits, Settings(length=2), "length must be at least 4. Got 2 instead."),
+        (splits._replace(validation=new), Settings(), "labels of validation must occur"),
+        (splits._replace(train=splits.train[:1]), Settings(), "label must have at least 2 cl"),
+        (
+            splits._replace(reads="picture", train=picture, validation=picture),
+            Settings("head"),
+            "model must have a diffusion head to be adapted to pictures.",
+        ),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=message.replace(".", r"\.")) as caught:
+            learn(loaded, given, settings)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_full_device_says_what_to_lower(loaded, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(adapt.AdaptModule, "training_step", full)
+    with pytest.raises(ValueError, match=r"a batch of 8 must fit .*lower --batch or --length\."):
+        learn(loaded, task(), Settings(**QUICK))
+
+
+def test_class_weights_give_every_class_the_same_say(loaded):
+    splits = task()
+    examples = adapt.encoded(
+        splits, adapt.task_of(loaded.network, splits, 64, "apart"), loaded.tokenizer
+    )
+    weight_K = adapt.balanced(examples.train, adapt.task_of(loaded.network, splits, 64, "apart"))
+    counts = np.bincount(np.concatenate(examples.train.targets))
+    assert (weight_K.numpy() * counts).tolist() == pytest.approx([30, 30])
+
+
+def test_rates_rise_and_fall():
+    factors = [warmed_then_falling(step, 20) for step in range(20)]
+    assert factors[:3] == [0.5, 1.0, 1.0]
+    assert factors[2:] == sorted(factors[2:], reverse=True)
+    assert 0 < factors[-1] < 0.1
+
+
+@pytest.mark.parametrize("kind", ["multi_label", "regression"])
+def test_other_kinds_are_written_and_read_again(loaded, base, tmp_path, kind):
+    settings = Settings("head")
+    learned = learn(loaded, task(kind), settings)
+    report = adapt_results.write(tmp_path / "a", loaded, base, task(kind), settings, learned)
+    model = tgp_multimodal.load_adapted(tmp_path / "a")
+    found = [p.label for p in model.predict([i.item for i in task(kind).test])]
+    rows = (tmp_path / "a" / "predictions.jsonl").read_text().splitlines()
+    told = [json.loads(row)["predicted"] for row in rows]
+    assert told == (found if kind == "regression" else [list(f) for f in found])
+    metric = {"multi_label": "micro_f1", "regression": "spearman"}[kind]
+    assert report["test"][metric]["value"] > 0.5
+    assert not (tmp_path / "a" / "adapter").exists()
+
+
+@pytest.mark.parametrize("pairs", ["apart", "joint"])
+def test_pairs(loaded, base, tmp_path, pairs):
+    texts = [i.item for i in task().train]
+    both = [(a, b) for a, b in zip(texts[::2], texts[1::2], strict=True)]
+    alike = [item((a, a) if i % 2 else (a, b), str(i % 2), i) for i, (a, b) in enumerate(both)]
+    splits = Splits("classification", "pair", alike[:18], alike[18:24], alike[24:], "alike")
+    settings = Settings("full", pairs=pairs, **QUICK | {"steps": 6})
+    learned = learn(loaded, splits, settings)
+    report = adapt_results.write(tmp_path / "a", loaded, base, splits, settings, learned)
+    assert (tmp_path / "a" / "classifier").is_dir() == (pairs == "joint")
+    model = tgp_multimodal.load_adapted(tmp_path / "a")
+    assert model.task.pairs == pairs
+    if pairs == "apart":  # |u - v| says it
+        assert report["test"]["accuracy"]["value"] == 1
+    with pytest.raises(ValueError, match="items must be pairs of texts"):
+        model.predict(["one text"])

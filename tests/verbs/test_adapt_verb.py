@@ -1,0 +1,211 @@
+"""`tgp adapt` and `tgp predict` at the command line, on files a user might bring."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from random_networks import language_model, multimodal
+
+import tgp_multimodal
+from tgp_multimodal import export
+from tgp_multimodal.cli import main
+from tgp_multimodal.data.labelled import Predicted
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers.*",
+    "ignore:.*isinstance.treespec, LeafSpec.*",
+    "ignore:.*in eval mode at the start of training.*",
+)
+
+
+@pytest.fixture(scope="module")
+def base(tokenizer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base") / "export"
+    export.save(folder, language_model(tokenizer.vocabulary), tokenizer, {}, "card")
+    return str(folder)
+
+
+def lines(count=60):
+    generator = np.random.default_rng(0)
+    words = ["river", "stone", "bridge", "field", "boat"]
+    texts = [" ".join(generator.choice(words, 5)) for _ in range(count)]
+    return [(t, "wet" if "river" in t else "dry") for t in texts]
+
+
+def write_csv(path, rows, header=("body", "team")):
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def adapted(base, tmp_path_factory):
+    """A folder of the head alone, from a csv with one empty and one broken row."""
+    place = tmp_path_factory.mktemp("verb")
+    rows = [*lines(), ("", "wet")]
+    source = write_csv(place / "mail.csv", rows)
+    text = (place / "mail.csv").read_text()
+    (place / "mail.csv").write_text(f"{text}a,b,c\n")
+    given = ["--train", source, "--text", "body", "--label", "team", "--method", "head"]
+    allowed = ["--allow_bad", "0.1"]
+    assert main(["adapt", base, str(place / "out"), *given, *allowed]) == 0
+    return place / "out"
+
+
+def test_unusable_rows_are_counted_and_written_down(adapted):
+    report = json.loads((adapted / "report.json").read_text())
+    assert report["bad_rows"] == 2
+    rows = [json.loads(r) for r in (adapted / "quarantine-train.jsonl").read_text().splitlines()]
+    assert [(r["row"], r["reason"]) for r in rows] == [
+        ("line 62", "empty text"),
+        ("line 63", "3 cells and not 2"),
+    ]
+    assert report["items"] == {"train": 43, "validation": 8, "test": 9}
+    assert report["kind"] == "classification"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl"])
+def test_predict_keeps_every_column_and_every_row(adapted, tmp_path, capsys, suffix):
+    rows = [(t, str(i), "x,\ny") for i, (t, _) in enumerate(lines(9))]
+    source = write_csv(tmp_path / "new.csv", [*rows, (" ", "9", "")], ("body", "number", "note"))
+    output = tmp_path / f"labelled{suffix}"
+    assert main(["predict", str(adapted), source, str(output), "--text", "body"]) == 0
+    told = capsys.readouterr().out
+    assert "9 rows labelled" in told
+    assert "1 rows hold no text" in told
+    if suffix == ".jsonl":
+        found = [json.loads(line) for line in output.read_text().splitlines()]
+    else:
+        with output.open(newline="") as file:
+            found = list(csv.DictReader(file, delimiter="," if suffix == ".csv" else "\t"))
+    assert list(found[0]) == ["body", "number", "note", "label", "probability"]
+    assert [r["number"] for r in found] == [str(i) for i in range(10)]
+    assert found[0]["note"] == "x,\ny"
+    assert found[9]["label"] in ("", None)
+    model = tgp_multimodal.load_adapted(adapted)
+    for row, expected in zip(found, model.predict([t for t, *_ in rows]), strict=False):
+        assert row["label"] == expected.label
+        assert float(row["probability"]) == pytest.approx(expected.probability, abs=1e-5)
+
+
+def test_chunks_join_and_clashing_columns_keep_theirs(adapted, tmp_path, monkeypatch):
+    from tgp_multimodal.inference import labelling
+
+    rows = lines(7)
+    source = write_csv(tmp_path / "new.csv", rows, ("body", "label"))
+    outputs = []
+    for size in (2, 512):
+        monkeypatch.setattr(labelling, "_CHUNK", size)
+        outputs.append(tmp_path / f"{size}.csv")
+        assert main(["predict", str(adapted), source, str(outputs[-1]), "--text", "body"]) == 0
+    with outputs[0].open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert list(found[0]) == ["body", "label", "predicted_label", "predicted_probability"]
+    assert [r["label"] for r in found] == [label for _, label in rows]
+    with outputs[1].open(newline="") as file:
+        again = list(csv.DictReader(file))
+    assert [r["predicted_label"] for r in found] == [r["predicted_label"] for r in again]
+
+
+def test_an_own_program_may_ask(adapted):
+    model = tgp_multimodal.load_adapted(adapted)
+    assert isinstance(model, tgp_multimodal.Adapted)
+    assert model.labels == ("dry", "wet")
+    (found,) = model.predict(["stone bridge"])
+    assert isinstance(found, Predicted)
+    assert found.probabilities.sum() == pytest.approx(1)
+    assert found.probability == found.probabilities.max()
+    assert model.predict([]) == []
+    for item in ("", 3, None):
+        with pytest.raises(ValueError, match="items must be texts with something in them"):
+            model.predict([item])
+
+
+def test_mistakes_of_adapt(base, tmp_path, capsys):
+    own = write_csv(tmp_path / "own.csv", lines(), ("text", "label"))
+    single = write_csv(tmp_path / "single.csv", [*lines(), ("a boat", "odd")], ("text", "label"))
+    new = write_csv(tmp_path / "new.csv", [("a boat", "odd"), ("b", "dry")], ("text", "label"))
+    empty = write_csv(tmp_path / "empty.csv", [("", "dry")] * 9 + lines(9), ("text", "label"))
+    (tmp_path / "busy").mkdir()
+    (tmp_path / "busy" / "thesis.txt").write_text("mine")
+    for given, message in [
+        ([], "card or train must be given. Got neither instead."),
+        (["--card", "text/sst2", "--train", own], "card or train must be given. Got both instead."),
+        (
+            ["--card", "text/hellaswag"],
+            "card must be of a protocol with labels (probe, multi_label",
+        ),
+        (["--train", own, "--label", "labl"], "label must be a column of"),
+        (["--train", single], "each class must have at least 2 items"),
+        (
+            ["--train", own, "--validation", new, "--test", own],
+            "labels of validation must occur in",
+        ),
+        (["--train", empty], "bad rows must be at most 1 %"),
+        (["--train", own, "--second", "body"], "second must be a column of"),
+        (["--train", own, "--kind", "regression"], "bad rows must be at most 1 %"),
+        (["--train", own, "--learning_rate", "0"], "learning_rate must be auto or above 0"),
+        (["--train", str(tmp_path / "no.csv")], "train must be a folder of pictures or a file"),
+    ]:
+        place = tmp_path / "out"
+        assert main(["adapt", base, str(place), "--method", "head", *given]) == 2, given
+        error = capsys.readouterr().err
+        assert message in error, (given, error)
+        assert error.count("\n") == 1
+    assert main(["adapt", base, str(tmp_path / "busy"), "--train", own]) == 2
+    assert "Got" in (error := capsys.readouterr().err)
+    assert "thesis.txt" in error
+
+
+def test_mistakes_of_predict(adapted, base, tmp_path, capsys):
+    source = write_csv(tmp_path / "new.csv", lines(3))
+    out = str(tmp_path / "out.csv")
+    for given, message in [
+        ([base, source, out], "adapted folder must be one that `tgp adapt` wrote"),
+        ([str(adapted), source, out], "text must be a column of"),
+        (
+            [str(adapted), source, out, "--text", "body", "--second", "team"],
+            "second must be left out",
+        ),
+        ([str(adapted), source, "out.xml", "--text", "body"], "output must end with .csv, .tsv or"),
+        ([str(adapted), str(tmp_path), out], "input must be a table of texts"),
+        ([str(adapted), str(tmp_path / "no.csv"), out], "input must be a file of a known kind"),
+    ]:
+        assert main(["predict", *given]) == 2, given
+        error = capsys.readouterr().err
+        assert message in error, (given, error)
+        assert error.count("\n") == 1
+        assert not (tmp_path / "out.csv").exists()
+
+
+def test_pictures_from_folder_to_labels(tokenizer, tmp_path, capsys):
+    export.save(tmp_path / "base", multimodal(tokenizer.vocabulary), tokenizer, {}, "card")
+    generator = np.random.default_rng(0)
+    for name, light in (("light", 180), ("dark", 0)):
+        (tmp_path / "own" / name).mkdir(parents=True)
+        for number in range(12):
+            pixels = (generator.random((16, 16, 3)) * 60 + light).astype("uint8")
+            Image.fromarray(pixels).save(tmp_path / "own" / name / f"{number}.png")
+    train = ["--train", str(tmp_path / "own"), "--method", "head"]
+    assert main(["adapt", str(tmp_path / "base"), str(tmp_path / "out"), *train]) == 0
+    output = tmp_path / "labels.csv"
+    assert main(["predict", str(tmp_path / "out"), str(tmp_path / "own"), str(output)]) == 0
+    with output.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 24
+    assert np.mean([r["file"].startswith(r["label"]) for r in rows]) == 1
+    capsys.readouterr()
+
+
+def test_pictures_and_an_export_that_only_reads(base, tmp_path, capsys):
+    for name in ("a", "b"):
+        (tmp_path / "own" / name).mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (8, 8)).save(tmp_path / "own" / name / f"{number}.png")
+    given = ["--train", str(tmp_path / "own"), "--method", "head"]
+    assert main(["adapt", base, str(tmp_path / "out"), *given]) == 2
+    error = capsys.readouterr().err
+    assert "model must have a diffusion head to be adapted to pictures" in error
+    assert error.count("\n") == 1

@@ -1,0 +1,156 @@
+"""A model that was adapted to a task: items in, labels with probabilities out.
+
+Shape letters: N items, W words of one, K labels.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from tgp_multimodal.data.labelled import Predicted
+from tgp_multimodal.data.tokenizer import Tokenizer
+from tgp_multimodal.inference.task_network import Task, TaskNetwork, encode, outputs, softmax
+from tgp_multimodal.models.networks import Network
+
+FORMAT = 1
+FILE, HEAD, MODEL = "adapted.json", "head.safetensors", "model"
+_OUTSIDE = "O"  # the tag of words beyond what the network reads
+
+
+class Adapted:
+    """A network, the map on its states, and the names of what it says.
+
+    Args:
+        network: in evaluation mode.
+        tokenizer: the one it was trained with.
+    """
+
+    def __init__(self, network: TaskNetwork, tokenizer: Tokenizer) -> None:
+        self.network, self.tokenizer = network, tokenizer
+
+    @property
+    def task(self) -> Task:
+        """What is judged."""
+        return self.network.task
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels; none where a quantity is predicted."""
+        return self.task.labels
+
+    def predict(self, items: Sequence[Any]) -> list[Predicted]:
+        """The label of each item and how probable it is.
+
+        Args:
+            items: texts; pairs of texts; lists of words, or texts whose words stand between spaces;
+                or pictures (PIL images, or unsigned bytes).
+
+        Raises:
+            ValueError: an item is of another kind, or has nothing in it.
+        """
+        read = [_item(item, self.task.reads) for item in items]
+        encoded = encode(self.tokenizer, read, self.task)
+        found = outputs(self.network, self.tokenizer, encoded)
+        return [answer(o, self.task, item) for o, item in zip(found, read, strict=True)]
+
+
+def answer(output_UK: np.ndarray, task: Task, item: Any) -> Predicted:
+    """What the outputs for one item say; words that were not read are tagged O.
+
+    Args:
+        output_UK: one row, or one for each word that was read.
+        task: what is judged.
+        item: the words, where words are judged.
+    """
+    if task.kind == "regression":
+        return Predicted(float(output_UK[0, 0]) * task.spread + task.offset, None, None)
+    if task.kind == "multi_label":
+        chance_K = 1 / (1 + np.exp(-output_UK[0].astype(np.float64)))
+        said_K = chance_K > 0.5
+        sure = float(np.where(said_K, chance_K, 1 - chance_K).prod())
+        names = tuple(n for n, is_said in zip(task.labels, said_K, strict=True) if is_said)
+        return Predicted(names, sure, chance_K)
+    chance_UK = softmax(output_UK)
+    if task.kind == "classification":
+        best = int(chance_UK[0].argmax())
+        return Predicted(task.labels[best], float(chance_UK[0, best]), chance_UK[0])
+    tags = [task.labels[i] for i in chance_UK.argmax(axis=1)]
+    sure = float(chance_UK.max(axis=1).min()) if len(tags) else 0.0
+    return Predicted((*tags, *[_OUTSIDE] * (len(item) - len(tags))), sure, chance_UK)
+
+
+def _item(item: Any, reads: str) -> Any:
+    if reads == "picture":
+        return item
+    if reads == "pair":
+        if isinstance(item, str) or len(item) != 2:
+            raise ValueError(f"items must be pairs of texts. Got {item!r} instead.")
+        return tuple(_text(text) for text in item)
+    if reads == "words":
+        words = tuple(item.split() if isinstance(item, str) else map(_text, item))
+        if not words:
+            raise ValueError(f"items must hold a word. Got {item!r} instead.")
+        return words
+    return _text(item)
+
+
+def _text(item: Any) -> str:
+    if not isinstance(item, str) or not item.strip():
+        raise ValueError(f"items must be texts with something in them. Got {item!r} instead.")
+    return item
+
+
+def write(folder: Path, network: TaskNetwork, about: dict[str, Any]) -> None:
+    """Writes the map and what it says, beside the export of the network in `model/`.
+
+    Args:
+        folder: of the adapted model; it exists.
+        network: whose map is written, folded so that it reads raw features.
+        about: plain data about how it was adapted.
+    """
+    path = folder / HEAD
+    save_file(network.head.folded(), path, metadata={"format": "pt"})
+    path.chmod(0o644)  # safetensors 0.8 leaves 0600, which other users cannot read
+    content = {"format": FORMAT, "task": asdict(network.task), "about": about}
+    (folder / FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read_task(folder: Path) -> Task:
+    """What the model of a folder judges.
+
+    Raises:
+        ValueError: the folder is none that `write` made.
+    """
+    path = Path(folder) / FILE
+    if not path.is_file():
+        raise ValueError(
+            f"adapted folder must be one that `tgp adapt` wrote (with an {FILE}). Got {folder}"
+            " instead."
+        )
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if found.get("format") != FORMAT:
+        raise ValueError(f"format of {path} must be {FORMAT}. Got {found.get('format')} instead.")
+    return Task(**found["task"] | {"labels": tuple(found["task"]["labels"])})
+
+
+def read(folder: Path, network: Network, tokenizer: Tokenizer) -> Adapted:
+    """The adapted model of a folder, given the network and tokenizer of its `model/`.
+
+    Raises:
+        ValueError: the folder is none, or its map is damaged or does not fit.
+    """
+    adapted = TaskNetwork(network, read_task(folder))
+    path = Path(folder) / HEAD
+    try:
+        adapted.head.linear.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ValueError(f"{path} must hold the map of {FILE}. Got {error} instead.") from error
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return Adapted(adapted.eval().requires_grad_(False).to(device), tokenizer)

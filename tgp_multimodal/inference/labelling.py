@@ -1,0 +1,160 @@
+"""Files in, the same files with labels out, a chunk at a time."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from tgp_multimodal.data import images, rows
+from tgp_multimodal.data.labelled import SEPARATOR, Columns, readable
+from tgp_multimodal.data.quarantine import Bad
+from tgp_multimodal.inference.adapted import Adapted
+
+_CHUNK = 512
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+
+Row = dict[str, Any]
+
+
+class Labelling:
+    """Labels tables and folders of pictures, and counts what it could not label.
+
+    Args:
+        model: who labels.
+        columns: of the text, and of the second one.
+
+    Attributes:
+        labelled: rows that got a label.
+        empty: where rows without text stand; they are written without a label.
+        bad: what is wrong with rows that could not be read; they are not written.
+    """
+
+    def __init__(self, model: Adapted, columns: Columns) -> None:
+        self.model, self.columns = model, columns
+        self.labelled = 0
+        self.empty: list[str] = []
+        self.bad: list[str] = []
+
+    def table(self, path: Path) -> Iterator[list[Row]]:
+        """Rows of a table with their labels, some hundred at a time.
+
+        Raises:
+            ValueError: the file is no table, lacks a column, or the model judges pictures.
+        """
+        reads = self.model.task.reads
+        if reads == "picture":
+            raise ValueError(f"input must be a folder of pictures. Got {path} instead.")
+        if (reads == "pair") != (self.columns.second is not None):
+            wanted = "be given for" if reads == "pair" else "be left out of"
+            raise ValueError(
+                f"second must {wanted} a model of {reads}. Got {self.columns.second} instead."
+            )
+        if not path.is_file() or not rows.is_table(path):
+            kinds = ", ".join(rows.SUFFIXES)
+            raise ValueError(f"input must be a file of a known kind ({kinds}). Got {path} instead.")
+        found = rows.read(path, self._all(path))
+        while chunk := list(islice(found, _CHUNK)):
+            yield self._labelled(path, chunk)
+
+    def _all(self, path: Path) -> rows.Choose:
+        def choose(there: Sequence[str]) -> Sequence[str]:
+            rows.column("text", self.columns.text, there, path)
+            if self.columns.second is not None:
+                rows.column("second", self.columns.second, there, path)
+            return there
+
+        return choose
+
+    def _labelled(self, path: Path, chunk: Sequence[rows.Row | Bad]) -> list[Row]:
+        good: list[Row] = []
+        items: list[Any] = []
+        places: list[int] = []
+        for row in chunk:
+            if isinstance(row, Bad):
+                self.bad.append(f"{row.source} {row.row}: {row.reason}")
+                continue
+            try:
+                items.append(readable(row[1], self.columns))
+                places.append(len(good))
+            except ValueError as error:
+                self.empty.append(f"{path} {row[0]}: {error}")
+            good.append(dict(row[1]))
+        return self._filled(good, items, places)
+
+    def _filled(self, good: list[Row], items: list[Any], places: list[int]) -> list[Row]:
+        clash = good and {"label", "probability"} & good[0].keys()
+        label, probability = (f"{'predicted_' * bool(clash)}{n}" for n in ("label", "probability"))
+        for row in good:
+            row |= {label: None, probability: None}
+        is_tags = self.model.task.kind == "tagging"
+        for place, found in zip(places, self.model.predict(items) if items else [], strict=True):
+            said = list(found.label) if is_tags else found.label
+            good[place] |= {label: said, probability: found.probability}
+        self.labelled += len(items)
+        return good
+
+    def pictures(self, folder: Path) -> Iterator[list[Row]]:
+        """The picture files of a folder, on all levels, with their labels.
+
+        Raises:
+            ValueError: there is none, or the model judges texts.
+        """
+        if self.model.task.reads != "picture":
+            raise ValueError(f"input must be a table of texts. Got the folder {folder} instead.")
+        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in images.SUFFIXES)
+        if not files:
+            raise ValueError(f"input must hold pictures. Got {folder} with none instead.")
+        for start in range(0, len(files), _CHUNK):
+            good: list[Row] = []
+            items: list[Any] = []
+            for file in files[start : start + _CHUNK]:
+                try:
+                    with Image.open(file) as image:
+                        items.append(images.to_rgb(image))
+                    good.append({"file": str(file.relative_to(folder))})
+                except (OSError, ValueError) as error:
+                    self.bad.append(f"{file}: {error}")
+            yield self._filled(good, items, list(range(len(good))))
+
+
+@contextmanager
+def writer(path: Path) -> Iterator[Callable[[Sequence[Row]], None]]:
+    """Writes rows to a CSV, TSV or JSON lines file, which is there when the last one is written.
+
+    Raises:
+        ValueError: the name of the file is of another kind.
+    """
+    if path.suffix not in (*_DELIMITERS, ".jsonl"):
+        raise ValueError(f"output must end with .csv, .tsv or .jsonl. Got {path} instead.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("w", encoding="utf-8", newline="") as file:
+        table: csv.DictWriter | None = None
+
+        def write(some: Sequence[Row]) -> None:
+            nonlocal table
+            if path.suffix == ".jsonl":
+                file.writelines(json.dumps(r, ensure_ascii=False, default=str) + "\n" for r in some)
+                return
+            if table is None and some:
+                table = csv.DictWriter(file, list(some[0]), delimiter=_DELIMITERS[path.suffix])
+                table.writeheader()
+            if table is not None:
+                table.writerows({k: _cell(v) for k, v in row.items()} for row in some)
+
+        yield write
+    partial.replace(path)
+
+
+def _cell(value: Any) -> Any:
+    """A cell of text; of lists, tags are parted by spaces and labels by bars."""
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    if isinstance(value, tuple):
+        return SEPARATOR.join(map(str, value))
+    return value

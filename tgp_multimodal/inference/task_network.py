@@ -1,0 +1,361 @@
+"""A network with a linear map on its states: what judges items once it is adapted to a task.
+
+The map reads the mean over the tokens of a text (BOS included), of both texts of a pair, or of each
+word; of a picture the pooled states of the diffusion head. A mean and a linear map may change
+places, so for texts and words the map is at once a stock token classifier (`stock_export`).
+
+Shape letters: N items, R rows of tokens, L length, D width, U units (texts or words), F features, K
+outputs, C channels, Y rows, X columns of pixels, B pictures.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tgp_multimodal.data.labelled import Kind
+from tgp_multimodal.data.tokenizer import Tokenizer
+from tgp_multimodal.inference import seen
+from tgp_multimodal.inference.image import read_prompts
+from tgp_multimodal.inference.likelihoods import buckets, padded
+from tgp_multimodal.inference.picture_features import quarters, usual
+from tgp_multimodal.models.networks import Multimodal, Network
+
+BATCH_TOKENS = 4096  # positions of one forward pass that answers, padding included
+_BATCH_PICTURES = 64
+
+Pairs = Literal["apart", "joint"]
+Words = Literal["mean", "last"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is judged, and how an item becomes features.
+
+    Attributes:
+        kind: of the labels.
+        reads: "text", "pair", "words" or "picture".
+        labels: their names, in the order of the outputs; none of a quantity.
+        length: most tokens of a row; longer texts lose their end.
+        pairs: two texts "apart" give [u, v, |u - v|, u * v] of their means; "joint" they are one
+            row, BOS first EOS second, in which they see each other.
+        words: a word is the "mean" of its tokens or its "last" one.
+        block, time: where in the diffusion head pictures are looked at; see `picture_features`.
+        offset, spread: mean and deviation of a quantity; the network gives it in these units.
+    """
+
+    kind: Kind
+    reads: str
+    labels: tuple[str, ...]
+    length: int = 256
+    pairs: Pairs = "apart"
+    words: Words = "mean"
+    block: int = 0
+    time: float = 0.0
+    offset: float = 0.0
+    spread: float = 1.0
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that the network gives for an item or word, K."""
+        return len(self.labels) if self.kind != "regression" else 1
+
+
+class Encoded(NamedTuple):
+    """An item as the network reads it.
+
+    Attributes:
+        rows: of tokens; two of a pair that is read apart, none of a picture.
+        starts: where each word that was read begins; empty but for words.
+        picture: unsigned bytes (Y, X, C), or None.
+        units: how many answers the network gives: words that it read, else 1.
+    """
+
+    rows: tuple[list[int], ...]
+    starts: list[int]
+    picture: np.ndarray | None
+    units: int
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest row."""
+        return max(map(len, self.rows), default=0)
+
+
+class Batch(NamedTuple):
+    """Items side by side.
+
+    Attributes:
+        token_RL: token ids, padded.
+        mask_RL: False at padding; None where there is none.
+        unit_RL: which unit each token belongs to; `units` for none.
+        weight_RL: the token's weight in the mean of its unit.
+        units: how many units.
+        pixels_BCYX: in [-1, 1]; None but for pictures.
+    """
+
+    token_RL: Tensor
+    mask_RL: Tensor | None
+    unit_RL: Tensor
+    weight_RL: Tensor
+    units: int
+    pixels_BCYX: Tensor | None
+
+
+def encode(tokenizer: Tokenizer, items: Sequence[Any], task: Task) -> list[Encoded]:
+    """Items as tokens, or as the pictures they are."""
+    if task.reads == "picture":
+        return [Encoded((), [], seen.array(picture), 1) for picture in items]
+    if task.reads == "words":
+        return [_words(tokenizer, *found, task) for found in tokenizer.encode_words(items)]
+    if task.reads == "text":
+        texts = tokenizer.encode_batch(list(items), bos=True)
+        return [Encoded((ids[: task.length],), [], None, 1) for ids in texts]
+    both = tokenizer.encode_batch([text for pair in items for text in pair])
+    pairs = zip(both[::2], both[1::2], strict=True)
+    return [Encoded(_pair(tokenizer, *pair, task), [], None, 1) for pair in pairs]
+
+
+def _words(tokenizer: Tokenizer, ids: list[int], starts: list[int], task: Task) -> Encoded:
+    row = [tokenizer.bos, *ids][: task.length]
+    kept = [place + 1 for place in starts if place + 1 < len(row)]
+    return Encoded((row,), kept, None, len(kept))
+
+
+def _pair(
+    tokenizer: Tokenizer, first: list[int], second: list[int], task: Task
+) -> tuple[list[int], ...]:
+    if task.pairs == "apart":
+        return tuple([tokenizer.bos, *ids][: task.length] for ids in (first, second))
+    room = task.length - 2
+    kept = min(len(first), max(room - len(second), room // 2))
+    return ([tokenizer.bos, *first[:kept], tokenizer.eos, *second[: room - kept]],)
+
+
+def collate(encoded: Sequence[Encoded], task: Task, pad: int, side: int) -> Batch:
+    """Items side by side, on the CPU.
+
+    Args:
+        encoded: the items.
+        task: how words are read.
+        pad: id of padding.
+        side: rows and columns of pixels that the head sees.
+    """
+    if task.reads == "picture":
+        pixels = torch.stack([seen.pixels(e.picture, side) for e in encoded])
+        none = torch.zeros(0, 0)
+        return Batch(none.long(), None, none.long(), none, len(encoded), pixels)
+    rows = [row for e in encoded for row in e.rows]
+    token_RL, mask_RL = padded(rows, pad, torch.device("cpu"))
+    units = sum(e.units * len(e.rows) for e in encoded)
+    unit_RL = torch.full(token_RL.shape, units)
+    weight_RL = torch.zeros(token_RL.shape)
+    unit, row = 0, 0
+    for e in encoded:
+        for tokens in e.rows:
+            for begin, end in _spans(e, len(tokens), task):
+                unit_RL[row, begin:end] = unit
+                weight_RL[row, begin:end] = 1 / (end - begin)
+                unit += 1
+            row += 1
+    return Batch(
+        token_RL, None if bool(mask_RL.all()) else mask_RL, unit_RL, weight_RL, units, None
+    )
+
+
+def _spans(encoded: Encoded, length: int, task: Task) -> Iterator[tuple[int, int]]:
+    """Tokens that stand for each unit of a row."""
+    if task.reads != "words":
+        yield 0, length
+        return
+    for begin, end in zip(encoded.starts, [*encoded.starts[1:], length], strict=True):
+        yield (begin if task.words == "mean" else end - 1), end
+
+
+class TaskHead(nn.Module):
+    """A linear map of features that are standardised first.
+
+    Args:
+        features: F.
+        outputs: K.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, features: int, outputs: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
+        self.linear = nn.Linear(features, outputs)
+
+    def forward(self, features_NF: Tensor) -> Tensor:
+        return self.linear((features_NF - self.mean) / self.scale)
+
+    @torch.no_grad()
+    def folded(self) -> dict[str, Tensor]:
+        """Weight (K, F) and bias (K,) of the same map on raw features."""
+        weight_KF = (self.linear.weight / self.scale).double()
+        bias_K = self.linear.bias.double() - weight_KF @ self.mean.double()
+        return {"weight": weight_KF.float().cpu(), "bias": bias_K.float().cpu()}
+
+
+class TaskNetwork(nn.Module):
+    """A network and the map on its states.
+
+    Args:
+        network: reads the items; a `Multimodal` one for pictures.
+        task: what is judged.
+
+    Raises:
+        ValueError: items are pictures and the network has no diffusion head.
+    """
+
+    def __init__(self, network: Network, task: Task) -> None:
+        super().__init__()
+        check_reads(network, task.reads)
+        self.network, self.task = network, task
+        self.head = TaskHead(_features(network, task), task.outputs)
+
+    def forward(self, batch: Batch, prompt: "Prompt | None" = None) -> Tensor:
+        """Outputs of each item or word, (N, K)."""
+        return self.head(self.features(batch, prompt))
+
+    def features(self, batch: Batch, prompt: "Prompt | None" = None) -> Tensor:
+        """Features of each item or word, (N, F).
+
+        Args:
+            batch: the items.
+            prompt: keys and values of the null prompt; for pictures.
+        """
+        if batch.pixels_BCYX is not None:
+            assert prompt is not None
+            return self._of_pictures(batch.pixels_BCYX, prompt)
+        state_RLD = self.network.text(batch.token_RL, None, False, batch.mask_RL).float()
+        weighted = (state_RLD * batch.weight_RL[:, :, None]).flatten(0, 1)
+        total = weighted.new_zeros(batch.units + 1, weighted.shape[1])
+        unit_UD = total.index_add(0, batch.unit_RL.flatten(), weighted)[:-1]
+        if self.task.reads != "pair" or self.task.pairs == "joint":
+            return unit_UD
+        u, v = unit_UD[::2], unit_UD[1::2]
+        return torch.cat((u, v, (u - v).abs(), u * v), dim=1)
+
+    def _of_pictures(self, pixels_BCYX: Tensor, prompt: "Prompt") -> Tensor:
+        assert isinstance(self.network, Multimodal)
+        head, count = self.network.head, len(pixels_BCYX)
+        own = [(k.expand(count, -1, -1, -1), v.expand(count, -1, -1, -1)) for k, v in prompt.text]
+        time_B = torch.full((count,), self.task.time, device=pixels_BCYX.device)
+        mask_BL = prompt.mask_1L.expand(count, -1)
+        patch_BPD, _ = head.states(pixels_BCYX, time_B, own, mask_BL, self.task.block)
+        return quarters(patch_BPD, head)
+
+    def prompt(self, tokenizer: Tokenizer) -> "Prompt | None":
+        """What pictures are looked at with: the null prompt in every block; None for texts."""
+        if self.task.reads != "picture":
+            return None
+        assert isinstance(self.network, Multimodal)
+        return Prompt(*read_prompts(self.network, tokenizer, [""]))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lives."""
+        return self.head.linear.weight.device
+
+    @property
+    def side(self) -> int:
+        """Rows and columns of pixels that the diffusion head sees; 0 without one."""
+        return self.network.head.size if isinstance(self.network, Multimodal) else 0
+
+
+class Prompt(NamedTuple):
+    """Keys and values of the null prompt in every block of the head, and its mask."""
+
+    text: list[tuple[Tensor, Tensor]]
+    mask_1L: Tensor
+
+
+def check_reads(network: Network, reads: str) -> None:
+    """Raises ValueError where a network without diffusion head is to look at pictures."""
+    if reads == "picture" and not isinstance(network, Multimodal):
+        raise ValueError(
+            "model must have a diffusion head to be adapted to pictures. "
+            f"Got a {type(network).__name__} without one instead."
+        )
+
+
+def _features(network: Network, task: Task) -> int:
+    if task.reads == "picture":
+        assert isinstance(network, Multimodal)
+        grid = network.head.size // network.head.patch
+        return network.head.width * (1 + min(2, grid) ** 2)
+    width = network.text.width
+    return 4 * width if task.reads == "pair" and task.pairs == "apart" else width
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """The batch on a device."""
+    mask, pixels = batch.mask_RL, batch.pixels_BCYX
+    return Batch(
+        batch.token_RL.to(device),
+        None if mask is None else mask.to(device),
+        batch.unit_RL.to(device),
+        batch.weight_RL.to(device),
+        batch.units,
+        None if pixels is None else pixels.to(device),
+    )
+
+
+@torch.inference_mode()
+def outputs(
+    network: TaskNetwork,
+    tokenizer: Tokenizer,
+    encoded: Sequence[Encoded],
+    is_features: bool = False,
+    batch_tokens: int = BATCH_TOKENS,
+) -> list[np.ndarray]:
+    """Outputs of each item, (units, K) each, in order; no number depends on its company.
+
+    Args:
+        network: in any mode: nothing in it is random.
+        tokenizer: its tokenizer.
+        encoded: the items.
+        is_features: give features, (units, F), instead.
+        batch_tokens: positions of one forward pass.
+    """
+    prompt = network.prompt(tokenizer)
+    found: list[np.ndarray] = [np.zeros((0, 0))] * len(encoded)
+    ask = network.features if is_features else network
+    for chosen in _batches(encoded, network.task, batch_tokens):
+        some = [encoded[i] for i in chosen]
+        batch = moved(collate(some, network.task, tokenizer.pad, network.side), network.device)
+        rows = iter(np.split(ask(batch, prompt).float().cpu().numpy(), _ends(some)))
+        for place, part in zip(chosen, rows, strict=False):
+            found[place] = part
+    return found
+
+
+def _ends(encoded: Sequence[Encoded]) -> np.ndarray:
+    return np.cumsum([e.units for e in encoded])
+
+
+def _batches(encoded: Sequence[Encoded], task: Task, batch_tokens: int) -> Iterator[list[int]]:
+    if task.reads == "picture":
+        places = range(len(encoded))
+        yield from (list(places[i : i + _BATCH_PICTURES]) for i in places[::_BATCH_PICTURES])
+        return
+    yield from buckets([e.length * len(e.rows) for e in encoded], batch_tokens)
+
+
+def view_of(network: Network) -> tuple[int, float]:
+    """Block and time of the head that pictures are looked at with."""
+    assert isinstance(network, Multimodal)
+    return usual(network.head)
+
+
+def softmax(outputs_NK: np.ndarray) -> np.ndarray:
+    """Probabilities of outputs, along the last axis."""
+    return F.softmax(torch.from_numpy(outputs_NK).double(), dim=-1).numpy()

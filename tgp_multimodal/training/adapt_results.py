@@ -1,0 +1,168 @@
+"""What adapting leaves behind: the model in the forms that others load, predictions, a report.
+
+adapted.json head.safetensors    the map on the states, and what it says
+model/                           an export with the merged weights (`tgp export` says of what)
+adapter/                         LoRA's matrices alone, for peft on the model they started from
+classifier/                      transformers' Qwen3ForTokenClassification, where it can be one
+predictions.jsonl report.json report.html
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from tgp_multimodal import export, stock_export
+from tgp_multimodal.data.labelled import Item, Predicted, Splits
+from tgp_multimodal.data.tokenizer import Tokenizer
+from tgp_multimodal.evaluation import environment, task_report, task_scores
+from tgp_multimodal.evaluation.task_scores import Score
+from tgp_multimodal.inference import adapted
+from tgp_multimodal.inference.adapted import Adapted
+from tgp_multimodal.inference.task_network import TaskNetwork
+from tgp_multimodal.model_card import model_card
+from tgp_multimodal.models.networks import LanguageModel, Network
+from tgp_multimodal.training import adapt_lora
+from tgp_multimodal.training.adapt import PLAN, Learned, Settings
+from tgp_multimodal.training.checkpoints import folder_of
+
+REPORT = "report.json"
+_EXACT = (
+    "text",
+    "words",
+)  # whose features are a mean over tokens, which a linear map commutes with
+
+
+def write(
+    folder: Path,
+    loaded: export.Loaded,
+    base: Path,
+    splits: Splits,
+    settings: Settings,
+    learned: Learned,
+    bad: int = 0,
+) -> dict[str, Any]:
+    """Writes everything and returns the report.
+
+    What is reported is what the written folder answers, not what the trained network did.
+
+    Args:
+        folder: where to; it is made.
+        loaded: the model that was adapted.
+        base: its folder.
+        splits: the task.
+        settings: how it was adapted.
+        learned: what came of it.
+        bad: rows that could not be used.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    network = learned.network
+    about = {"base": str(base), "base_weights": loaded.digest, "method": settings.method}
+    if settings.method == "lora":
+        adapt_lora.save(network.network.text, settings.rank, str(base), folder / "adapter")
+        adapt_lora.merge(network.network.text)
+    network.eval().requires_grad_(False)
+    facts = loaded.facts | {"adapted": about | {"task": splits.name}}
+    plain = _plain(network)
+    card = model_card(plain, loaded.tokenizer, facts)
+    export.save(folder / adapted.MODEL, plain, loaded.tokenizer, facts, card)
+    adapted.write(folder, network, about)
+    if is_stock(network):
+        _write_classifier(folder, network, loaded.tokenizer)
+    again = export.load(folder / adapted.MODEL)
+    model = adapted.read(folder, again.network, again.tokenizer)
+    predicted = model.predict([item.item for item in splits.test])
+    report = _report(model, splits, predicted, learned) | {
+        "base": about, "settings": asdict(settings), "bad_rows": bad,
+    }  # fmt: skip
+    rows = [_row(item, p) for item, p in zip(splits.test, predicted, strict=True)]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (folder / "predictions.jsonl").write_text(lines, encoding="utf-8")
+    page = task_report.render(report, rows)
+    (folder / "report.html").write_text(page, encoding="utf-8")
+    _write_json(folder / REPORT, report)
+    shutil.rmtree(folder_of(folder), ignore_errors=True)  # nothing to go on from any more
+    (folder / PLAN).unlink(missing_ok=True)
+    return report
+
+
+def is_stock(network: TaskNetwork) -> bool:
+    """Whether a stock token classifier gives the same numbers: not for two texts read apart."""
+    task = network.task
+    return task.reads in _EXACT or (task.reads == "pair" and task.pairs == "joint")
+
+
+def _plain(network: TaskNetwork) -> Network:
+    """The part that learned: a text task leaves behind no head that draws from other states."""
+    if network.task.reads == "picture":
+        return network.network
+    return LanguageModel(network.network.text).eval()
+
+
+def _write_classifier(folder: Path, network: TaskNetwork, tokenizer: Tokenizer) -> None:
+    """A `Qwen3ForTokenClassification`: the mean of its logits over tokens is what we say."""
+    text, task, place = network.network.text, network.task, folder / "classifier"
+    place.mkdir(exist_ok=True)
+    tokenizer.save(place)
+    weights = {f"model.{k}": v.detach().cpu().contiguous() for k, v in text.state_dict().items()}
+    weights |= {f"score.{k}": v for k, v in network.head.folded().items()}
+    path = place / "model.safetensors"
+    save_file(weights, path, metadata={"format": "pt"})
+    path.chmod(0o644)  # safetensors 0.8 leaves 0600, which other users cannot read
+    names = list(task.labels) or ["quantity"]
+    settings = stock_export.qwen3(text, tokenizer, "Qwen3ForTokenClassification", False)
+    settings |= {
+        "num_labels": len(names),
+        "id2label": {str(i): n for i, n in enumerate(names)},
+        "label2id": {n: i for i, n in enumerate(names)},
+        "classifier_dropout": 0.0,
+    }
+    _write_json(place / "config.json", settings)
+
+
+def _report(
+    model: Adapted, splits: Splits, predicted: Sequence[Predicted], learned: Learned
+) -> dict[str, Any]:
+    items, task = splits.test, model.task
+    scored = task_scores.scores(task.kind, items, predicted, splits.positive)
+    found: dict[str, Any] = {
+        "task": splits.name,
+        "kind": task.kind,
+        "reads": task.reads,
+        "labels": list(task.labels),
+        "metric": learned.facts["metric"],
+        "items": {name: len(getattr(splits, name)) for name in ("train", "validation", "test")},
+        "test": {name: _plain_score(score) for name, score in scored.items()},
+        "facts": learned.facts,
+        "history": learned.history,
+        "best": learned.best,
+        "environment": environment.describe(),
+    }
+    if task.kind != "regression":
+        sure, right = task_scores.confidences(task.kind, items, predicted, task.labels)
+        bins, error = task_scores.reliability(sure, right)
+        found["calibration"] = {"error": error, "bins": [b._asdict() for b in bins]}
+    return found
+
+
+def _plain_score(score: Score) -> dict[str, float]:
+    return {"value": score.value, "low": score.interval.low, "high": score.interval.high}
+
+
+def _row(item: Item, predicted: Predicted) -> dict[str, Any]:
+    shown = item.item if not hasattr(item.item, "shape") else None
+    return {
+        "item": item.where,
+        "text": shown,
+        "label": item.label,
+        "predicted": predicted.label,
+        "probability": predicted.probability,
+    }
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

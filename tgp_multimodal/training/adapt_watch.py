@@ -1,0 +1,149 @@
+"""What watches over adapting: the judge, who keeps the best weights and ends it, and progress."""
+
+import sys
+import time
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+
+class Judge(Callback):
+    """Looks at validation now and then, keeps the weights that do best, and stops in time.
+
+    Of two that are equal by the metric the one with the smaller loss is better. The start counts,
+    so that nothing worse than the start comes out.
+
+    Args:
+        every: steps between two looks.
+        patience: so many looks in a row without a better one end the training.
+
+    Attributes:
+        history: one row for each look: step, seconds, training loss, validation loss, metric.
+        best: its place in `history`.
+    """
+
+    def __init__(self, every: int, patience: int) -> None:
+        self.every, self.patience = every, patience
+        self.history: list[dict[str, float]] = []
+        self.best = 0
+        self.weights: dict[str, Tensor] = {}
+        self._losses: list[Tensor] = []
+        self._begin = time.monotonic()
+
+    def on_train_start(self, trainer: Trainer, module: Any) -> None:
+        before = self.history[-1]["seconds"] if self.history else 0.0
+        self._begin = time.monotonic() - before
+        if not self.history:
+            self._look(trainer, module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_index: int
+    ) -> None:
+        self._losses.append(outputs["loss"].detach())
+        step = trainer.global_step
+        if step % self.every == 0 or step == trainer.max_steps:
+            self._look(trainer, module)
+            if len(self.history) - 1 - self.best >= self.patience:
+                trainer.should_stop = True
+
+    def _look(self, trainer: Trainer, module: Any) -> None:
+        value, loss = module.judge()
+        mean = float(torch.stack(self._losses).mean()) if self._losses else float("nan")
+        self._losses = []
+        row = {
+            "step": trainer.global_step,
+            "seconds": time.monotonic() - self._begin,
+            "train_loss": mean,
+            "validation_loss": loss,
+            "metric": value,
+        }
+        self.history.append(row)
+        if len(self.history) == 1 or _rank(row) > _rank(self.history[self.best]):
+            self.best = len(self.history) - 1
+            self.weights = learned(module.network)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "history": self.history,
+            "best": self.best,
+            "weights": self.weights,
+            "losses": self._losses,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.history, self.best = list(state["history"]), state["best"]
+        self.weights, self._losses = state["weights"], list(state["losses"])
+
+
+def _rank(row: dict[str, float]) -> tuple[float, float]:
+    return row["metric"], -row["validation_loss"]
+
+
+def learned(network: nn.Module) -> dict[str, Tensor]:
+    """Copies of the weights that are trained, in the memory of the processor."""
+    return {n: w.detach().cpu().clone() for n, w in network.named_parameters() if w.requires_grad}
+
+
+@torch.no_grad()
+def put_back(network: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Copies weights that `learned` gave into the network."""
+    parameters = dict(network.named_parameters())
+    for name, weight in weights.items():
+        parameters[name].copy_(weight)
+
+
+class Bar(Callback):
+    """Shows steps, the best so far and the time left; plain lines where there is no terminal.
+
+    Args:
+        judge: who knows the best so far.
+        metric: its name.
+    """
+
+    def __init__(self, judge: Judge, metric: str) -> None:
+        self.judge, self.metric = judge, metric
+        self.bar: Progress | None = None
+        self._begin, self._from, self._told = 0.0, 0, 0
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self._begin, self._from = time.monotonic(), trainer.global_step
+        self._told = len(self.judge.history)
+        if sys.stderr.isatty():
+            columns = (
+                TextColumn("adapting"), BarColumn(),
+                TextColumn("{task.completed}/{task.total} steps"),
+                TextColumn("{task.description}"), TimeElapsedColumn(), TextColumn("elapsed,"),
+                TimeRemainingColumn(), TextColumn("left"),
+            )  # fmt: skip
+            self.bar = Progress(*columns)
+            self.bar.add_task("", total=trainer.max_steps, completed=trainer.global_step)
+            self.bar.start()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int
+    ) -> None:
+        history, step = self.judge.history, trainer.global_step
+        best = f"best {self.metric} {history[self.judge.best]['metric']:.4f}" if history else ""
+        if self.bar is not None:
+            self.bar.update(self.bar.task_ids[0], completed=step, description=best)
+        elif len(history) > self._told:
+            each = (time.monotonic() - self._begin) / max(1, step - self._from)
+            left = (trainer.max_steps - step) * each
+            now = f"{self.metric} {history[-1]['metric']:.4f}"
+            print(
+                f"step {step}/{trainer.max_steps}  {now}  {best}  at most {left:,.0f} s left",
+                file=sys.stderr,
+            )
+        self._told = len(history)
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def on_exception(
+        self, trainer: Trainer, module: LightningModule, exception: BaseException
+    ) -> None:
+        self.on_train_end(trainer, module)

@@ -1,0 +1,139 @@
+"""`tgp adapt`: fine-tunes an export on a task with few labels."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+
+def adapt(
+    folder: str,
+    output: str,
+    card: str | None = None,
+    train: str | None = None,
+    validation: str | None = None,
+    test: str | None = None,
+    text: str = "text",
+    label: str = "label",
+    second: str | None = None,
+    kind: Literal["classification", "multi_label", "regression", "tagging"] | None = None,
+    method: Literal["full", "lora", "head"] = "full",
+    learning_rate: float | Literal["auto"] = "auto",
+    steps: int | None = None,
+    batch: int = 16,
+    length: int = 256,
+    pairs: Literal["apart", "joint"] = "apart",
+    class_weights: bool = False,
+    patience: int = 5,
+    rank: int = 8,
+    seed: int = 0,
+    allow_bad: float = 0.01,
+) -> int:
+    """Fine-tune an export on a task with few labels.
+
+    Every way starts from a linear map that is fitted on the frozen network, and keeps the weights
+    that do best on validation items. The output gets the adapted model, stock forms of it,
+    predictions of the test items, and report.html. A run that was stopped goes on with the same
+    command. `tgp predict` labels new files.
+
+    Args:
+        folder: export folder of the model.
+        output: folder for the results; new, or that of an unfinished run.
+        card: benchmark card whose splits are the task, for example text/sst2.
+        train: your own items, in place of a card: a table (.csv, .tsv, .jsonl, .parquet), or a
+            folder with one folder of pictures for each class.
+        validation: the items that choose; left out: 15 % of train, of each class alike.
+        test: the items that measure; left out: another 15 % of train.
+        text: column of the text, or of the list of words to tag.
+        label: column of the label, the number, or the list of labels or tags.
+        second: column of the second text, where pairs are judged.
+        kind: of the task; left out: found from the labels. In cells of plain text several labels
+            are parted by |, and words and tags by spaces.
+        method: full trains every weight; lora small matrices beside the projections; head nothing
+            but the linear map, in seconds.
+        learning_rate: auto tries four, from the same start and each for a sixth of the steps (20 to
+            150) with its own rise and fall, and takes the best on validation.
+        steps: left out: four passes over the training items, at least 100 steps.
+        batch: items of a step.
+        length: most tokens of a text; longer ones lose their end.
+        pairs: apart reads two texts on their own and compares what it saw; joint reads them as one.
+        class_weights: give every class the same say, however rare it is.
+        patience: so many looks at validation, of twelve, may bring nothing better.
+        rank: of the matrices of lora.
+        seed: of held-back items, their order, and the matrices of lora.
+        allow_bad: share of rows that may be unusable; they are written to a quarantine file.
+
+    Examples:
+        tgp adapt runs/nano/export adapted/sst2 --card text/sst2
+        tgp adapt runs/nano/export adapted/mail --train mail.csv --text body --label team
+        tgp adapt runs/nano/export adapted/genes --card biomedical/ncbi_disease --method lora
+        tgp adapt runs/nano/export adapted/leaves --train leaves/ --method head
+    """
+    from tgp_multimodal import export
+    from tgp_multimodal.training import adapt as adapting
+    from tgp_multimodal.training import adapt_results
+
+    place = Path(output)
+    _check_output(place, adapting.PLAN)
+    rate = None if learning_rate == "auto" else learning_rate
+    settings = adapting.Settings(
+        method, rate, steps, batch, length, pairs, class_weights, patience, rank, seed
+    )
+    loaded = export.load(Path(folder))
+    files = {"train": train, "validation": validation, "test": test}
+    columns = {"text": text, "label": label, "second": second}
+    splits, bad = _task(card, files, columns, kind, place, allow_bad, seed)
+    learned = adapting.learn(loaded, splits, settings, place, print)
+    if learned.is_stopped:
+        print("stopped and saved; the same command goes on")
+        return 130
+    report = adapt_results.write(place, loaded, Path(folder), splits, settings, learned, bad)
+    for name, score in report["test"].items():
+        print(f"test {name} {score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]")
+    print(f"the adapted model lies in {place}; look at {place / 'report.html'}")
+    return 0
+
+
+def _check_output(place: Path, plan: str) -> None:
+    """Refuses a folder that holds something else than an unfinished run."""
+    unfinished = (plan, "checkpoints")
+    there = [p.name for p in place.iterdir()] if place.is_dir() else []
+    other = [n for n in there if n not in unfinished and not n.startswith("quarantine-")]
+    if other:
+        raise ValueError(
+            "output must be a new folder, or that of an unfinished run."
+            f" Got {place} with {other[0]} instead."
+        )
+
+
+def _task(
+    card: str | None,
+    files: dict[str, str | None],
+    columns: dict[str, Any],
+    kind: Any,
+    place: Path,
+    allow_bad: float,
+    seed: int,
+) -> tuple[Any, int]:
+    from tgp_multimodal.data.labelled import Columns
+    from tgp_multimodal.evaluation import cards
+    from tgp_multimodal.evaluation.labelled_cards import task_of
+    from tgp_multimodal.training import adapt_sources as sources
+
+    given = [name for name, path in files.items() if path is not None]
+    if (card is None) == (files["train"] is None):
+        got = "both" if card is not None else "neither"
+        raise ValueError(f"card or train must be given. Got {got} instead.")
+    if card is not None:
+        if given or kind is not None:
+            wrong = ", ".join([*given, *(["kind"] if kind is not None else [])])
+            raise ValueError(f"{wrong} must be left out with a card. Got a value instead.")
+        splits, bad = task_of(cards.find(card), seed), 0
+    else:
+        paths = {name: None if path is None else Path(path) for name, path in files.items()}
+        assert paths["train"] is not None
+        own = sources.Files(
+            paths["train"], paths["validation"], paths["test"], Columns(**columns), kind
+        )
+        splits, bad = sources.task_of_files(own, place, allow_bad, seed)
+    for line in sources.described(splits, bad):
+        print(line)
+    return splits, bad
