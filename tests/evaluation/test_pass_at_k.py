@@ -34,8 +34,11 @@ ROWS = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _needs_the_sandbox() -> None:
+RUNS = pytest.mark.usefixtures("sandbox_works")
+
+
+@pytest.fixture(scope="module")
+def sandbox_works() -> None:
     try:
         Sandbox().close()
     except SandboxError as error:
@@ -66,6 +69,7 @@ def test_counts_that_are_none_are_refused(given: tuple[int, int, int]):
         estimate(*given)
 
 
+@RUNS
 def test_samples_that_pass_are_counted(monkeypatch: pytest.MonkeyPatch):
     """Problem i passes in 0, 2, 4, 6 of its ten samples."""
     model = writer(lambda i, s: s < 2 * i)
@@ -79,6 +83,7 @@ def test_samples_that_pass_are_counted(monkeypatch: pytest.MonkeyPatch):
     assert found.details["reasons"] == {"AssertionError": 28, "passed": 12}
 
 
+@RUNS
 def test_each_sample_is_asked_for_with_its_own_seed(monkeypatch: pytest.MonkeyPatch):
     model = writer(lambda i, s: True)
     settings = {"samples": 3, "temperature": 0.7, "top_p": 0.9, "seed": 5, "stop": ["\n\n"]}
@@ -91,6 +96,7 @@ def test_each_sample_is_asked_for_with_its_own_seed(monkeypatch: pytest.MonkeyPa
     assert model.asked == wanted
 
 
+@RUNS
 def test_what_is_run_is_prompt_sample_ending_suffix(monkeypatch: pytest.MonkeyPatch):
     row = {
         "prompt": "def f(x):\n    y =",
@@ -105,6 +111,7 @@ def test_what_is_run_is_prompt_sample_ending_suffix(monkeypatch: pytest.MonkeyPa
     assert score(monkeypatch, "pass_at_k", {"test": [row]}, model, settings=settings).value == 0
 
 
+@RUNS
 def test_all_and_none_have_an_interval(monkeypatch: pytest.MonkeyPatch):
     for always in (True, False):
         model = writer(lambda i, s, always=always: always)
@@ -113,6 +120,7 @@ def test_all_and_none_have_an_interval(monkeypatch: pytest.MonkeyPatch):
         assert found.interval.high - found.interval.low > 0.3
 
 
+@RUNS
 def test_gaps_of_one_function_are_drawn_together(monkeypatch: pytest.MonkeyPatch):
     row = ROWS["test"][0]
     gaps = [{**row, "prompt": row["prompt"] + "\n" * i} for i in range(16)]
@@ -131,6 +139,7 @@ def test_too_few_samples_for_the_metric_are_refused(monkeypatch: pytest.MonkeyPa
         score(monkeypatch, "pass_at_k", ROWS, model, **given)
 
 
+@RUNS
 def test_words_of_a_program_do_not_get_into_the_details(monkeypatch: pytest.MonkeyPatch):
     body = "    raise type('Long' * 9, (Exception,), {})('x')\n"
     model = Planted(generate=lambda r: body)
@@ -150,6 +159,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> cards.Card:
     )
 
 
+@RUNS
 def test_a_result_says_that_code_was_run_and_behind_what(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
