@@ -69,6 +69,8 @@ def _adapted(method: adapt.Method) -> Callable[[Bench, Splits, int], list[Predic
     def run(bench: Bench, splits: Splits, seed: int) -> list[Predicted]:
         settings = adapt.Settings(method, steps=bench.steps, seed=seed)
         learned = adapt.learn(bench.loaded, splits, settings)
+        if learned.is_stopped:
+            raise KeyboardInterrupt
         network = learned.network
         test = Examples.of(splits.test, network.task, bench.loaded.tokenizer)
         found = outputs(network, bench.loaded.tokenizer, test.encoded)

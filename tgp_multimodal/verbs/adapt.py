@@ -50,7 +50,7 @@ def adapt(
         method: full trains every weight; lora small matrices beside the projections; head nothing
             but the linear map, in seconds.
         learning_rate: auto tries four, from the same start and each for a sixth of the steps (20 to
-            150) with its own rise and fall, and takes the best on validation.
+            150) with its own rise and fall, and takes that with the least validation loss.
         steps: left out: four passes over the training items, at least 100 steps.
         batch: items of a step.
         length: most tokens of a text; longer ones lose their end.
