@@ -94,10 +94,9 @@ def adapt(
 
 def _check_output(place: Path, plan: str) -> None:
     """Refuses a folder that holds something else than an unfinished run."""
-    unfinished = (plan, "checkpoints")
     there = [p.name for p in place.iterdir()] if place.is_dir() else []
-    other = [n for n in there if n not in unfinished and not n.startswith("quarantine-")]
-    if other:
+    other = [name for name in there if not name.startswith("quarantine-")]
+    if other and plan not in there:
         raise ValueError(
             "output must be a new folder, or that of an unfinished run."
             f" Got {place} with {other[0]} instead."
