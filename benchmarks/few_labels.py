@@ -69,6 +69,8 @@ def _adapted(method: adapt.Method) -> Callable[[Bench, Splits, int], list[Predic
     def run(bench: Bench, splits: Splits, seed: int) -> list[Predicted]:
         settings = adapt.Settings(method, steps=bench.steps, seed=seed)
         learned = adapt.learn(bench.loaded, splits, settings)
+        if learned.is_stopped:
+            raise KeyboardInterrupt
         network = learned.network
         test = Examples.of(splits.test, network.task, bench.loaded.tokenizer)
         found = outputs(network, bench.loaded.tokenizer, test.encoded)
@@ -140,7 +142,10 @@ METHODS: dict[str, Callable[[Bench, Splits, int], list[Predicted]]] = {
 
 
 def summary(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Mean over seeds of each card, method and count, with a 95 % interval; none of one seed."""
+    """Mean over seeds of each card, method and count, with a 95 % interval within 0 and 1.
+
+    The interval of one seed is the value itself.
+    """
     grouped: dict[tuple[str, str, str], list[float]] = {}
     for run in runs:
         grouped.setdefault((run["card"], run["method"], run["count"]), []).append(run["value"])
@@ -148,7 +153,7 @@ def summary(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for (card, method, count), values in grouped.items():
         mean, n = float(np.mean(values)), len(values)
         half = stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / n**0.5 if n > 1 else 0.0
-        low, high = mean - float(half), min(1.0, mean + float(half))
+        low, high = max(0.0, mean - float(half)), min(1.0, mean + float(half))
         row = {"card": card, "method": method, "count": count, "mean": mean}
         found.append(row | {"low": low, "high": high, "seeds": n})
     return found

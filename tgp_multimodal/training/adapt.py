@@ -253,7 +253,7 @@ class _Maker(NamedTuple):
 
 
 def _rate(make: _Maker, settings: Settings, say: Say) -> tuple[float, dict[str, list[float]]]:
-    """The given rate, or the best of some short runs, each of them with its own rise and fall."""
+    """The given rate, or that with the least validation loss of some short runs."""
     if settings.rate is not None:
         return settings.rate, {}
     least, most = _TRIAL_STEPS
@@ -271,7 +271,8 @@ def _rate(make: _Maker, settings: Settings, say: Say) -> tuple[float, dict[str, 
         tried[rate] = [row["metric"], row["validation_loss"]]
         say(f"learning rate {rate:g}: {make.metric} {row['metric']:.4f} after {steps} steps")
         put_back(make.network, start)
-    best = max(tried, key=lambda r: (tried[r][0], -tried[r][1]))
+    # By the loss: the metric of a few validation items is too coarse to tell rates apart.
+    best = min(tried, key=lambda r: tried[r][1])
     return best, {f"{rate:g}": row for rate, row in tried.items()}
 
 

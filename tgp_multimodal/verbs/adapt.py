@@ -50,7 +50,7 @@ def adapt(
         method: full trains every weight; lora small matrices beside the projections; head nothing
             but the linear map, in seconds.
         learning_rate: auto tries four, from the same start and each for a sixth of the steps (20 to
-            150) with its own rise and fall, and takes the best on validation.
+            150) with its own rise and fall, and takes that with the least validation loss.
         steps: left out: four passes over the training items, at least 100 steps.
         batch: items of a step.
         length: most tokens of a text; longer ones lose their end.
@@ -94,10 +94,9 @@ def adapt(
 
 def _check_output(place: Path, plan: str) -> None:
     """Refuses a folder that holds something else than an unfinished run."""
-    unfinished = (plan, "checkpoints")
     there = [p.name for p in place.iterdir()] if place.is_dir() else []
-    other = [n for n in there if n not in unfinished and not n.startswith("quarantine-")]
-    if other:
+    other = [name for name in there if not name.startswith("quarantine-")]
+    if other and plan not in there:
         raise ValueError(
             "output must be a new folder, or that of an unfinished run."
             f" Got {place} with {other[0]} instead."
