@@ -34,9 +34,9 @@ class Running(NamedTuple):
     client: openai.OpenAI
 
 
-def tiny_model(tokenizer: Tokenizer, chat: bool = True) -> Model:
+def tiny_model(tokenizer: Tokenizer, chat: bool = True, context: int = 96) -> Model:
     """A multimodal network with a chat template, whose texts differ from token to token."""
-    network = multimodal(tokenizer.vocabulary, context=96)
+    network = multimodal(tokenizer.vocabulary, context)
     with torch.no_grad():  # else each token would be its own most probable successor
         network.text.embed_tokens.weight *= 0.03
     network.requires_grad_(False)

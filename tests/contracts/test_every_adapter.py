@@ -1,7 +1,7 @@
 """What holds for every adapter: order, company, duplicates, nothing at all, known limits."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import pytest
 import stock_models
 from random_networks import with_tower
 from scipy import sparse
+from servers import NAME, serving, tiny_model
 
 from tgp_multimodal import export
 from tgp_multimodal.adapters import ADAPTERS, make
@@ -67,6 +68,7 @@ MODELS = {
     "st": ["export"],
     "openclip": ["clip", "clip@random"],
     "timm": ["!test_vit@random"],
+    "openai": ["served"],
     "xz": ["", "!trained"],
     "zstd": ["", "!trained"],
 }
@@ -80,14 +82,16 @@ ASKED = [model for model in EVERY if model != "majority"]  # which looks at no i
 
 
 @pytest.fixture(scope="module")
-def folders(tokenizer, corpus, tmp_path_factory) -> Path:
+def folders(tokenizer, corpus, tmp_path_factory) -> Iterator[Path]:
     root = tmp_path_factory.mktemp("models")
     export.save(root / "export", with_tower(tokenizer.vocabulary), tokenizer, {}, "")
     for family in ("gpt2", "gemma2", "bloom", "mamba"):
         stock_models.causal(root / family, tokenizer, family)
     stock_models.masked(root / "bert", corpus)
     stock_models.open_clip_model(root / "clip")
-    return root
+    with serving(tiny_model(tokenizer, context=512)) as running:
+        (root / "served").write_text(f"{running.address}#{NAME}")
+        yield root
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +117,8 @@ def fresh(model: str, folders: Path) -> Adapter:
 def spelled(argument: str, folders: Path) -> str:
     if argument.startswith("!") or not argument:
         return argument.removeprefix("!")
+    if argument == "served":
+        return (folders / argument).read_text()
     return str(folders / argument)
 
 

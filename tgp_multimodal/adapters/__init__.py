@@ -12,6 +12,7 @@ ADAPTERS = {
     "st": "tgp_multimodal.adapters.sentence_encoders:SentenceEncoder",
     "openclip": "tgp_multimodal.adapters.openclip:OpenClip",
     "timm": "tgp_multimodal.adapters.timm_vision:TimmVision",
+    "openai": "tgp_multimodal.adapters.openai_api:OpenAiApi",
     "majority": "tgp_multimodal.adapters.baselines:Majority",
     "longest": "tgp_multimodal.adapters.baselines:Longest",
     "tfidf": "tgp_multimodal.adapters.baselines:TfIdf",
@@ -29,8 +30,8 @@ def make(model: str) -> "Adapter":
 
     Args:
         model: `kind` or `kind:argument`, for example `tfidf`, `random:runs/nano/export`,
-            `hf:gpt2`; a path alone is a folder that `tgp export` wrote: `runs/nano/export` is
-            `native:runs/nano/export`.
+            `hf:gpt2`, `openai:http://127.0.0.1:8000/v1#nano`; a path alone is a folder that
+            `tgp export` wrote: `runs/nano/export` is `native:runs/nano/export`.
 
     Raises:
         ValueError: there is no such kind, or no such model, or the kind wants an argument and has

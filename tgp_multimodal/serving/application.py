@@ -66,4 +66,5 @@ def _model(served: Served) -> dict[str, Any]:
         "owned_by": "tgp",
         "max_model_len": served.context,
         "digest": served.model.digest,
+        "parameters": sum(p.numel() for p in served.model.network.parameters()),
     }

@@ -1,5 +1,6 @@
 """What every request passes first: who asks, from where, and how much it brings along."""
 
+import asyncio
 import hmac
 from ipaddress import ip_address
 from typing import Any
@@ -45,7 +46,15 @@ class Gate:
             content = await self._content(scope, receive)
         except ApiError as error:
             return await answer(error)(scope, receive, send)
-        await self.application(scope, _replayed(content, receive), send)
+        told = _Told(send)
+        try:
+            await self.application(scope, _replayed(content, receive), told)
+        except asyncio.CancelledError:  # by the server, which closes and can wait no longer
+            if not told.has_begun:
+                closing = ApiError(503, "server must be open. Got one that closes instead.")
+                await answer(closing)(scope, receive, send)
+            elif not told.has_ended:
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _know(self, scope: Scope) -> None:
         headers = dict(scope["headers"])
@@ -81,6 +90,19 @@ class Gate:
     def _too_large(self, got: Any) -> ApiError:
         message = f"body must be at most {self.body} bytes. Got {got} instead."
         return ApiError(413, message, code="request_too_large", headers={"Connection": "close"})
+
+
+class _Told:
+    """Sends, and knows how far the answer is."""
+
+    def __init__(self, send: Send) -> None:
+        self.send, self.has_begun, self.has_ended = send, False, False
+
+    async def __call__(self, message: Message) -> None:
+        self.has_begun = True
+        is_body = message["type"] == "http.response.body"
+        self.has_ended = is_body and not message.get("more_body", False)
+        await self.send(message)
 
 
 def _replayed(content: bytes, receive: Receive) -> Receive:

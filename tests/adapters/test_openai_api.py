@@ -1,0 +1,162 @@
+"""Models behind a server: the native numbers, cuts, refusals, and a server that stumbles."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+from servers import NAME, serving, tiny_model
+
+from tgp_multimodal import export
+from tgp_multimodal.adapters import make, openai_server
+from tgp_multimodal.adapters.native import Native
+from tgp_multimodal.adapters.openai_server import RefusedError, Server
+from tgp_multimodal.evaluation import cards
+from tgp_multimodal.evaluation.requests import Embed, Generate, Perplexity, Score
+
+TOKEN = "a-token-of-enough-characters"
+TEXTS = ["The river froze.", "", "def add(a, b):\n    return a + b", "Naïve café, 東京 \U0001f468"]
+
+
+@pytest.fixture(scope="module")
+def pair(tokenizer, tmp_path_factory):
+    """The same network behind a server and in a folder."""
+    model = tiny_model(tokenizer)
+    folder = tmp_path_factory.mktemp("exports") / "export"
+    export.save(folder, model.network, model.tokenizer, {}, "")
+    with serving(model, TOKEN, inputs=32) as running, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENAI_API_KEY", TOKEN)
+        yield make(f"openai:{running.address}#{NAME}"), Native(folder)
+
+
+def test_scores_are_those_of_the_native_adapter(pair):
+    served, native = pair
+    contexts = ["The river", "", "a set holds ", "def f(x):\n", "Question: 東京?\nAnswer:"]
+    requests = [Score(c, e) for c in contexts for e in (" froze", " no", " 1 2", "\n    return x")]
+    requests = requests * 3  # more than one request of the server
+    for one, two in zip(served.answer(requests), native.answer(requests), strict=True):
+        assert one.nats == pytest.approx(two.nats, abs=1e-4)
+        assert (one.tokens, one.is_greedy) == (two.tokens, two.is_greedy)
+    greedy = native.answer([Generate("The river", 3)])[0]
+    if "\ufffd" not in greedy:
+        (one,) = served.answer([Score("The river", greedy)])
+        (two,) = native.answer([Score("The river", greedy)])
+        assert one.is_greedy == two.is_greedy
+
+
+def test_other_answers_are_those_of_the_native_adapter(pair):
+    served, native = pair
+    requests = [Perplexity(t) for t in TEXTS]
+    for one, two in zip(served.answer(requests), native.answer(requests), strict=True):
+        assert one.nats == pytest.approx(two.nats, abs=1e-4)
+        assert (one.bytes, one.tokens) == (two.bytes, two.tokens)
+    requests = [Embed(t) for t in TEXTS]
+    vectors = zip(served.answer(requests), native.answer(requests), strict=True)
+    for one, two in vectors:
+        np.testing.assert_allclose(one, two, atol=1e-5)
+    requests = [Generate(t, 9, ("e",)) for t in TEXTS] + [Generate("def f(", 9, (), "return x")]
+    assert served.answer(requests) == native.answer(requests)
+
+
+def test_texts_that_are_too_long_are_cut(pair):
+    served, native = pair
+    long = "The old bridge was built of stone. " * 12
+    (one,) = served.answer([Score(long, " yes")])
+    (two,) = native.answer([Score(long, " yes")])
+    assert one.tokens == two.tokens
+    assert one.nats == pytest.approx(two.nats, rel=0.1)  # some characters less of the context
+    (one,) = served.answer([Perplexity(long)])
+    (two,) = native.answer([Perplexity(long)])
+    assert one.tokens == pytest.approx(two.tokens, rel=0.1)
+    assert one.nats == pytest.approx(two.nats, rel=0.1)
+    assert served.answer([Embed(long)])[0].shape == (64,)
+    assert served.answer([Generate(long, 5), Generate(long, 5, (), long)]) != ["", ""]
+    mixed = [Score("a", " b"), Score(long, " yes")]
+    assert served.answer(mixed)[0].nats == pytest.approx(native.answer(mixed)[0].nats, abs=1e-4)
+    with pytest.raises(RefusedError, match="prompt must be at most 96 tokens"):
+        served.answer([Score("", long)])
+
+
+def test_what_it_cannot_do_is_known_at_once(pair):
+    served, _ = pair
+    for card in map(cards.find, cards.names()):
+        reason = served.can(card)
+        fills = "suffix" in (*card.columns, *card.templates)
+        if fills and Score in card.requests:
+            assert reason == "cannot score what fills a gap"
+        elif reason is None:
+            assert card.requests <= {Score, Perplexity, Generate, Embed}
+
+
+def test_the_only_model_needs_no_name(pair, monkeypatch):
+    served, native = pair
+    address = served.server.address
+    assert make(f"openai:{address}").facts()["digest"] == served.facts()["digest"]
+    assert served.facts()["weights"] != native.facts()["digest"]
+    assert served.facts()["context"] == 96
+    with pytest.raises(ValueError, match=r"must be one that the server has\. Got gpt instead; .*t"):
+        make(f"openai:{address}#gpt")
+    monkeypatch.setenv("OPENAI_API_KEY", "wrong")
+    with pytest.raises(ValueError, match=r"models must be answered\. Got 401 instead: token must"):
+        make(f"openai:{address}")
+
+
+@pytest.fixture
+def stumbling():
+    """A server that answers a list of (status, body) one after the other, and keeps what it got."""
+    answers, asked = [], []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            length = int(self.headers.get("Content-Length", 0))
+            asked.append(json.loads(self.rfile.read(length)))
+            status, content = answers.pop(0)
+            if status is None:  # hangs up
+                return
+            self.send_response(status)
+            self.send_header("Retry-After", "3")
+            self.end_headers()
+            self.wfile.write(content.encode())
+
+        def log_message(self, *_): ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", answers, asked
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_it_asks_again_where_that_helps(stumbling):
+    address, answers, asked = stumbling
+    pauses = []
+    server = Server(address, None, pauses.append)
+    answers += [(503, "{}"), (None, ""), (200, "no JSON"), (429, "x"), (200, '{"a": 1}')]
+    assert server.ask("completions", {"n": 1}) == {"a": 1}
+    assert asked == [{"n": 1}] * 5
+    assert pauses == [3, 6, 12, 24]
+
+
+def test_it_gives_up_where_that_does_not(stumbling):
+    address, answers, asked = stumbling
+    server = Server(address, None, lambda _: None)
+    answers += [(400, '{"error": {"message": "no", "code": "context_length_exceeded"}}')]
+    with pytest.raises(RefusedError, match=r"x must be answered\. Got 400 instead: no") as found:
+        server.ask("x", {})
+    assert found.value.is_too_long
+    answers += [(500, "broken")] * openai_server._TRIES
+    with pytest.raises(RefusedError, match=r"Got 500 instead: broken") as found:
+        server.ask("x", {})
+    assert not found.value.is_too_long
+    assert len(asked) == 1 + openai_server._TRIES
+    with pytest.raises(RefusedError, match=r"server must answer at http://127\.0\.0\.1:9"):
+        Server("http://127.0.0.1:9", None, lambda _: None).ask("x")
+
+
+@pytest.mark.parametrize("place", ["nano", "ftp://a/v1", "http://#a"])
+def test_places_that_are_none(place):
+    with pytest.raises(ValueError, match="openai model must be ADDRESS#MODEL"):
+        make(f"openai:{place}")

@@ -1,0 +1,104 @@
+"""The way to a server that speaks OpenAI's interface: JSON over HTTP, and patience."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+_TRIES = 7  # with the pauses below, half a minute
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 30.0  # seconds
+_TIMEOUT = 600.0  # seconds without a byte
+_AGAIN = {408, 409, 425, 429, 500, 502, 503, 504}
+_TOO_LONG = "context_length_exceeded"
+
+
+class RefusedError(ValueError):
+    """The server will not answer this, however often it is asked.
+
+    Attributes:
+        is_too_long: whether the text is longer than the context.
+    """
+
+    def __init__(self, message: str, is_too_long: bool = False) -> None:
+        super().__init__(message)
+        self.is_too_long = is_too_long
+
+
+class Server:
+    """A server at an address.
+
+    Args:
+        address: base URL, which ends in /v1 as a rule.
+        key: sent as the bearer token; None: none is.
+        sleep: waits so many seconds.
+
+    Raises:
+        ValueError: the address is none.
+    """
+
+    def __init__(
+        self, address: str, key: str | None, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        place = urlsplit(address)
+        if place.scheme not in ("http", "https") or not place.hostname:
+            raise ValueError(
+                "openai model must be ADDRESS#MODEL, like http://127.0.0.1:8000/v1#nano."
+                f" Got {address} instead."
+            )
+        self.address, self.key, self.sleep = address.rstrip("/"), key, sleep
+
+    def ask(self, path: str, content: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The answer to a GET, or with content to a POST.
+
+        Where there is no answer, or one that says "later", it asks again after a pause, each twice
+        as long as the one before or as long as the server wants.
+
+        Raises:
+            RefusedError: the server refuses, or does not answer.
+        """
+        pause = _FIRST_PAUSE
+        for left in reversed(range(_TRIES)):
+            try:
+                return self._once(path, content)
+            except urllib.error.HTTPError as error:
+                refusal, wanted = _refusal(path, error), error.headers.get("Retry-After", "")
+                if error.code not in _AGAIN or not left:
+                    raise refusal from None
+                if wanted.isdigit():
+                    pause = max(pause, float(wanted))
+            except (OSError, ValueError) as error:  # no connection, or one that broke
+                if not left:
+                    raise RefusedError(
+                        f"server must answer at {self.address}. Got {error} instead."
+                    ) from None
+            self.sleep(min(pause, _LONGEST_PAUSE))
+            pause *= 2
+        raise AssertionError("the last try raises")
+
+    def _once(self, path: str, content: dict[str, Any] | None) -> dict[str, Any]:
+        headers = {"Content-Type": "application/json"}
+        if self.key:
+            headers["Authorization"] = f"Bearer {self.key}"
+        data = None if content is None else json.dumps(content).encode()
+        request = urllib.request.Request(f"{self.address}/{path}", data, headers)
+        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+
+
+def _refusal(path: str, error: urllib.error.HTTPError) -> RefusedError:
+    with error:
+        text = error.read().decode("utf-8", "replace")
+    try:
+        told = json.loads(text)
+        told = told.get("error", told)
+        message, code = str(told.get("message", text)), told.get("code")
+    except (ValueError, AttributeError):
+        message, code = text, None
+    is_too_long = code == _TOO_LONG or "context length" in message  # as vLLM says it
+    return RefusedError(
+        f"{path} must be answered. Got {error.code} instead: {message[:300]}", is_too_long
+    )
