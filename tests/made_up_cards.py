@@ -6,7 +6,7 @@ import pytest
 
 from tgp_multimodal.evaluation import embedded_tasks
 from tgp_multimodal.evaluation.adapter import Adapter
-from tgp_multimodal.evaluation.cards import PROTOCOLS as SAID
+from tgp_multimodal.evaluation.card_protocols import PROTOCOLS as SAID
 from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.engine import asker
 from tgp_multimodal.evaluation.examples import Examples

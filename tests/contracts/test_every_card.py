@@ -14,7 +14,8 @@ from tgp_multimodal import resources
 from tgp_multimodal.adapters import make
 from tgp_multimodal.adapters.baselines import Majority
 from tgp_multimodal.evaluation import cards, engine
-from tgp_multimodal.evaluation.cards import PROTOCOLS, Card
+from tgp_multimodal.evaluation.card_protocols import PROTOCOLS
+from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.examples import Example, Examples
 from tgp_multimodal.evaluation.requests import Embed
 from tgp_multimodal.evaluation.verify import verify

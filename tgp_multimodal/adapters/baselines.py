@@ -22,7 +22,7 @@ from tgp_multimodal.evaluation.requests import (
 )
 
 WORDS = r"[A-Za-z]+|\d"  # one-letter names are words too: code is among the texts
-_CHOOSING = ("probe", "multiple_choice", "infilling")
+_CHOOSING = ("probe", "few_labels", "multiple_choice", "infilling")
 _SCORING = ("multiple_choice", "infilling", "minimal_pairs")
 
 

@@ -9,168 +9,19 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
 from tgp_multimodal import resources
+from tgp_multimodal.evaluation.card_protocols import CHOICES, COMPARISONS, PROTOCOLS, SCORINGS
 from tgp_multimodal.evaluation.names import unknown
-from tgp_multimodal.evaluation.picture_spaces import SPACES
-from tgp_multimodal.evaluation.requests import (
-    Compare,
-    Denoise,
-    Draw,
-    Embed,
-    EmbedTokens,
-    Generate,
-    JointEmbed,
-    MaskedScore,
-    Perplexity,
-    Request,
-    Score,
-)
+from tgp_multimodal.evaluation.requests import Request
 
 DOMAINS = ("text", "code", "biomedical", "image")
 SOURCES = ("embedded", "folder", "hub")
 # What may be reworded without changing a number, and so stays out of the digest.
 _PROSE = ("description", "license", "citation", "references")
-
-
-class Protocol(NamedTuple):
-    """What a card of one protocol must and may say.
-
-    Attributes:
-        requests: what it asks of a model.
-        fields: of each example; those that end in "?" may be missing.
-        settings: with their defaults.
-        metrics: what may be its headline number.
-    """
-
-    requests: frozenset[type[Request]]
-    fields: tuple[str, ...]
-    settings: dict[str, Any]
-    metrics: tuple[str, ...]
-
-
-PROTOCOLS = {
-    "probe": Protocol(
-        frozenset({Embed}),
-        ("item", "second?", "label", "group?"),
-        {"modality": "text", "positive": ""},
-        ("accuracy", "macro_f1", "matthews", "f1"),
-    ),
-    "multiple_choice": Protocol(
-        frozenset({Score}),
-        ("prompt", "choices", "answer", "continuation?", "preamble?", "topic?", "group?"),
-        {
-            "shots": 0,
-            "sampling": "per_item",
-            "balanced": False,
-            "seed": 1234,
-            "delimiter": " ",
-            "separator": "\n\n",
-            "preamble": "",
-        },
-        ("accuracy", "accuracy_per_character"),
-    ),
-    "infilling": Protocol(
-        frozenset({Score}),
-        ("prefix", "suffix", "choices", "answer", "group?"),
-        {},
-        ("accuracy", "accuracy_per_character"),
-    ),
-    "retrieval": Protocol(
-        frozenset({Embed}),
-        ("query", "relevant", "relevance?", "document", "document_id", "group?"),
-        {},
-        ("mrr", "recall_at_1", "recall_at_10", "recall_at_100", "ndcg_at_10", "map"),
-    ),
-    "similarity": Protocol(
-        frozenset({Embed}), ("first", "second", "score", "group?"), {}, ("spearman", "pearson")
-    ),
-    "generation": Protocol(
-        frozenset({Generate}),
-        ("prompt", "references", "group?"),
-        {"max_tokens": 64, "stop": ("\n",), "delimiter": " "},
-        ("rouge_1", "rouge_2", "rouge_l", "exact_match"),
-    ),
-    "last_word": Protocol(
-        frozenset({Score}), ("context", "target", "group?"), {"delimiter": " "}, ("accuracy",)
-    ),
-    # What it asks follows its setting, see `SCORINGS`.
-    "bias": Protocol(
-        frozenset({Score}),
-        ("stereotyping", "other", "category", "group?"),
-        {"scoring": "causal"},
-        ("stereotype_share",),
-    ),
-    # What it asks follows its setting, see `SCORINGS`.
-    "minimal_pairs": Protocol(
-        frozenset({Score}),
-        ("good", "bad", "paradigm", "phenomenon"),
-        {"scoring": "causal"},
-        ("accuracy",),
-    ),
-    "perplexity": Protocol(frozenset({Perplexity}), ("text", "group?"), {}, ("bits_per_byte",)),
-    "denoising": Protocol(
-        frozenset({Denoise}), ("item", "caption", "group?"), {}, ("squared_error",)
-    ),
-    "likeness": Protocol(
-        frozenset({Draw}), ("item", "caption", "group?"), {"space": "shape/1"}, ("kid",)
-    ),
-    "scene_eval": Protocol(
-        frozenset({Draw}),
-        ("prompt", "axis", "truth", "seed", "held_out"),
-        {},
-        ("mean_axis_accuracy",),
-    ),
-    # What it asks follows its setting, see `COMPARISONS`.
-    "zero_shot": Protocol(
-        frozenset({JointEmbed}),
-        ("picture", "label", "group?"),
-        {"labels": (), "template": "{}", "by": "space"},
-        ("accuracy", "macro_f1"),
-    ),
-    "picture_retrieval": Protocol(
-        frozenset({JointEmbed}),
-        ("picture", "captions", "group?"),
-        {},
-        ("recall_at_1", "recall_at_5", "recall_at_10"),
-    ),
-    "tagging": Protocol(
-        frozenset({EmbedTokens}), ("tokens", "tags", "group?"), {}, ("f1_strict", "f1_lenient")
-    ),
-    "multi_label": Protocol(
-        frozenset({Embed}), ("item", "labels", "group?"), {}, ("micro_f1", "group_micro_f1")
-    ),
-    "one_shot": Protocol(frozenset({Embed}), ("picture", "label", "run"), {}, ("error",)),
-    "pairwise": Protocol(
-        frozenset({Perplexity}),
-        ("good", "bad", "kind?", "group?"),
-        {},
-        ("accuracy", "accuracy_per_byte"),
-    ),
-    "conditional_perplexity": Protocol(
-        frozenset({Score}),
-        ("context", "continuation", "suffix?", "kind?", "group?"),
-        {},
-        ("bits_per_byte",),
-    ),
-    "infilling_match": Protocol(
-        frozenset({Generate}),
-        ("prefix", "suffix", "middle", "group?"),
-        {"max_tokens": 64, "stop": ()},
-        ("exact_match",),
-    ),
-}
-
-
-# How minimal pairs and pairs of `bias` are scored -> what that asks of a model.
-SCORINGS: dict[str, type[Request]] = {"causal": Score, "masked": MaskedScore}
-# How zero-shot classes are told apart: cosines in a joint space, or by what the model prefers.
-COMPARISONS: dict[str, type[Request]] = {"space": JointEmbed, "model": Compare}
-# Settings that take one of a few names, and which.
-_CHOICES = {"scoring": tuple(SCORINGS), "space": tuple(SPACES), "by": tuple(COMPARISONS)}
 
 
 @dataclass(frozen=True)
@@ -233,7 +84,8 @@ class Card:
         """What its items are: "text" or "image"."""
         if self.protocol == "one_shot":
             return "image"
-        return str(self.setting("modality")) if self.protocol == "probe" else "text"
+        is_probe = self.protocol in ("probe", "few_labels")
+        return str(self.setting("modality")) if is_probe else "text"
 
     @property
     def digest(self) -> str:
@@ -254,9 +106,8 @@ def load(path: Path) -> Card:
     """
     found = _mapping(path)
     known = {f.name: f for f in fields(Card)}
-    for name in found:
-        if name not in known:
-            raise ValueError(f"{path}: {unknown('key', name, known)}")
+    if strange := [name for name in found if name not in known]:
+        raise ValueError(f"{path}: {unknown('key', strange[0], known)}")
     required = list(known)[: list(known).index("columns")]
     if missing := [k for k in required if k not in found]:
         raise ValueError(f"{path}: card must say {', '.join(missing)}. Got none instead.")
@@ -271,9 +122,9 @@ def load(path: Path) -> Card:
     return card
 
 
+_TEXTS = ("name", "domain", "description", "license", "citation", "protocol", "metric")
 _KINDS: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("name", "domain", "description", "license", "citation"), (str,)),
-    **dict.fromkeys(("protocol", "metric"), (str,)),
+    **dict.fromkeys(_TEXTS, (str,)),
     **dict.fromkeys(("source", "columns", "templates", "settings", "sizes"), (dict,)),
     "version": (int,),
     "chance": (int, float),
@@ -352,7 +203,7 @@ def _check(card: Card, path: Path) -> None:
     among("metric", card.metric, protocol.metrics)
     for name, value in card.settings.items():
         among("setting", name, protocol.settings)
-        among(name, str(value), _CHOICES.get(name, (str(value),)))
+        among(name, str(value), CHOICES.get(name, (str(value),)))
     allowed = [f.removesuffix("?") for f in protocol.fields]
     for name in (*card.columns, *card.templates):
         among("field", name, allowed)
@@ -383,9 +234,8 @@ def _check_types(card: Card, path: Path) -> None:
 
 def _check_source(card: Card, path: Path) -> None:
     known = (*SOURCES, "revision", "config", "splits", "pairs", "where")
-    for key in card.source:
-        if key not in known:
-            raise ValueError(f"{path}: {unknown('source key', key, known)}")
+    if strange := [key for key in card.source if key not in known]:
+        raise ValueError(f"{path}: {unknown('source key', strange[0], known)}")
     if len(set(card.source) & set(SOURCES)) != 1:
         raise ValueError(
             f"{path}: source must have one of {', '.join(SOURCES)}. Got {card.source} instead."

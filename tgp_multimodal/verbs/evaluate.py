@@ -18,6 +18,8 @@ def evaluate(
     limit: int | None = None,
     fresh: bool = False,
     contamination: list[str] | None = None,
+    few_labels: list[int] | None = None,
+    seeds: int = 5,
 ) -> None:
     """Score models on benchmark cards, with intervals, into result files.
 
@@ -46,6 +48,9 @@ def evaluate(
         fresh: compute also what stands.
         contamination: folders that `tgp prepare` wrote, the text that the models were trained on:
             which test items stand in it (runs of 13 and of 8 words), and the score on the others.
+        few_labels: learning curves in the cards' place: of each linear probe among them the
+            accuracy with so many labels per class (1 5 10 50, for example), and with all.
+        seeds: how many draws of labels a point of a learning curve is the mean of.
 
     Examples:
         tgp evaluate runs/nano/export random:runs/nano/export majority tfidf pixels
@@ -55,6 +60,7 @@ def evaluate(
         tgp evaluate openclip:ViT-B-32@laion2b_s34b_b79k --cards image/scene_zero_shot
         tgp evaluate runs/mine/export xz zstd --held_out data/mine
         tgp evaluate runs/nano/export --suite core --contamination data/mine
+        tgp evaluate runs/nano/export tfidf pixels --few_labels 1 5 10 50
         torchrun --nproc-per-node 2 -m tgp_multimodal evaluate runs/nano/export
     """
     from pathlib import Path
@@ -63,7 +69,7 @@ def evaluate(
 
     from tgp_multimodal.adapters import make
     from tgp_multimodal.evaluation import cards as shelf
-    from tgp_multimodal.evaluation import engine
+    from tgp_multimodal.evaluation import curves, engine
     from tgp_multimodal.evaluation.contamination import open_corpora
     from tgp_multimodal.evaluation.held_out import cards as of_prepared
 
@@ -71,6 +77,8 @@ def evaluate(
     if held_out is not None:
         chosen += of_prepared(Path(held_out))
     chosen = chosen or shelf.suite(suite)
+    if few_labels is not None:
+        chosen = curves.cards(chosen, few_labels, seeds)
     together = team()
     adapters = [make(model) for model in models]
     names = [adapter.name for adapter in adapters]
