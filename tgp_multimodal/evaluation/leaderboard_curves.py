@@ -64,7 +64,7 @@ def _reading(result: Result, count: str) -> plots.Reading | None:
     numbers = [found.get(name) for name in ("value", "low", "high")]
     sound = [float(n) for n in numbers if isinstance(n, int | float) and math.isfinite(n)]
     scores = [score for n in sound if (score := normalise(result, n)) is not None]
-    return plots.Reading(*scores, chance=0.0) if len(scores) == len(numbers) else None
+    return plots.Reading(scores[0], scores[1], scores[2], 0.0) if len(scores) == 3 else None
 
 
 def _line(model: str, columns: Sequence[Column]) -> Line | None:
