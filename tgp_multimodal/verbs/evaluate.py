@@ -20,6 +20,7 @@ def evaluate(
     contamination: list[str] | None = None,
     few_labels: list[int] | None = None,
     seeds: int = 5,
+    lm_eval_task: list[str] | None = None,
 ) -> None:
     """Score models on benchmark cards, with intervals, into result files.
 
@@ -50,6 +51,8 @@ def evaluate(
             which test items stand in it (runs of 13 and of 8 words), and the score on the others.
         few_labels: learning curves in the cards' place: of each linear probe among them the
             accuracy with so many labels per class (1 5 10 50, for example), and with all.
+        lm_eval_task: task files of lm-evaluation-harness, translated into cards; in the suite's
+            place or beside the cards.
         seeds: how many draws of labels a point of a learning curve is the mean of.
 
     Examples:
@@ -72,8 +75,10 @@ def evaluate(
     from tgp_multimodal.evaluation import curves, engine
     from tgp_multimodal.evaluation.contamination import open_corpora
     from tgp_multimodal.evaluation.held_out import cards as of_prepared
+    from tgp_multimodal.evaluation.lm_eval_tasks import load as of_task
 
     chosen = [shelf.find(name) for name in cards or ()]
+    chosen += [of_task(Path(task)) for task in lm_eval_task or ()]
     if held_out is not None:
         chosen += of_prepared(Path(held_out))
     chosen = chosen or shelf.suite(suite)
