@@ -53,7 +53,7 @@ PROTOCOLS = {
     "few_labels": Protocol(
         frozenset({Embed}),
         ("item", "second?", "label", "group?"),
-        {"modality": "text", "counts": (1, 5, 10, 50), "seeds": 5},
+        {"modality": "text", "counts": (1, 5, 10, 50), "seeds": 5, "standardised": True},
         ("curve_accuracy",),
     ),
     "multiple_choice": Protocol(
