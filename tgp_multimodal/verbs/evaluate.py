@@ -3,9 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
     from rich.table import Table
 
     from tgp_multimodal.evaluation.asking import Team
+    from tgp_multimodal.evaluation.cards import Card
     from tgp_multimodal.evaluation.results import Result
 
 
@@ -21,6 +25,7 @@ def evaluate(
     few_labels: list[int] | None = None,
     seeds: int = 5,
     lm_eval_task: list[str] | None = None,
+    executor: str = "local",
 ) -> None:
     """Score models on benchmark cards, with intervals, into result files.
 
@@ -53,6 +58,9 @@ def evaluate(
             accuracy with so many labels per class (1 5 10 50, for example), and with all.
         lm_eval_task: task files of lm-evaluation-harness, translated into cards; in the suite's
             place or beside the cards.
+        executor: local, this process; ray, a grid of tasks, one for each model and card, on the
+            cluster of $RAY_ADDRESS or on a Ray of its own on this machine; ray:HOST:PORT, on that
+            cluster. Results are the same.
         seeds: how many draws of labels a point of a learning curve is the mean of.
 
     Examples:
@@ -64,16 +72,16 @@ def evaluate(
         tgp evaluate runs/mine/export xz zstd --held_out data/mine
         tgp evaluate runs/nano/export --suite core --contamination data/mine
         tgp evaluate runs/nano/export tfidf pixels --few_labels 1 5 10 50
+        OMP_NUM_THREADS=1 tgp evaluate runs/nano/export tfidf --executor ray
         torchrun --nproc-per-node 2 -m tgp_multimodal evaluate runs/nano/export
     """
+    import os
     from pathlib import Path
 
     from rich.console import Console
 
-    from tgp_multimodal.adapters import make
     from tgp_multimodal.evaluation import cards as shelf
-    from tgp_multimodal.evaluation import curves, engine
-    from tgp_multimodal.evaluation.contamination import open_corpora
+    from tgp_multimodal.evaluation import curves
     from tgp_multimodal.evaluation.held_out import cards as of_prepared
     from tgp_multimodal.evaluation.lm_eval_tasks import load as of_task
 
@@ -84,6 +92,33 @@ def evaluate(
     chosen = chosen or shelf.suite(suite)
     if few_labels is not None:
         chosen = curves.cards(chosen, few_labels, seeds)
+    console = Console(quiet=int(os.environ.get("RANK", "0")) > 0)
+    if executor == "local":
+        found = _here(models, chosen, Path(results), limit, fresh, contamination, console)
+    else:
+        found = _on_ray(models, chosen, results, limit, fresh, contamination, executor, console)
+    console.print(_table([card.name for card in chosen], found, limit))
+    for line in _seen(found):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"results: {results}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _here(
+    models: list[str],
+    chosen: "list[Card]",
+    folder: "Path",
+    limit: int | None,
+    fresh: bool,
+    contamination: list[str] | None,
+    console: "Console",
+) -> "dict[str, list[Result]]":
+    """Name of each model -> its results, by this process and those that torchrun started."""
+    from pathlib import Path
+
+    from tgp_multimodal.adapters import make
+    from tgp_multimodal.evaluation import engine
+    from tgp_multimodal.evaluation.contamination import open_corpora
+
     together = team()
     adapters = [make(model) for model in models]
     names = [adapter.name for adapter in adapters]
@@ -91,18 +126,43 @@ def evaluate(
         raise ValueError(f"models must have different names. Got {twice[0]} twice instead.")
     corpora = None
     if contamination:
-        corpora = open_corpora([*map(Path, contamination)], Path(results) / ".ngrams")
-    console = Console(quiet=together.rank > 0)
+        corpora = open_corpora([*map(Path, contamination)], folder / ".ngrams")
     found: dict[str, list[Result]] = {}
     for adapter in adapters:
         with _Progress(console, adapter.name, len(chosen)) as progress:
             found[adapter.name] = engine.evaluate(
-                adapter, chosen, Path(results), limit, fresh, progress, together, corpora
+                adapter, chosen, folder, limit, fresh, progress, together, corpora
             )
-    console.print(_table([card.name for card in chosen], found, limit))
-    for line in _seen(found):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"results: {results}", markup=False, highlight=False, soft_wrap=True)
+    return found
+
+
+def _on_ray(
+    models: list[str],
+    chosen: "list[Card]",
+    results: str,
+    limit: int | None,
+    fresh: bool,
+    contamination: list[str] | None,
+    executor: str,
+    console: "Console",
+) -> "dict[str, list[Result]]":
+    """The same by the machines of a cluster."""
+    from pathlib import Path
+
+    from tgp_multimodal.adapters import ray_grid
+
+    kind, _, address = executor.partition(":")
+    if kind != "ray":
+        raise ValueError(f"executor must be local, ray or ray:HOST:PORT. Got {executor} instead.")
+    folder = str(Path(results).resolve())
+    grid = ray_grid.Grid(str(Path.cwd()), folder, limit, fresh, tuple(contamination or ()))
+    progress: dict[str, _Progress] = {}
+
+    def say(model: str, *event: str) -> None:
+        told = progress.setdefault(model, _Progress(console, model, len(chosen)))
+        told(*event)
+
+    return ray_grid.evaluate(models, chosen, grid, address, say)
 
 
 def team() -> "Team":
