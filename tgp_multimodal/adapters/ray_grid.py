@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Say = Callable[[str, str, str, str], None]
 # What a task on another machine takes over from this process.
 _INHERITED = ("TGP_DATA", "HF_HOME", "HF_HUB_OFFLINE", "CUBLAS_WORKSPACE_CONFIG")
+_OBJECT_BYTES = 200_000_000  # what travels are cards and results
 _SECONDS = 10  # that a cluster has to answer
 
 
@@ -119,6 +120,7 @@ def _cluster(address: str, threads: int) -> Iterator[Callable[..., Any]]:
         ray.init(
             address=wanted or "local",
             include_dashboard=None if wanted else False,
+            object_store_memory=None if wanted else _OBJECT_BYTES,
             runtime_env={"env_vars": variables},
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -140,7 +142,7 @@ def _cluster(address: str, threads: int) -> Iterator[Callable[..., Any]]:
 
 
 def _knock(address: str) -> None:
-    """Raises ValueError where nobody listens at HOST:PORT, which Ray itself takes minutes to say."""
+    """Raises ValueError where nobody listens at HOST:PORT; Ray itself takes minutes to say so."""
     if not address or address in ("auto", "local"):
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
