@@ -40,8 +40,8 @@ def evaluate(
             transformers opens, hf:MODEL@bfloat16, hf:MODEL@random; st:MODEL, an encoder of
             sentence-transformers; openclip:ARCHITECTURE@WEIGHTS, a dual encoder;
             timm:ARCHITECTURE, a picture encoder; diffusers:MODEL, a text-to-image pipeline. MODEL
-            is a folder or hub name, WEIGHTS a tag, a file, or random. Baselines: majority, longest (choice), tfidf, bm25, pixels, hog,
-            words, xz, xz:trained, zstd, zstd:trained.
+            is a folder or hub name, WEIGHTS a tag, a file, or random. Baselines: majority, longest
+            (choice), tfidf, bm25, pixels, hog, words, xz, xz:trained, zstd, zstd:trained.
         suite: which cards: embedded needs no download; core, text, bias, biomedical, code and
             image need $TGP_DATA; or a path to a YAML.
         cards: names of single cards (text/pydoc_package), or paths to YAML files, in the suite's
