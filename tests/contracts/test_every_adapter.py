@@ -67,6 +67,7 @@ MODELS = {
     "hf": ["export", "export/encoder", "gpt2", "gemma2", "bloom", "mamba", "bert", "gpt2@random"],
     "st": ["export"],
     "openclip": ["clip", "clip@random"],
+    "diffusers": ["export"],
     "timm": ["!test_vit@random"],
     "openai": ["served"],
     "xz": ["", "!trained"],

@@ -276,10 +276,11 @@ def test_retrieval_with_known_neighbours(run: Any) -> None:
     assert found.details["documents"] == 3
 
 
-def test_ties_are_broken_by_id_descending(run: Any) -> None:
+@pytest.mark.parametrize("order", [range(12), [5, 2, 11, 0, 7, 3, 10, 1, 6, 9, 4, 8]])
+def test_ties_are_broken_by_id_descending(run: Any, order: Any) -> None:
     rows: Rows = {
         "test": [{"query": "q", "relevant": ["d05"]}],
-        "corpus": [{"document": f"{i}", "document_id": f"d{i:02}"} for i in range(12)],
+        "corpus": [{"document": f"{i}", "document_id": f"d{i:02}"} for i in order],
     }
     found = run("retrieval", rows, Planted(embed=lambda r: np.ones(3)))
     assert found.records[0]["prediction"] == "d11"

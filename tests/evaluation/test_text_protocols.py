@@ -219,7 +219,7 @@ def test_a_probe_sees_how_two_texts_differ(run: Run, is_sparse: bool) -> None:
         return sparse.csr_matrix(vector) if is_sparse else vector
 
     model = Planted(embed=one_hot)
-    said = {"settings": {"positive": "same"}, "train": equal_or_not(120, 0)}
+    said = {"settings": {"positive": "same"}, "train": equal_or_not(240, 0)}
     found = run("probe", "f1", equal_or_not(60, 1), model, **said)
     assert found.value == 1  # no plane on [u, v] alone can tell equal letters from others
     assert found.details["features"] == 32

@@ -11,6 +11,7 @@ ADAPTERS = {
     "hf": "tgp_multimodal.adapters.hf_transformers:HfTransformers",
     "st": "tgp_multimodal.adapters.sentence_encoders:SentenceEncoder",
     "openclip": "tgp_multimodal.adapters.openclip:OpenClip",
+    "diffusers": "tgp_multimodal.adapters.diffusers_pipelines:DiffusersPipeline",
     "timm": "tgp_multimodal.adapters.timm_vision:TimmVision",
     "openai": "tgp_multimodal.adapters.openai_api:OpenAiApi",
     "majority": "tgp_multimodal.adapters.baselines:Majority",

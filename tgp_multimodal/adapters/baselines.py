@@ -22,7 +22,7 @@ from tgp_multimodal.evaluation.requests import (
     ScoreAnswer,
 )
 
-_CHOOSING = ("probe", "multiple_choice", "infilling")
+_CHOOSING = ("probe", "few_labels", "multiple_choice", "infilling")
 _SCORING = ("multiple_choice", "infilling", "minimal_pairs")
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from tgp_multimodal.evaluation import confusion
+from tgp_multimodal.evaluation.protocols.few_labels import of_draws
 from tgp_multimodal.evaluation.protocols.probe import proportion
 from tgp_multimodal.evaluation.protocols.similarity import correlation, resampled
 from tgp_multimodal.evaluation.stats import bootstrap, mean_of_proportions, share
@@ -133,6 +134,10 @@ def _named(records: Records) -> Number:
     return Number(sum(right) / max(1.0, sum(named)), *share(right, named, groups(records)))
 
 
+def _draws(records: Records) -> Number:
+    return Number(*of_draws([r["right"] for r in records], groups(records)))
+
+
 def _f1(records: Records, positive: str) -> Number:
     """F1 of one label, as `protocols.probe` has it; 0 where it is neither said nor true."""
     said, true = ([str(r[name]) for r in records] for name in ("prediction", "target"))
@@ -188,6 +193,7 @@ RULES: dict[str, Callable[[Records], Number]] = {
     "Spearman, bootstrap": _correlation(True),
     "Pearson, bootstrap": _correlation(False),
     "macro F1, bootstrap": _of_table(confusion.macro_f1),
+    "mean over counts of labels and draws, bootstrap and Student": _draws,
     "Matthews, bootstrap": _of_table(confusion.matthews),
 }
 _OF_ONE = "F1 of {}, bootstrap"
@@ -200,6 +206,7 @@ _OWN = {
     "spearman": "Spearman, bootstrap",
     "pearson": "Pearson, bootstrap",
     "macro_f1": "macro F1, bootstrap",
+    "curve_accuracy": "mean over counts of labels and draws, bootstrap and Student",
     "matthews": "Matthews, bootstrap",
 }
 _GENERAL = tuple(name for name in RULES if name not in _OWN.values())

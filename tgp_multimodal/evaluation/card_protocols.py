@@ -34,6 +34,15 @@ class Protocol(NamedTuple):
     metrics: tuple[str, ...]
 
 
+# Of prompts with solved examples before the question, see `fewshot`.
+_SHOTS: dict[str, Any] = {
+    "shots": 0,
+    "sampling": "per_item",
+    "seed": 1234,
+    "delimiter": " ",
+    "separator": "\n\n",
+    "preamble": "",
+}
 PROTOCOLS = {
     "probe": Protocol(
         frozenset({Embed}),
@@ -41,25 +50,23 @@ PROTOCOLS = {
         {"modality": "text", "positive": ""},
         ("accuracy", "macro_f1", "matthews", "f1"),
     ),
+    "few_labels": Protocol(
+        frozenset({Embed}),
+        ("item", "second?", "label", "group?"),
+        {"modality": "text", "counts": (1, 5, 10, 50), "seeds": 5, "standardised": True},
+        ("curve_accuracy",),
+    ),
     "multiple_choice": Protocol(
         frozenset({Score}),
         ("prompt", "choices", "answer", "continuation?", "preamble?", "topic?", "group?"),
-        {
-            "shots": 0,
-            "sampling": "per_item",
-            "balanced": False,
-            "seed": 1234,
-            "delimiter": " ",
-            "separator": "\n\n",
-            "preamble": "",
-        },
-        ("accuracy", "accuracy_per_character"),
+        {**_SHOTS, "balanced": False},
+        ("accuracy", "accuracy_per_character", "accuracy_per_byte"),
     ),
     "infilling": Protocol(
         frozenset({Score}),
         ("prefix", "suffix", "choices", "answer", "group?"),
         {},
-        ("accuracy", "accuracy_per_character"),
+        ("accuracy", "accuracy_per_character", "accuracy_per_byte"),
     ),
     "retrieval": Protocol(
         frozenset({Embed}),
@@ -72,8 +79,8 @@ PROTOCOLS = {
     ),
     "generation": Protocol(
         frozenset({Generate}),
-        ("prompt", "references", "group?"),
-        {"max_tokens": 64, "stop": ("\n",), "delimiter": " "},
+        ("prompt", "references", "preamble?", "group?"),
+        {"max_tokens": 64, "stop": ("\n",), "strip": True, **_SHOTS},
         ("rouge_1", "rouge_2", "rouge_l", "exact_match"),
     ),
     "last_word": Protocol(

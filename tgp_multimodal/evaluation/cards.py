@@ -19,7 +19,7 @@ from tgp_multimodal.evaluation.names import unknown
 from tgp_multimodal.evaluation.requests import Request
 
 DOMAINS = ("text", "code", "biomedical", "image")
-SOURCES = ("embedded", "folder", "hub")
+SOURCES = ("embedded", "folder", "files", "hub")
 # What may be reworded without changing a number, and so stays out of the digest.
 _PROSE = ("description", "license", "citation", "references")
 
@@ -36,11 +36,11 @@ class Card:
             published protocol.
         license: of the data.
         citation: of the data.
-        source: one of {"embedded": data set}, {"folder": below $TGP_DATA}, {"hub": name,
-            "revision": commit}; and "splits", where the source calls them otherwise; "pairs", where
-            two rows make an item (see `pairing`); and "where", split -> an expression over the
-            columns of a row that is true of those to keep. Cards that are made on the spot
-            (`held_out`) have {"prepared": folder}.
+        source: one of {"embedded": data set}, {"folder": below $TGP_DATA}, {"files": {split: a path
+            or several}}, {"hub": name, "revision": commit}; and "splits", where the source calls
+            them otherwise; "pairs", where two rows make an item (see `pairing`); and "where", split
+            -> an expression over the columns of a row that is true of those to keep. Cards that are
+            made on the spot (`held_out`) have {"prepared": folder}.
         protocol: a key of `PROTOCOLS`.
         metric: the headline number.
         chance: what guessing scores; for metrics that have no such floor the value of the most

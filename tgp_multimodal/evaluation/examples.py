@@ -17,6 +17,7 @@ from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.runtime import Undefined
 from jinja2.sandbox import SandboxedEnvironment
 from PIL import Image
+from pyarrow import csv
 
 from tgp_multimodal.evaluation import embedded_tasks, held_out
 from tgp_multimodal.evaluation.cards import Card
@@ -24,6 +25,8 @@ from tgp_multimodal.evaluation.item_checks import check
 from tgp_multimodal.evaluation.names import unknown
 from tgp_multimodal.evaluation.pairing import paired
 
+# Endings of the files that a card may name.
+FORMATS = ("json", "jsonl", "parquet", "csv")
 _JINJA = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
 _SUBSET_SEED = 20240613
 _TRAIN_PER_TEST = 8  # a limited run keeps at most so many training items for each test item
@@ -89,7 +92,7 @@ class Examples:
 
     @property
     def _most(self) -> int | None:
-        if self.limit is None or self.card.protocol == "multiple_choice":
+        if self.limit is None or self.card.protocol in ("multiple_choice", "generation"):
             return None
         return self.limit * _TRAIN_PER_TEST
 
@@ -140,6 +143,9 @@ def check_source(card: Card) -> None:
             )
     elif "folder" in card.source:
         _folder(card)
+    elif "files" in card.source:
+        for split in card.source["files"]:
+            _files(card, split)
 
 
 def rows(card: Card, split: str) -> list[Row]:
@@ -157,6 +163,8 @@ def _stored(card: Card, split: str) -> list[Row]:
         return embedded_tasks.TASKS[card.source["embedded"]](split)
     if "prepared" in card.source:
         return held_out.rows(card, split)
+    if "files" in card.source:
+        return [row for path in _files(card, split) for row in _file_rows(path)]
     name = card.source.get("splits", {}).get(split, split)
     if "hub" in card.source:
         return _hub_rows(card, name)
@@ -180,6 +188,38 @@ def _folder(card: Card) -> Path:
             f" Got {root}, which has none, instead."
         )
     return folder
+
+
+def _files(card: Card, split: str) -> list[Path]:
+    named = card.source["files"].get(split, [])
+    paths = [Path(named)] if isinstance(named, str) else [*map(Path, named)]
+    for path in paths:
+        if not path.is_file() or path.suffix[1:] not in FORMATS:
+            wanted = f"hold files that end in {', '.join(FORMATS)}"
+            raise ValueError(f"{card.name}: files must {wanted}. Got {path} instead.")
+    return paths
+
+
+def _file_rows(path: Path) -> list[Row]:
+    """Rows of one file; one that lacks a column that others have gets None there."""
+    if path.suffix == ".parquet":
+        return [_decoded(row, path) for row in parquet.read_table(path).to_pylist()]
+    if path.suffix == ".csv":
+        return csv.read_csv(path).to_pylist()
+    text = path.read_text(encoding="utf-8")
+    try:
+        is_list = text.lstrip().startswith("[")
+        found = (
+            json.loads(text)
+            if is_list
+            else [*map(json.loads, filter(str.strip, text.splitlines()))]
+        )
+        names = dict.fromkeys(name for row in found for name in dict(row))
+        return [{name: row.get(name) for name in names} for row in found]
+    except (json.JSONDecodeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} must hold JSON mappings, one a row. Got {error} instead."
+        ) from None
 
 
 def _hub_rows(card: Card, split: str) -> list[Row]:
@@ -242,7 +282,7 @@ def _value(
     """What an expression (or what else is compiled) makes of a row."""
     try:
         value = (compiled or _expression)(said)(**row)
-    except TemplateError as error:
+    except (TemplateError, TypeError, ValueError) as error:
         raise ValueError(
             f"{card.name}: {name} must be made of the columns {', '.join(row)}."
             f" Got {said!r} ({error}) instead."

@@ -27,14 +27,19 @@ def context(examples: Examples, example: Example) -> str:
             count,
             seed=int(card.setting("seed")),
             sampling=str(card.setting("sampling")),
-            balanced=bool(card.setting("balanced")),
+            balanced=card.protocol == "multiple_choice" and bool(card.setting("balanced")),
         ):
             text += solved(shot, delimiter) + separator
     return text + str(example.fields["prompt"])
 
 
 def solved(shot: Example, delimiter: str) -> str:
-    """A question with its answer; the answer stands inside where the card has a continuation."""
+    """A question with its answer, the first of several references.
+
+    The answer stands inside where the card has a continuation.
+    """
+    if "references" in shot.fields:
+        return f"{shot.fields['prompt']}{delimiter}{shot.fields['references'][0]}"
     answer = str(shot.fields["choices"][int(shot.fields["answer"])])
     if "continuation" in shot.fields:
         return f"{shot.fields['prompt']}{answer}{delimiter}{shot.fields['continuation']}"

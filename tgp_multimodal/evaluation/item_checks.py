@@ -98,6 +98,7 @@ def _texts(*names: str) -> Callable[[Fields], str | None]:
 
 _CHECKS: dict[str, Callable[[Fields], str | None]] = {
     "probe": _probe,
+    "few_labels": _probe,
     "multiple_choice": _choice,
     "infilling": _choice,
     "similarity": _similarity,

@@ -12,9 +12,10 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -70,9 +71,8 @@ class AnswerJournal:
             answers: in their order.
             seconds: that the answers took.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         content = json.dumps([self._name(requests), [_encode(a) for a in answers], seconds])
-        with self.own.open("a", encoding="utf-8") as stream:
+        with self._open() as stream:
             # Begins with a line break, since a kill may have cut the last line short.
             stream.write(f"\n{_check_sum(content)} {content}\n")
             stream.flush()
@@ -82,8 +82,15 @@ class AnswerJournal:
         """Takes the card's files away, those of all processes."""
         for file in self._files():
             file.unlink(missing_ok=True)
-        if self.folder.is_dir() and not any(self.folder.iterdir()):
+        with suppress(OSError):  # not empty: other cards of the model are under way
             self.folder.rmdir()
+
+    def _open(self) -> TextIO:
+        while True:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # Who finished the model's last card a moment ago may have removed the folder just now.
+            with suppress(FileNotFoundError):
+                return self.own.open("a", encoding="utf-8")
 
     def _name(self, requests: Sequence[str]) -> str:
         return hashlib.sha256("|".join([self.decided_by, *requests]).encode()).hexdigest()

@@ -29,7 +29,8 @@ class Column:
     Attributes:
         results: of the models, never empty.
         is_split: whether the board holds the card a second time, with numbers that do not compare.
-        is_main: whether it counts in means; of split columns the one with most results does.
+        is_main: whether it counts in means; of split columns the one with most results does, and a
+            learning curve does not beside the card that it is of.
         group: rank group by model; 1 is the best and who cannot be told from it.
         p_value: of the difference to the best, by model, corrected; 1 for the best itself.
         tests: names of the tests that compared the models.
@@ -214,6 +215,7 @@ def build(folder: Path, card_folder: Path | None = None) -> Board:
     columns.sort(key=lambda c: order.get(c.best.domain, len(order)))
     folders = {f.result.model: f.path.parent for f in files}
     board = Board(columns, [], problems, [], _skipped(folders), folders)
+    _set_aside(columns)
     board.warnings += [*_split(columns), *_mixed_weights(board.results)]
     for column in columns:
         column.card = _shipped(card_folder, column.best)
@@ -262,6 +264,14 @@ def _quality(result: Result) -> tuple[float, str]:
     return -quality, result.model
 
 
+def _set_aside(columns: Sequence[Column]) -> None:
+    """Takes learning curves out of means whose card is there: one task counts once."""
+    names = {column.best.card for column in columns}
+    for column in columns:
+        if column.best.protocol == "few_labels":
+            column.is_main = column.best.card.removesuffix("_curve") not in names
+
+
 def _split(columns: Sequence[Column]) -> list[str]:
     """Marks the cards that stand on the board more than once, with a sentence for each."""
     by_card: dict[str, list[Column]] = defaultdict(list)
@@ -272,7 +282,8 @@ def _split(columns: Sequence[Column]) -> list[str]:
         if len(versions) == 1:
             continue
         for place, column in enumerate(versions):
-            column.is_split, column.is_main = True, place == 0
+            column.is_split = True
+            column.is_main = column.is_main and place == 0
         marks = "; ".join(f"{c.mark}: {', '.join(r.model for r in c.results)}" for c in versions)
         warnings.append(
             f"{card} was measured in {len(versions)} versions or on different test items ({marks})."

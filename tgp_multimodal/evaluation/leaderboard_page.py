@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tgp_multimodal.evaluation import leaderboard_curves as curves
 from tgp_multimodal.evaluation import leaderboard_plots as plots
 from tgp_multimodal.evaluation import metrics
 from tgp_multimodal.evaluation.leaderboard import (
@@ -162,10 +163,11 @@ def _domain(board: Board, name: str, ids: dict[int, str]) -> dict[str, Any]:
         "id": "domain-" + "".join(c if c.isalnum() else "-" for c in name),
         "title": name[:1].upper() + name[1:],
         "counted": _counted(board, name),
-        "cards": [_card(c, ids[id(c)]) for c in columns],
+        "cards": [_card(c, ids[id(c)], models) for c in columns],
         "rows": rows,
         "sheets": [sheet for sheet in sheets if sheet],
         "scatter": _scatter(board, name),
+        "curves": curves.of_columns(columns, models),
     }
 
 
@@ -212,7 +214,7 @@ def _tie(column: Column, model: str) -> str:
     return f"{relation}, p = {column.p_value[model]:.2g}"
 
 
-def _card(column: Column, identifier: str) -> dict[str, Any]:
+def _card(column: Column, identifier: str, order: list[str]) -> dict[str, Any]:
     best, scale, percent = column.best, _scale(column), is_percent(column.best.metric)
     sizes = [r.n for r in column.results]
     forest = [
@@ -240,6 +242,7 @@ def _card(column: Column, identifier: str) -> dict[str, Any]:
         "forest": forest,
         "axis": plots.forest_axis(scale, f"{metric}{', %' * percent}", percent, best.chance),
         "axes": _axes(column),
+        "curves": curves.of_columns([column], order),
         "facts": _card_facts(column),
         "sampled": sampled,
     }

@@ -166,8 +166,8 @@ def _share(value: float | None) -> str:
 
 
 @dataclass(frozen=True)
-class _Frame:
-    """Pixels of the scatter plot and what they stand for."""
+class Frame:
+    """Pixels of a plot on a logarithmic axis and what they stand for."""
 
     width: int
     height: int
@@ -200,7 +200,7 @@ def scatter(points: Sequence[Point], x_label: str, y_label: str, width: int) -> 
     """Score against a cost on a logarithmic axis, models named where there is room for a name."""
     low, high = _decades([p.cost for p in points])
     ends = [x for p in points for x in (p.reading.low, p.reading.high)]
-    frame = _Frame(width, 360, low, high, scale_for([0.0, *ends], high=1.0))
+    frame = Frame(width, 360, low, high, scale_for([0.0, *ends], high=1.0))
     parts = _ticks(frame, x_label, y_label)
     places = [(frame.x(p.cost), frame.y(p.reading.value)) for p in points]
     labels = place_labels([p.name for p in points], places, width, (frame.top, frame.bottom))
@@ -216,29 +216,44 @@ def scatter(points: Sequence[Point], x_label: str, y_label: str, width: int) -> 
             _text(label.x, label.y, label.text, "name", label.anchor) if label else Markup(""),
             Markup("</g>"),
         ]
-    start = '<svg class="scatter" viewBox="0 0 {} {}" width="{}" role="img" aria-label="{}">'
     title = f"{y_label} against {x_label}"
-    head = Markup(start).format(width, frame.height, width, title)
-    return head + Markup("").join(parts) + Markup("</svg>")
+    return picture("scatter", width, frame.height, title, parts)
 
 
-def _ticks(frame: _Frame, x_label: str, y_label: str) -> list[Markup]:
+def _ticks(frame: Frame, x_label: str, y_label: str) -> list[Markup]:
+    ticks = _log_ticks(frame.x_low, frame.x_high, frame.width / 80)
+    return [*rails(frame, y_label), *marks(frame, {t: short(t) for t in ticks}, x_label)]
+
+
+def rails(frame: Frame, label: str) -> list[Markup]:
+    """The lines of an upright axis with their numbers, and its label."""
     parts, end = [], frame.width - frame.right
     for tick in frame.y_scale.ticks:
         y = frame.y(tick)
         parts.append(frame.rule(frame.left, end, y, y, "grid" if tick else "chance"))
         parts.append(_text(frame.left - 8, y + 4, axis_text(tick, False), "axis", "end"))
-    for tick in _log_ticks(frame.x_low, frame.x_high, frame.width / 80):
-        x = frame.x(tick)
-        parts.append(frame.rule(x, x, frame.top, frame.bottom, "grid"))
-        parts.append(_text(x, frame.bottom + 17, short(tick), "axis", "middle"))
-    middle = (frame.left + end) / 2
-    parts.append(_text(middle, frame.height - 8, x_label, "axis", "middle"))
     turned = (
         '<text class="axis" transform="translate(14 {}) rotate(-90)" text-anchor="middle">{}</text>'
     )
-    parts.append(Markup(turned).format((frame.top + frame.bottom) / 2, y_label))
-    return parts
+    return [*parts, Markup(turned).format((frame.top + frame.bottom) / 2, label)]
+
+
+def marks(frame: Frame, names: Mapping[float, str], label: str) -> list[Markup]:
+    """The lines of a level axis with a word for each, and its label."""
+    parts = []
+    for place, name in names.items():
+        x = frame.x(place)
+        parts.append(frame.rule(x, x, frame.top, frame.bottom, "grid"))
+        parts.append(_text(x, frame.bottom + 17, name, "axis", "middle"))
+    middle = (frame.left + frame.width - frame.right) / 2
+    return [*parts, _text(middle, frame.height - 8, label, "axis", "middle")]
+
+
+def picture(css: str, width: int, height: int, title: str, parts: Sequence[Markup]) -> Markup:
+    """A plot that is laid out in pixels."""
+    start = '<svg class="{}" viewBox="0 0 {} {}" width="{}" role="img" aria-label="{}">'
+    head = Markup(start).format(css, width, height, width, title)
+    return head + Markup("").join(parts) + Markup("</svg>")
 
 
 def _decades(values: Sequence[float]) -> tuple[float, float]:

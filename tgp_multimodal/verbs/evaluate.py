@@ -3,9 +3,14 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
     from rich.table import Table
 
+    from tgp_multimodal.adapters.ray_grid import Grid
     from tgp_multimodal.evaluation.asking import Team
+    from tgp_multimodal.evaluation.cards import Card
     from tgp_multimodal.evaluation.results import Result
 
 
@@ -19,6 +24,10 @@ def evaluate(
     fresh: bool = False,
     contamination: list[str] | None = None,
     unsafe_local: bool = False,
+    few_labels: list[int] | None = None,
+    seeds: int = 5,
+    lm_eval_task: list[str] | None = None,
+    executor: str = "local",
 ) -> None:
     """Score models on benchmark cards, with intervals, into result files.
 
@@ -32,9 +41,9 @@ def evaluate(
             same network, random weights). Others': hf:MODEL, any language model or encoder that
             transformers opens, hf:MODEL@bfloat16, hf:MODEL@random; st:MODEL, an encoder of
             sentence-transformers; openclip:ARCHITECTURE@WEIGHTS, a dual encoder;
-            timm:ARCHITECTURE, a picture encoder. MODEL is a folder or hub name, WEIGHTS a tag, a
-            file, or random. Baselines: majority, longest (choice), tfidf, bm25, pixels, hog,
-            words, xz, xz:trained, zstd, zstd:trained.
+            timm:ARCHITECTURE, a picture encoder; diffusers:MODEL, a text-to-image pipeline. MODEL
+            is a folder or hub name, WEIGHTS a tag, a file, or random. Baselines: majority, longest
+            (choice), tfidf, bm25, pixels, hog, words, xz, xz:trained, zstd, zstd:trained.
         suite: which cards: embedded needs no download; core, text, bias, biomedical, code and
             image need $TGP_DATA; or a path to a YAML.
         cards: names of single cards (text/pydoc_package), or paths to YAML files, in the suite's
@@ -51,6 +60,14 @@ def evaluate(
             code/humaneval_infilling_pass) without the sandbox: as your own user, with your files,
             your keys and your network, and only limits of time and memory. For machines that have
             no sandbox and nothing to lose; results say so. Without it such cards are skipped there.
+        few_labels: learning curves in the cards' place: of each linear probe among them the
+            accuracy with so many labels per class (1 5 10 50, for example), and with all.
+        lm_eval_task: task files of lm-evaluation-harness, translated into cards; in the suite's
+            place or beside the cards.
+        executor: local, this process; ray, a grid of tasks, one for each model and card, on the
+            cluster of $RAY_ADDRESS or on a Ray of its own on this machine; ray:HOST:PORT, on that
+            cluster. Results are the same.
+        seeds: how many draws of labels a point of a learning curve is the mean of.
 
     Examples:
         tgp evaluate runs/nano/export random:runs/nano/export majority tfidf pixels
@@ -60,22 +77,59 @@ def evaluate(
         tgp evaluate openclip:ViT-B-32@laion2b_s34b_b79k --cards image/scene_zero_shot
         tgp evaluate runs/mine/export xz zstd --held_out data/mine
         tgp evaluate runs/nano/export --suite core --contamination data/mine
+        tgp evaluate runs/nano/export tfidf pixels --few_labels 1 5 10 50
+        OMP_NUM_THREADS=1 tgp evaluate runs/nano/export tfidf --executor ray
         torchrun --nproc-per-node 2 -m tgp_multimodal evaluate runs/nano/export
     """
+    import os
     from pathlib import Path
 
     from rich.console import Console
 
-    from tgp_multimodal.adapters import make
+    from tgp_multimodal.adapters.ray_grid import Grid
     from tgp_multimodal.evaluation import cards as shelf
-    from tgp_multimodal.evaluation import engine
-    from tgp_multimodal.evaluation.contamination import open_corpora
+    from tgp_multimodal.evaluation import curves
     from tgp_multimodal.evaluation.held_out import cards as of_prepared
+    from tgp_multimodal.evaluation.lm_eval_tasks import load as of_task
 
     chosen = [shelf.find(name) for name in cards or ()]
+    chosen += [of_task(Path(task)) for task in lm_eval_task or ()]
     if held_out is not None:
         chosen += of_prepared(Path(held_out))
     chosen = chosen or shelf.suite(suite)
+    if few_labels is not None:
+        chosen = curves.cards(chosen, few_labels, seeds)
+    console = Console(quiet=int(os.environ.get("RANK", "0")) > 0)
+    if executor == "local":
+        given = (Path(results), limit, fresh, contamination, unsafe_local)
+        found = _here(models, chosen, *given, console)
+    else:
+        folder = str(Path(results).resolve())
+        grid = Grid(str(Path.cwd()), folder, limit, fresh, tuple(contamination or ()), unsafe_local)
+        found = _on_ray(models, chosen, grid, executor, console)
+    console.print(_table([card.name for card in chosen], found, limit))
+    for line in _seen(found):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"results: {results}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _here(
+    models: list[str],
+    chosen: "list[Card]",
+    folder: "Path",
+    limit: int | None,
+    fresh: bool,
+    contamination: list[str] | None,
+    unsafe_local: bool,
+    console: "Console",
+) -> "dict[str, list[Result]]":
+    """Name of each model -> its results, by this process and those that torchrun started."""
+    from pathlib import Path
+
+    from tgp_multimodal.adapters import make
+    from tgp_multimodal.evaluation import engine
+    from tgp_multimodal.evaluation.contamination import open_corpora
+
     together = team()
     adapters = [make(model) for model in models]
     names = [adapter.name for adapter in adapters]
@@ -83,15 +137,14 @@ def evaluate(
         raise ValueError(f"models must have different names. Got {twice[0]} twice instead.")
     corpora = None
     if contamination:
-        corpora = open_corpora([*map(Path, contamination)], Path(results) / ".ngrams")
-    console = Console(quiet=together.rank > 0)
+        corpora = open_corpora([*map(Path, contamination)], folder / ".ngrams")
     found: dict[str, list[Result]] = {}
     for adapter in adapters:
         with _Progress(console, adapter.name, len(chosen)) as progress:
             found[adapter.name] = engine.evaluate(
                 adapter,
                 chosen,
-                Path(results),
+                folder,
                 limit,
                 fresh,
                 progress,
@@ -99,10 +152,29 @@ def evaluate(
                 corpora,
                 unsafe_local,
             )
-    console.print(_table([card.name for card in chosen], found, limit))
-    for line in _seen(found):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"results: {results}", markup=False, highlight=False, soft_wrap=True)
+    return found
+
+
+def _on_ray(
+    models: list[str],
+    chosen: "list[Card]",
+    grid: "Grid",
+    executor: str,
+    console: "Console",
+) -> "dict[str, list[Result]]":
+    """The same by the machines of a cluster."""
+    from tgp_multimodal.adapters import ray_grid
+
+    kind, _, address = executor.partition(":")
+    if kind != "ray":
+        raise ValueError(f"executor must be local, ray or ray:HOST:PORT. Got {executor} instead.")
+    progress: dict[str, _Progress] = {}
+
+    def say(model: str, *event: str) -> None:
+        told = progress.setdefault(model, _Progress(console, model, len(chosen)))
+        told(*event)
+
+    return ray_grid.evaluate(models, chosen, grid, address, say)
 
 
 def team() -> "Team":

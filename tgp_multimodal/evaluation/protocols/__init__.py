@@ -8,6 +8,7 @@ from tgp_multimodal.evaluation.protocols.conditional import (
     infilling_match,
 )
 from tgp_multimodal.evaluation.protocols.denoising import denoising
+from tgp_multimodal.evaluation.protocols.few_labels import few_labels
 from tgp_multimodal.evaluation.protocols.generation import generation
 from tgp_multimodal.evaluation.protocols.joint_space import picture_retrieval, zero_shot
 from tgp_multimodal.evaluation.protocols.last_word import last_word
@@ -26,6 +27,7 @@ from tgp_multimodal.evaluation.protocols.tagging import tagging
 
 PROTOCOLS: dict[str, Protocol] = {
     "probe": probe,
+    "few_labels": few_labels,
     "multiple_choice": multiple_choice,
     "infilling": infilling,
     "retrieval": retrieval,

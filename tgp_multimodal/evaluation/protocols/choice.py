@@ -1,6 +1,6 @@
 """Choosing among given continuations by their log-likelihood, as lm-eval does it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tgp_multimodal.evaluation import fewshot, metrics
@@ -12,6 +12,7 @@ from tgp_multimodal.evaluation.requests import Score, ScoreAnswer
 
 # A row of scores, one per choice, for each of the test items.
 Table = list[list[ScoreAnswer]]
+_METRICS = ("accuracy", "accuracy_per_character", "accuracy_per_byte")
 
 
 def multiple_choice(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
@@ -19,8 +20,8 @@ def multiple_choice(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
 
     Scored as lm-eval does: log-likelihood of delimiter + choice after preamble, shots and prompt;
     `accuracy` takes the sum, `accuracy_per_character` divides by the characters of the choice
-    without the delimiter; ties go to the first. Unlike lm-eval's, an item's shots depend on that
-    item alone (see `fewshot`).
+    without the delimiter, `accuracy_per_byte` by its UTF-8 bytes; ties go to the first. Unlike
+    lm-eval's, an item's shots depend on that item alone (see `fewshot`).
 
     Where the card has a `continuation`, choices stand before it, at the end of the prompt, and what
     is scored is delimiter + continuation behind each: partial scoring, as lm-eval does WinoGrande
@@ -67,14 +68,15 @@ def _choose(examples: Examples, adapter: Adapter, ask: Ask, requests: list[list[
         answers = iter(ask([r for row in requests for r in row]))
         table = [[next(answers) for _ in row] for row in requests]
         plain = [_first_best([a.nats for a in row]) for row in table]
-        normed = [
-            _first_best([a.nats / max(1, len(c)) for a, c in zip(row, choices, strict=True)])
-            for row, choices in zip(table, (e.fields["choices"] for e in test), strict=True)
-        ]
+        choices = [e.fields["choices"] for e in test]
+        by_metric = {
+            "accuracy": plain,
+            "accuracy_per_character": _per(len, table, choices),
+            "accuracy_per_byte": _per(lambda choice: len(choice.encode()), table, choices),
+        }
     else:
         table = [[] for _ in test]
-        plain = normed = [guess] * len(test)
-    by_metric = {"accuracy": plain, "accuracy_per_character": normed}
+        by_metric = dict.fromkeys(_METRICS, [guess] * len(test))
     chosen = by_metric[examples.card.metric]
     correct = [c == t for c, t in zip(chosen, targets, strict=True)]
     details: dict[str, Any] = {m: metrics.accuracy(p, targets) for m, p in by_metric.items()}
@@ -86,6 +88,14 @@ def _choose(examples: Examples, adapter: Adapter, ask: Ask, requests: list[list[
     ]
     value = details[examples.card.metric]
     return Outcome(value, proportion(correct, groups(test)), records, details)
+
+
+def _per(size: Callable[[str], int], table: Table, choices: list[Sequence[str]]) -> list[int]:
+    """The choice with the most nats for its size, for each item."""
+    return [
+        _first_best([a.nats / max(1, size(c)) for a, c in zip(row, own, strict=True)])
+        for row, own in zip(table, choices, strict=True)
+    ]
 
 
 def _first_best(scores: Sequence[float]) -> int:

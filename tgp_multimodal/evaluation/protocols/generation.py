@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from tgp_multimodal.evaluation import fewshot
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Examples
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups
@@ -18,18 +19,20 @@ def generation(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     """Greedy text after a prompt against one or several references; for each the best one counts.
 
     ROUGE-1, ROUGE-2 and ROUGE-L are F1 with Porter's stemmer (Lin 2004, as `rouge-score` counts
-    them); exact match is equality after white space at both ends is cut. BLEU, in the details, is
-    `sacrebleu`'s of the whole test set with its standard tokenizer (Post 2018, arXiv:1804.08771),
-    from 0 to 1. Of models that can also score, the details have what delimiter + first reference
-    costs after the prompt, in bits per byte: a number that does not depend on what happened to be
-    written.
+    them); exact match is equality. White space at both ends is cut first, unless the setting
+    `strip` is false, as lm-eval leaves it. Solved examples may stand before the prompt (see
+    `fewshot`). BLEU, in the details, is `sacrebleu`'s of the whole test set with its standard
+    tokenizer (Post 2018, arXiv:1804.08771), from 0 to 1. Of models that can also score, the details
+    have what delimiter + first reference costs after the prompt, in bits per byte: a number that
+    does not depend on what happened to be written.
     """
     test, card = examples.test, examples.card
     stop = tuple(str(s) for s in card.setting("stop"))
-    prompts = [str(e.fields["prompt"]) for e in test]
+    prompts = [fewshot.context(examples, e) for e in test]
+    cut = str.strip if card.setting("strip") else str
     most = int(card.setting("max_tokens"))
-    written = [str(a).strip() for a in ask([Generate(p, most, stop) for p in prompts])]
-    references = [[str(r).strip() for r in e.fields["references"]] for e in test]
+    written = [cut(str(a)) for a in ask([Generate(p, most, stop) for p in prompts])]
+    references = [[cut(str(r)) for r in e.fields["references"]] for e in test]
     rows = compare(written, references)
     details: dict[str, Any] = {m: _mean([r[m] for r in rows]) for m in (*_ROUGE, "exact_match")}
     details["bleu"] = corpus_bleu(written, references)

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from tgp_multimodal.evaluation import confusion, metrics
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Example, Examples
-from tgp_multimodal.evaluation.logistic import Axes, Classifier, Features, rotate, solve
+from tgp_multimodal.evaluation.logistic import FINE, Axes, Classifier, Features, rotate, solve
 from tgp_multimodal.evaluation.names import unknown
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, shown
 from tgp_multimodal.evaluation.requests import Embed
@@ -24,6 +24,7 @@ from tgp_multimodal.evaluation.stats import bootstrap, wilson
 DECADES = tuple(10.0**e for e in range(-5, 5))
 _PATIENCE = 2
 _VALIDATION_SHARE = 0.2
+_STEPS = 1000  # of the last fit
 _COMPARED = 2000  # most training items of a probe that compares views
 
 
@@ -264,7 +265,8 @@ def _predict(features_ND: Features, known: Known) -> tuple[list[Any], dict[str, 
     with threadpool_limits(1, user_api="blas"):
         axes = rotate(features_ND, count)
         c, accuracies = sweep(axes, known.label_N, known.fit_on, known.held)
-        final = solve(axes.at_NR[:count], axes.squares_R, known.label_N, len(known.names), c)
+        classes, known_NR = len(known.names), axes.at_NR[:count]
+        final = solve(known_NR, axes.squares_R, known.label_N, classes, c, None, FINE, _STEPS)
         predictions = [known.names[i] for i in final.predict(axes.at_NR[count:])]
     return predictions, {
         "c": c,

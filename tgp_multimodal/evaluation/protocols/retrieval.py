@@ -80,6 +80,6 @@ def rank(query_QD: Features, document_ND: Features, names: np.ndarray) -> list[l
         cosine_QN = cosine_QN.toarray()
     # Rounded, so that a tie is a tie on every machine.
     cosine_QN = np.round(cosine_QN, 9)
-    descending = np.argsort(np.argsort(names))[::-1].argsort()  # place of each name, last first
+    descending = -np.argsort(np.argsort(names))  # the name that sorts last comes first
     order_QN = [np.lexsort((descending, -row))[:_DEPTH] for row in cosine_QN]
     return [names[order].tolist() for order in order_QN]

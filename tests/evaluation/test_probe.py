@@ -1,0 +1,76 @@
+"""The probe against scikit-learn, step by step: scaling, the sweep over C, the last fit."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from made_up_cards import Rows, score
+from planted_models import Planted, hashed
+from scipy.special import log_softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from tgp_multimodal.evaluation.logistic import rotate, solve
+from tgp_multimodal.evaluation.requests import Embed
+
+KINDS = ("ant", "bee", "cat")
+
+
+def vector(request: Embed) -> np.ndarray:
+    """The kind under noise, on axes of different lengths."""
+    signal = np.zeros(12)
+    signal[KINDS.index(str(request.item).split(" ")[-1])] = 1.5
+    return (signal + hashed(request, 12)) * np.logspace(0, -2, 12)
+
+
+def items(split: str, count: int) -> list[dict[str, Any]]:
+    return [{"item": f"{split} {i} {KINDS[i % 3]}", "label": KINDS[i % 3]} for i in range(count)]
+
+
+ROWS: Rows = {
+    "train": items("train", 150),
+    "validation": items("validation", 60),
+    "test": items("test", 90),
+}
+
+
+def features(split: str) -> tuple[np.ndarray, list[str]]:
+    rows = ROWS[split]
+    return np.stack([vector(Embed(r["item"])) for r in rows]), [r["label"] for r in rows]
+
+
+def plane(c: float) -> LogisticRegression:
+    return LogisticRegression(C=c, tol=1e-9, max_iter=20_000)
+
+
+def test_every_c_and_the_last_fit_are_scikit_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = score(monkeypatch, "probe", ROWS, Planted(embed=vector))
+    (train, known), (held, told), (test, target) = map(features, ("train", "validation", "test"))
+    scaler = StandardScaler().fit(train)
+    for c, accuracy in found.details["validation_accuracy"].items():
+        model = plane(float(c)).fit(scaler.transform(train), known)
+        # C is chosen at a looser tolerance: an item on the border may fall to the other side.
+        assert accuracy == pytest.approx(model.score(scaler.transform(held), told), abs=1.01 / 60)
+    model = plane(found.details["c"])
+    model.fit(scaler.transform(np.vstack([train, held])), known + told)
+    assert [r["prediction"] for r in found.records] == model.predict(
+        scaler.transform(test)
+    ).tolist()
+    assert found.value == pytest.approx(model.score(scaler.transform(test), target))
+
+
+@pytest.mark.parametrize("c", [1e-4, 1e-2, 1.0, 100.0])
+def test_the_objective_is_scikit_learns(c: float) -> None:
+    matrix, labels = features("train")
+    matrix = StandardScaler().fit_transform(matrix)
+    number_N = np.array([KINDS.index(label) for label in labels])
+    axes = rotate(matrix, len(matrix))
+    found = solve(axes.at_NR, axes.squares_R, number_N, 3, c, tolerance=1e-6, steps=5000)
+    model = plane(c).fit(matrix, number_N)
+
+    def objective(at_ND: np.ndarray, weight_DK: np.ndarray, bias_K: np.ndarray) -> float:
+        log_p_NK = log_softmax(at_ND @ weight_DK + bias_K, axis=1)
+        return float((weight_DK**2).sum() / 2 - c * log_p_NK[range(len(at_ND)), number_N].sum())
+
+    own = objective(np.asarray(axes.at_NR), found.weight_RK, found.bias_K)
+    assert own == pytest.approx(objective(matrix, model.coef_.T, model.intercept_), rel=1e-6)
