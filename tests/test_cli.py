@@ -185,7 +185,7 @@ CONFIGS = {
     " instead. Did you mean tgp_multimodal.data.tokenizer.Tokenizer?",
     "painter: {tokenizer: {class_path: tgp_multimodal.data.tokenizer.Tokenizer, init_args:"
     " {bakcend: 1}}}": "config key of Tokenizer must be one that exists. Got bakcend instead; there"
-    " are: backend. Did you mean backend?",
+    " are: backend, chat_template. Did you mean backend?",
     "painter: {tokenizer: {class_path: Tokenizre}}": "painter.tokenizer must name a class."
     " Got Tokenizre instead. Did you mean Tokenizer?",
     "painter: [": "config must be valid YAML. Got this instead: ",
