@@ -10,7 +10,7 @@ from random_networks import language_model
 from servers import NAME, serving, tiny_model
 
 from tgp_multimodal.inference.model import Model
-from tgp_multimodal.serving import server
+from tgp_multimodal.serving import gate, server
 
 TOKEN = "a-token-of-enough-characters"
 
@@ -152,13 +152,38 @@ def test_a_body_that_hides_its_length_is_cut_off(running):
     place = urlsplit(running.address)
     connection = http.client.HTTPConnection(place.hostname, place.port, timeout=20)
     pieces = (b"x" * 1000 for _ in range(9))
-    connection.request("POST", "/v1/completions", pieces, JSON, encode_chunked=True)
-    assert connection.getresponse().status == 413
-    connection.close()
+    try:
+        connection.request("POST", "/v1/completions", pieces, JSON, encode_chunked=True)
+        answer = connection.getresponse()
+        assert answer.status == 413
+        message = json.loads(answer.read())["error"]["message"]
+        assert message == "body must be at most 5000 bytes. Got 9000 instead."
+    finally:
+        connection.close()
+
+
+def test_an_endless_body_is_not_read_to_its_end(running, monkeypatch):
+    monkeypatch.setattr(gate, "_DROPPED", 20_000)
+    for body in (b"x" * 30_000, (b"x" * 1000 for _ in range(10_000))):
+        place = urlsplit(running.address)
+        connection = http.client.HTTPConnection(place.hostname, place.port, timeout=20)
+        try:  # whether the answer is read before the line is cut is a race
+            connection.request("POST", "/v1/completions", body, JSON, encode_chunked=True)
+            assert connection.getresponse().status == 413
+        except OSError:
+            pass
+        finally:
+            connection.close()
+    assert running.client.completions.create(model=NAME, prompt="a").choices
 
 
 def test_other_names_of_this_machine_are_refused(running):
-    for host, status in (("evil.example", 403), ("localhost:1", 200), ("[::1]:80", 200)):
+    for host, status in (
+        ("evil.example", 403),
+        ("[::1", 403),
+        ("localhost:1", 200),
+        ("[::1]:80", 200),
+    ):
         headers = {**JSON, "Host": host}
         assert posted(running.address, "completions", {"prompt": "a"}, headers)[0] == status
 

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tgp_multimodal.serving.errors import ApiError, answer
 
+_DROPPED = 32_000_000  # bytes that are read before a client is cut off while it sends
 _OPEN = "/health"  # says nothing but that the server lives
 
 
@@ -60,7 +61,7 @@ class Gate:
         headers = dict(scope["headers"])
         if self.token is None:
             host = headers.get(b"host", b"").decode("latin-1")
-            if not is_loopback(urlsplit(f"//{host}").hostname or ""):
+            if not is_loopback(_name(host)):
                 raise ApiError(
                     403, f"host must be this machine, for there is no token. Got {host} instead."
                 )
@@ -74,22 +75,36 @@ class Gate:
                 )
 
     async def _content(self, scope: Scope, receive: Receive) -> bytes:
-        """The whole body, read here so that its length is known before anything is done."""
+        """The whole body, read here so that its length is known before anything is done.
+
+        Of one that is too large the rest is read and dropped, up to a limit: a client that is cut
+        off while it sends may never read why.
+        """
         said = dict(scope["headers"]).get(b"content-length", b"0")
-        if said.isdigit() and int(said) > self.body:
+        if said.isdigit() and int(said) > max(self.body, _DROPPED):
             raise self._too_large(int(said))
-        content = bytearray()
-        while True:
+        content, length, goes_on = bytearray(), 0, True
+        while goes_on and length <= max(self.body, _DROPPED):
             message = await receive()
-            content += message.get("body", b"")
-            if len(content) > self.body:
-                raise self._too_large(f"{len(content)} and more")
-            if not message.get("more_body", False):
-                return bytes(content)
+            piece, goes_on = message.get("body", b""), message.get("more_body", False)
+            length += len(piece)
+            if length <= self.body:
+                content += piece
+        if length > self.body:
+            raise self._too_large(f"{length} and more" if goes_on else length)
+        return bytes(content)
 
     def _too_large(self, got: Any) -> ApiError:
         message = f"body must be at most {self.body} bytes. Got {got} instead."
         return ApiError(413, message, code="request_too_large", headers={"Connection": "close"})
+
+
+def _name(host: str) -> str:
+    """The name in a Host header, without its port; empty where there is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:  # a bracket that is not closed
+        return ""
 
 
 class _Told:
