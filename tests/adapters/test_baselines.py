@@ -16,7 +16,7 @@ TEXTS = ["def add(a, b): return a + b", "the sum of two numbers", "a red circle"
 
 def test_every_kind_is_made_by_its_name() -> None:
     assert set(ADAPTERS) == {
-        "native", "random", "hf", "st", "openclip", "timm", "diffusers",
+        "native", "random", "hf", "st", "openclip", "timm", "openai", "diffusers",
         "majority", "longest", "tfidf", "bm25", "pixels", "hog", "words", "xz", "zstd",
     }  # fmt: skip
     assert isinstance(make("majority"), Majority)

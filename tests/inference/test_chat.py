@@ -82,13 +82,6 @@ def test_an_answer_is_what_transformers_generates(model, tmp_path):
     assert expected
 
 
-def test_an_answer_ends_where_the_turn_ends(model, monkeypatch):
-    """A network that writes one letter and then the end of its turn."""
-    ids = [*model.tokenizer.encode("x"), model.tokenizer.eos, *model.tokenizer.encode("y")]
-    monkeypatch.setattr("tgp_multimodal.inference.writing._tokens", lambda *_: iter(ids))
-    assert model.chat(turn(1)[:1], max_tokens=8) == "x"
-
-
 def test_an_answer_is_the_sum_of_its_pieces_and_follows_its_seed(model):
     messages = turn(1)[:1]
     drawn = {seed: model.chat(messages, 12, temperature=2.0, seed=seed) for seed in range(4)}
