@@ -1,6 +1,7 @@
 """The prompt of an answer fits the context, at the cost of the oldest turns."""
 
 import pytest
+import torch
 from random_networks import language_model
 
 from tgp_multimodal import export
@@ -80,6 +81,15 @@ def test_an_answer_is_what_transformers_generates(model, tmp_path):
     expected = theirs.decode(ids[asked["input_ids"].shape[1] :], skip_special_tokens=True)
     assert model.chat(messages, max_tokens=10, temperature=0) == expected
     assert expected
+
+
+def test_an_answer_ends_where_the_turn_ends(model, monkeypatch):
+    """A network that writes one letter, the end of its turn, and goes on."""
+    one, other = model.tokenizer.encode("x"), model.tokenizer.encode("y")
+    ids = iter([*one, model.tokenizer.eos, *other, *other])
+    name = "tgp_multimodal.inference.writing.choose"
+    monkeypatch.setattr(name, lambda *_: torch.tensor([next(ids)]))
+    assert model.chat(turn(1)[:1], max_tokens=8) == "x"
 
 
 def test_an_answer_is_the_sum_of_its_pieces_and_follows_its_seed(model):
