@@ -126,9 +126,11 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(loaded, tmp_path, mon
         assert torch.equal(one, other)
     with pytest.raises(ValueError, match=r"must be those of the unfinished run .*batch 8\."):
         learn(loaded, task(), Settings(method, rate=3e-3, steps=24, batch=4), tmp_path / "cut")
-    other = task(counts=(61, 30, 30))
-    with pytest.raises(ValueError, match=r"must be those of the unfinished run .*: items "):
-        learn(loaded, other, settings, tmp_path / "cut")
+    edited = task()
+    edited.train[0] = edited.train[0]._replace(item="another text in its place")
+    for other in (task(counts=(61, 30, 30)), edited):
+        with pytest.raises(ValueError, match=r"must be those of the unfinished run .*: items "):
+            learn(loaded, other, settings, tmp_path / "cut")
     if method == "lora":
         saved = torch.load(tmp_path / "cut" / "checkpoints" / "last.ckpt", weights_only=True)
         assert all("lora" in n or ".head." in n for n in saved["state_dict"])

@@ -14,11 +14,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, Trainer
 
 from tgp_multimodal.data.labelled import Item, Splits, check_seen, label_names
 from tgp_multimodal.data.tokenizer import Tokenizer
+from tgp_multimodal.evaluation.results import replace
 from tgp_multimodal.evaluation.task_scores import USUAL
 from tgp_multimodal.export import Loaded
 from tgp_multimodal.inference.task_network import Pairs, Task, TaskNetwork
@@ -315,10 +317,13 @@ def _task(content: dict[str, Any]) -> Task:
 
 
 def _digest(splits: Splits) -> str:
-    """SHA-256 of which items are learned from and chosen by, and of their labels."""
+    """SHA-256 of the items that are learned from and chosen by, with their labels."""
     digest = hashlib.sha256()
-    for items in (splits.train, splits.validation):
-        digest.update(repr([(item.where, item.label) for item in items]).encode())
+    for item in (*splits.train, None, *splits.validation):
+        if item is not None and isinstance(item.item, np.ndarray):
+            digest.update(item.item.tobytes())
+            item = item._replace(item=item.item.shape)
+        digest.update(repr(item).encode())
     return digest.hexdigest()
 
 
@@ -348,6 +353,4 @@ def _write_plan(folder: Path | None, plan: dict[str, Any]) -> None:
     if folder is None:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{PLAN}.partial"
-    partial.write_text(json.dumps(plan, indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / PLAN)
+    replace(folder / PLAN, json.dumps(plan, indent=2) + "\n")
