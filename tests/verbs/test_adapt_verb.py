@@ -147,7 +147,7 @@ def test_mistakes_of_adapt(base, tmp_path, capsys):
         (["--train", own, "--second", "body"], "second must be a column of"),
         (["--train", own, "--kind", "regression"], "bad rows must be at most 1 %"),
         (["--train", own, "--learning_rate", "0"], "learning_rate must be auto or above 0"),
-        (["--train", str(tmp_path / "no.csv")], "train must be a folder of pictures or a file"),
+        (["--train", str(tmp_path / "no.csv")], "train must be a file or a folder that is there"),
     ]:
         place = tmp_path / "out"
         assert main(["adapt", base, str(place), "--method", "head", *given]) == 2, given

@@ -108,9 +108,13 @@ def table(path: Path, columns: Columns) -> Iterator[Raw | Bad]:
     Raises:
         ValueError: the file is none of these, or lacks a column.
     """
-    if not path.is_file() or not rows.is_table(path):
+    if not path.is_file():
+        raise ValueError(f"train must be a file or a folder that is there. Got {path} instead.")
+    if not rows.is_table(path):
         kinds = ", ".join(rows.SUFFIXES)
-        raise ValueError(f"train must be a folder of pictures or a file ({kinds}). Got {path}.")
+        raise ValueError(
+            f"train must be a folder of pictures or a file ({kinds}). Got {path} instead."
+        )
     for row in rows.read(path, columns.choose(path)):
         if isinstance(row, Bad):
             yield row
