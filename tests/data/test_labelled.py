@@ -108,8 +108,11 @@ def test_a_missing_column_is_answered_with_those_there_are(tmp_path):
     path.write_text("body,team\na,b\n")
     with pytest.raises(ValueError, match=r"label must be a column .*'tema'.*body, team.*mean team"):
         list(table(path, Columns("body", "tema")))
-    with pytest.raises(ValueError, match="must be a folder of pictures or a file"):
+    with pytest.raises(ValueError, match="must be a file or a folder that is there"):
         list(table(tmp_path / "no.csv", Columns()))
+    (tmp_path / "t.txt").write_text("a")
+    with pytest.raises(ValueError, match="must be a folder of pictures or a file"):
+        list(table(tmp_path / "t.txt", Columns()))
 
 
 def test_pairs(tmp_path):
