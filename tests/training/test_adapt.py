@@ -145,7 +145,7 @@ def results(loaded, base, tmp_path_factory):
         settings = Settings("lora", **QUICK | {"rate": 1e-2})
         learned = learn(loaded, task(kind), settings)
         network = copy.deepcopy(learned.network)
-        adapt_results.write(folder, loaded, base, task(kind), settings, learned)
+        adapt_results.write(folder, loaded, str(base), task(kind), settings, learned)
         made[kind] = (folder, Adapted(network.eval(), loaded.tokenizer))
     return made
 
@@ -234,7 +234,7 @@ def test_pictures(tokenizer, tmp_path):
         settings = Settings(method, **QUICK | {"steps": 6})
         learned = learn(loaded, splits, settings)
         place = tmp_path / method
-        report = adapt_results.write(place, loaded, tmp_path / "base", splits, settings, learned)
+        report = adapt_results.write(place, loaded, "base", splits, settings, learned)
         assert report["test"]["accuracy"]["value"] > 0.9
         model = tgp_multimodal.load_adapted(place)
         assert [p.label for p in model.predict(shades[:2])] == ["dark", "light"]
@@ -304,7 +304,7 @@ def test_rates_rise_and_fall():
 def test_other_kinds_are_written_and_read_again(loaded, base, tmp_path, kind):
     settings = Settings("head")
     learned = learn(loaded, task(kind), settings)
-    report = adapt_results.write(tmp_path / "a", loaded, base, task(kind), settings, learned)
+    report = adapt_results.write(tmp_path / "a", loaded, str(base), task(kind), settings, learned)
     model = tgp_multimodal.load_adapted(tmp_path / "a")
     found = [p.label for p in model.predict([i.item for i in task(kind).test])]
     rows = (tmp_path / "a" / "predictions.jsonl").read_text().splitlines()
@@ -323,7 +323,7 @@ def test_pairs(loaded, base, tmp_path, pairs):
     splits = Splits("classification", "pair", alike[:18], alike[18:24], alike[24:], "alike")
     settings = Settings("full", pairs=pairs, **QUICK | {"steps": 6})
     learned = learn(loaded, splits, settings)
-    report = adapt_results.write(tmp_path / "a", loaded, base, splits, settings, learned)
+    report = adapt_results.write(tmp_path / "a", loaded, str(base), splits, settings, learned)
     assert (tmp_path / "a" / "classifier").is_dir() == (pairs == "joint")
     model = tgp_multimodal.load_adapted(tmp_path / "a")
     assert model.task.pairs == pairs

@@ -123,6 +123,23 @@ def test_an_own_program_may_ask(adapted):
             model.predict([item])
 
 
+def test_fresh_weights_are_a_control(base, adapted, tmp_path, capsys):
+    given = ["--train", write_csv(tmp_path / "mail.csv", lines(), ("text", "label"))]
+    for name in ("first", "second"):
+        place = str(tmp_path / name)
+        assert main(["adapt", f"random:{base}", place, *given, "--method", "head"]) == 0
+    first, second = (
+        json.loads((tmp_path / name / "report.json").read_text()) for name in ("first", "second")
+    )
+    trained = json.loads((adapted / "report.json").read_text())["base"]
+    assert first == second
+    assert first["base"]["base"] == f"random:{base}"
+    assert first["base"]["base_weights"] != trained["base_weights"]
+    capsys.readouterr()
+    assert main(["adapt", f"random:{base}", str(tmp_path / "third"), *given, "--method", "lora"])
+    assert "method must be full or head with random:" in capsys.readouterr().err
+
+
 def test_mistakes_of_adapt(base, tmp_path, capsys):
     own = write_csv(tmp_path / "own.csv", lines(), ("text", "label"))
     single = write_csv(tmp_path / "single.csv", [*lines(), ("a boat", "odd")], ("text", "label"))

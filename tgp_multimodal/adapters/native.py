@@ -45,9 +45,7 @@ from tgp_multimodal.inference import (
 from tgp_multimodal.inference.drawing import Drawing
 from tgp_multimodal.inference.sampling import Sampling
 from tgp_multimodal.inference.text import Query
-from tgp_multimodal.models.networks import Multimodal, Network, describe, from_description
-
-_TWIN_SEED = 20_260_101
+from tgp_multimodal.models.networks import Multimodal, Network, random_twin
 
 
 class Native(Adapter):
@@ -259,21 +257,10 @@ class Native(Adapter):
 
 
 class RandomTwin(Native):
-    """The network of an export with fresh weights, always the same: what training adds.
-
-    It is no dead network. The matrices that write into the residual streams start at zero, so its
-    layers are the identity: a text's features are the mean of random token vectors (a bag of
-    tokens, randomly projected), a picture's are means of randomly projected patches. Both carry
-    information, and a trained network has to beat them. An image tower is drawn as open_clip draws
-    it, which is no identity.
-    """
+    """The network of an export with fresh weights, see `random_twin`: what training adds."""
 
     def _network(self, trained: Network) -> Network:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_TWIN_SEED)
-            fresh = from_description(describe(trained))
-        assert isinstance(fresh, Network)
-        return fresh.eval().requires_grad_(False)
+        return random_twin(trained)
 
     def _name(self, folder: Path) -> str:
         return f"{super()._name(folder)}-random"

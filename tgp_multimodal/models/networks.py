@@ -7,6 +7,7 @@ in the saved description.
 import inspect
 from typing import Any
 
+import torch
 from torch import nn
 
 from tgp_multimodal.models.diffusion_head import DiffusionHead, HeadBlock
@@ -14,6 +15,7 @@ from tgp_multimodal.models.image_tower import ImageTower
 from tgp_multimodal.models.text_transformer import Block, TextTransformer
 
 PROMPT_TOKENS = 64  # longest caption that conditions a picture, BOS included
+_TWIN_SEED = 20_260_101
 
 
 class Network(nn.Module):
@@ -127,3 +129,19 @@ def from_description(description: dict[str, Any]) -> nn.Module:
         raise ValueError(f"class must be one of {', '.join(_CLASSES)}. Got {name!r} instead.")
     built = {k: from_description(v) if isinstance(v, dict) else v for k, v in arguments.items()}
     return _CLASSES[name](**built)
+
+
+def random_twin(network: Network) -> Network:
+    """The network of `network`'s description with fresh weights, always the same.
+
+    What training adds is counted from it. It is no dead network. The matrices that write into
+    the residual streams start at zero, so its layers are the identity: a text's features are the
+    mean of random token vectors (a bag of tokens, randomly projected), a picture's are means of
+    randomly projected patches. Both carry information, and a trained network has to beat them. An
+    image tower is drawn as open_clip draws it, which is no identity.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_TWIN_SEED)
+        fresh = from_description(describe(network))
+    assert isinstance(fresh, Network)
+    return fresh.eval().requires_grad_(False)

@@ -40,7 +40,7 @@ _EXACT = (
 def write(
     folder: Path,
     loaded: export.Loaded,
-    base: Path,
+    base: str,
     splits: Splits,
     settings: Settings,
     learned: Learned,
@@ -53,7 +53,7 @@ def write(
     Args:
         folder: where to; it is made.
         loaded: the model that was adapted.
-        base: its folder.
+        base: its name, for most its folder.
         splits: the task.
         settings: how it was adapted.
         learned: what came of it.
@@ -61,9 +61,9 @@ def write(
     """
     folder.mkdir(parents=True, exist_ok=True)
     network = learned.network
-    about = {"base": str(base), "base_weights": loaded.digest, "method": settings.method}
+    about = {"base": base, "base_weights": loaded.digest, "method": settings.method}
     if settings.method == "lora":
-        adapt_lora.save(network.network.text, settings.rank, str(base), folder / "adapter")
+        adapt_lora.save(network.network.text, settings.rank, base, folder / "adapter")
         adapt_lora.merge(network.network.text)
     network.eval().requires_grad_(False)
     facts = loaded.facts | {"adapted": about | {"task": splits.name}}

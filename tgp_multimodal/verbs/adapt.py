@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any, Literal
 
+_RANDOM = "random:"
+
 
 def adapt(
     folder: str,
@@ -35,7 +37,8 @@ def adapt(
     command. `tgp predict` labels new files.
 
     Args:
-        folder: export folder of the model.
+        folder: export folder of the model; random:FOLDER begins from fresh weights of the same
+            network, to see what pretraining is worth.
         output: folder for the results; new, or that of an unfinished run.
         card: benchmark card whose splits are the task, for example text/sst2.
         train: your own items, in place of a card: a table (.csv, .tsv, .jsonl, .parquet), or a
@@ -66,8 +69,8 @@ def adapt(
         tgp adapt runs/nano/export adapted/mail --train mail.csv --text body --label team
         tgp adapt runs/nano/export adapted/genes --card biomedical/ncbi_disease --method lora
         tgp adapt runs/nano/export adapted/leaves --train leaves/ --method head
+        tgp adapt random:runs/nano/export adapted/control --card text/sst2
     """
-    from tgp_multimodal import export
     from tgp_multimodal.training import adapt as adapting
     from tgp_multimodal.training import adapt_results
 
@@ -77,7 +80,7 @@ def adapt(
     settings = adapting.Settings(
         method, rate, steps, batch, length, pairs, class_weights, patience, rank, seed
     )
-    loaded = export.load(Path(folder))
+    loaded = _start(folder, method)
     files = {"train": train, "validation": validation, "test": test}
     columns = {"text": text, "label": label, "second": second}
     splits, bad = _task(card, files, columns, kind, place, allow_bad, seed)
@@ -85,11 +88,28 @@ def adapt(
     if learned.is_stopped:
         print("stopped and saved; the same command goes on")
         return 130
-    report = adapt_results.write(place, loaded, Path(folder), splits, settings, learned, bad)
+    report = adapt_results.write(place, loaded, folder, splits, settings, learned, bad)
     for name, score in report["test"].items():
         print(f"test {name} {score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]")
     print(f"the adapted model lies in {place}; look at {place / 'report.html'}")
     return 0
+
+
+def _start(folder: str, method: str) -> Any:
+    """What an export holds, or the same with fresh weights."""
+    from tgp_multimodal import export
+    from tgp_multimodal.models.networks import random_twin
+
+    loaded = export.load(Path(folder.removeprefix(_RANDOM)))
+    if not folder.startswith(_RANDOM):
+        return loaded
+    if method == "lora":
+        raise ValueError(
+            "method must be full or head with random:, for the weights beside which an adapter"
+            f" lies are in no folder. Got {method} instead."
+        )
+    network = random_twin(loaded.network)
+    return loaded._replace(network=network, facts={}, digest=export.weights_digest(network))
 
 
 def _check_output(place: Path, plan: str) -> None:
