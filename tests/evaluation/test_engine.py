@@ -104,6 +104,41 @@ def test_a_result_of_other_test_items_is_measured_anew(
     assert value_of(falling) == (-first, "data")
 
 
+@pytest.mark.parametrize("split", ["train", "validation"])
+@pytest.mark.parametrize("kind", ["folder", "files"])
+def test_a_result_of_other_training_items_is_measured_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, split: str
+) -> None:
+    monkeypatch.setenv("TGP_DATA", str(tmp_path))
+    (tmp_path / "x").mkdir()
+    places = {name: str(tmp_path / "x" / f"{name}.parquet") for name in ("train", "validation")}
+    places["test"] = str(tmp_path / "x/test.parquet")
+    source: dict[str, Any] = {"folder": "x"} if kind == "folder" else {"files": places}
+    card = Card(
+        *("text/x", 1, "text", "d", "l", "c", source, "probe", "accuracy"),
+        chance=0.5,
+        columns={"item": "text", "label": "label"},
+    )
+
+    def write(name: str, words: str) -> None:
+        rows = {"text": [f"{words} {i}" for i in range(20)], "label": [i % 2 for i in range(20)]}
+        parquet.write_table(pyarrow.table(rows), places[name])
+
+    def does_measure() -> bool:
+        model = Planted(embed=hashed)
+        engine.evaluate(model, [card], tmp_path / "results")
+        return bool(model.asked)
+
+    for name in places:
+        write(name, name)
+    assert does_measure()
+    assert not does_measure()
+    write(split, "another")
+    assert does_measure()
+    Path(places[split]).touch()  # the same content at another time
+    assert not does_measure()
+
+
 def test_a_killed_run_goes_on_where_it_was(made_up: list[Card], tmp_path: Path) -> None:
     def dies(request: Any) -> Any:
         raise KeyboardInterrupt

@@ -19,6 +19,7 @@ from tgp_multimodal.evaluation.names import unknown
 from tgp_multimodal.evaluation.requests import Request
 
 DOMAINS = ("text", "code", "biomedical", "image")
+SPLITS = ("train", "validation", "test", "corpus")
 SOURCES = ("embedded", "folder", "files", "hub")
 # What may be reworded without changing a number, and so stays out of the digest.
 _PROSE = ("description", "license", "citation", "references")
@@ -208,7 +209,7 @@ def _check(card: Card, path: Path) -> None:
     for name in (*card.columns, *card.templates):
         among("field", name, allowed)
     for name in (*card.sizes, *card.source.get("splits", ()), *card.source.get("where", ())):
-        among("split", name, ("train", "validation", "test", "corpus"))
+        among("split", name, SPLITS)
     said = {*card.columns, *card.templates}
     if missing := [f for f in protocol.fields if not f.endswith("?") and f not in said]:
         raise ValueError(

@@ -14,7 +14,7 @@ from tgp_multimodal.evaluation.aggregates import Number, rule_of
 from tgp_multimodal.evaluation.asking import ALONE, Kept, Team, asker
 from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.contamination import Corpora, report
-from tgp_multimodal.evaluation.examples import Examples, check_source
+from tgp_multimodal.evaluation.examples import Examples, check_source, source_digest
 from tgp_multimodal.evaluation.journal import AnswerJournal
 from tgp_multimodal.evaluation.outcome import Outcome
 from tgp_multimodal.evaluation.protocols import PROTOCOLS
@@ -39,7 +39,7 @@ def evaluate(
 ) -> list[Result]:
     """Scores one model on each of the cards and writes a result file for each.
 
-    A result that stands is kept: one of the same card, model, limit, test items and code (and, for
+    A result that stands is kept: one of the same card, model, limit, data and code (and, for
     embedded data, of the same installed libraries); and of a card that was begun, what was
     answered. So a run that was killed goes on where it was.
 
@@ -108,7 +108,7 @@ def _not_safe(cards: Sequence[Card]) -> dict[str, str | None]:
 
 
 def _result(run: _Run, card: Card) -> Result:
-    where = environment.describe()
+    where = environment.describe() | {"source": source_digest(card)}
     if "embedded" in card.source:
         where["corpus_versions"] = environment.corpus_versions()
     examples = Examples(card, run.limit)
@@ -221,7 +221,7 @@ def _standing(run: _Run, examples: Examples, where: dict[str, Any]) -> Result | 
         found = results.read(file)
     except ValueError:
         return None
-    code = ("tgp_multimodal", "code", "corpus_versions")
+    code = ("tgp_multimodal", "code", "corpus_versions", "source")
     then = [found.card_digest, found.limit, found.model_facts.get("digest")]
     now = [card.digest, run.limit, run.facts.get("digest")]
     then += [found.environment.get(name) for name in code]

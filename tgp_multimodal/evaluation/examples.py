@@ -20,7 +20,7 @@ from PIL import Image
 from pyarrow import csv
 
 from tgp_multimodal.evaluation import embedded_tasks, held_out
-from tgp_multimodal.evaluation.cards import Card
+from tgp_multimodal.evaluation.cards import SPLITS, Card
 from tgp_multimodal.evaluation.item_checks import check
 from tgp_multimodal.evaluation.names import unknown
 from tgp_multimodal.evaluation.pairing import paired
@@ -148,6 +148,33 @@ def check_source(card: Card) -> None:
             _files(card, split)
 
 
+def source_digest(card: Card) -> str:
+    """SHA-256 of every file that the card reads, those of its training and corpus rows among them.
+
+    Empty where the card itself or the environment names what is read: embedded data by the versions
+    of the installation, a prepared folder by its digest, a hub by its revision.
+    """
+    if "files" in card.source:
+        of_split = {split: _files(card, split) for split in card.source["files"]}
+    elif "folder" in card.source:
+        of_split = {split: [_parquet(card, split)] for split in SPLITS}
+    else:
+        return ""
+    digest = hashlib.sha256()
+    for split, paths in sorted(of_split.items()):
+        for path in filter(Path.is_file, paths):
+            facts = path.stat()
+            content = _file_digest(path, facts.st_mtime_ns, facts.st_size)
+            digest.update(f"{split}\0{content}\0".encode())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=1024)
+def _file_digest(path: Path, changed: int, size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def rows(card: Card, split: str) -> list[Row]:
     """All rows of one split that the card wants, pictures decoded; none without such a split."""
     found = _stored(card, split)
@@ -165,13 +192,21 @@ def _stored(card: Card, split: str) -> list[Row]:
         return held_out.rows(card, split)
     if "files" in card.source:
         return [row for path in _files(card, split) for row in _file_rows(path)]
-    name = card.source.get("splits", {}).get(split, split)
     if "hub" in card.source:
-        return _hub_rows(card, name)
-    path = _folder(card) / f"{name}.parquet"
+        return _hub_rows(card, _name(card, split))
+    path = _parquet(card, split)
     return (
         [_decoded(r, path) for r in parquet.read_table(path).to_pylist()] if path.is_file() else []
     )
+
+
+def _name(card: Card, split: str) -> str:
+    """What the source calls a split."""
+    return str(card.source.get("splits", {}).get(split, split))
+
+
+def _parquet(card: Card, split: str) -> Path:
+    return _folder(card) / f"{_name(card, split)}.parquet"
 
 
 def _folder(card: Card) -> Path:

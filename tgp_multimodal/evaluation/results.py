@@ -144,6 +144,9 @@ def _kinds() -> Iterator[tuple[str, str, Callable[[Any], bool]]]:
     """Fields, what each must be, and whether a value is that."""
     yield from ((name, "a number", _is_number) for name in _NUMBERS)
     yield "n", "at least 1", lambda n: type(n) is int and n >= 1
+    yield "card_version", "a whole number", lambda version: type(version) is int
+    yield "limit", "at least 1 or null", lambda n: n is None or (type(n) is int and n >= 1)
+    yield "higher_is_better", "true or false", lambda is_so: isinstance(is_so, bool)
     yield from ((name, "a text", lambda text: isinstance(text, str)) for name in _TEXTS)
     yield from ((name, "a mapping", lambda found: isinstance(found, dict)) for name in _MAPPINGS)
 
