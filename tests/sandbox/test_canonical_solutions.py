@@ -1,6 +1,7 @@
 """Reference solutions of the benchmarks pass, all of them; what was broken on purpose fails."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -94,6 +95,29 @@ def test_an_empty_gap_fails():
     """But where what is missing was not needed: 27 gaps, shortcuts and comments most of them."""
     found = measured("code/humaneval_infilling_pass", lambda text, function: "")
     assert sum(r["passed"] for r in found.records) == 27
+
+
+def none_returned(gap: str, function: str) -> str:
+    indentation = gap[: len(gap) - len(gap.lstrip(" "))]
+    return f"{indentation}return None\n"
+
+
+def first_number_raised(gap: str, function: str) -> str:
+    number = r"(?<![\w.\"'])\d+(?![\w.\"'])"
+    return re.sub(number, lambda found: str(int(found[0]) + 1), gap, count=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "unchanged", "unnoticed"), [(none_returned, 1, 23), (first_number_raised, 696, 73)]
+)
+def test_a_spoiled_gap_fails(change: Callable[[str, str], str], unchanged: int, unnoticed: int):
+    """But where the tests of the benchmark cannot tell.
+
+    `assert not f(x)` takes None for False, no test reaches the branch of `n < 4`, and `max` of an
+    array may start at its second item.
+    """
+    found = measured("code/humaneval_infilling_pass", change)
+    assert sum(r["passed"] for r in found.records) == unchanged + unnoticed
 
 
 def test_requests_know_nothing_of_the_solution():
