@@ -37,7 +37,7 @@ class ImageTextContrast(Objective):
         train_text: whether the gradient reaches the text transformer.
         hidden: share of a caption's tokens that are left out, others each time; held-out captions
             are whole. What is left says less, "triangle" for "a green triangle", and the picture
-            has to agree with it too: so its vector tells shape and colour apart.
+            has to agree with that too.
 
     Raises:
         ValueError: the form is neither, or `hidden` is not a share below 1.

@@ -72,7 +72,7 @@ class Settings:
         length: most tokens of a text.
         pairs: how two texts are read, see `Task`.
         class_weights: whether every class has the same say, however rare.
-        patience: looks at validation, of twelve, that may bring nothing better.
+        patience: looks at validation, of twelve, that may be no better than the best before.
         rank: of LoRA's matrices.
         seed: of the order of items, and of LoRA's matrices.
     """

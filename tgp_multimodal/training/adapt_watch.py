@@ -14,11 +14,12 @@ class Judge(Callback):
     """Looks at validation now and then, keeps the weights that do best, and stops in time.
 
     Of two that are equal by the metric the one with the smaller loss is better. The start counts,
-    so that nothing worse than the start comes out.
+    so that nothing worse than the start comes out; but not for patience, since a fitted map is
+    disturbed at first by the steps that mend the network below it.
 
     Args:
         every: steps between two looks.
-        patience: so many looks in a row without a better one end the training.
+        patience: so many looks in a row that are no better than the best of training end it.
 
     Attributes:
         history: one row for each look: step, seconds, training loss, validation loss, metric.
@@ -46,7 +47,8 @@ class Judge(Callback):
         step = trainer.global_step
         if step % self.every == 0 or step == trainer.max_steps:
             self._look(trainer, module)
-            if len(self.history) - 1 - self.best >= self.patience:
+            trained = [_rank(row) for row in self.history[1:]]
+            if len(trained) - 1 - trained.index(max(trained)) >= self.patience:
                 trainer.should_stop = True
 
     def _look(self, trainer: Trainer, module: Any) -> None:

@@ -59,7 +59,7 @@ def adapt(
         length: most tokens of a text; longer ones lose their end.
         pairs: apart reads two texts on their own and compares what it saw; joint reads them as one.
         class_weights: give every class the same say, however rare it is.
-        patience: so many looks at validation, of twelve, may bring nothing better.
+        patience: so many looks at validation, of twelve, may be no better than the best before.
         rank: of the matrices of lora.
         seed: of held-back items, their order, and the matrices of lora.
         allow_bad: share of rows that may be unusable; they are written to a quarantine file.
