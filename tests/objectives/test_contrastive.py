@@ -127,10 +127,9 @@ def test_every_weight_gets_a_gradient_and_the_text_only_where_asked():
 
 
 @FORMS
-@pytest.mark.parametrize("hidden", [0.0, 0.4])
-def test_two_processes_find_the_loss_and_the_gradient_of_one(form, hidden, monkeypatch):
+def test_two_processes_find_the_loss_and_the_gradient_of_one(form, monkeypatch):
     """Two processes in turn, each told what the other one would have sent."""
-    data, objective = batch("abcabd"), ImageTextContrast(form, hidden=hidden)
+    data, objective = batch("abcabd"), ImageTextContrast(form)
     network = dual_encoder().requires_grad_(True)
     alone = objective.loss(network, data, 0.0, 0)
     alone.value.backward()
@@ -175,35 +174,7 @@ def test_same_captions_are_told_by_their_tokens():
     assert not same_captions(data.token_BL, shorter)[0, 3]
 
 
-@torch.no_grad()
-def test_hidden_tokens_are_left_out_but_not_bos_nor_in_held_out_captions():
-    network, data = dual_encoder(), batch("abcd")
-    whole, part = ImageTextContrast(), ImageTextContrast(hidden=0.5)
-    seen = []
-    network.text.register_forward_pre_hook(
-        lambda _, __, named: seen.append(named), with_kwargs=True
-    )
-
-    def shown(objective, seed):
-        value = objective.loss(network, data, 0.0, seed).value
-        return value, seen.pop()["mask_BL"]
-
-    (value, mask), (again, same), (other, another) = (shown(part, s) for s in (3, 3, 4))
-    assert torch.equal(mask, same)
-    assert not torch.equal(mask, another)
-    assert value == again != other
-    assert mask[:, 0].all()
-    assert not (mask & ~data.mask_BL).any()
-    held = part.held_out(network, data, 3)
-    assert torch.equal(seen.pop()["mask_BL"], data.mask_BL)
-    assert held["nats"] == whole.loss(network, data, 1.0, 3).value
-    almost_all = ImageTextContrast(hidden=0.999)
-    assert torch.equal(shown(almost_all, 0)[1].sum(dim=1), torch.ones(4, dtype=torch.int64))
-
-
 def test_what_cannot_be_contrasted_is_named():
-    with pytest.raises(ValueError, match=r"hidden must be at least 0 and below 1. Got 1 instead"):
-        ImageTextContrast(hidden=1)
     with pytest.raises(ValueError, match=r"form must be one of sigmoid, softmax. Got cosine"):
         ImageTextContrast("cosine")
     with pytest.raises(ValueError, match=r"must have a tower .* Got a LanguageModel without"):

@@ -35,25 +35,17 @@ class ImageTextContrast(Objective):
             belongs among all, in both directions (Radford et al. 2021, arXiv:2103.00020, section
             2.3).
         train_text: whether the gradient reaches the text transformer.
-        hidden: share of a caption's tokens that are left out, others each time; held-out captions
-            are whole. What is left says less, "triangle" for "a green triangle", and the picture
-            has to agree with that too.
 
     Raises:
-        ValueError: the form is neither, or `hidden` is not a share below 1.
+        ValueError: the form is neither.
     """
 
     def __init__(
-        self,
-        form: Literal["sigmoid", "softmax"] = "sigmoid",
-        train_text: bool = True,
-        hidden: float = 0.0,
+        self, form: Literal["sigmoid", "softmax"] = "sigmoid", train_text: bool = True
     ) -> None:
-        if not 0 <= hidden < 1:
-            raise ValueError(f"hidden must be at least 0 and below 1. Got {hidden} instead.")
         if form not in _FORMS:
             raise ValueError(f"form must be one of {', '.join(_FORMS)}. Got {form} instead.")
-        self.form, self.train_text, self.hidden = form, train_text, hidden
+        self.form, self.train_text = form, train_text
 
     def loss(self, network: Network, batch: CaptionedImages, progress: float, seed: int) -> Loss:
         """Nats for each pair; see `Objective.loss`.
@@ -63,16 +55,6 @@ class ImageTextContrast(Objective):
         Raises:
             ValueError: the network has no tower, or one for pictures of another size.
         """
-        mask_BL = batch.mask_BL.bool()
-        if self.hidden:
-            mask_BL = mask_BL & ~_hidden(mask_BL, self.hidden, seed)
-        return self._loss(network, batch._replace(mask_BL=mask_BL))
-
-    def held_out(self, network: Network, batch: CaptionedImages, seed: int) -> dict[str, Tensor]:
-        """The parts of the loss on whole captions, see `Objective.held_out`."""
-        return self._loss(network, batch).parts
-
-    def _loss(self, network: Network, batch: CaptionedImages) -> Loss:
         if network.tower is None:
             raise ValueError(
                 "network must have a tower for ImageTextContrast. "
@@ -97,16 +79,6 @@ class ImageTextContrast(Objective):
         assert network.tower is not None
         text = (3 if self.train_text else 1) * text_flops(network.text, *batch.token_BL.shape)
         return text + 3 * tower_flops(network.tower, len(batch.pixels_BCYX))
-
-
-def _hidden(mask_BL: Tensor, share: float, seed: int) -> Tensor:
-    """Which tokens are left out: never BOS, so that something is left."""
-    generator = torch.Generator(mask_BL.device).manual_seed(seed)
-    shape = (len(mask_BL) * ranks.world(), ranks.largest(mask_BL.shape[1]))
-    draw_PL = torch.rand(shape, generator=generator, device=mask_BL.device)
-    hidden_BL = ranks.own_rows(draw_PL)[:, : mask_BL.shape[1]] < share
-    hidden_BL[:, 0] = False
-    return hidden_BL
 
 
 def same_captions(token_BL: Tensor, mask_BL: Tensor) -> Tensor:
