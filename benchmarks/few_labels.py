@@ -34,11 +34,12 @@ from tgp_multimodal.evaluation.few_labels import draw
 from tgp_multimodal.evaluation.labelled_cards import task_of
 from tgp_multimodal.evaluation.task_plots import Mark, bands
 from tgp_multimodal.inference.task_network import TaskNetwork, encode, outputs
-from tgp_multimodal.training import adapt, adapt_start
+from tgp_multimodal.training import adapt, adapt_runs, adapt_start
 from tgp_multimodal.training.adapt_module import Examples, answers
 
 COUNTS = ("1", "5", "10", "50", "all")
 _NEIGHBOURS = (1, 3, 5, 10)
+_FROM_MINUS_ONE = ("matthews", "spearman", "pearson")
 _PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 _STYLE = """
 svg { background: #ffffff; font-family: sans-serif; } .grid { stroke: #e5e5e5; }
@@ -65,9 +66,9 @@ def shown(splits: Splits, count: str, seed: int) -> Splits:
     return splits._replace(train=parts[0], validation=parts[1])
 
 
-def _adapted(method: adapt.Method) -> Callable[[Bench, Splits, int], list[Predicted]]:
+def _adapted(method: adapt_runs.Method) -> Callable[[Bench, Splits, int], list[Predicted]]:
     def run(bench: Bench, splits: Splits, seed: int) -> list[Predicted]:
-        settings = adapt.Settings(method, steps=bench.steps, seed=seed)
+        settings = adapt_runs.Settings(method, steps=bench.steps, seed=seed)
         learned = adapt.learn(bench.loaded, splits, settings)
         if learned.is_stopped:
             raise KeyboardInterrupt
@@ -142,10 +143,12 @@ METHODS: dict[str, Callable[[Bench, Splits, int], list[Predicted]]] = {
 
 
 def summary(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Mean over seeds of each card, method and count, with a 95 % interval within 0 and 1.
+    """Mean over seeds of each card, method and count, with a 95 % interval.
 
-    The interval of one seed is the value itself.
+    The interval ends where the metric does, at 1 and at 0 or, of a correlation, -1. `half` is its
+    half before that. The interval of one seed is the value itself.
     """
+    metrics = {run["card"]: run["metric"] for run in runs}
     grouped: dict[tuple[str, str, str], list[float]] = {}
     for run in runs:
         grouped.setdefault((run["card"], run["method"], run["count"]), []).append(run["value"])
@@ -153,8 +156,9 @@ def summary(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for (card, method, count), values in grouped.items():
         mean, n = float(np.mean(values)), len(values)
         half = stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / n**0.5 if n > 1 else 0.0
-        low, high = max(0.0, mean - float(half)), min(1.0, mean + float(half))
-        row = {"card": card, "method": method, "count": count, "mean": mean}
+        least = -1.0 if metrics[card] in _FROM_MINUS_ONE else 0.0
+        low, high = max(least, mean - float(half)), min(1.0, mean + float(half))
+        row = {"card": card, "method": method, "count": count, "mean": mean, "half": float(half)}
         found.append(row | {"low": low, "high": high, "seeds": n})
     return found
 
@@ -175,7 +179,7 @@ def markdown(rows: Sequence[dict[str, Any]], metrics: dict[str, str]) -> str:
 
 
 def _cell(row: dict[str, Any]) -> str:
-    spread = f" ± {(row['high'] - row['low']) / 2:.3f}" if row["seeds"] > 1 else ""
+    spread = f" ± {row['half']:.3f}" if row["seeds"] > 1 else ""
     return f"{row['mean']:.3f}{spread}"
 
 

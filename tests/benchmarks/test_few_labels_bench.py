@@ -46,11 +46,19 @@ def test_words_counted_find_a_word():
 
 
 def test_means_have_the_interval_of_student():
-    runs = [{"card": "c", "method": "m", "count": "5", "value": v} for v in (0.5, 0.6, 0.7)]
+    key = {"card": "c", "method": "m", "count": "5"}
+    runs = [key | {"metric": "accuracy", "value": v} for v in (0.5, 0.6, 0.7)]
     (row,) = few_labels.summary(runs)
     assert row["mean"] == pytest.approx(0.6)
     assert row["high"] - row["mean"] == pytest.approx(4.302653 * 0.1 / 3**0.5, rel=1e-5)
     assert "| m | 0.600 ± 0.248 |" in few_labels.markdown([row], {"c": "accuracy"})
+    high = [run | {"value": run["value"] + 0.3} for run in runs]
+    (row,) = few_labels.summary(high)
+    assert row["high"] == 1
+    assert "| m | 0.900 ± 0.248 |" in few_labels.markdown([row], {"c": "accuracy"})
+    low = [run | {"metric": "matthews", "value": run["value"] - 0.7} for run in runs]
+    (row,) = few_labels.summary(low)
+    assert row["low"] == pytest.approx(-0.1 - row["half"])
 
 
 def test_one_command_writes_tables_and_plots(tokenizer, tmp_path, monkeypatch, capsys):

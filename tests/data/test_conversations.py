@@ -69,10 +69,11 @@ def test_messages_and_pairs_of_columns_are_read(tmp_path):
     [
         ({"messages": [USER]}, "no message is the assistant's"),
         ({"messages": []}, "messages must be a list of at least one"),
-        ({"messages": "hello"}, "message must have a role and a content. Got 'hello'"),
+        ({"messages": "hello"}, "messages must be a list. Got a str instead"),
+        ({"messages": ANSWER}, "messages must be a list. Got a dict instead"),
         ({"messages": [USER, ANSWER | {"role": "bot"}]}, "must be one of system, user, assistant"),
         ({"messages": [USER, ANSWER | {"content": " "}]}, "empty text"),
-        ({"messages": None}, "message must have a role and a content. Got None"),
+        ({"messages": None}, "messages must be a list. Got a NoneType instead"),
     ],
 )
 def test_bad_rows_say_what_is_wrong(tmp_path, row, reason):
@@ -240,13 +241,35 @@ def test_a_set_of_conversations_and_text(tmp_path, capsys):
 
 
 def test_a_template_that_is_there_stays(tmp_path, tokenizer):
-    own = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    own = (
+        "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}"
+        "{% if messages | length > 3 %}{{ raise_exception('too long a talk') }}{% endif %}"
+    )
     Tokenizer(tokenizer.backend, own).save(tmp_path / "t")
     source = conversations(str(table(tmp_path / "a.jsonl", [{"messages": [USER, ANSWER]}] * 2)))
     settings = Settings(validation_share=0)
     done = prepare(tmp_path / "o", [], [], settings, tmp_path / "t", chat=[source])
     assert done.tokenizer.chat_template == own
     assert tokenizers.load(tmp_path / "o" / "tokenizer").chat_template == own
+
+
+def test_what_a_template_refuses_is_a_bad_row_and_one_without_answers_an_error(tmp_path, tokenizer):
+    refusing = (
+        TEMPLATE + "{% if messages | length > 3 %}{{ raise_exception('too long') }}{% endif %}"
+    )
+    rows = [{"messages": [USER, ANSWER]}] * 30 + [{"messages": [USER, ANSWER] * 2}]
+    source = conversations(str(table(tmp_path / "a.jsonl", rows)))
+    settings = Settings(validation_share=0, allow_bad=0.05, keep_duplicates=True)
+    Tokenizer(tokenizer.backend, refusing).save(tmp_path / "t")
+    done = prepare(tmp_path / "o", [], [], settings, tmp_path / "t", chat=[source])
+    (bad,) = (done.folder / "quarantine.jsonl").read_text().splitlines()
+    assert "line 31" in bad
+    assert "too long" in bad
+    Tokenizer(tokenizer.backend, "{% for m in messages %}{{ m.content }}{% endfor %}").save(
+        tmp_path / "u"
+    )
+    with pytest.raises(ValueError, match=r"must have {% generation %} around what the model writ"):
+        prepare(tmp_path / "p", [], [], settings, tmp_path / "u", chat=[source])
 
 
 def test_bad_conversations_stop_the_work_and_leave_nothing(tmp_path, capsys):

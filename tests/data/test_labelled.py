@@ -1,9 +1,12 @@
 """Items with labels: what kind of task they are, what is held back, what is refused."""
 
+import itertools
 import json
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from PIL import Image
 
 from tgp_multimodal.data import rows
@@ -39,6 +42,8 @@ def raws(*labels, item="some text"):
         (raws(["a", "b"], []), "multi_label"),
         (raws(["O", "B-x"], item=("two", "words")), "tagging"),
         (raws(["O", "B-x"], ["O"], item=("two", "words")), "multi_label"),
+        (raws(*[["O", "B-x"]] * 19, ["O"], None, item=("two", "words")), "tagging"),
+        (raws("0.5", "1", "", None, float("nan"), "2"), "regression"),
     ],
 )
 def test_kind_follows_from_the_labels(found, kind):
@@ -142,18 +147,58 @@ def items(*labels):
 
 
 def test_held_back_items_are_a_share_of_each_class_and_the_same_for_a_seed():
-    given = items(*"aaaaaaaaaabbbbc", "c")
-    kept, held = draw(given, "classification", 0.2, seed=3)
-    assert sorted([*kept, *held]) == sorted(given)
+    whole = items(*"aaaaaaaaaabbbbc", "c")
+    kept, held = draw(whole, "classification", 0.2, seed=3)
+    assert sorted([*kept, *held]) == sorted(whole)
     assert [sum(i.label == n for i in held) for n in "abc"] == [2, 1, 1]
-    assert draw(given, "classification", 0.2, seed=3)[1] == held
-    assert draw(given, "classification", 0.2, seed=4)[1] != held
+    assert draw(whole, "classification", 0.2, seed=3)[1] == held
+    assert draw(whole, "classification", 0.2, seed=4)[1] != held
     assert len(draw(items(*np.arange(10.0)), "regression", 0.2, 0)[1]) == 2
 
 
 def test_a_class_with_one_item_cannot_be_held_back():
-    with pytest.raises(ValueError, match=r"at least 2 items.*Got 1 of 'b' \(line 2\) instead\."):
+    message = r"at least 2 different items.*Got fewer of 'b' \(line 2\) instead\."
+    with pytest.raises(ValueError, match=message):
         draw(items("a", "a", "b"), "classification", 0.5, 0)
+    kept, *held = draw(items(*"aaabbb"), "classification", 0.15, 0, parts=2)
+    assert [sorted(i.label for i in part) for part in (kept, *held)] == [["a", "b"]] * 3
+    with pytest.raises(ValueError, match=r"at least 3 different items.*Got fewer of 'b'"):
+        draw(items(*"aaabb"), "classification", 0.15, 0, parts=2)
+
+
+@given(
+    labels=st.lists(st.sampled_from("ab"), min_size=4, max_size=40),
+    groups=st.integers(1, 9),
+    seed=st.integers(0, 5),
+    kind=st.sampled_from(["classification", "multi_label"]),
+)
+def test_groups_stay_together_and_no_label_leaves_training(labels, groups, seed, kind):
+    own = [label if kind == "classification" else (label,) for label in labels]
+    made = [i._replace(group=str(n % groups)) for n, i in enumerate(items(*own))]
+    try:
+        parts = draw(made, kind, 0.2, seed, parts=2)
+    except ValueError:
+        assume(False)
+    assert sorted(i.where for part in parts for i in part) == sorted(i.where for i in made)
+    for one, other in itertools.combinations(parts, 2):
+        assert not {i.group for i in one} & {i.group for i in other}
+    if kind == "multi_label":
+        assert {i.label for i in parts[0]} == {i.label for i in made}
+
+
+def test_equal_items_are_one_group():
+    one, same, other = (labelled(Raw(t, "a", f"f:{t}{i}"), "classification") for i, t in enumerate(
+        ["a text", "a text", "another"]
+    ))  # fmt: skip
+    assert one.group == same.group != other.group
+    black, white = (np.full((2, 2, 3), n, np.uint8) for n in (0, 255))
+    groups = [labelled(Raw(p, "a", "f:1"), "classification").group for p in (black, black, white)]
+    assert groups[0] == groups[1] != groups[2]
+
+
+def test_the_ending_of_a_file_may_be_of_capitals(tmp_path):
+    (tmp_path / "A.CSV").write_text("text,label\na b,x\n")
+    assert [r.label for r in table(tmp_path / "A.CSV", Columns())] == ["x"]
 
 
 def test_labels_that_training_does_not_know_are_named():

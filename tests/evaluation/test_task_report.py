@@ -11,7 +11,7 @@ BAD = "<script>alert(1)</script>"
 def report(kind, labels, **more):
     score = {"value": 0.75, "low": 0.7, "high": 0.8}
     settings = {"method": "full", "rate": None}
-    row = {"step": 0, "metric": 0.5, "train_loss": float("nan"), "validation_loss": 1.0}
+    row = {"step": 0, "metric": 0.5, "train_loss": None, "validation_loss": 1.0}
     return {
         "task": BAD,
         "kind": kind,
@@ -74,7 +74,7 @@ def test_a_matrix_of_many_classes_shows_those_with_mistakes():
     [
         ("regression", [], [answer(1.0, 1.5, None), answer(2.0, 2.0, None)], 3),
         ("multi_label", ["a", "b"], [answer(["a"], ["a", "b"]), answer([], [])], 3),
-        ("tagging", ["O", "B-x"], [answer(["O", "B-x"], ["O", "O"], 0.5, ["two", "words"])], 4),
+        ("tagging", ["O", "B-x"], [answer(["O", "B-x"], ["B-x", "O"], 0.5, ["two", "words"])], 4),
     ],
 )
 def test_other_kinds(kind, labels, rows, svgs):
@@ -84,4 +84,5 @@ def test_other_kinds(kind, labels, rows, svgs):
     for word in ("http://", "https://", "src=", "<script"):
         assert word not in page
     assert "NaN" not in page
+    assert "None." not in page  # each has a mistake, also where the same tags stand elsewhere
     assert np.char.count(page, "</html>") == 1

@@ -6,7 +6,7 @@ from scipy import stats
 from sklearn import metrics
 
 from tgp_multimodal.data.labelled import Item, Predicted
-from tgp_multimodal.evaluation.task_scores import confidences, reliability, scores, value
+from tgp_multimodal.evaluation.task_scores import confidences, reliability, scores, usual, value
 
 
 def answers(*labels):
@@ -75,6 +75,28 @@ def test_tags_as_in_seqeval():
     assert found["f1_lenient"].value == pytest.approx(f1_score(*lists))
     equal = [a == b for s, t in zip(said, true, strict=True) for a, b in zip(s, t, strict=True)]
     assert found["word_accuracy"].value == pytest.approx(np.mean(equal))
+
+
+@pytest.mark.parametrize(
+    ("names", "metric"),
+    [
+        (["B-x", "I-x", "O"], "f1_strict"),
+        (["I-x", "O"], "word_accuracy"),
+        (["NOUN", "VERB"], "word_accuracy"),
+        (["B-x", "E-x", "O", "S-x"], "word_accuracy"),
+    ],
+)
+def test_tags_of_no_entities_are_judged_word_by_word(names, metric):
+    true, said = [tuple(names), (names[0],)], [tuple(names), (names[-1],)]
+    assert usual("tagging", names) == metric
+    found = scores("tagging", items(*true), answers(*said))
+    assert value("word_accuracy", items(*true), answers(*said)) == pytest.approx(
+        len(names) / (len(names) + 1)
+    )
+    assert ("f1_strict" in found) == (not {"NOUN", "S-x"} & set(names))
+    assert metric in found
+    with pytest.raises(ValueError, match=r"metric must be one of a labelled task. Got bleu inst"):
+        value("bleu", items(*true), answers(*said))
 
 
 def test_calibration_by_hand():

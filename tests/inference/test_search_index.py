@@ -127,6 +127,15 @@ def test_a_folder_of_others_is_left_alone(tmp_path, files, embed):
         update(tmp_path / "notes", files, 2, "m", embed)
 
 
+def test_an_index_may_begin_with_nothing(tmp_path, files, embed):
+    only_binary = [file for file in files if file.suffix == ".bin"]
+    assert not update(tmp_path / "index", only_binary, 2, "m", embed).passages
+    assert not (tmp_path / "index").exists()
+    refreshed(tmp_path, files, embed)
+    refreshed(tmp_path, only_binary, embed)
+    refreshed(tmp_path, files, embed)
+
+
 def test_fused_ranks_are_the_sum_of_reciprocals():
     first, second = np.array([3.0, 2.0, 1.0]), np.array([-np.inf, 5.0, 5.0])
     wanted = [1 / 61, 1 / 62 + 1 / 61, 1 / 63 + 1 / 62]

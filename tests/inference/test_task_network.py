@@ -114,6 +114,11 @@ def test_the_folded_map_is_the_same_map(tokenizer):
     torch.testing.assert_close(x @ folded["weight"].T + folded["bias"], expected, atol=1e-5, rtol=0)
 
 
+def test_the_map_lies_where_the_network_does(tokenizer):
+    base = language_model(tokenizer.vocabulary).to("meta")
+    assert TaskNetwork(base, Task("classification", "text", LABELS)).device.type == "meta"
+
+
 def test_pictures_need_a_diffusion_head(tokenizer):
     with pytest.raises(ValueError, match="model must have a diffusion head to be adapted to pict"):
         network(tokenizer, Task("classification", "picture", LABELS))

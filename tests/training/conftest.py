@@ -2,7 +2,9 @@ import os
 
 import numpy as np
 import pytest
+from random_networks import language_model
 
+from tgp_multimodal import export
 from tgp_multimodal.data import tokenizer as tokenizers
 from tgp_multimodal.data.prepared import write_pictures, write_text
 from tgp_multimodal.data.records import Document, Pair
@@ -25,6 +27,20 @@ def data_folder(corpus, tmp_path_factory):
     ]
     write_pictures(folder / "pictures", {"train": pairs, "validation": pairs[:6]}, [])
     return folder
+
+
+@pytest.fixture(scope="module")
+def base(tokenizer, tmp_path_factory):
+    """The export of a small language model."""
+    folder = tmp_path_factory.mktemp("base") / "export"
+    export.save(folder, language_model(tokenizer.vocabulary), tokenizer, {"run": "base"}, "card")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loaded(base):
+    """What is in `base`."""
+    return export.load(base)
 
 
 @pytest.fixture

@@ -2,20 +2,20 @@
 
 import copy
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from random_networks import language_model, multimodal
+from labelled_tasks import QUICK, item, task
+from random_networks import multimodal
 
 import tgp_multimodal
 from tgp_multimodal import export
-from tgp_multimodal.data.labelled import Item, Splits
+from tgp_multimodal.data.labelled import Splits
 from tgp_multimodal.inference.adapted import Adapted
-from tgp_multimodal.training import adapt, adapt_results
-from tgp_multimodal.training.adapt import Settings, learn
-from tgp_multimodal.training.adapt_module import warmed_then_falling
+from tgp_multimodal.training import adapt_results, adapt_runs
+from tgp_multimodal.training.adapt import learn
+from tgp_multimodal.training.adapt_runs import Settings
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers.*",
@@ -23,51 +23,6 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:.*in eval mode at the start of training.*",
     "ignore:.*is_gradient_checkpointing:FutureWarning",  # peft asks transformers in an old way
 )
-WORDS = ["river", "stone", "bridge", "field", "boat", "dog", "letter", "gate", "valley", "ice"]
-
-
-def item(text, label, number):
-    return Item(text, label, f"line {number}", str(number))
-
-
-def sentences(count, seed):
-    generator = np.random.default_rng(seed)
-    return [" ".join(generator.choice(WORDS, 6)) for _ in range(count)]
-
-
-def task(kind="classification", counts=(60, 30, 30)):
-    """Whether a sentence says "river", in the form of each kind."""
-    said = {
-        "classification": lambda t: "wet" if "river" in t else "dry",
-        "multi_label": lambda t: tuple(w for w in ("river", "dog") if w in t),
-        "regression": lambda t: float(t.count("river") - t.count("stone")),
-        "tagging": lambda t: tuple("B-water" if w == "river" else "O" for w in t.split()),
-    }[kind]
-    reads = "words" if kind == "tagging" else "text"
-    parts = []
-    for number, count in enumerate(counts):
-        texts = sentences(count, number)
-        shown = [tuple(t.split()) if reads == "words" else t for t in texts]
-        parts.append(
-            [item(s, said(t), i) for i, (s, t) in enumerate(zip(shown, texts, strict=True))]
-        )
-    return Splits(kind, reads, *parts, "made_up")
-
-
-@pytest.fixture(scope="module")
-def base(tokenizer, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("base") / "export"
-    network = language_model(tokenizer.vocabulary)
-    export.save(folder, network, tokenizer, {"run": "base"}, "card")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def loaded(base):
-    return export.load(base)
-
-
-QUICK = {"rate": 3e-3, "steps": 24, "batch": 8}
 
 
 @pytest.mark.parametrize("kind", ["classification", "multi_label", "regression", "tagging"])
@@ -86,59 +41,21 @@ def test_the_head_alone_is_the_probe_and_leaves_the_network_as_it_is(loaded):
     assert found.facts["trained_parameters"] == 64 * 2 + 2
 
 
-def test_a_rate_is_chosen_among_some(loaded):
-    told = []
-    found = learn(loaded, task(), Settings("lora", steps=20, batch=8), say=told.append)
-    assert found.facts["rate"] in {float(r) for r in found.facts["rates_tried"]}
-    assert len(found.facts["rates_tried"]) == len(adapt.RATES["lora"])
-    best = min(found.facts["rates_tried"].values(), key=lambda row: row[1])
-    assert found.facts["rates_tried"][f"{found.facts['rate']:g}"] == best
-    assert any("minutes" in line for line in told)
-
-
-def test_lora_trains_little_and_early_stopping_ends(loaded):
-    found = learn(loaded, task(), Settings("lora", rate=5.0, steps=120, patience=2, rank=2))
-    assert 4 <= len(found.history) < 13  # the start, and looks at what such a rate spoils
-    assert found.best == 0
-    share = found.facts["trained_parameters"] / found.facts["parameters"]
-    assert 0 < share < 0.2
-
-
-@pytest.mark.parametrize(
-    ("values", "looks", "best"),
-    [
-        ([0.7, 0.5, 0.6, 0.61, 0.8, 0.7, 0.7, 0.9], 7, 4),  # worse than the start, but getting on
-        ([0.7, 0.6, 0.5, 0.6, 0.9], 4, 0),  # a look that is equal to one of before is no better
-        ([0.5, 0.6, 0.7, 0.8, 0.9], 5, 4),
-    ],
-)
-def test_patience_counts_from_the_best_of_training_and_not_from_the_start(values, looks, best):
-    judge, told = adapt.Judge(1, 2), iter(values)
-    network = torch.nn.Linear(1, 1)
-    module = SimpleNamespace(judge=lambda: (next(told), 1.0), network=network)
-    trainer = SimpleNamespace(global_step=0, max_steps=len(values) - 1, should_stop=False)
-    judge.on_train_start(trainer, module)
-    while not trainer.should_stop and trainer.global_step < trainer.max_steps:
-        trainer.global_step += 1
-        judge.on_train_batch_end(trainer, module, {"loss": torch.ones(())}, None, 0)
-    assert (len(judge.history), judge.best) == (looks, best)
-
-
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_run_that_was_killed_goes_on_to_the_same_weights(loaded, tmp_path, monkeypatch, method):
     settings = Settings(method, **QUICK)
     whole = learn(loaded, task(), settings, tmp_path / "whole")
-    look = adapt.Judge._look
+    look = adapt_runs.Judge._look
 
     def killed(self, trainer, module):
         if trainer.global_step >= 15:
             raise RuntimeError("killed")
         look(self, trainer, module)
 
-    monkeypatch.setattr(adapt.Judge, "_look", killed)
+    monkeypatch.setattr(adapt_runs.Judge, "_look", killed)
     with pytest.raises(RuntimeError, match="killed"):
         learn(loaded, task(), settings, tmp_path / "cut")
-    monkeypatch.setattr(adapt.Judge, "_look", look)
+    monkeypatch.setattr(adapt_runs.Judge, "_look", look)
     told = []
     again = learn(loaded, task(), settings, tmp_path / "cut", told.append)
     assert any("going on from" in line for line in told)
@@ -231,7 +148,8 @@ def test_what_lies_in_the_folder(results):
         "adapted.json", "head.safetensors", "model", "adapter", "classifier", "predictions.jsonl",
         "report.json", "report.html",
     }  # fmt: skip
-    report = json.loads((folder / "report.json").read_text())
+    report = json.loads((folder / "report.json").read_text(), parse_constant=pytest.fail)
+    assert report["history"][0]["train_loss"] is None
     rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
     right = np.mean([row["label"] == row["predicted"] for row in rows])
     assert report["test"]["accuracy"]["value"] == pytest.approx(right)
@@ -259,6 +177,7 @@ def test_pictures(tokenizer, tmp_path):
         assert report["test"]["accuracy"]["value"] > 0.9
         model = tgp_multimodal.load_adapted(place)
         assert [p.label for p in model.predict(shades[:2])] == ["dark", "light"]
+    assert adapt_runs.Maker(model.network, None, None, settings, "", "").width == network.head.width
     moved = {n for n, w in model.network.network.named_parameters() if _differs(loaded, n, w)}
     assert any("img_qkv_proj" in n for n in moved)
     assert not any(n.startswith("text.") or "txt_" in n for n in moved)
@@ -299,26 +218,9 @@ def test_a_full_device_says_what_to_lower(loaded, monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(adapt.AdaptModule, "training_step", full)
+    monkeypatch.setattr(adapt_runs.AdaptModule, "training_step", full)
     with pytest.raises(ValueError, match=r"a batch of 8 must fit .*lower --batch or --length\."):
         learn(loaded, task(), Settings(**QUICK))
-
-
-def test_class_weights_give_every_class_the_same_say(loaded):
-    splits = task()
-    examples = adapt.encoded(
-        splits, adapt.task_of(loaded.network, splits, 64, "apart"), loaded.tokenizer
-    )
-    weight_K = adapt.balanced(examples.train, adapt.task_of(loaded.network, splits, 64, "apart"))
-    counts = np.bincount(np.concatenate(examples.train.targets))
-    assert (weight_K.numpy() * counts).tolist() == pytest.approx([30, 30])
-
-
-def test_rates_rise_and_fall():
-    factors = [warmed_then_falling(step, 20) for step in range(20)]
-    assert factors[:3] == [0.5, 1.0, 1.0]
-    assert factors[2:] == sorted(factors[2:], reverse=True)
-    assert 0 < factors[-1] < 0.1
 
 
 @pytest.mark.parametrize("kind", ["multi_label", "regression"])
@@ -331,6 +233,14 @@ def test_other_kinds_are_written_and_read_again(loaded, base, tmp_path, kind):
     rows = (tmp_path / "a" / "predictions.jsonl").read_text().splitlines()
     told = [json.loads(row)["predicted"] for row in rows]
     assert told == (found if kind == "regression" else [list(f) for f in found])
+    if kind == "regression":
+        from transformers import AutoModelForTokenClassification
+
+        stock = AutoModelForTokenClassification.from_pretrained(tmp_path / "a" / "classifier")
+        ids = loaded.tokenizer.encode(task(kind).test[0].item, bos=True)
+        with torch.inference_mode():
+            told = float(stock.eval()(torch.tensor([ids])).logits.mean())
+        assert told == pytest.approx(found[0], abs=1e-5)
     metric = {"multi_label": "micro_f1", "regression": "spearman"}[kind]
     assert report["test"][metric]["value"] > 0.5
     assert not (tmp_path / "a" / "adapter").exists()

@@ -11,7 +11,8 @@ from random_networks import language_model, multimodal
 import tgp_multimodal
 from tgp_multimodal import export
 from tgp_multimodal.cli import main
-from tgp_multimodal.data.labelled import Predicted
+from tgp_multimodal.data.labelled import Predicted, folder_of_pictures
+from tgp_multimodal.inference.adapted import Adapted
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers.*",
@@ -62,7 +63,7 @@ def test_unusable_rows_are_counted_and_written_down(adapted):
         ("line 62", "empty text"),
         ("line 63", "3 cells and not 2"),
     ]
-    assert report["items"] == {"train": 43, "validation": 8, "test": 9}
+    assert report["items"] == {"train": 42, "validation": 9, "test": 9}
     assert report["kind"] == "classification"
 
 
@@ -107,6 +108,34 @@ def test_chunks_join_and_clashing_columns_keep_theirs(adapted, tmp_path, monkeyp
     with outputs[1].open(newline="") as file:
         again = list(csv.DictReader(file))
     assert [r["predicted_label"] for r in found] == [r["predicted_label"] for r in again]
+    place = tmp_path / "again.csv"
+    assert main(["predict", str(adapted), str(outputs[1]), str(place), "--text", "body"]) == 0
+    with place.open(newline="") as file:
+        twice = list(csv.DictReader(file))
+    assert [r["predicted_label"] for r in twice] == [r["predicted_label"] for r in again]
+    assert twice[0]["predicted_again_label"] == again[0]["predicted_label"]
+
+
+def test_columns_that_begin_late_stay(adapted, tmp_path, capsys):
+    rows = [{"body": text} for text, _ in lines(150)]
+    rows[140]["note"] = "seen late"
+    source = tmp_path / "new.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = ["predict", str(adapted), str(source), "--text", "body"]
+    assert main([*given[:3], str(tmp_path / "out.jsonl"), *given[3:]]) == 0
+    found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [r.get("note") for r in found] == [r.get("note") for r in rows]
+    assert "note" not in found[0]
+    rows += [{"body": text} for text, _ in lines(600)]
+    rows[700]["note"] = "seen late"
+    rows[140].pop("note")
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    capsys.readouterr()
+    assert main([*given[:3], str(tmp_path / "out.csv"), *given[3:]]) == 2
+    error = capsys.readouterr().err
+    assert "output must end with .jsonl where columns of the input begin further down" in error
+    assert "and note instead" in error
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_an_own_program_may_ask(adapted):
@@ -155,7 +184,9 @@ def test_mistakes_of_adapt(base, tmp_path, capsys):
             "card must be of a protocol with labels (probe, multi_label",
         ),
         (["--train", own, "--label", "labl"], "label must be a column of"),
-        (["--train", single], "each class must have at least 2 items"),
+        (["--train", single], "each class must have at least 3 different items"),
+        (["--train", own, "--test", str(tmp_path / "no.csv")], "test must be a file or a folder"),
+        (["--train", own, "--class_weights"], "class_weights must be left out of method head"),
         (
             ["--train", own, "--validation", new, "--test", own],
             "labels of validation must occur in",
@@ -197,7 +228,7 @@ def test_mistakes_of_predict(adapted, base, tmp_path, capsys):
         assert not (tmp_path / "out.csv").exists()
 
 
-def test_pictures_from_folder_to_labels(tokenizer, tmp_path, capsys):
+def test_pictures_from_folder_to_labels(tokenizer, tmp_path, capsys, monkeypatch):
     export.save(tmp_path / "base", multimodal(tokenizer.vocabulary), tokenizer, {}, "card")
     generator = np.random.default_rng(0)
     for name, light in (("light", 180), ("dark", 0)):
@@ -205,14 +236,30 @@ def test_pictures_from_folder_to_labels(tokenizer, tmp_path, capsys):
         for number in range(12):
             pixels = (generator.random((16, 16, 3)) * 60 + light).astype("uint8")
             Image.fromarray(pixels).save(tmp_path / "own" / name / f"{number}.png")
-    train = ["--train", str(tmp_path / "own"), "--method", "head"]
+    (tmp_path / "own" / "dark" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n no picture")
+    train = ["--allow_bad", "0.1", "--train", str(tmp_path / "own"), "--method", "head"]
     assert main(["adapt", str(tmp_path / "base"), str(tmp_path / "out"), *train]) == 0
     output = tmp_path / "labels.csv"
     assert main(["predict", str(tmp_path / "out"), str(tmp_path / "own"), str(output)]) == 0
+    assert "broken.png" in "".join(capsys.readouterr())
     with output.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 24
     assert np.mean([r["file"].startswith(r["label"]) for r in rows]) == 1
+    # The side of a photograph that is up stands in its EXIF data: both roads turn it.
+    (tmp_path / "tall").mkdir()
+    turned = Image.new("RGB", (40, 20))
+    turned.putpixel((0, 0), (255, 255, 255))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "tall" / "photo.png", exif=exif)
+    seen = []
+    monkeypatch.setattr(Adapted, "predict", lambda self, items: seen.extend(items) or [
+        Predicted("light", 1.0, None) for _ in items
+    ])  # fmt: skip
+    assert main(["predict", str(tmp_path / "out"), str(tmp_path / "tall"), str(output)]) == 0
+    (raw,) = folder_of_pictures(tmp_path)
+    assert (seen[0] == raw.item).all()
     capsys.readouterr()
 
 
@@ -220,7 +267,8 @@ def test_pictures_and_an_export_that_only_reads(base, tmp_path, capsys):
     for name in ("a", "b"):
         (tmp_path / "own" / name).mkdir(parents=True)
         for number in range(3):
-            Image.new("RGB", (8, 8)).save(tmp_path / "own" / name / f"{number}.png")
+            colour = (40 * number, 0, 40 * ord(name) % 256)
+            Image.new("RGB", (8, 8), colour).save(tmp_path / "own" / name / f"{number}.png")
     given = ["--train", str(tmp_path / "own"), "--method", "head"]
     assert main(["adapt", base, str(tmp_path / "out"), *given]) == 2
     error = capsys.readouterr().err

@@ -119,7 +119,11 @@ def table_conversations(
 def _messages(values: Mapping[str, Any], columns: Columns) -> tuple[Message, ...]:
     if columns.messages in values:
         found = values[columns.messages]
-        check(found if isinstance(found, list) else [found])
+        if not isinstance(found, list):
+            raise ValueError(
+                f"{columns.messages} must be a list. Got a {type(found).__name__} instead"
+            )
+        check(found)
         if not any(m["role"] == "assistant" for m in found):
             raise ValueError("no message is the assistant's")
         return tuple(_message(m["role"], valid_text(m["content"])) for m in found)

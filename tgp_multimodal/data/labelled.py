@@ -4,6 +4,7 @@ What kind of task it is follows from the labels where nobody says it: names are 
 several labels at once or, one for each word, tags, and numbers that vary are a quantity.
 """
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ KINDS: tuple[Kind, ...] = ("classification", "multi_label", "regression", "taggi
 SEPARATOR = "|"  # between the labels of a multi-label cell of text
 
 _FEW_NUMBERS = 12  # so many different whole numbers may be classes; more are a quantity
+_MOST = 0.9  # share of lists that must be as long as their words to be tags
 _SHOWN = 5
 
 
@@ -102,18 +104,23 @@ class Raw(NamedTuple):
     where: str
 
 
-def table(path: Path, columns: Columns) -> Iterator[Raw | Bad]:
+def table(path: Path, columns: Columns, option: str = "train") -> Iterator[Raw | Bad]:
     """Items of a CSV, TSV, JSON lines or parquet file, labels as they stand there.
+
+    Args:
+        path: the file.
+        columns: which of it.
+        option: what the user calls the file, for messages.
 
     Raises:
         ValueError: the file is none of these, or lacks a column.
     """
     if not path.is_file():
-        raise ValueError(f"train must be a file or a folder that is there. Got {path} instead.")
+        raise ValueError(f"{option} must be a file or a folder that is there. Got {path} instead.")
     if not rows.is_table(path):
         kinds = ", ".join(rows.SUFFIXES)
         raise ValueError(
-            f"train must be a folder of pictures or a file ({kinds}). Got {path} instead."
+            f"{option} must be a folder of pictures or a file ({kinds}). Got {path} instead."
         )
     for row in rows.read(path, columns.choose(path)):
         if isinstance(row, Bad):
@@ -143,8 +150,8 @@ def readable(row: dict[str, Any], columns: Columns) -> Any:
     return first, valid_text(row[columns.second], columns.second)
 
 
-def folder_of_pictures(root: Path) -> Iterator[Raw | Bad]:
-    """Pictures of a folder with one folder for each class.
+def folder_of_pictures(root: Path, option: str = "train") -> Iterator[Raw | Bad]:
+    """Pictures of a folder with one folder for each class; `option` is its name in messages.
 
     Raises:
         ValueError: there is no such folder in it, or no picture in those.
@@ -152,17 +159,22 @@ def folder_of_pictures(root: Path) -> Iterator[Raw | Bad]:
     files = sorted(p for p in root.glob("*/*") if p.suffix.lower() in images.SUFFIXES)
     if not files:
         raise ValueError(
-            f"train must hold a folder of pictures for each class. Got {root} instead."
+            f"{option} must hold a folder of pictures for each class. Got {root} instead."
         )
     for file in files:
         where = f"{file.parent.name}/{file.name}"
         try:
-            yield Raw(_pixels(file), file.parent.name, where)
+            yield Raw(pixels(file), file.parent.name, where)
         except (ValueError, OSError) as error:
             yield Bad(str(root), where, str(error))
 
 
-def _pixels(file: Path) -> np.ndarray:
+def pixels(file: Path) -> np.ndarray:
+    """A picture, upright and in a square, as unsigned bytes (Y, X, C).
+
+    Raises:
+        ValueError: it cannot be decoded; the message is a reason for a bad row.
+    """
     return images.decode(file.read_bytes(), _SIDE)
 
 
@@ -172,9 +184,11 @@ _SIDE = 256  # pixels; whoever looks resizes to what the network sees
 def kind_of(found: Sequence[Raw]) -> Kind:
     """The kind of a task, by its labels.
 
-    Lists that are as long as their list of words are tags, other lists several labels. Numbers with
-    a fraction, or more than twelve different whole ones, are a quantity. All else are classes.
+    Lists that are as long as their list of words, but for a few that are wrong, are tags, other
+    lists several labels. Numbers with a fraction, or more than twelve different whole ones, are a
+    quantity. All else are classes. A label that is missing says nothing.
     """
+    found = [raw for raw in found if not _is_missing(raw.label)]
     if any(isinstance(raw.label, list | tuple) for raw in found):
         is_words = all(isinstance(raw.item, tuple) for raw in found)
         return "tagging" if is_words and _as_long(found) else "multi_label"
@@ -187,9 +201,14 @@ def kind_of(found: Sequence[Raw]) -> Kind:
 
 
 def _as_long(found: Sequence[Raw]) -> bool:
-    return all(
+    fitting = sum(
         isinstance(raw.label, list | tuple) and len(raw.label) == len(raw.item) for raw in found
     )
+    return fitting >= _MOST * len(found)
+
+
+def _is_missing(label: Any) -> bool:
+    return label is None or label != label or (isinstance(label, str) and not label.strip())
 
 
 def _number(value: Any) -> float | None:
@@ -212,7 +231,13 @@ def labelled(raw: Raw, kind: Kind) -> Item | Bad:
     except ValueError as error:
         file, _, row = raw.where.rpartition(":")
         return Bad(file, row, str(error))
-    return Item(item, label, raw.where, raw.where)
+    return Item(item, label, raw.where, _content(item))
+
+
+def _content(item: Any) -> str:
+    """The same for items that are the same, which tell nothing new of each other."""
+    raw = item.tobytes() if isinstance(item, np.ndarray) else repr(item).encode()
+    return hashlib.sha256(raw).hexdigest()
 
 
 def _name(raw: Raw) -> tuple[Any, str]:
@@ -260,7 +285,7 @@ def reads(items: Sequence[Item], kind: Kind) -> str:
     first = items[0].item
     if kind == "tagging":
         return "words"
-    if isinstance(first, tuple) and len(first) != 2:
+    if any(isinstance(item.item, tuple) and len(item.item) != 2 for item in items):
         raise ValueError(f"text must be one text for {kind}. Got a list of words instead.")
     if isinstance(first, np.ndarray):
         return "picture"
@@ -268,30 +293,50 @@ def reads(items: Sequence[Item], kind: Kind) -> str:
 
 
 def draw(
-    items: Sequence[Item], kind: Kind, share: float, seed: int
-) -> tuple[list[Item], list[Item]]:
-    """What stays and what is held back, both in their order: a share, of each class alike.
+    items: Sequence[Item], kind: Kind, share: float, seed: int, parts: int = 1
+) -> tuple[list[Item], ...]:
+    """What stays, then what is held back in each part; all in their order.
+
+    A part has a share of the items, of each class alike, and whole groups. No label of a
+    multi-label task, of which no class can be made, leaves training altogether.
 
     Raises:
-        ValueError: a class has one item, so that none of it can be held back.
+        ValueError: a class has too few groups, so that none of them can be held back in each part.
     """
-    strata: dict[str, list[int]] = {}
+    strata: dict[str, dict[str, list[int]]] = {}
+    where: dict[str, str] = {}  # group -> its stratum: that of its first item
     for number, item in enumerate(items):
-        strata.setdefault(item.label if kind == "classification" else "", []).append(number)
-    single = [places[0] for places in strata.values() if len(places) == 1]
-    if single:
-        names = ", ".join(f"{items[i].label!r} ({items[i].where})" for i in single[:_SHOWN])
+        own = item.label if kind == "classification" else ""
+        stratum = where.setdefault(item.group, own)
+        strata.setdefault(stratum, {}).setdefault(item.group, []).append(number)
+    few = [next(iter(groups.values()))[0] for groups in strata.values() if len(groups) <= parts]
+    if few:
+        names = ", ".join(f"{items[i].label!r} ({items[i].where})" for i in few[:_SHOWN])
         raise ValueError(
-            "each class must have at least 2 items, so that one can be held back (or give"
-            f" --validation and --test). Got 1 of {names} instead."
+            f"each class must have at least {parts + 1} different items, so that one can be held"
+            f" back for each split (or give --validation and --test). Got fewer of {names} instead."
         )
     generator = np.random.default_rng(seed)
-    held: set[int] = set()
-    for places in strata.values():
-        count = max(1, round(share * len(places)))
-        held.update(generator.permutation(places)[:count].tolist())
-    kept = [item for number, item in enumerate(items) if number not in held]
-    return kept, [items[number] for number in sorted(held)]
+    part_N = np.zeros(len(items), dtype=int)  # 0 stays
+    rest = Counter(name for item in items for name in _several(item, kind))
+    for groups in strata.values():
+        units = list(groups.values())
+        wanted = max(1, round(share * sum(map(len, units))))
+        part, count, staying = 1, 0, len(units)
+        for place in generator.permutation(len(units)):
+            unit = units[place]
+            lost = Counter(name for i in unit for name in _several(items[i], kind))
+            if part > parts or any(rest[name] <= n for name, n in lost.items()):
+                continue
+            rest -= lost
+            part_N[unit], count, staying = part, count + len(unit), staying - 1
+            if count >= wanted or staying == 1 + parts - part:
+                part, count = part + 1, 0
+    return tuple([items[i] for i in np.flatnonzero(part_N == p).tolist()] for p in range(parts + 1))
+
+
+def _several(item: Item, kind: Kind) -> tuple[str, ...]:
+    return item.label if kind == "multi_label" else ()
 
 
 def label_names(items: Sequence[Item], kind: Kind) -> list[str]:

@@ -34,7 +34,7 @@ from tgp_multimodal.data.duplicates import NEAR, Album, NearDuplicates, Seen
 from tgp_multimodal.data.picture_quality import PictureQuality
 from tgp_multimodal.data.picture_sources import Captioned, decoded
 from tgp_multimodal.data.prepared import PictureWriter, TextWriter
-from tgp_multimodal.data.prepared_chat import ChatWriter
+from tgp_multimodal.data.prepared_chat import ChatWriter, rendered
 from tgp_multimodal.data.quality import Quality
 from tgp_multimodal.data.quarantine import ALLOWED, Quarantine, Tally
 from tgp_multimodal.data.records import Document
@@ -243,7 +243,8 @@ class _Work:
         facts: list[dict[str, Any]] = []
         shutil.rmtree(self.folder / "chat", ignore_errors=True)  # of a run that was stopped
         with ChatWriter(self.folder / "chat", tokenizer) as writer:
-            rows = self._conversations(sources, quarantine, "tokenizing", facts)
+            told = [rendered(source, tokenizer) for source in sources]
+            rows = self._conversations(told, quarantine, "tokenizing", facts)
             for name, conversation in split(rows, self.settings.validation_share, whole):
                 writer.add(name, conversation)
             return writer.finish(facts)

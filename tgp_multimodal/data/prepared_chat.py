@@ -6,16 +6,18 @@ Shape letters: T tokens of a split.
 """
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tgp_multimodal.data.arrays import ArrayFile, open_array
-from tgp_multimodal.data.chat_template import Message, encode
+from tgp_multimodal.data.chat_template import TEMPLATE, Message, encode, render
 from tgp_multimodal.data.conversations import Conversation
 from tgp_multimodal.data.prepared import Writer, checked
+from tgp_multimodal.data.quarantine import Bad
+from tgp_multimodal.data.sources import Source
 from tgp_multimodal.data.tokenizer import Tokenizer
 
 
@@ -35,6 +37,24 @@ class ChatSplit(NamedTuple):
     offsets: np.ndarray
     stream: np.ndarray
     streams: tuple[str, ...]
+
+
+def rendered(source: Source, tokenizer: Tokenizer) -> Source:
+    """The source, in which a conversation that the template refuses is a bad row."""
+    template = tokenizer.chat_template or TEMPLATE
+
+    def read() -> Iterator[Any]:
+        for item in source.read():
+            if isinstance(item, Conversation):
+                try:
+                    render(item.messages, template, False)
+                except ValueError as error:
+                    where, _, row = item.name.rpartition(":")
+                    yield Bad(where, row, str(error))
+                    continue
+            yield item
+
+    return source._replace(read=read)
 
 
 class ChatWriter(Writer):
@@ -73,7 +93,16 @@ class ChatWriter(Writer):
         sizes["bytes"] += _bytes(conversation.messages)
 
     def finish(self, sources: list[dict[str, Any]]) -> dict[str, Any]:
-        """Writes what is left, and the manifest, which it returns."""
+        """Writes what is left, and the manifest, which it returns.
+
+        Raises:
+            ValueError: the template says of nothing that it is the model's to write.
+        """
+        if self.sizes and not any(size["answer_tokens"] for size in self.sizes.values()):
+            raise ValueError(
+                "chat template must have {% generation %} around what the model writes. Got one"
+                " without instead."
+            )
         sizes = {
             split: {"conversations": len(self.stream[split]), "tokens": file.rows}
             | self.sizes[split]

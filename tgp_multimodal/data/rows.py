@@ -33,21 +33,23 @@ _LONGEST_FIELD = 2**31 - 1
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def read(path: Path, choose: Choose, late: Sequence[str] = ()) -> Iterator[Row | Bad]:
+def read(path: Path, choose: Choose, late: Sequence[str] | None = ()) -> Iterator[Row | Bad]:
     """The rows of a file, with the columns that `choose` returns.
 
     Args:
         path: the file.
         choose: is told the columns that there are; of JSON lines, those of the first hundred.
-        late: columns that are read as well where a file of JSON lines has them further down.
+        late: columns that are read as well where a file of JSON lines has them further down; None
+            keeps all columns that a line has.
 
     Raises:
         ValueError: the file is damaged as a whole, or of another kind; or what `choose` raises.
     """
-    if path.suffix == ".parquet":
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
         return _parquet(path, choose)
-    if path.suffix in _DELIMITERS:
-        return _csv(path, choose, _DELIMITERS[path.suffix])
+    if suffix in _DELIMITERS:
+        return _csv(path, choose, _DELIMITERS[suffix])
     return _jsonl(path, choose, late)
 
 
@@ -59,7 +61,7 @@ def is_table(path: Path) -> bool:
 def count(path: Path) -> int | None:
     """Number of rows where it is known without reading them all."""
     try:
-        return parquet.read_metadata(path).num_rows if path.suffix == ".parquet" else None
+        return parquet.read_metadata(path).num_rows if path.suffix.lower() == ".parquet" else None
     except (pyarrow.ArrowException, OSError):
         return None  # `read` says what is wrong
 
@@ -126,7 +128,7 @@ def _batch_rows(path: Path, batch: pyarrow.RecordBatch, start: int) -> Iterator[
             yield Bad(str(path), f"row {start + i}", f"not UTF-8 (byte {error.start})")
 
 
-def _jsonl(path: Path, choose: Choose, late: Sequence[str]) -> Iterator[Row | Bad]:
+def _jsonl(path: Path, choose: Choose, late: Sequence[str] | None) -> Iterator[Row | Bad]:
     try:
         with _opened(path) as lines:
             objects = _objects(path, lines)
@@ -138,14 +140,16 @@ def _jsonl(path: Path, choose: Choose, late: Sequence[str]) -> Iterator[Row | Ba
                     yield item
                     continue
                 if wanted is None:
-                    wanted = list(dict.fromkeys([*choose(there or list(item[1])), *late]))
-                yield item[0], {name: item[1].get(name) for name in wanted}
+                    chosen = choose(there or list(item[1]))
+                    wanted = list(dict.fromkeys([*chosen, *(late or ())]))
+                own = wanted if late is not None else dict.fromkeys([*wanted, *item[1]])
+                yield item[0], {name: item[1].get(name) for name in own}
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path} must be a whole gzip file. Got {error} instead.") from error
 
 
 def _opened(path: Path) -> IO[bytes]:
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
 
 
 def _objects(path: Path, lines: IO[bytes]) -> Iterator[Row | Bad]:

@@ -3,7 +3,7 @@
 Tags are "O", or "B-" (first word of an entity) or "I-" (a later one) and a type.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 
@@ -46,6 +46,11 @@ def entities(tags: Sequence[str], is_strict: bool) -> set[Entity]:
         opens = prefix == "B" or (prefix == "I" and not is_strict)
         kind, start = (own if opens else ""), place
     return found
+
+
+def are_known(tags: Iterable[str]) -> bool:
+    """Whether all are "O", "B-..." or "I-...": parts of speech and BIOES say no entities to us."""
+    return all(tag == "O" or tag.startswith(("B-", "I-")) for tag in tags)
 
 
 def compare(

@@ -152,7 +152,8 @@ def _curves(report: Row) -> list[Markup]:
     kept = history[report["best"]]["step"]
 
     def line(key: str) -> list[tuple[float, float]]:
-        return [(row["step"], row[key]) for row in history if math.isfinite(row[key])]
+        known = [row for row in history if row[key] is not None and math.isfinite(row[key])]
+        return [(row["step"], row[key]) for row in known]
 
     losses = [("training loss", line("train_loss")), ("validation loss", line("validation_loss"))]
     name = report["metric"].replace("_", " ")
@@ -167,7 +168,8 @@ def _mistakes(report: Row, predictions: Sequence[Row]) -> Iterator[Row]:
     if report["kind"] == "regression":
         worst = sorted(predictions, key=lambda p: -abs(p["predicted"] - p["label"]))
     else:
-        wrong = (p for p in predictions if _several(p["predicted"]) != _several(p["label"]))
+        told = sorted if report["kind"] == "multi_label" else _same
+        wrong = (p for p in predictions if told(p["predicted"]) != told(p["label"]))
         worst = sorted(wrong, key=lambda p: -p["probability"])
     for row in worst[:_MISTAKES]:
         sure = row["probability"]
@@ -180,8 +182,8 @@ def _mistakes(report: Row, predictions: Sequence[Row]) -> Iterator[Row]:
         }
 
 
-def _several(label: Any) -> Any:
-    return sorted(label) if isinstance(label, list | tuple | set) else label
+def _same(label: Any) -> Any:
+    return label
 
 
 def _shown(value: Any) -> str:

@@ -11,14 +11,14 @@ import numpy as np
 from scipy.stats import rankdata
 
 from tgp_multimodal.data.labelled import Item, Kind, Predicted
-from tgp_multimodal.evaluation import confusion
+from tgp_multimodal.evaluation import confusion, entities
 from tgp_multimodal.evaluation.entities import Found, compare, total
 from tgp_multimodal.evaluation.protocols.multi_label import macro_f1, micro_f1, union
 from tgp_multimodal.evaluation.protocols.probe import proportion
 from tgp_multimodal.evaluation.protocols.similarity import correlation, resampled
 from tgp_multimodal.evaluation.stats import Interval, bootstrap, share
 
-USUAL = {
+_USUAL = {
     "classification": "accuracy",
     "multi_label": "micro_f1",
     "regression": "spearman",
@@ -32,6 +32,19 @@ class Score(NamedTuple):
 
     value: float
     interval: Interval
+
+
+def usual(kind: Kind, names: Sequence[str]) -> str:
+    """The number that decides, where nobody names one.
+
+    Args:
+        kind: of the task.
+        names: all labels of it; tags of which no entity can be read are judged word by word.
+    """
+    opens = any(name.startswith("B-") for name in names)
+    if kind == "tagging" and not (opens and entities.are_known(names)):
+        return "word_accuracy"
+    return _USUAL[kind]
 
 
 def scores(
@@ -61,6 +74,9 @@ def value(
         items: with the true labels.
         predicted: one for each.
         positive: as for `scores`.
+
+    Raises:
+        ValueError: there is no such number.
     """
     said, true = [p.label for p in predicted], [item.label for item in items]
     if metric == "accuracy":
@@ -78,7 +94,12 @@ def value(
     if metric in ("spearman", "pearson"):
         pair = [np.array(said), np.array(true)]
         return float(correlation(*(map(rankdata, pair) if metric == "spearman" else pair)))
-    return total(_found(said, true, metric == "f1_strict")).f1
+    if metric == "word_accuracy":
+        words = zip(chain.from_iterable(said), chain.from_iterable(true), strict=True)
+        return float(np.mean([one == other for one, other in words]))
+    if metric in ("f1_strict", "f1_lenient"):
+        return total(_found(said, true, metric == "f1_strict")).f1
+    raise ValueError(f"metric must be one of a labelled task. Got {metric} instead.")
 
 
 def _measures(names: Sequence[str], positive: str) -> dict[str, confusion.Measure]:
@@ -173,7 +194,8 @@ def _tags(items: Sequence[Item], predicted: Sequence[Predicted]) -> dict[str, Sc
     said, true = [p.label for p in predicted], [item.label for item in items]
     groups = [item.group for item in items]
     scored = {}
-    for name in ("f1_strict", "f1_lenient"):
+    is_known = any(entities.are_known(chain.from_iterable(side)) for side in (said, true))
+    for name in ("f1_strict", "f1_lenient") if is_known else ():
         found = _found(said, true, name == "f1_strict")
         right, named = [2.0 * f.right for f in found], [float(f.true + f.predicted) for f in found]
         scored[name] = Score(total(found).f1, share(right, named, groups))

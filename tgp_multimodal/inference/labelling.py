@@ -2,16 +2,14 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from tgp_multimodal.data import images, rows
-from tgp_multimodal.data.labelled import SEPARATOR, Columns, readable
+from tgp_multimodal.data.labelled import SEPARATOR, Columns, pixels, readable
 from tgp_multimodal.data.quarantine import Bad
 from tgp_multimodal.inference.adapted import Adapted
 
@@ -39,6 +37,7 @@ class Labelling:
         self.labelled = 0
         self.empty: list[str] = []
         self.bad: list[str] = []
+        self._names: tuple[str, str] | None = None
 
     def table(self, path: Path) -> Iterator[list[Row]]:
         """Rows of a table with their labels, some hundred at a time.
@@ -57,7 +56,7 @@ class Labelling:
         if not path.is_file() or not rows.is_table(path):
             kinds = ", ".join(rows.SUFFIXES)
             raise ValueError(f"input must be a file of a known kind ({kinds}). Got {path} instead.")
-        found = rows.read(path, self._all(path))
+        found = rows.read(path, self._all(path), late=None)
         while chunk := list(islice(found, _CHUNK)):
             yield self._labelled(path, chunk)
 
@@ -87,9 +86,15 @@ class Labelling:
         return self._filled(good, items, places)
 
     def _filled(self, good: list[Row], items: list[Any], places: list[int]) -> list[Row]:
-        clash = good and {"label", "probability"} & good[0].keys()
-        label, probability = (f"{'predicted_' * bool(clash)}{n}" for n in ("label", "probability"))
+        if self._names is None and good:
+            self._names = _free_names({name for row in good for name in row})
+        label, probability = self._names or ("label", "probability")
         for row in good:
+            if taken := {label, probability} & row.keys():
+                raise ValueError(
+                    f"columns of the input must be in its first {_CHUNK} rows where they are named"
+                    f" as ours are. Got {', '.join(sorted(taken))} further down instead."
+                )
             row |= {label: None, probability: None}
         is_tags = self.model.task.kind == "tagging"
         for place, found in zip(places, self.model.predict(items) if items else [], strict=True):
@@ -114,12 +119,20 @@ class Labelling:
             items: list[Any] = []
             for file in files[start : start + _CHUNK]:
                 try:
-                    with Image.open(file) as image:
-                        items.append(images.to_rgb(image))
+                    items.append(pixels(file))
                     good.append({"file": str(file.relative_to(folder))})
                 except (OSError, ValueError) as error:
                     self.bad.append(f"{file}: {error}")
             yield self._filled(good, items, list(range(len(good))))
+
+
+def _free_names(taken: Collection[str]) -> tuple[str, str]:
+    """Names of the two new columns, which no column of the input has."""
+    for prefix in ("", *(f"predicted_{'again_' * n}" for n in range(len(taken) + 1))):
+        label, probability = f"{prefix}label", f"{prefix}probability"
+        if label not in taken and probability not in taken:
+            return label, probability
+    raise AssertionError  # there are more prefixes than columns
 
 
 @contextmanager
@@ -142,8 +155,18 @@ def writer(path: Path) -> Iterator[Callable[[Sequence[Row]], None]]:
                 file.writelines(json.dumps(r, ensure_ascii=False, default=str) + "\n" for r in some)
                 return
             if table is None and some:
-                table = csv.DictWriter(file, list(some[0]), delimiter=_DELIMITERS[path.suffix])
+                table = csv.DictWriter(
+                    file,
+                    list(dict.fromkeys(k for row in some for k in row)),
+                    delimiter=_DELIMITERS[path.suffix],
+                )
                 table.writeheader()
+            new = {k for row in some for k in row} - set(table.fieldnames if table else ())
+            if new:
+                raise ValueError(
+                    "output must end with .jsonl where columns of the input begin further down."
+                    f" Got {path}, and {', '.join(sorted(new))} instead."
+                )
             if table is not None:
                 table.writerows({k: _cell(v) for k, v in row.items()} for row in some)
 

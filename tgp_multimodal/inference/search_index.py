@@ -99,7 +99,7 @@ def update(folder: Path, files: Sequence[Path], lines: int, model: str, embed: E
     start = 0
     for entry in kept.values():
         entry["rows"] = [start, start := start + len(entry["passages"])]
-    if kept != known:
+    if kept != known and (known or len(vector_ND)):  # an index of nothing has no width
         _write(folder, {"format": FORMAT, "model": model, "lines": lines, "files": kept}, vector_ND)
     named = {str(file.resolve()): file for file in files}
     found = [
@@ -127,14 +127,15 @@ def _joined(
     places: Sequence[np.ndarray | None], counts: Sequence[int], fresh_ND: np.ndarray
 ) -> np.ndarray:
     """Vectors of all files in order: old ones where there are, and the next fresh ones."""
-    parts, start = [fresh_ND[:0]], 0
+    parts, start = [], 0
     for old, count in zip(places, counts, strict=True):
         if old is None:
             parts.append(fresh_ND[start : start + count])
             start += count
         else:
             parts.append(old)
-    return np.concatenate(parts)
+    # Of nothing there are no vectors, and none that say how wide they are.
+    return np.concatenate([part for part in parts if len(part)] or [fresh_ND[:0]])
 
 
 def _opened(folder: Path, lines: int, model: str) -> tuple[dict[str, Any], np.ndarray]:

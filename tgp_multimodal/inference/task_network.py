@@ -219,7 +219,8 @@ class TaskNetwork(nn.Module):
         super().__init__()
         check_reads(network, task.reads)
         self.network, self.task = network, task
-        self.head = TaskHead(_features(network, task), task.outputs)
+        device = network.text.embed_tokens.weight.device
+        self.head = TaskHead(_features(network, task), task.outputs).to(device)
 
     def forward(self, batch: Batch, prompt: "Prompt | None" = None) -> Tensor:
         """Outputs of each item or word, (N, K)."""

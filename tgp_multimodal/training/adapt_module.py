@@ -217,7 +217,8 @@ class AdaptModule(LightningModule):
         predicted = answers(found, examples.items, task)
         value = task_scores.value(self.metric, examples.items, predicted, self.positive)
         target = torch.from_numpy(np.concatenate(examples.targets))
-        loss = loss_of(torch.from_numpy(np.concatenate(found)), target, task.kind)
+        weight_K = None if self.weight_K is None else self.weight_K.cpu()
+        loss = loss_of(torch.from_numpy(np.concatenate(found)), target, task.kind, weight_K)
         return value, float(loss)
 
 

@@ -27,7 +27,8 @@ from tgp_multimodal.inference.task_network import TaskNetwork
 from tgp_multimodal.model_card import model_card
 from tgp_multimodal.models.networks import LanguageModel, Network
 from tgp_multimodal.training import adapt_lora
-from tgp_multimodal.training.adapt import PLAN, Learned, Settings
+from tgp_multimodal.training.adapt import PLAN, Learned
+from tgp_multimodal.training.adapt_runs import Settings
 from tgp_multimodal.training.checkpoints import folder_of
 
 REPORT = "report.json"
@@ -109,7 +110,10 @@ def _write_classifier(folder: Path, network: TaskNetwork, tokenizer: Tokenizer) 
     place.mkdir(exist_ok=True)
     tokenizer.save(place)
     weights = {f"model.{k}": v.detach().cpu().contiguous() for k, v in text.state_dict().items()}
-    weights |= {f"score.{k}": v for k, v in network.head.folded().items()}
+    # A quantity is learned in standard deviations from the mean, and told as it is.
+    said = {name: value * task.spread for name, value in network.head.folded().items()}
+    said["bias"] += task.offset
+    weights |= {f"score.{name}": value for name, value in said.items()}
     path = place / "model.safetensors"
     save_file(weights, path, metadata={"format": "pt"})
     path.chmod(0o644)  # safetensors 0.8 leaves 0600, which other users cannot read
@@ -165,4 +169,4 @@ def _row(item: Item, predicted: Predicted) -> dict[str, Any]:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -44,7 +44,8 @@ class Files(NamedTuple):
 def task_of_files(files: Files, folder: Path, allow_bad: float, seed: int) -> tuple[Splits, int]:
     """The task in a user's own files, and how many rows could not be used.
 
-    Where validation or test is not given, 15 % of train is held back for it, of each class alike.
+    Where validation or test is not given, 15 % of train is held back for it, of each class alike;
+    items that are equal stay together.
 
     Args:
         files: which ones.
@@ -53,7 +54,7 @@ def task_of_files(files: Files, folder: Path, allow_bad: float, seed: int) -> tu
         seed: of what is held back.
 
     Raises:
-        ValueError: a column is missing, too many rows are bad, a class has a single item, or the
+        ValueError: a column is missing, too many rows are bad, a class has too few items, or the
             items of the files are of different kinds.
     """
     kind, found, bad = files.kind, dict[str, list[Item]](), 0
@@ -61,30 +62,35 @@ def task_of_files(files: Files, folder: Path, allow_bad: float, seed: int) -> tu
         path: Path | None = getattr(files, split)
         if path is None:
             continue
-        raws = list(_raws(path, files.columns))
-        kind = kind or kind_of([raw for raw in raws if isinstance(raw, Raw)])
+        raws = list(_raws(path, files.columns, split))
+        kind = kind or _kind(path, raws)
         tally = Tally(str(path), "labelled item")
         with Quarantine(folder / f"quarantine-{split}.jsonl", allow_bad) as quarantine:
             found[split] = list(quarantine.keep(tally, map(partial(_labelled, kind), raws)))
         bad += tally.bad
     assert kind is not None
     train = found["train"]
-    held: dict[str, list[Item]] = {}
-    for number, split in enumerate(("test", "validation")):
-        if split in found:
-            held[split] = found[split]
-        else:
-            train, held[split] = draw(train, kind, SHARE, seed + number)
+    missing = [split for split in ("test", "validation") if split not in found]
+    if missing:
+        train, *parts = draw(train, kind, SHARE, seed, len(missing))
+        found |= dict(zip(missing, parts, strict=True))
     what = reads(train, kind)
     for split in ("validation", "test"):
-        if (other := reads(held[split], kind)) != what:
+        if (other := reads(found[split], kind)) != what:
             raise ValueError(f"{split} must hold {what}, as train. Got {other} instead.")
     name = files.train.name
-    return Splits(kind, what, train, held["validation"], held["test"], name), bad
+    return Splits(kind, what, train, found["validation"], found["test"], name), bad
 
 
-def _raws(path: Path, columns: Columns) -> Iterator[Raw | Bad]:
-    return folder_of_pictures(path) if path.is_dir() else table(path, columns)
+def _raws(path: Path, columns: Columns, option: str) -> Iterator[Raw | Bad]:
+    return folder_of_pictures(path, option) if path.is_dir() else table(path, columns, option)
+
+
+def _kind(path: Path, raws: Iterable[Raw | Bad]) -> Kind:
+    """The names of folders are classes, also where they are numbers."""
+    if path.is_dir():
+        return "classification"
+    return kind_of([raw for raw in raws if isinstance(raw, Raw)])
 
 
 def _labelled(kind: Kind, raw: Raw | Bad) -> Item | Bad:

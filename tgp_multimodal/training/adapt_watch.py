@@ -9,6 +9,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+Look = dict[str, Any]
+
 
 class Judge(Callback):
     """Looks at validation now and then, keeps the weights that do best, and stops in time.
@@ -22,13 +24,14 @@ class Judge(Callback):
         patience: so many looks in a row that are no better than the best of training end it.
 
     Attributes:
-        history: one row for each look: step, seconds, training loss, validation loss, metric.
+        history: one row for each look: step, seconds, training loss (None of the first),
+            validation loss, metric.
         best: its place in `history`.
     """
 
     def __init__(self, every: int, patience: int) -> None:
         self.every, self.patience = every, patience
-        self.history: list[dict[str, float]] = []
+        self.history: list[Look] = []
         self.best = 0
         self.weights: dict[str, Tensor] = {}
         self._losses: list[Tensor] = []
@@ -39,6 +42,7 @@ class Judge(Callback):
         self._begin = time.monotonic() - before
         if not self.history:
             self._look(trainer, module)
+        self._stop_in_time(trainer)  # it had ended before it was killed
 
     def on_train_batch_end(
         self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_index: int
@@ -47,13 +51,20 @@ class Judge(Callback):
         step = trainer.global_step
         if step % self.every == 0 or step == trainer.max_steps:
             self._look(trainer, module)
-            trained = [_rank(row) for row in self.history[1:]]
-            if len(trained) - 1 - trained.index(max(trained)) >= self.patience:
-                trainer.should_stop = True
+            self._stop_in_time(trainer)
+
+    def _stop_in_time(self, trainer: Trainer) -> None:
+        trained = [_rank(row) for row in self.history[1:]]
+        if trained and len(trained) - 1 - trained.index(max(trained)) >= self.patience:
+            trainer.should_stop = True
 
     def _look(self, trainer: Trainer, module: Any) -> None:
         value, loss = module.judge()
-        mean = float(torch.stack(self._losses).mean()) if self._losses else float("nan")
+        mean = (
+            float(torch.stack([loss.cpu() for loss in self._losses]).mean())
+            if self._losses
+            else None
+        )
         self._losses = []
         row = {
             "step": trainer.global_step,
@@ -72,7 +83,7 @@ class Judge(Callback):
             "history": self.history,
             "best": self.best,
             "weights": self.weights,
-            "losses": self._losses,
+            "losses": [loss.cpu() for loss in self._losses],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -80,7 +91,7 @@ class Judge(Callback):
         self.weights, self._losses = state["weights"], list(state["losses"])
 
 
-def _rank(row: dict[str, float]) -> tuple[float, float]:
+def _rank(row: Look) -> tuple[float, float]:
     return row["metric"], -row["validation_loss"]
 
 

@@ -43,7 +43,8 @@ def adapt(
         card: benchmark card whose splits are the task, for example text/sst2.
         train: your own items, in place of a card: a table (.csv, .tsv, .jsonl, .parquet), or a
             folder with one folder of pictures for each class.
-        validation: the items that choose; left out: 15 % of train, of each class alike.
+        validation: the items that choose; left out: 15 % of train, of each class alike; equal items
+            are never on two sides.
         test: the items that measure; left out: another 15 % of train.
         text: column of the text, or of the list of words to tag.
         label: column of the label, the number, or the list of labels or tags.
@@ -53,12 +54,13 @@ def adapt(
         method: full trains every weight; lora small matrices beside the projections; head nothing
             but the linear map, in seconds.
         learning_rate: auto tries four, from the same start and each for a sixth of the steps (20 to
-            150) with its own rise and fall, and takes that with the least validation loss.
+            150) with its own rise and fall, and takes that with the least validation loss, or a
+            higher one whose loss is within a hundredth of it.
         steps: left out: four passes over the training items, at least 100 steps.
         batch: items of a step.
         length: most tokens of a text; longer ones lose their end.
         pairs: apart reads two texts on their own and compares what it saw; joint reads them as one.
-        class_weights: give every class the same say, however rare it is.
+        class_weights: give every class the same say, however rare it is; not with head.
         patience: so many looks at validation, of twelve, may be no better than the best before.
         rank: of the matrices of lora.
         seed: of held-back items, their order, and the matrices of lora.
@@ -73,11 +75,12 @@ def adapt(
     """
     from tgp_multimodal.training import adapt as adapting
     from tgp_multimodal.training import adapt_results
+    from tgp_multimodal.training.adapt_runs import Settings
 
     place = Path(output)
     _check_output(place, adapting.PLAN)
     rate = None if learning_rate == "auto" else learning_rate
-    settings = adapting.Settings(
+    settings = Settings(
         method, rate, steps, batch, length, pairs, class_weights, patience, rank, seed
     )
     loaded = _start(folder, method)

@@ -45,7 +45,7 @@ def search(
         if value < 1:
             raise ValueError(f"{name} must be at least 1. Got {value} instead.")
     own = None if index is None else Path(index)
-    files = [f for f in _files([Path(p) for p in path or ["."]], pattern) if f.parent != own]
+    files = list(_files([Path(p) for p in path or ["."]], pattern, own))
     passages, vectors = [], None
     if own is None:
         passages = [p for file in files for p in search_index.passages(file, lines)]
@@ -86,14 +86,17 @@ def _by_words(query: str, texts: list[str]) -> Any:
     return np.where(score_N > 0, score_N, -np.inf)
 
 
-def _files(paths: list[Path], pattern: str) -> Iterator[Path]:
+def _files(paths: list[Path], pattern: str, index: Path | None) -> Iterator[Path]:
+    own = None if index is None else index.resolve()
     for path in paths:
         if path.is_file():
             yield path
         elif path.is_dir():
             for inner in sorted(path.rglob(pattern)):
                 hidden = any(part.startswith(".") for part in inner.relative_to(path).parts)
-                if inner.is_file() and not hidden and inner.stat().st_size <= _LARGEST:
+                if inner.resolve().parent == own or hidden:
+                    continue
+                if inner.is_file() and inner.stat().st_size <= _LARGEST:
                     yield inner
         else:
             raise FileNotFoundError(f"path must be a file or a folder. Got {path} instead.")

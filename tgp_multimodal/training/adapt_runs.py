@@ -1,0 +1,164 @@
+"""Runs of adapting: the short ones that choose a learning rate, and the long one."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Literal, NamedTuple
+
+import torch
+from lightning.pytorch import Callback, Trainer
+
+from tgp_multimodal.data.tokenizer import Tokenizer
+from tgp_multimodal.inference.task_network import Pairs, TaskNetwork
+from tgp_multimodal.models.networks import Multimodal
+from tgp_multimodal.training.adapt_module import AdaptModule, balanced
+from tgp_multimodal.training.adapt_start import Data
+from tgp_multimodal.training.adapt_watch import Bar, Judge, learned, put_back
+from tgp_multimodal.training.callbacks import CleanStop
+from tgp_multimodal.training.checkpoints import Checkpoint, newest
+
+# Lightning greets every run with the devices and a product of its makers.
+for _name in ("lightning.pytorch", "lightning.fabric"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+Method = Literal["full", "lora", "head"]
+Say = Callable[[str], None]
+
+Tried = dict[str, list[float]]  # rate -> metric and loss on validation
+
+# Peak rates that are tried at a width of 256; AdamW's go down as a network gets wider.
+RATES = {"full": (1e-4, 3e-4, 1e-3, 3e-3), "lora": (3e-4, 1e-3, 3e-3, 1e-2)}
+_ANCHOR = 256
+_LOOKS = 12  # at validation, if nothing ends the training early
+_PASSES = 4  # over the training items
+_LEAST_STEPS = 100
+_TRIAL_SHARE, _TRIAL_STEPS = 1 / 6, (20, 150)
+_NEAR = 1.01  # losses so close say nothing about which rate is better
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to adapt.
+
+    Attributes:
+        method: "head", "lora" or "full".
+        rate: peak learning rate; None tries some.
+        steps: left out: four passes over the training items, but at least 100 steps.
+        batch: items of a step.
+        length: most tokens of a text.
+        pairs: how two texts are read, see `Task`.
+        class_weights: whether every class has the same say, however rare.
+        patience: looks at validation, of twelve, that may be no better than the best before.
+        rank: of LoRA's matrices.
+        seed: of the order of items, and of LoRA's matrices.
+    """
+
+    method: Method = "full"
+    rate: float | None = None
+    steps: int | None = None
+    batch: int = 16
+    length: int = 256
+    pairs: Pairs = "apart"
+    class_weights: bool = False
+    patience: int = 5
+    rank: int = 8
+    seed: int = 0
+
+
+class Maker(NamedTuple):
+    """Makes modules that train one network."""
+
+    network: TaskNetwork
+    tokenizer: Tokenizer
+    data: Data
+    settings: Settings
+    metric: str
+    positive: str
+
+    @property
+    def width(self) -> int:
+        """Of the part that is trained."""
+        network = self.network.network
+        if self.network.task.reads == "picture":
+            assert isinstance(network, Multimodal)
+            return network.head.width
+        return network.text.width
+
+    @property
+    def steps(self) -> int:
+        """Of the long run."""
+        passes = -(-len(self.data.train.items) // self.settings.batch) * _PASSES
+        return self.settings.steps or max(_LEAST_STEPS, passes)
+
+    def module(self, rate: float) -> AdaptModule:
+        """A fresh one, of the peak rate."""
+        s, train = self.settings, self.data.train
+        weight_K = balanced(train, self.network.task) if s.class_weights else None
+        return AdaptModule(
+            self.network, self.tokenizer, train, self.data.validation, rate, s.batch, s.seed,
+            self.metric, self.positive, weight_K,
+        )  # fmt: skip
+
+
+def try_rates(make: Maker, tried: Tried, say: Say, keep: Callable[[], None]) -> bool:
+    """Runs each rate that was not tried yet from the same start; returns whether it was stopped.
+
+    Args:
+        make: makes the modules.
+        tried: gets what came of each rate.
+        say: told what happens.
+        keep: called after each of them.
+    """
+    least, most = _TRIAL_STEPS
+    steps = min(make.steps, max(least, min(most, round(make.steps * _TRIAL_SHARE))))
+    start = learned(make.network)
+    rates = [f"{r * _ANCHOR / make.width:.2g}" for r in RATES[make.settings.method]]
+    missing = [rate for rate in rates if rate not in tried]
+    for rate in missing:
+        judge, stop, began = Judge(steps, 1), CleanStop(), monotonic()
+        _trainer(steps, [stop, judge]).fit(make.module(float(rate)))
+        if stop.stopped:
+            return True
+        if rate == missing[0]:
+            ahead = (monotonic() - began) * (len(missing) - 1 + make.steps / steps)
+            say(f"at most about {ahead / 60:.1f} minutes from here")
+        row = judge.history[-1]
+        tried[rate] = [row["metric"], row["validation_loss"]]
+        say(f"learning rate {rate}: {make.metric} {row['metric']:.4f} after {steps} steps")
+        put_back(make.network, start)
+        keep()
+    return False
+
+
+def best_rate(tried: Tried) -> float:
+    """The rate with the least loss, or a higher one that is within a hundredth of it.
+
+    By the loss: the metric of a few validation items is too coarse to tell rates apart. A higher
+    one: short runs favour lower rates than long ones want (Wu et al. 2018, arXiv:1803.02021).
+    """
+    least = min(loss for _, loss in tried.values())
+    return max(float(rate) for rate, (_, loss) in tried.items() if loss <= _NEAR * least)
+
+
+def train(make: Maker, rate: float, folder: Path | None, say: Say) -> tuple[Judge, bool]:
+    """The long run, from where the folder left off; its judge, and whether it was stopped."""
+    judge, stop = Judge(max(5, make.steps // _LOOKS), make.settings.patience), CleanStop()
+    callbacks: list[Callback] = [stop, judge]
+    last = None
+    if folder is not None:
+        callbacks += [Bar(judge, make.metric), Checkpoint(folder, judge.every)]
+        last = newest(folder)
+        if last is not None:
+            say(f"going on from {last}")
+    _trainer(make.steps, callbacks).fit(make.module(rate), ckpt_path=last, weights_only=True)
+    return judge, stop.stopped
+
+
+def _trainer(steps: int, callbacks: list[Callback]) -> Trainer:
+    return Trainer(
+        accelerator="auto", devices=1, max_steps=steps, callbacks=callbacks, logger=False,
+        gradient_clip_val=1.0, precision="bf16-mixed" if torch.cuda.is_available() else "32-true",
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
