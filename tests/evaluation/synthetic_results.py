@@ -86,6 +86,7 @@ def write_one(
         "environment": {
             "tgp_multimodal": "0.1.0", "python": "3.11.9", "torch": "2.14.1", "threads": 2,
             "platform": "Linux-6.1-x86_64", "date": "2025-06-01T12:00:00+00:00",
+            "source": digest(card + "source"),
         },
         "items_file": Path(card.replace("/", "__") + ".jsonl").name,
     }  # fmt: skip

@@ -57,6 +57,12 @@ def test_nothing_is_fetched(page):
     assert "default-src 'none'" in page
 
 
+def test_facts_that_each_result_has_of_its_own_stay_with_it(page):
+    environment = page.split("<h2>Environment</h2>")[-1].split("<h2>")[0]
+    assert "platform" in environment
+    assert "source" not in environment
+
+
 def test_hostile_names_stay_text(page):
     reader = Reader(page)
     assert len(reader.all("script")) == 2

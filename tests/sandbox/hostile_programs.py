@@ -27,6 +27,13 @@ def call(*numbers):
 FILES = {
     "read a file": "def attack(at): return open(at['secret']).read() == 'secret'",
     "list a folder": "import os\ndef attack(at): return 'secret' in os.listdir(at['folder'])",
+    "read other packages": """
+import os
+def attack(at):
+    own = os.path.dirname(os.__file__)
+    there = [f'{own}/{name}' for name in ('site-packages', 'dist-packages')]
+    return any(os.listdir(folder) for folder in there if os.path.isdir(folder))
+""",
     "write a file": """
 def attack(at):
     with open(at['folder'] + '/new', 'w') as file:

@@ -244,7 +244,7 @@ def test_verdicts_come_in_the_order_of_trials(sandbox: Sandbox):
 
 
 def test_limits_are_those_that_were_asked_for(sandbox: Sandbox):
-    with Sandbox(Limits(1, 256)) as small, Sandbox(Limits(1, 1024)) as large:
+    with Sandbox(Limits(10, 256)) as small, Sandbox(Limits(10, 1024)) as large:
         program = "def square(x): return len(bytearray(400 * 2 ** 20))"
         tests = f"assert square(0) == {400 * 2**20}"
         assert "MemoryError" in judged(small, program, tests).reason

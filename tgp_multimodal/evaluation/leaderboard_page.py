@@ -32,6 +32,7 @@ from tgp_multimodal.evaluation.results import Result, is_seen, seen
 MAX_PICTURE_BYTES = 1_000_000
 _HERE = Path(__file__).parent
 _COSTS = (("parameters", "parameters"), ("seconds", "seconds for its cards"))
+_OWN = ("date", "source")  # facts that each result has its own of
 _WIDE, _NARROW = 860, 330
 
 
@@ -56,7 +57,9 @@ def render(board: Board, reproduce: str, title: str = "TGP-Multimodal leaderboar
         counted=_counted(board, None),
         summary=_summary(board),
         scatter=_scatter(board, None),
-        environment=[r for r in _distinct(r.environment for r in board.results) if r[0] != "date"],
+        environment=[
+            row for row in _distinct(r.environment for r in board.results) if row[0] not in _OWN
+        ],
         reproduce=reproduce,
         records=script_json({ids[id(c)]: _records(c) for c in board.columns}),
     )

@@ -83,6 +83,7 @@ def enter_root() -> list[str]:
         Path(target).mkdir(parents=True, exist_ok=True)
         kernel.mount(f"/proc/self/fd/{place}", target, None, "bind", "rec")
         os.close(place)
+    _hide_packages()
     for link, aim in links:
         if not Path(f"{OWN}{link}").exists():
             Path(f"{OWN}{link}").symlink_to(aim)
@@ -94,6 +95,15 @@ def enter_root() -> list[str]:
     kernel.drop_capabilities()
     kernel.make_dumpable()
     return folders
+
+
+def _hide_packages() -> None:
+    """An empty folder over each of installed packages: they lie in the standard library's."""
+    for name in ("stdlib", "platstdlib"):
+        own = Path(os.path.realpath(sysconfig.get_path(name)))
+        for beside in (own / "site-packages", own / "dist-packages", own.parent / "python3"):
+            if (place := Path(f"{OWN}{beside}")).is_dir():
+                kernel.mount("tmpfs", str(place), "tmpfs", "nosuid", "nodev", options="size=4k")
 
 
 def _libraries() -> list[str]:
