@@ -25,7 +25,7 @@ def chat(
     """Talk with a model that was taught to answer.
 
     Each line is a message; the model remembers what was said until its context is full, and then
-    forgets the oldest turns. Lines that come through a pipe are answered one after the other.
+    forgets the oldest turns. Lines through a pipe are the turns of one conversation.
     Ctrl-C ends an answer. /help lists the commands.
 
     Args:
