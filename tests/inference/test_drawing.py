@@ -7,6 +7,7 @@ from tgp_multimodal.inference.drawing import Drawing, check, rows_columns
 TIMES = r"guidance_from and guidance_to must be times from 0 to 1, the first no later\."
 REFUSED = [
     ({"guidance": 0.5}, r"guidance must be at least 1\. Got 0\.5 instead\."),
+    ({"guidance": float("inf")}, r"guidance must be at most 1000\. Got inf instead\."),
     ({"guidance": float("nan")}, r"guidance must be at least 1\. Got nan instead\."),
     ({"steps": 0}, r"steps must be at least 1\. Got 0 instead\."),
     ({"size": 18}, r"size must be a positive multiple of 4 \(the patch\)\. Got 18 instead\."),

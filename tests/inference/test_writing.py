@@ -181,6 +181,18 @@ def test_rows_of_one_batch_may_end_each_in_its_own_way(network, tokenizer, promp
     assert len(writer.rows[1].ids) == 7
 
 
+def test_a_row_that_ended_is_read_beyond_the_context_and_harms_none(network, tokenizer, prompts):
+    """Three of four go on, so the long one stays, and would stand behind the context's end."""
+    long = writing.plain_prompt(tokenizer, "The river and the stone. " * 9, 62)
+    asked = [writing.Asked(long, Sampling(2, 0.9, seed=1))]
+    asked += [writing.Asked(prompts[i], Sampling(40, 0.9, seed=i)) for i in range(3)]
+    writer = writing.Writer(network, tokenizer, asked)
+    while writer.step():
+        pass
+    for (prompt, sampling), row in zip(asked, writer.rows, strict=True):
+        assert [row.text()] == writing.generate(network, tokenizer, [prompt], sampling)
+
+
 def test_changed_weights_are_seen(network, tokenizer, prompts):
     network = copy.deepcopy(network)
     before = writing.generate(network, tokenizer, prompts[:1], Sampling(max_tokens=8))
@@ -189,6 +201,14 @@ def test_changed_weights_are_seen(network, tokenizer, prompts):
     after = writing.generate(network, tokenizer, prompts[:1], Sampling(max_tokens=8))
     assert after == [by_hand(network, tokenizer, prompts[0], 8)]
     assert after != before
+
+
+def test_a_stream_holds_back_the_beginning_of_a_stop_string(network, tokenizer, prompts):
+    for prompt in prompts:
+        (whole,) = writing.generate(network, tokenizer, [prompt], Sampling(max_tokens=30))
+        for length in (3, 8, 12):
+            sampling = Sampling(max_tokens=30, stop=(whole[:length],))
+            assert "".join(writing.stream(network, tokenizer, prompt, sampling)) == ""
 
 
 def test_stop_strings_end_the_text(network, tokenizer, prompts):
@@ -274,6 +294,10 @@ def test_token_counts_that_leave_no_prompt_are_refused(network, tokenizer, count
         ({"seed": 2**63}, r"seed must be between -4611686018427387904 and 4611686018427387904\."),
         ({"top_k": -1}, r"top_k must be at least 0\. Got -1 instead\."),
         ({"repetition_penalty": 0.0}, r"repetition_penalty must be above 0\. Got 0\.0 instead\."),
+        ({"repetition_penalty": 1e-50}, r"repetition_penalty must be between 0\.001 and 1000\."),
+        ({"temperature": 1e-40}, r"temperature must be between 0\.0001 and 10000\. Got 1e-40 in"),
+        ({"temperature": float("inf")}, r"temperature must be between 0\.0001 and 10000\. Got inf"),
+        ({"top_p": 1e-50}, r"top_p must be between 1e-06 and 1\. Got 1e-50 instead\."),
     ],
 )
 def test_settings_out_of_range_are_refused(network, tokenizer, prompts, setting, message):

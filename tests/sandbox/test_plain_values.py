@@ -117,6 +117,7 @@ def test_a_long_value_is_refused():
 BAD = [
     b"", b"{", b"{}", b"[]", b'["list"', b'["eval", "1"]', b'["int", 5]', b'["int", "zz"]',
     b'["set", ["list"]]', b'["dict", [1]]', b'["dict", 1]', b'["bytes", "x"]', b'["complex", 1]',
+    b'["complex", 1' + b"0" * 400 + b", 0]",
     b'[["list"]]', b"\xff", b"[" * 10_000, b"1" * 5000, b'["name"]', b'["list", {"a": 1}]',
 ]  # fmt: skip
 

@@ -17,7 +17,8 @@ TOKEN = "a-token-of-enough-characters"
 
 @pytest.fixture(scope="module")
 def running(tokenizer):
-    with serving(tiny_model(tokenizer), body=5000, inputs=3, rows=8) as found:
+    limits = {"body": 5000, "inputs": 3, "rows": 8, "named": 9999, "patches": 30}
+    with serving(tiny_model(tokenizer), **limits) as found:
         yield found
 
 
@@ -57,6 +58,16 @@ COMPLETION = {
     "text": ({"temperature": "hot"}, 422, "temperature must be a valid number. Got 'hot' instead."),
     "unknown": ({"extra_body": {"tempratur": 1}}, 422, "tempratur must not be given: there is no"),
     "penalty": ({"presence_penalty": 0.5}, 422, "presence_penalty must be less than or equal to 0"),
+    "dedent": (
+        {"extra_body": {"stop_at_dedent": 3}},
+        422,
+        "stop_at_dedent must be a valid boolean",
+    ),
+    "named": (
+        {"echo": True, "prompt": ["x" * 60] * 2, "n": 4, "logprobs": 20, "max_tokens": 30},
+        400,
+        "log-probabilities of all tokens must be between 0 and 9999. Got 15288 instead.",
+    ),
     "best_of": ({"best_of": 2}, 422, "best_of must be less than or equal to 1. Got 2 instead."),
     "model": ({"model": "gpt"}, 404, "model must be tiny. Got gpt instead."),
     "body": ({"prompt": "x" * 5000}, 413, "body must be at most 5000 bytes. Got 50"),
@@ -93,6 +104,7 @@ OTHERS = [
     ("images/generations", {"prompt": "a", "size": "9x9"}, 400, "size must be a positive multiple"),
     ("images/generations", {"prompt": "a", "size": "big"}, 400, "size must be WIDTHxHEIGHT or"),
     ("images/generations", {"prompt": "a", "size": "16x999"}, 400, "side of size must be between"),
+    ("images/generations", {"prompt": "a", "size": "64x64"}, 400, "patches of size must be"),
     ("images/generations", {"prompt": "a", "n": 17}, 400, "n must be between 1 and 16. Got 17"),
     ("images/generations", {"prompt": "a", "steps": 0}, 400, "steps must be between 1 and 100."),
     ("images/generations", {"prompt": "a", "sampler": "x"}, 400, "sampler must be a known one."),
@@ -145,7 +157,7 @@ def test_other_requests_that_are_refused(running, path, content, status, message
 def test_bodies_that_do_not_say_that_they_are_json_are_refused(running):
     """A page of another site can send such a one without asking."""
     for headers in ({}, {"Content-Type": "text/plain"}):
-        assert posted(running.address, "completions", {"prompt": "a"}, headers)[0] == 422
+        assert posted(running.address, "completions", {"prompt": "a"}, headers)[0] == 415
 
 
 def test_a_body_that_hides_its_length_is_cut_off(running):

@@ -1,6 +1,7 @@
 """Completions and conversations, asked by OpenAI's own client: the numbers of the Python side."""
 
 import numpy as np
+import openai
 import pytest
 from servers import NAME, serving, tiny_model
 
@@ -8,6 +9,7 @@ from tgp_multimodal.data.chat_template import encode
 from tgp_multimodal.inference import text, writing
 from tgp_multimodal.inference.code_blocks import block_behind
 from tgp_multimodal.inference.sampling import Sampling
+from tgp_multimodal.inference.writing import Writer
 
 CODE = "def f(x):\n    y = x\n"
 BEYOND = "Naïve café, 東京 \U0001f468"
@@ -86,6 +88,28 @@ def test_stop_strings(complete, model):
     assert complete("The river", seed=4, max_tokens=20, stop=stop).choices[0].text == found.text
 
 
+def test_a_stream_that_breaks_says_so(running, monkeypatch):
+    step, count = Writer.step, []
+
+    def broken(self):
+        count.append(1)
+        if len(count) == 4:
+            raise RuntimeError("no memory")
+        return step(self)
+
+    monkeypatch.setattr(Writer, "step", broken)
+    settings = {"model": NAME, "prompt": "a", "max_tokens": 30, "temperature": 1.0, "seed": 3}
+    with pytest.raises(openai.APIError, match=r"request must be answered\. Got a RuntimeError"):
+        list(running.client.completions.create(**settings, stream=True))
+
+
+def test_an_echo_waits_until_there_is_room(model):
+    settings = {"model": NAME, "prompt": "a", "echo": True, "stream": True}
+    with serving(model, waiting=0) as full, pytest.raises(openai.InternalServerError) as caught:
+        full.client.completions.create(**settings)
+    assert caught.value.status_code == 503
+
+
 def test_streams_hold_the_same_texts(complete, model):
     settings = {"n": 3, "seed": 6, "max_tokens": 15, "stop": ["zz"]}
     whole = complete("The river", **settings)
@@ -128,6 +152,14 @@ def test_log_probabilities_of_an_echo_are_the_scores(complete, model):
             assert len(values) <= 2
             assert values == sorted(values, reverse=True)
             assert first >= nats
+
+
+def test_offsets_fit_the_text_that_comes_with_them(complete):
+    decomposed = "cafe\u0301 au lait"
+    choice = complete(prompt=decomposed, echo=True, logprobs=0, max_tokens=4, seed=1).choices[0]
+    found = choice.logprobs
+    for token, begin in zip(found.tokens, found.text_offset, strict=True):
+        assert choice.text[begin:].startswith(token) or "\ufffd" in token
 
 
 def test_log_probabilities_of_what_was_written(complete, model):

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 
 import pytest
 from random_networks import text_transformer
@@ -145,6 +146,34 @@ def test_who_left_before_is_not_computed(worker, tokenizer, sizes):
     for _ in range(2):
         assert isinstance(events.get(timeout=20).error, GoneError)
     assert sizes == []
+
+
+def test_who_left_takes_no_place_in_the_line(network, tokenizer):
+    worker = Worker(network, tokenizer, waiting=2)
+    one = asked(tokenizer, "a", max_tokens=2)
+    job, events = submitted(worker, one)
+    submitted(worker, one)
+    job.gone = True
+    submitted(worker, one)  # the line would be full
+    assert isinstance(events.get(timeout=20).error, GoneError)
+    assert worker.depth() == 2
+
+
+def test_closing_does_not_wait_for_what_cannot_be_stopped(worker, monkeypatch):
+    monkeypatch.setattr(workers, "_PATIENCE", 0.2)
+    begun, end = threading.Event(), threading.Event()
+
+    def work(check):
+        begun.set()
+        end.wait(20)
+
+    worker.submit(Job(lambda event: None, work=work))
+    worker.start()
+    begun.wait(20)
+    start = time.monotonic()
+    worker.close()
+    assert time.monotonic() - start < 5
+    end.set()
 
 
 def test_an_error_fails_its_own_request_alone(worker, tokenizer):

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from tgp_multimodal.diffusion.samplers import SAMPLERS
 
+_MOST_GUIDANCE = 1000.0  # float32 still has numbers for what it multiplies
+
 
 class Drawing(NamedTuple):
     """How pictures are drawn.
@@ -83,6 +85,10 @@ def _check_guidance(drawing: Drawing) -> None:
     start, end, rescale = drawing.guidance_from, drawing.guidance_to, drawing.guidance_rescale
     if not drawing.guidance >= 1:
         raise ValueError(f"guidance must be at least 1. Got {drawing.guidance} instead.")
+    if drawing.guidance > _MOST_GUIDANCE:
+        raise ValueError(
+            f"guidance must be at most {_MOST_GUIDANCE:g}. Got {drawing.guidance} instead."
+        )
     if not 0 <= start <= end <= 1:
         raise ValueError(
             "guidance_from and guidance_to must be times from 0 to 1, the first no later. "

@@ -47,9 +47,9 @@ def answers(
             name = request.get("id")
             texts = _texts(model, request, sampling, stop_at_dedent)
             answer: dict[str, Any] = {"id": name, "texts": texts}
-        except ValueError as error:
-            answer = {"id": name, "error": str(error)}
-        yield json.dumps(answer, ensure_ascii=False)
+        except Exception as error:  # the next request is none the worse
+            answer = {"id": name, "error": str(error) or type(error).__name__}
+        yield json.dumps(answer)  # in ASCII: half of a character has no other spelling
 
 
 def _parsed(line: str) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from tgp_multimodal.inference.code_blocks import Block
 
+# Between these float32 has a number for every score that is divided or multiplied by them; 0 is 0.
+_EXACT = {"temperature": (1e-4, 1e4), "top_p": (1e-6, 1.0), "repetition_penalty": (1e-3, 1e3)}
 _LARGEST_SEED = 2**62  # torch takes some more, and samples have the seeds behind the first
 
 
@@ -60,6 +62,10 @@ def check(sampling: Sampling) -> None:
         raise ValueError(f"temperature must be at least 0. Got {sampling.temperature} instead.")
     if not 0 < sampling.top_p <= 1:
         raise ValueError(f"top_p must be above 0 and at most 1. Got {sampling.top_p} instead.")
+    for name, (least, most) in _EXACT.items():
+        value = getattr(sampling, name)
+        if value and not least <= value <= most:
+            raise ValueError(f"{name} must be between {least:g} and {most:g}. Got {value} instead.")
     if "" in sampling.stop:
         raise ValueError(f"stop must hold no empty string. Got {list(sampling.stop)} instead.")
     if abs(sampling.seed) > _LARGEST_SEED:
@@ -120,4 +126,4 @@ def _least_B1(score_BV: Tensor, sampling: Sampling) -> Tensor:  # noqa: N802  (B
     share_BK = score_BK.softmax(dim=-1)
     before_BK = share_BK.cumsum(dim=-1) - share_BK
     kept_B1 = (before_BK < sampling.top_p).sum(dim=-1, keepdim=True)
-    return score_BK.gather(1, kept_B1 - 1)
+    return score_BK.gather(1, kept_B1.clamp_min(1) - 1)

@@ -7,7 +7,7 @@ Shape letters: B batch, L length, D width, M prefix and nodes, N number of score
 vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -100,6 +100,7 @@ def embed(
     texts: Sequence[str],
     depth: int | None = None,
     batch_tokens: int = BATCH_TOKENS,
+    look: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
     """Mean over the tokens (BOS included) of the bidirectional, final-normed states, (N, D).
 
@@ -111,6 +112,7 @@ def embed(
         texts: what to read.
         depth: how many layers to run; left out: all.
         batch_tokens: positions of one forward pass.
+        look: called before each of them; what it raises ends the work.
     """
     if not texts:
         return np.zeros((0, text.width), dtype=np.float32)
@@ -119,6 +121,7 @@ def embed(
     rows = [ids[: text.context] for ids in encoded]
     means = np.empty((len(rows), text.width), dtype=np.float32)
     for chosen in buckets([len(r) for r in rows], batch_tokens):
+        look()
         token_BL, mask_BL = padded([rows[i] for i in chosen], tokenizer.pad, device_of(text))
         seen_B1L = None if bool(mask_BL.all()) else mask_BL[:, None]
         state_BLD = fused(text).states(token_BL, None, seen_B1L, depth=depth).float()

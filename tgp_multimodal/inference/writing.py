@@ -172,7 +172,7 @@ class Written:
         if not self.reason:
             # What may turn out to be the start of a stop string, or of a character, waits; so do
             # blank lines in a block of code, which may be the last of it.
-            ready = ready[: len(ready) - self._held].rstrip(_UNFINISHED)
+            ready = ready[: max(0, len(ready) - self._held)].rstrip(_UNFINISHED)
             ready = ready if self.sampling.block is None else ready.rstrip()
         new = ready[self._shown :]
         self._shown = max(self._shown, len(ready))
@@ -236,7 +236,7 @@ class _Decoder:
     ) -> None:
         self.network, self.choice = fused(text), asked[0].sampling.choice
         assert all(one.sampling.choice == self.choice for one in asked)
-        device = device_of(text)
+        device, self.last = device_of(text), text.context - 1
         prompts = [one.prompt for one in asked]
         room = max(one.sampling.max_tokens for one in asked)
         self.forbidden_N = torch.tensor(tokenizer.unwritable(text.vocabulary), device=device)
@@ -291,7 +291,8 @@ class _Decoder:
         column_M = torch.arange(cache.length + new, device=token_BL.device)
         column_L = column_M[cache.length :]
         if self.is_padded:
-            position_BL = (column_L - start_B1).clamp_min(0)
+            # A row that has ended is read until it goes, maybe beyond the context; nobody asks why.
+            position_BL = (column_L - start_B1).clamp(0, self.last)
         if self.is_padded or new > 1:
             # Padding, in front of a row, looks at itself alone.
             behind_LM = column_L[:, None] >= column_M

@@ -69,7 +69,7 @@ def _asked(served: Served, form: forms.Chat) -> list[Asked]:
         most = max(1, served.context - len(ids))
     served.within("max_tokens", most, 1, served.context)
     served.fits("messages", len(ids), most)
-    base = sampling(form, most, "")
+    base = sampling(form, most)
     return [Asked(ids, base._replace(seed=base.seed + i)) for i in range(form.samples)]
 
 

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from tgp_multimodal.serving.errors import ApiError
 from tgp_multimodal.serving.log_probabilities import described
 from tgp_multimodal.serving.served import Served
 from tgp_multimodal.serving.streams import streaming
-from tgp_multimodal.serving.worker import Done, Pieces
+from tgp_multimodal.serving.worker import Done, Event, Pieces
 
 _USUAL_TOKENS = 16
 
@@ -50,6 +50,10 @@ def router(served: Served) -> APIRouter:
         found = prompts(served, form, most)
         rows = [prompt for prompt in found for _ in range(form.samples)]
         served.within("prompts times n", len(rows), 1, served.limits.rows)
+        if form.logprobs is not None:
+            told = sum(most + (len(prompt.ids) if form.echo else 0) for prompt in rows)
+            named = told * (form.logprobs + 1)
+            served.within("log-probabilities of all tokens", named, 0, served.limits.named)
         asked = _asked(form, rows, most) if most else []
         name = f"cmpl-{secrets.token_hex(12)}"
         if form.stream:
@@ -60,8 +64,8 @@ def router(served: Served) -> APIRouter:
     return routes
 
 
-def sampling(form: forms.Written, most: int, prompt: str) -> Sampling:
-    """The settings of a request; without a seed one is drawn.
+def sampling(form: forms.Written, most: int) -> Sampling:
+    """The settings of a request, but for blocks of code; without a seed one is drawn.
 
     Raises:
         ValueError: one is out of range.
@@ -75,7 +79,6 @@ def sampling(form: forms.Written, most: int, prompt: str) -> Sampling:
         secrets.randbits(31) if form.seed is None else form.seed,
         form.top_k,
         form.repetition_penalty,
-        block_behind(prompt) if form.stop_at_dedent else None,
     )
     check(found)
     return found
@@ -88,7 +91,9 @@ def prompts(served: Served, form: forms.Completion, most: int) -> list[Prompt]:
     found = []
     for one in given:
         ids = tokenizer.encode(one) if isinstance(one, str) else known_ids(served, "prompt", one)
-        text = one if isinstance(one, str) else tokenizer.decode(one)
+        # Offsets are those of what the ids spell: composed (NFC), which what was sent may not be.
+        is_spelled = form.logprobs is not None or not isinstance(one, str)
+        text = tokenizer.decode(ids) if is_spelled else str(one)
         if form.suffix is None:
             row, first = [tokenizer.bos, *ids], 1
         else:
@@ -133,7 +138,7 @@ def _check(served: Served, form: forms.Completion, most: int) -> None:
 def _asked(form: forms.Completion, rows: Sequence[Prompt], most: int) -> list[Asked]:
     """What is written: sample i of each prompt has seed + i, as in `Model.samples`."""
     found, n = [], form.samples
-    base = sampling(form, most, "")
+    base = sampling(form, most)
     for number, prompt in enumerate(rows):
         block = block_behind(prompt.text) if form.stop_at_dedent else None
         own = base._replace(seed=base.seed + number % n, block=block)
@@ -178,15 +183,18 @@ async def _scored(
     ids = [[*prompt.ids, *own] for prompt, own in zip(rows, new, strict=True)]
     starts = [p.first if form.echo else len(p.ids) for p in rows]
     network, best = served.model.network.text, form.logprobs or 0
-    found = await served.computed(
-        request, lambda check: token_scores(network, ids, starts, best, check), bool(texts)
-    )
     lengths = [len(row.text()) for row in texts] or [0] * len(rows)
     shown = [n + (len(p.text) if form.echo else 0) for n, p in zip(lengths, rows, strict=True)]
-    return [
-        described(served.model.tokenizer, row[start:], scores, length)
-        for row, start, scores, length in zip(ids, starts, found, shown, strict=True)
-    ]
+
+    def work(check: Callable[[], None]) -> list[dict[str, Any]]:
+        found = token_scores(network, ids, starts, best, check)
+        told = []
+        for row, start, scores, length in zip(ids, starts, found, shown, strict=True):
+            check()
+            told.append(described(served.model.tokenizer, row[start:], scores, length))
+        return told
+
+    return await served.computed(request, work, bool(texts))
 
 
 async def _chunks(
@@ -198,27 +206,33 @@ async def _chunks(
     name: str,
 ) -> AsyncGenerator[dict[str, Any]]:
     head = _head(served, name)
+    events = served.written(request, asked, streams=True) if asked else _nothing()
 
     def chunk(index: int, text: str, reason: str | None = None) -> dict[str, Any]:
         choice = {"index": index, "text": text, "logprobs": None, "finish_reason": reason}
         return {**head, "choices": [choice]}
 
-    if form.echo:
-        for index, prompt in enumerate(rows):
-            yield chunk(index, prompt.text)
     texts: list[Written] = []
-    if asked:
-        async with aclosing(served.written(request, asked, streams=True)) as events:
-            async for event in events:
-                for index, piece in event.found if isinstance(event, Pieces) else ():
-                    yield chunk(index, piece)
-                texts = event.result if isinstance(event, Done) else texts
+    is_told = not form.echo
+    async with aclosing(events):
+        async for event in events:  # the first one says that there was room in the line
+            for index, prompt in enumerate(rows if not is_told else ()):
+                yield chunk(index, prompt.text)
+            is_told = True
+            for index, piece in event.found if isinstance(event, Pieces) else ():
+                yield chunk(index, piece)
+            texts = event.result if isinstance(event, Done) else texts
     for index in range(len(rows)):
         yield chunk(index, "", texts[index].reason if texts else "length")
     if form.has_usage:
         count = sum(len(row.ids) for row in texts)
         spent = usage([len(prompt.ids) for prompt in rows], count, form.samples)
         yield {**head, "choices": [], "usage": spent}
+
+
+async def _nothing() -> AsyncGenerator[Event]:
+    """Events where no text is asked for: one, that it is done."""
+    yield Done([])
 
 
 def _head(served: Served, name: str) -> dict[str, Any]:

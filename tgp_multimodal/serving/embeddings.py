@@ -1,12 +1,14 @@
 """POST /v1/embeddings: texts to vectors."""
 
 import base64
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from tgp_multimodal.inference.text import embed as embed_texts
 from tgp_multimodal.serving import forms
 from tgp_multimodal.serving.completions import known_ids
 from tgp_multimodal.serving.errors import ApiError
@@ -34,15 +36,14 @@ def router(served: Served) -> APIRouter:
         counts = [len(ids) + 1 for ids in tokenizer.encode_batch(texts)]
         served.fits("input", max(counts))
 
-        def work(check: Any) -> np.ndarray:
-            check()
-            return served.model.embed(texts)
+        def work(check: Callable[[], None]) -> list[dict[str, Any]]:
+            vectors = embed_texts(served.model.network.text, tokenizer, texts, look=check)
+            return [
+                {"object": "embedding", "index": index, "embedding": _coded(vector, form)}
+                for index, vector in enumerate(vectors)
+            ]
 
-        vectors = await served.computed(request, work)
-        data = [
-            {"object": "embedding", "index": index, "embedding": _coded(vector, form)}
-            for index, vector in enumerate(vectors)
-        ]
+        data = await served.computed(request, work)
         spent = {"prompt_tokens": sum(counts), "total_tokens": sum(counts)}
         return JSONResponse({"object": "list", "data": data, "model": served.name, "usage": spent})
 

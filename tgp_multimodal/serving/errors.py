@@ -89,7 +89,12 @@ async def other(_: Request, error: Exception) -> JSONResponse:
 
 async def broken(_: Request, error: Exception) -> JSONResponse:
     """Handler of bugs: their traceback is in the log and stays there."""
-    return answer(ApiError(500, f"request must be answered. Got a {type(error).__name__} instead."))
+    return answer(unanswered(error))
+
+
+def unanswered(error: Exception) -> ApiError:
+    """What is said of a bug."""
+    return ApiError(500, f"request must be answered. Got a {type(error).__name__} instead.")
 
 
 def _sentence(name: str, found: Mapping[str, Any]) -> str:

@@ -39,7 +39,6 @@ class Written(BaseModel):
     logit_bias: Annotated[dict[str, Any] | None, Field(max_length=0)] = None
     top_k: int = 0
     repetition_penalty: float = 1.0
-    stop_at_dedent: bool = False
 
     @property
     def samples(self) -> int:
@@ -84,6 +83,7 @@ class Completion(Written):
     logprobs: int | None = None
     echo: bool | None = None
     best_of: Annotated[int | None, Field(ge=1, le=1)] = None
+    stop_at_dedent: bool = False
 
 
 class Embedding(BaseModel):

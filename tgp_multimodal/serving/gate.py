@@ -25,7 +25,7 @@ def is_loopback(host: str) -> bool:
 
 
 class Gate:
-    """Refuses strangers (401), other sites' pages (403) and large bodies (413).
+    """Refuses strangers (401), other sites' pages (403, 415) and large bodies (413).
 
     Without a token only requests that name this machine as their host are let in: a page of another
     site, whose name was made to point here, names its own.
@@ -59,6 +59,12 @@ class Gate:
 
     def _know(self, scope: Scope) -> None:
         headers = dict(scope["headers"])
+        kind = headers.get(b"content-type", b"").decode("latin-1").split(";")[0].strip().lower()
+        if scope["method"] == "POST" and kind != "application/json":
+            # A browser lets any page send other kinds without asking the server first.
+            raise ApiError(
+                415, f"content-type must be application/json. Got {kind or 'none'} instead."
+            )
         if self.token is None:
             host = headers.get(b"host", b"").decode("latin-1")
             if not is_loopback(_name(host)):

@@ -37,14 +37,23 @@ def router(served: Served) -> APIRouter:
         seed = secrets.randbits(31) if form.seed is None else form.seed
         served.within("seed", seed, 0, 2**62)
 
-        def work(check: Callable[[], None]) -> list[Image.Image]:
-            return served.model.draw(
-                [form.prompt] * count, form.steps, form.guidance, seed, size, form.sampler,
-                form.negative_prompt, progress=lambda _: check(),
-            )  # fmt: skip
+        patch = served.model.network.head.patch
+        rows, columns = size or (served.model.network.head.size,) * 2
+        patches = -(-rows // patch) * -(-columns // patch)
+        served.within("patches of size", patches, 1, served.limits.patches)
+        together = max(1, (served.limits.patches // patches) ** 2)  # memory goes by the square
 
-        drawn = await served.computed(request, work)
-        data = [{"b64_json": _coded(picture)} for picture in drawn]
+        def work(check: Callable[[], None]) -> list[dict[str, str]]:
+            drawn: list[Image.Image] = []
+            for start in range(0, count, together):
+                prompts = [form.prompt] * min(together, count - start)
+                drawn += served.model.draw(
+                    prompts, form.steps, form.guidance, seed + start, size, form.sampler,
+                    form.negative_prompt, progress=lambda _: check(),
+                )  # fmt: skip
+            return [{"b64_json": _coded(picture)} for picture in drawn]
+
+        data = await served.computed(request, work)
         return JSONResponse({"created": int(time.time()), "data": data, "output_format": "png"})
 
     return routes

@@ -25,8 +25,10 @@ class Limits(NamedTuple):
         n: samples of one prompt.
         rows: texts that a request has written, prompts times samples.
         logprobs: alternatives named for each token.
+        named: tokens and alternatives whose log-probabilities are told, in all.
         pictures: pictures of one request.
         side: of a picture, pixels.
+        patches: of a picture; attention takes memory by their square.
         steps: of a drawing.
         waiting: requests in line, over all clients.
     """
@@ -36,8 +38,10 @@ class Limits(NamedTuple):
     n: int = 32
     rows: int = 256
     logprobs: int = 20
+    named: int = 1_000_000
     pictures: int = 16
     side: int = 512
+    patches: int = 4096
     steps: int = 100
     waiting: int = 256
 

@@ -1,14 +1,16 @@
 """Answers in pieces: server-sent events, as OpenAI's clients read them."""
 
 import json
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
 from fastapi.responses import StreamingResponse
 
-from tgp_multimodal.serving.errors import ApiError, body
+from tgp_multimodal.serving.errors import ApiError, body, unanswered
 
+_log = logging.getLogger(__name__)
 _END = "data: [DONE]\n\n"
 
 
@@ -28,6 +30,9 @@ async def streaming(chunks: AsyncGenerator[dict[str, Any]]) -> StreamingResponse
                     yield _line(chunk)
             except ApiError as error:
                 yield _line(body(error))
+            except Exception as error:  # the status was sent: all that is left is to say it
+                _log.exception("a stream broke")
+                yield _line(body(unanswered(error)))
             yield _END
 
     return StreamingResponse(lines(), media_type="text/event-stream")

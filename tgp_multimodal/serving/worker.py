@@ -9,6 +9,7 @@ from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.inference.writing import BATCH, Asked, Writer, Written
 from tgp_multimodal.models.text_transformer import TextTransformer
 
+_PATIENCE = 5  # seconds for what is done to notice that the worker closes
 GONE = "gone"  # why a text ended whose reader left
 
 
@@ -132,6 +133,9 @@ class Worker:
         with self._changed:
             if self._closing:
                 raise BusyError("server must be open. Got one that closes instead.")
+            for one in [one for one in self._line if one.gone]:  # they take no place in the line
+                self._line.remove(one)
+                one.finish(Failed(GoneError()))
             if is_second:
                 self._line.appendleft(job)
             elif len(self._line) < self.waiting:
@@ -148,13 +152,16 @@ class Worker:
             return len(self._line) + len(self._running)
 
     def close(self) -> None:
-        """Stops what is done and drops what waits; returns when the thread has ended."""
+        """Stops what is done and drops what waits; returns when the thread has ended, or soon.
+
+        What cannot be stopped ends with the process: the thread is none that this waits for.
+        """
         with self._changed:
             self._closing = True
             for job in (*self._line, *self._running):
                 job.gone = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(_PATIENCE)
 
     def _run(self) -> None:
         while jobs := self._take():
@@ -185,7 +192,7 @@ class Worker:
     def _companions(self, first: Job) -> list[Job]:
         room, choice, found = BATCH - len(first.asked), first.asked[0].sampling.choice, []
         for job in self._line:
-            fits = job.work is None and len(job.asked) <= room
+            fits = job.work is None and not job.gone and len(job.asked) <= room
             if fits and job.asked[0].sampling.choice == choice:
                 room -= len(job.asked)
                 found.append(job)

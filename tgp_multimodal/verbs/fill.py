@@ -108,9 +108,12 @@ def print_samples(
 
 
 def _converse(model: "Model", sampling: "Sampling", stop_at_dedent: bool) -> None:
+    import io
     import sys
 
     from tgp_multimodal.inference.line_protocol import answers
 
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # bytes that are no text spoil their line alone
     for line in answers(model, sys.stdin, sampling, stop_at_dedent):
         print(line, flush=True)

@@ -127,10 +127,11 @@ class _Link:
             kind, value = plain.receive(self.back)
         except EOFError:
             self._fail("the program ended")
-        except (ValueError, TypeError):
+        except Exception:
             self._fail("the program wrote what is no message")
         if kind != "value":
-            self._fail(f"the program: {value!s:.200}")
+            # Said by the cell, or forged by the program, which may have put anything there.
+            self._fail(f"the program: {value if isinstance(value, str) else '?':.200}")
         return value
 
     def _fail(self, sentence: str) -> NoReturn:

@@ -42,7 +42,7 @@ def decode(message: bytes) -> Any:
     """
     try:
         return _up(json.loads(message))
-    except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"message must hold a plain value. Got {error!r:.100} instead.") from None
 
 
