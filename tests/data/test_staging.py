@@ -83,6 +83,24 @@ class Killed(BaseException):
     """Stands for a signal that nobody catches."""
 
 
+def test_parts_of_a_stopped_run_that_the_next_does_not_make_are_left_out(tmp_path):
+    """With a tokenizer that is given, the text is the same work whatever else is made."""
+    text = text_source(tmp_path, 20)
+    prepare(tmp_path / "first", text, [], SMALL)
+    own = tmp_path / "first" / "tokenizer"
+
+    def stopped():
+        yield from grey()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(tmp_path / "o", text, [Source("grey", "g", stopped)], SMALL, own)
+    assert any((tmp_path / "o").glob(".*/pictures"))  # else nothing is shown
+    prepare(tmp_path / "o", text, [], SMALL, own)
+    assert not (tmp_path / "o" / "pictures").exists()
+    assert prepared.manifest(tmp_path / "o" / "text")["kind"] == "text"
+
+
 @pytest.mark.parametrize("last", [10, 150])
 def test_killed_while_reading_an_older_set_stays_whole(tmp_path, monkeypatch, last):
     prepare(tmp_path / "o", text_source(tmp_path, 20), [], SMALL)

@@ -43,6 +43,16 @@ def test_pairs_that_agree_cost_nothing_and_swapped_ones_a_lot():
     assert alike.value == pytest.approx(math.log(4))
 
 
+def test_near_cosines_are_told_apart_in_bfloat16_too():
+    """Steps of bfloat16 between 0.5 and 1 are 0.004, which the temperature makes 0.08."""
+    angles = torch.linspace(0, 0.03, 8)
+    rows = torch.stack((angles.cos(), angles.sin()), dim=1).tolist()
+    exact = PassageContrast(0.05).loss(seen_as(rows), batch(), 0.0, 0).value
+    with torch.autocast("cpu", torch.bfloat16):
+        found = PassageContrast(0.05).loss(seen_as(rows), batch(), 0.0, 0).value
+    assert found == pytest.approx(float(exact), abs=1e-6)
+
+
 def test_padding_and_the_size_of_a_vector_do_not_count():
     pairs, model = batch(), network()
     first = PassageContrast().loss(model, pairs, 0.0, 0).value

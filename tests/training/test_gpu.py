@@ -26,7 +26,7 @@ class ForbidWaiting(Callback):
         self.steps = 0
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if trainer.global_step % trainer.log_every_n_steps:
+        if (trainer.global_step + 1) % trainer.log_every_n_steps:
             torch.cuda.set_sync_debug_mode("error")
             self.steps += 1
 

@@ -24,6 +24,18 @@ def test_a_run_that_goes_on_keeps_what_it_logged(every_step, tmp_path, monkeypat
     assert steps(tmp_path / "run") == list(range(6))
 
 
+def test_a_line_tells_of_its_own_step(every_step, arguments, tmp_path, monkeypatch):
+    def told(run):
+        rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
+        names = ("train/text/value", "train/gradient_norm")
+        return {int(r["step"]): [r[n] for n in names] for r in rows if r[names[0]]}
+
+    start(every_step, monkeypatch, "8")
+    each = told(tmp_path / "run")
+    start([*arguments, "--trainer.log_every_n_steps", "4"], monkeypatch)
+    assert told(tmp_path / "run") == {step: each[step] for step in (3, 7)}
+
+
 def test_steps_behind_the_checkpoint_are_logged_once(every_step, tmp_path, monkeypatch):
     start(every_step, monkeypatch, "3")
     path = tmp_path / "run" / "metrics.csv"

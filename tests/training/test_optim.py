@@ -53,6 +53,26 @@ def test_the_other_rule_is_that_of_torch():
         assert torch.allclose(mine, theirs, atol=1e-6)
 
 
+def test_a_weight_that_is_learned_from_now_and_then_is_corrected_for_its_own_steps():
+    start, gradients = weights_and_gradients([(7,), (5, 4), (7,)], 9)
+    group = {"lr": 0.01, "rule": "adamw"}
+
+    def rarely(make):
+        weights = [nn.Parameter(w.clone()) for w in start]
+        optimizer = make(weights)
+        for number, step in enumerate(gradients):
+            for index, (weight, gradient) in enumerate(zip(weights, step, strict=True)):
+                is_due = index != 1 or number % 4 == 0
+                weight.grad = gradient.clone() if is_due else None
+            optimizer.step()
+        return weights
+
+    ours = rarely(lambda w: MuonAdamW([{"params": w, **group}], betas=(0.9, 0.95)))
+    stock = rarely(lambda w: torch.optim.AdamW(w, 0.01, (0.9, 0.95), weight_decay=0.0))
+    for mine, theirs in zip(ours, stock, strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-6)
+
+
 @pytest.mark.parametrize("shape", [(5, 32, 16), (2, 16, 48), (1, 8, 8)])
 def test_orthogonal_matrices_have_singular_values_near_one(shape):
     matrices = torch.randn(shape, generator=torch.Generator().manual_seed(1))

@@ -9,6 +9,8 @@ import torch
 import yaml
 from lightning.pytorch import Callback
 
+from tgp_multimodal.data import tokenizer as tokenizers
+from tgp_multimodal.data.pipeline import open_stream
 from tgp_multimodal.data.scene_language import prompts
 from tgp_multimodal.data.scenes import Scene, Thing, render
 from tgp_multimodal.export import load_checkpoint, network_from_checkpoint
@@ -136,6 +138,39 @@ def test_last_without_a_checkpoint_and_a_foreign_network_are_named(
     deeper = "--model.network.init_args.text.init_args.depth"
     with pytest.raises(ValueError, match=r"network must be the one of the checkpoint"):
         start(arguments, monkeypatch, "--ckpt_path", "last", deeper, "3")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--trainer.accumulate_grad_batches", "2"], "trainer.accumulate_grad_batches must be 1"),
+        (["--trainer.limit_train_batches", "4"], "trainer.limit_train_batches must be left out"),
+        (["--trainer.max_steps", "-1"], "trainer.max_steps must be at least 1"),
+        (["--data.captions", "null"], r"must be those of model.objectives \(captions, passages,"),
+    ],
+)
+def test_what_would_go_wrong_in_silence_is_refused(arguments, monkeypatch, options, message):
+    with pytest.raises(ValueError, match=message):
+        start(arguments, monkeypatch, *options)
+
+
+def test_nothing_is_written_every_zero_steps(arguments, tmp_path, monkeypatch):
+    never = ["--sample_every", "0", "--save_every", "0", "--trainer.log_every_n_steps", "0"]
+    start(arguments, monkeypatch, *never)
+    run = tmp_path / "run"
+    assert not (run / "samples").exists()
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_a_ramp_is_of_training_alone(data_folder):
+    ramp = [{"until": 2, "length": 12, "batch": 8}]
+    text = {"weights": {"prose": 1.0}, "infill": {}, "length": 24, "batch": 4, "ramp": ramp}
+    tokenizer = tokenizers.load(data_folder / "tokenizer")
+    shapes = {}
+    for split in ("train", "validation"):
+        batches = open_stream(data_folder, split, tokenizer, text, None, 0).batches()
+        shapes[split] = [next(batches)["text"].token_BL.shape for _ in range(3)]
+    assert shapes == {"train": [(8, 13), (8, 13), (4, 25)], "validation": [(4, 25)] * 3}
 
 
 def test_a_stream_is_learned_from_as_often_as_asked(arguments, monkeypatch):

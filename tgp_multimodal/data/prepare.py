@@ -40,7 +40,7 @@ from tgp_multimodal.data.quarantine import ALLOWED, Quarantine, Tally
 from tgp_multimodal.data.records import Document
 from tgp_multimodal.data.sources import Source
 from tgp_multimodal.data.splits import Keyed, halved, split, whole
-from tgp_multimodal.data.staging import same_work, staged
+from tgp_multimodal.data.staging import leave_out, same_work, staged
 from tgp_multimodal.data.tokenizer import Tokenizer
 
 T = TypeVar("T")
@@ -134,6 +134,7 @@ def prepare(
     same = same_work(chosen._replace(workers=0)._asdict(), text, learned, tokenizer)
     with staged(output, tokenizer, overwrite, same) as staging:
         work = _Work(staging, chosen, progress or (lambda what, done, total: None), near)
+        leave_out(staging, {"text": text, "pictures": pictures, "chat": chat})
         work.journals = None if same is None else staging / "journals"
         found = work.tokenizer(tokenizer, text, pictures, chat)
         with Quarantine(output / QUARANTINE, chosen.allow_bad) as quarantine:

@@ -95,6 +95,13 @@ def same_work(
     return json.dumps(facts, indent=1)
 
 
+def leave_out(staging: Path, parts: Mapping[str, object]) -> None:
+    """Removes parts of a stopped run that this one does not make: those whose sources are none."""
+    for name, sources in parts.items():
+        if not sources:
+            shutil.rmtree(staging / name, ignore_errors=True)
+
+
 @contextmanager
 def _locked(staging: Path) -> Iterator[None]:
     """Holds a lock that the system takes away when the process ends, however it ends."""

@@ -41,7 +41,8 @@ class PassageContrast(Objective):
         vector_BD = mean_states(network, batch.token_BL, batch.mask_BL.bool(), self.is_causal)
         sides = F.normalize(vector_BD, dim=-1).chunk(2)
         first_PD, second_PD = (ranks.whole_batch(side_PD) for side_PD in sides)
-        score_PP = first_PD @ second_PD.T / self.temperature
+        with torch.autocast(first_PD.device.type, enabled=False):  # else near cosines are equal
+            score_PP = first_PD @ second_PD.T / self.temperature
         partner_P = torch.arange(len(score_PP), device=score_PP.device)
         there = F.cross_entropy(score_PP, partner_P)
         value = (there + F.cross_entropy(score_PP.T, partner_P)) / 2

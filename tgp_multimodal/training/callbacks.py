@@ -116,7 +116,7 @@ class SampleSheet(Callback):
 
     Args:
         folder: the run's folder.
-        every: steps between two sheets.
+        every: steps between two sheets; 0 for none.
         prompts: what to draw; left out: prompts of scenes where the run draws scenes, captions of
             held-out pictures otherwise.
     """
@@ -130,7 +130,7 @@ class SampleSheet(Callback):
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int
     ) -> None:
         step = trainer.global_step
-        if step % self.every == 0 or step == trainer.max_steps:
+        if self.every and (step % self.every == 0 or step == trainer.max_steps):
             self.draw(trainer, module, step)
 
     def draw(self, trainer: Trainer, module: Any, step: int) -> None:

@@ -45,7 +45,7 @@ class Checkpoint(Callback):
 
     Args:
         folder: the run's folder.
-        every: steps between two checkpoints.
+        every: steps between two checkpoints; 0 for one at the end alone.
     """
 
     def __init__(self, folder: Path, every: int = 500) -> None:
@@ -55,7 +55,7 @@ class Checkpoint(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int
     ) -> None:
-        if trainer.global_step % self.every == 0:
+        if self.every and trainer.global_step % self.every == 0:
             self.save(trainer)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:

@@ -110,6 +110,7 @@ class StreamData(LightningDataModule):
             raise ValueError(
                 f"data.folder must be a folder that `tgp prepare` wrote. Got {self.folder} instead."
             )
+        self._check_streams()
         self.tokenizer = tokenizers.load(self.folder / "tokenizer")
         for kind in self._kinds():
             if manifest(self.folder / kind)["tokenizer"] != self.tokenizer.digest:
@@ -132,6 +133,26 @@ class StreamData(LightningDataModule):
             )
         if self.pictures is not None and network is not None:
             self._check_size(network)
+
+    def _check_streams(self) -> None:
+        """Refuses streams that no objective learns from, and objectives without a stream."""
+        module = getattr(self.trainer, "lightning_module", None)
+        learned = set(getattr(module, "objectives", {}))
+        given = {name for name, stream in self._streams().items() if stream is not None}
+        if module is not None and learned and given != learned:
+            raise ValueError(
+                f"sections of data must be those of model.objectives ({', '.join(sorted(learned))}; "
+                f"null leaves one out). Got {', '.join(sorted(given)) or 'none'} instead."
+            )
+
+    def _streams(self) -> dict[str, dict[str, Any] | None]:
+        return {
+            "text": self.text,
+            "pictures": self.pictures,
+            "passages": self.passages,
+            "captions": self.captions,
+            "chat": self.chat,
+        }
 
     def _kinds(self) -> list[str]:
         """Prepared folders of ids that are read."""
@@ -186,13 +207,7 @@ class StreamData(LightningDataModule):
     def _stream(self, split: str) -> Stream:
         shard = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         assert self.tokenizer is not None, "setup comes first"
-        given = {
-            "text": self.text,
-            "pictures": self.pictures,
-            "passages": self.passages,
-            "captions": self.captions,
-            "chat": self.chat,
-        }
+        given = self._streams()
         streams = {name: _share(name, stream, shard[1]) for name, stream in given.items()}
         return open_stream(
             self.folder,

@@ -180,9 +180,14 @@ class TrainingModule(LightningModule):
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
         step = self.trainer.global_step
         total, parts = self._losses(batch, self.progress, self._seed_of_step(), self.due(step))
-        if step % int(getattr(self.trainer, "log_every_n_steps", 1)) == 0:
+        if self._is_told(step):
             self.log_dict({f"train/{k}": v for k, v in parts.items()}, sync_dist=True)
         return total
+
+    def _is_told(self, step: int) -> bool:
+        """Whether Lightning writes a line behind this step: the last of so many, none if of 0."""
+        every = int(getattr(self.trainer, "log_every_n_steps", 1))
+        return every > 0 and (step + 1) % every == 0
 
     def due(self, step: int) -> list[str]:
         """Streams that are learned from in this step."""
@@ -222,7 +227,7 @@ class TrainingModule(LightningModule):
             raise ValueError("gradient_clip_algorithm must be norm. Got 'value' instead.")
         weights = [w for group in optimizer.param_groups for w in group["params"]]
         norm = self.guard.clip(weights, gradient_clip_val)
-        if self.trainer.global_step % int(getattr(self.trainer, "log_every_n_steps", 1)) == 0:
+        if self._is_told(self.trainer.global_step):
             self._report_spikes(norm)
 
     def _report_spikes(self, norm: Tensor) -> None:
@@ -308,17 +313,25 @@ class TrainingModule(LightningModule):
         self.guard.state = checkpoint["guard"]
         # A run goes on in the arithmetic it began with, whatever is faster today.
         self.arithmetic = Precision(checkpoint["precision"])
+        for optimizer in self.trainer.optimizers:  # some strategies make them before they load
+            cast(MuonAdamW, optimizer).dtype = self.arithmetic.dtype
         torch.set_rng_state(checkpoint["random"])
 
     def choose_precision(self, batch: Mapping[str, Any], is_timed: bool = False) -> Precision:
         """Decides the arithmetic of the run; by measurement, on this batch if need be, for `auto`.
+
+        A GPU that multiplies in bfloat16 is faster in it, and nothing is measured.
 
         Args:
             batch: of the streams of the run.
             is_timed: whether `auto` says in any case how long forward and backward take.
         """
         if self.arithmetic is None:
-            if self.precision == "auto":
+            device = self.trainer.strategy.root_device if self._trainer else self.device
+            if self.precision == "auto" and device.type == "cuda" and not is_timed:
+                can = torch.cuda.is_bf16_supported(including_emulation=False)
+                self.arithmetic = Precision("bfloat16" if can else "float32")
+            elif self.precision == "auto":
                 losses: dict[Callable[[], Tensor], float] = {
                     partial(lambda name: self._losses(batch, 0.0, 0, [name])[0], name): 1 / apart
                     for name, apart in self.every.items()

@@ -91,18 +91,24 @@ class MuonAdamW(Optimizer):
             self._apply(group, own(w for w, _ in members), mine, rate)
 
     def _adamw(self, group: dict[str, Any], weights: list[Tensor]) -> None:
-        first, second = group["betas"]
         for w in weights:
             if "step" not in self.state[w]:
                 self.state[w].update(step=0, mean=torch.zeros_like(w), square=torch.zeros_like(w))
             self.state[w]["step"] += 1
+        by_step = defaultdict(list)  # a part that is learned from now and then is younger
+        for w in weights:
+            by_step[self.state[w]["step"]].append(w)
+        for step, equals in by_step.items():
+            self._adamw_of(group, equals, step)
+
+    def _adamw_of(self, group: dict[str, Any], weights: list[Tensor], step: int) -> None:
+        first, second = group["betas"]
         gradients = own(w.grad for w in weights if w.grad is not None)
         means = own(self.state[w]["mean"] for w in weights)
         squares = own(self.state[w]["square"] for w in weights)
         torch._foreach_lerp_(means, gradients, 1 - first)
         torch._foreach_mul_(squares, second)
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - second)
-        step = self.state[weights[0]]["step"]
         roots = torch._foreach_sqrt(squares)
         torch._foreach_div_(roots, (1 - second**step) ** 0.5)
         torch._foreach_add_(roots, 1e-8)

@@ -46,6 +46,6 @@ def joined(part: Tensor, like: Tensor) -> Tensor:
 def spread(tensor: Tensor, like: Tensor) -> Tensor:
     """A whole tensor, which every process holds, spread as another is; a copy of its own part."""
     if not isinstance(like, DTensor):
-        return tensor
+        return tensor.to(like.device)
     tensor = tensor.detach().to(like.device)
     return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)

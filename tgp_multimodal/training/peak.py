@@ -10,6 +10,7 @@ from tgp_multimodal.training.precision import product_seconds
 _SIZE = 1024
 # Dense products, as its maker says; Lightning knows this one by other names than its own.
 _H200 = {torch.bfloat16: 989.5e12, torch.float16: 989.5e12, torch.float32: 67e12}
+_H200_TF32 = 494.7e12  # what products of float32 are made in, unless it is forbidden
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float | None:
@@ -19,6 +20,8 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float | None:
     """
     if device.type == "cuda":
         if "H200" in torch.cuda.get_device_name(device):
+            if dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest":
+                return _H200_TF32
             return _H200.get(dtype)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of one that it does not know

@@ -143,7 +143,7 @@ class RunCLI(LightningCLI):
             "and, where no config says otherwise, its network",
         )
         parser.add_argument(
-            "--sample_every", type=int, default=250, help="steps between two sample sheets"
+            "--sample_every", type=int, default=250, help="steps between two sample sheets; 0: none"
         )
         parser.add_argument(
             "--sample_prompts",
@@ -159,7 +159,10 @@ class RunCLI(LightningCLI):
             help="steps between two checks of drawn scenes (SceneEval); 0 for none",
         )
         parser.add_argument(
-            "--save_every", type=int, default=500, help="steps between two checkpoints"
+            "--save_every",
+            type=int,
+            default=500,
+            help="steps between two checkpoints; 0: one at the end",
         )
 
     def before_instantiate_classes(self) -> None:
@@ -234,6 +237,7 @@ class RunCLI(LightningCLI):
             is_timed: whether `seconds_per_step` is wanted.
         """
         keep_freed_memory()
+        _check(self.trainer)
         data, module = self.datamodule, self.model
         data.trainer, module.trainer = self.trainer, self.trainer
         data.prepare_data()
@@ -254,6 +258,29 @@ class RunCLI(LightningCLI):
         """Changes the length of the run before it starts."""
         self.trainer.fit_loop.epoch_loop.max_steps = steps
         self.config["trainer"]["max_steps"] = steps
+
+
+def _check(trainer: Trainer) -> None:
+    """Refuses what Lightning offers and a stream whose place is the number of the step has not.
+
+    Raises:
+        ValueError: such a setting is given.
+    """
+    if trainer.max_steps < 1:
+        raise ValueError(
+            "trainer.max_steps must be at least 1, for the schedule needs to know the end. "
+            f"Got {trainer.max_steps} instead."
+        )
+    if trainer.accumulate_grad_batches != 1:
+        raise ValueError(
+            "trainer.accumulate_grad_batches must be 1 (batch sizes are set in data). "
+            f"Got {trainer.accumulate_grad_batches} instead."
+        )
+    if trainer.limit_train_batches not in (1.0, None):
+        raise ValueError(
+            "trainer.limit_train_batches must be left out (trainer.max_steps ends a run). "
+            f"Got {trainer.limit_train_batches} instead."
+        )
 
 
 @rank_zero_only
