@@ -141,8 +141,8 @@ class StreamData(LightningDataModule):
         given = {name for name, stream in self._streams().items() if stream is not None}
         if module is not None and learned and given != learned:
             raise ValueError(
-                f"sections of data must be those of model.objectives ({', '.join(sorted(learned))}; "
-                f"null leaves one out). Got {', '.join(sorted(given)) or 'none'} instead."
+                f"sections of data must be those of model.objectives ({', '.join(sorted(learned))};"
+                f" null leaves one out). Got {', '.join(sorted(given)) or 'none'} instead."
             )
 
     def _streams(self) -> dict[str, dict[str, Any] | None]:
