@@ -163,6 +163,7 @@ def test_names_and_facts(native, folder):
     assert facts["parameters"] == sum(p.numel() for p in native.network.parameters())
     assert facts["digest"] == Native(folder, batch=1).facts()["digest"]
     assert facts["digest"] != RandomTwin(folder).facts()["digest"]
+    assert RandomTwin(folder).facts()["trained_on"] == {}
     assert facts["dtype"] == "float32"
 
 

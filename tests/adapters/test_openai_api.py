@@ -59,6 +59,14 @@ def test_other_answers_are_those_of_the_native_adapter(pair):
     assert served.answer(requests) == native.answer(requests)
 
 
+def test_samples_are_drawn_as_the_request_says(pair):
+    served, native = pair
+    requests = [Generate("The river", 9, temperature=0.9, top_p=0.95, seed=s) for s in range(6)]
+    found = served.answer(requests)
+    assert found == native.answer(requests)
+    assert len(set(found)) > 1
+
+
 def test_texts_that_are_too_long_are_cut(pair):
     served, native = pair
     long = "The old bridge was built of stone. " * 12

@@ -276,6 +276,18 @@ def test_retrieval_with_known_neighbours(run: Any) -> None:
     assert found.details["documents"] == 3
 
 
+def test_a_document_that_is_judged_0_is_not_relevant(run: Any) -> None:
+    rows: Rows = {
+        "test": [{"query": "q", "relevant": ["A", "B"], "relevance": [2, 0]}],
+        "corpus": [{"document": d, "document_id": d.upper()} for d in "abc"],
+    }
+    near = {"q": [1, 0], "b": [5, 0.1], "a": [5, 1], "c": [0, 1]}  # b is found first
+    found = run("retrieval", rows, Planted(embed=lambda r: np.array(near[r.item], float)))
+    assert found.value == 0.5
+    assert found.details["recall_at_1"] == 0
+    assert found.details["map"] == 0.5
+
+
 @pytest.mark.parametrize("order", [range(12), [5, 2, 11, 0, 7, 3, 10, 1, 6, 9, 4, 8]])
 def test_ties_are_broken_by_id_descending(run: Any, order: Any) -> None:
     rows: Rows = {

@@ -42,7 +42,8 @@ def test_every_measure_of_every_query(
         wanted = drawn.choice(DOCUMENTS, drawn.integers(1, 20), replace=False)
         row = {"query": f"query {number}", "relevant": [f"d{i}" for i in wanted]}
         if is_graded:
-            row["relevance"] = [int(g) for g in drawn.integers(1, 4, len(wanted))]
+            gains = [int(g) for g in drawn.integers(0, 4, len(wanted))]
+            row["relevance"] = [3, *gains[1:]]  # 0: judged, and not relevant
         test.append(row)
     rows: Rows = {"test": test, "corpus": corpus}
     found = score(monkeypatch, "retrieval", rows, Planted(embed=vectors))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import nn
@@ -80,6 +81,12 @@ def model_digest(network: nn.Module, *settings: object) -> tuple[str, str]:
 def parameters(network: nn.Module) -> int:
     """Number of parameters; shared ones count once."""
     return sum(p.numel() for p in network.parameters())
+
+
+def settings(config: Any) -> dict[str, Any]:
+    """What a configuration of transformers says of the answers, without paths and versions."""
+    found = config.to_dict()
+    return {k: found[k] for k in sorted(found) if k[0] != "_" and k != "transformers_version"}
 
 
 def device() -> torch.device:

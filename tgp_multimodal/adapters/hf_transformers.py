@@ -119,7 +119,10 @@ class HfTransformers(Adapter):
         tokenizer = self.words.tokenizer
         backend = getattr(tokenizer, "backend_tokenizer", None)
         vocabulary = backend.to_str() if backend else sorted(tokenizer.get_vocab().items())
-        settings = (vocabulary, self.context, transformers.__version__)
+        configs = (self.model.config, getattr(self.model, "generation_config", None))
+        said = [foreign.settings(config) for config in configs if config is not None]
+        marks = sorted(tokenizer.special_tokens_map.items())
+        settings = (vocabulary, str(marks), said, self.context, transformers.__version__)
         digest, weights = foreign.model_digest(self.model, *settings)
         return {
             "digest": digest,

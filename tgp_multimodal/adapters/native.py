@@ -260,6 +260,7 @@ class RandomTwin(Native):
     """The network of an export with fresh weights, see `random_twin`: what training adds."""
 
     def _network(self, trained: Network) -> Network:
+        self.trained_on = {}  # what these weights have seen
         return random_twin(trained)
 
     def _name(self, folder: Path) -> str:

@@ -178,13 +178,17 @@ class OpenAiApi(Adapter):
 
     def _written(self, request: Generate) -> str:
         prompt, suffix, most = request.prompt, request.suffix, request.max_tokens
+        drawn = {}
+        if request.temperature:
+            names = ("temperature", "top_p", "seed")
+            drawn = {name: getattr(request, name) for name in names}
         if context := self.entry.get("max_model_len"):
             most = min(most, int(context) // 2)
         while True:
             stop = {"stop": list(request.stop)} if request.stop else {}
             gap = {} if suffix is None else {"suffix": suffix}
             try:
-                return self._complete(prompt, max_tokens=most, **stop, **gap)
+                return self._complete(prompt, max_tokens=most, **drawn, **stop, **gap)
             except RefusedError as error:
                 if not error.is_too_long or not (prompt or suffix):
                     raise

@@ -14,7 +14,10 @@ import tgp_multimodal
 
 _PACKAGES = ("torch", "transformers", "diffusers", "numpy", "scipy", "scikit-learn")
 # Code whose text is the embedded data: another version makes other items.
-CORPUS = ("numpy", "scipy", "scikit-learn", "torch", "transformers", "diffusers", "lightning")
+CORPUS = (
+    *("numpy", "scipy", "scikit-learn", "torch", "transformers", "diffusers", "lightning"),
+    *("networkx", "sympy"),
+)
 # Where the code lies that a number can depend on.
 _CODE = ("adapters", "data", "diffusion", "evaluation", "inference", "models", "export.py")
 

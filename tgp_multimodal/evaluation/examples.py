@@ -28,6 +28,7 @@ from tgp_multimodal.evaluation.pairing import paired
 # Endings of the files that a card may name.
 FORMATS = ("json", "jsonl", "parquet", "csv")
 _JINJA = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+_CSV = csv.ParseOptions(newlines_in_values=True)
 _SUBSET_SEED = 20240613
 _TRAIN_PER_TEST = 8  # a limited run keeps at most so many training items for each test item
 
@@ -240,14 +241,12 @@ def _file_rows(path: Path) -> list[Row]:
     if path.suffix == ".parquet":
         return [_decoded(row, path) for row in parquet.read_table(path).to_pylist()]
     if path.suffix == ".csv":
-        return csv.read_csv(path).to_pylist()
+        return csv.read_csv(path, parse_options=_CSV).to_pylist()
     text = path.read_text(encoding="utf-8")
     try:
         is_list = text.lstrip().startswith("[")
         found = (
-            json.loads(text)
-            if is_list
-            else [*map(json.loads, filter(str.strip, text.splitlines()))]
+            json.loads(text) if is_list else [*map(json.loads, filter(str.strip, text.split("\n")))]
         )
         names = dict.fromkeys(name for row in found for name in dict(row))
         return [{name: row.get(name) for name in names} for row in found]

@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from tgp_multimodal.evaluation.entities import are_known
+
 Fields = dict[str, Any]
 
 
@@ -36,6 +38,9 @@ def _probe(fields: Fields) -> str | None:
 
 def _similarity(fields: Fields) -> str | None:
     score = fields["score"]
+    for name in ("first", "second"):
+        if fields[name] is None:
+            return f"{name} must be a text. Got None instead."
     if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
         return f"score must be a finite number. Got {score!r} instead."
     return None
@@ -77,6 +82,9 @@ def _tagging(fields: Fields) -> str | None:
             return f"{name} must be a list of at least one word. Got {words!r} instead."
     if len(tokens) != len(tags):
         return f"tags must be {len(tokens)}, one for each token. Got {len(tags)} instead."
+    if not are_known(tags):
+        wrong = next(tag for tag in tags if not are_known([tag]))
+        return f"tags must be O, or B- or I- and a type (IOB2). Got {wrong!r} instead."
     return None
 
 
@@ -86,11 +94,15 @@ def _multi_label(fields: Fields) -> str | None:
     return None
 
 
-def _texts(*names: str) -> Callable[[Fields], str | None]:
+def _texts(*names: str, full: str = "") -> Callable[[Fields], str | None]:
+    """Fields that must be texts where they are there; that of `full` with something in it."""
+
     def check(fields: Fields) -> str | None:
         for name in names:
             if not isinstance(fields.get(name, ""), str):
                 return f"{name} must be a text. Got {fields[name]!r} instead."
+        if full and not fields[full]:
+            return f"{full} must be a text with something in it. Got {fields[full]!r} instead."
         return None
 
     return check
@@ -107,11 +119,11 @@ _CHECKS: dict[str, Callable[[Fields], str | None]] = {
     "last_word": _last_word,
     "tagging": _tagging,
     "multi_label": _multi_label,
-    "perplexity": _texts("text"),
+    "perplexity": _texts("text", full="text"),
     "pairwise": _texts("good", "bad"),
     "minimal_pairs": _texts("good", "bad"),
     "bias": _texts("stereotyping", "other"),
-    "conditional_perplexity": _texts("context", "continuation", "suffix"),
+    "conditional_perplexity": _texts("context", "continuation", "suffix", full="continuation"),
     "infilling_match": _texts("prefix", "suffix", "middle"),
     "pass_at_k": _texts("prompt", "suffix", "tests", "function", "reference", "setup"),
 }

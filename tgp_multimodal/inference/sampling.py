@@ -16,7 +16,7 @@ from torch import Tensor
 from tgp_multimodal.inference.code_blocks import Block
 
 # Between these float32 has a number for every score that is divided or multiplied by them; 0 is 0.
-_EXACT = {"temperature": (1e-4, 1e4), "top_p": (1e-6, 1.0), "repetition_penalty": (1e-3, 1e3)}
+_EXACT = {"temperature": (1e-6, 1e4), "top_p": (1e-6, 1.0), "repetition_penalty": (1e-3, 1e3)}
 _LARGEST_SEED = 2**62  # torch takes some more, and samples have the seeds behind the first
 
 

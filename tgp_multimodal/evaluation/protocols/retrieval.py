@@ -58,7 +58,7 @@ def _judge(example: Example, ranking: list[str], metric: str) -> dict[str, Any]:
     wanted = [str(r) for r in example.fields["relevant"]]
     gains = [float(g) for g in example.fields.get("relevance", [1] * len(wanted))]
     relevance: dict[Hashable, float] = dict(zip(wanted, gains, strict=True))
-    relevant = relevance.keys()
+    relevant = {name for name, gain in relevance.items() if gain > 0}
     row: dict[str, Any] = {
         "id": example.id,
         "mrr": metrics.reciprocal_rank(ranking[:_RECIPROCAL_DEPTH], relevant),
