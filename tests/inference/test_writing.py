@@ -295,8 +295,14 @@ def test_token_counts_that_leave_no_prompt_are_refused(network, tokenizer, count
         ({"top_k": -1}, r"top_k must be at least 0\. Got -1 instead\."),
         ({"repetition_penalty": 0.0}, r"repetition_penalty must be above 0\. Got 0\.0 instead\."),
         ({"repetition_penalty": 1e-50}, r"repetition_penalty must be between 0\.001 and 1000\."),
-        ({"temperature": 1e-40}, r"temperature must be between 1e-06 and 10000\. Got 1e-40 in"),
-        ({"temperature": float("inf")}, r"temperature must be between 1e-06 and 10000\. Got inf"),
+        (
+            {"temperature": 1e-40},
+            r"temperature must be 0, or between 1e-06 and 10000\. Got 1e-40 in",
+        ),
+        (
+            {"temperature": float("inf")},
+            r"temperature must be 0, or between 1e-06 and 10000\. Got inf",
+        ),
         ({"top_p": 1e-50}, r"top_p must be between 1e-06 and 1\. Got 1e-50 instead\."),
     ],
 )

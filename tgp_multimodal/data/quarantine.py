@@ -121,8 +121,9 @@ class Quarantine:
         self.file.write(json.dumps(bad._asdict()) + "\n")
 
     def _stop(self, tally: Tally) -> None:
+        named = tally.named()
         raise ValueError(
             f"bad rows must be at most {100 * self.allow_bad:g} % of {tally.name} (--allow_bad). "
             f"Got {tally.bad:,} of {tally.rows:,}, all of them in {self.path}, instead; "
-            f"{tally.named().rstrip('.')}."
+            f"{named if named.endswith('; ...') else named.rstrip('.') + '.'}"
         )

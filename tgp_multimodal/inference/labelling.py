@@ -136,29 +136,39 @@ def _free_names(taken: Collection[str]) -> tuple[str, str]:
 
 
 @contextmanager
+def _gone_if_it_fails(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
 def writer(path: Path) -> Iterator[Callable[[Sequence[Row]], None]]:
     """Writes rows to a CSV, TSV or JSON lines file, which is there when the last one is written.
 
     Raises:
         ValueError: the name of the file is of another kind.
     """
-    if path.suffix not in (*_DELIMITERS, ".jsonl"):
+    suffix = path.suffix.lower()
+    if suffix not in (*_DELIMITERS, ".jsonl"):
         raise ValueError(f"output must end with .csv, .tsv or .jsonl. Got {path} instead.")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", encoding="utf-8", newline="") as file:
+    with _gone_if_it_fails(partial), partial.open("w", encoding="utf-8", newline="") as file:
         table: csv.DictWriter | None = None
 
         def write(some: Sequence[Row]) -> None:
             nonlocal table
-            if path.suffix == ".jsonl":
+            if suffix == ".jsonl":
                 file.writelines(json.dumps(r, ensure_ascii=False, default=str) + "\n" for r in some)
                 return
             if table is None and some:
                 table = csv.DictWriter(
                     file,
                     list(dict.fromkeys(k for row in some for k in row)),
-                    delimiter=_DELIMITERS[path.suffix],
+                    delimiter=_DELIMITERS[suffix],
                 )
                 table.writeheader()
             new = {k for row in some for k in row} - set(table.fieldnames if table else ())

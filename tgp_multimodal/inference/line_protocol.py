@@ -12,6 +12,7 @@ from tgp_multimodal.inference.code_blocks import block_behind
 from tgp_multimodal.inference.model import Model
 from tgp_multimodal.inference.sampling import Sampling
 
+_SAMPLES = 256  # of one request: others wait meanwhile
 # Each key of a request with the type of its value; a number may be written without a point.
 _KEYS: dict[str, tuple[type, ...]] = {
     "id": (str, int, float, type(None)),
@@ -89,6 +90,8 @@ def _check(request: dict[str, Any]) -> None:
         if is_flag or not isinstance(value, _KEYS[name]):
             kinds = " or ".join("null" if t is type(None) else t.__name__ for t in _KEYS[name])
             raise ValueError(f"{name} must be {kinds}. Got {value!r} instead.")
+    if request.get("n", 1) > _SAMPLES:
+        raise ValueError(f"n must be at most {_SAMPLES}. Got {request['n']} instead.")
     stop = request.get("stop", [])
     if not all(isinstance(one, str) for one in stop):
         raise ValueError(f"stop must hold strings. Got {stop!r} instead.")

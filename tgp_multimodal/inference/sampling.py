@@ -65,7 +65,9 @@ def check(sampling: Sampling) -> None:
     for name, (least, most) in _EXACT.items():
         value = getattr(sampling, name)
         if value and not least <= value <= most:
-            raise ValueError(f"{name} must be between {least:g} and {most:g}. Got {value} instead.")
+            zero = "0, or " if name == "temperature" else ""
+            wanted = f"{name} must be {zero}between {least:g} and {most:g}"
+            raise ValueError(f"{wanted}. Got {value} instead.")
     if "" in sampling.stop:
         raise ValueError(f"stop must hold no empty string. Got {list(sampling.stop)} instead.")
     if abs(sampling.seed) > _LARGEST_SEED:

@@ -35,6 +35,8 @@ def predict(
 
     model = tgp_multimodal.load_adapted(adapted)
     source = Path(input)
+    if source.resolve() == Path(output).resolve():
+        raise ValueError(f"output must be another file than the input. Got {output} for both.")
     work = Labelling(model, Columns(text=text, second=second))
     chunks = work.pictures(source) if source.is_dir() else work.table(source)
     with writer(Path(output)) as write:
