@@ -186,6 +186,12 @@ def test_groups_stay_together_and_no_label_leaves_training(labels, groups, seed,
         assert {i.label for i in parts[0]} == {i.label for i in made}
 
 
+def test_labels_that_all_occur_once_cannot_be_held_back():
+    for parts in (1, 2):
+        with pytest.raises(ValueError, match=r"labels must occur often enough .* Got 5 items inst"):
+            draw(items(*[(name,) for name in "abcde"]), "multi_label", 0.2, 0, parts)
+
+
 def test_equal_items_are_one_group():
     one, same, other = (labelled(Raw(t, "a", f"f:{t}{i}"), "classification") for i, t in enumerate(
         ["a text", "a text", "another"]

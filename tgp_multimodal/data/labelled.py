@@ -301,7 +301,8 @@ def draw(
     multi-label task, of which no class can be made, leaves training altogether.
 
     Raises:
-        ValueError: a class has too few groups, so that none of them can be held back in each part.
+        ValueError: a class has too few groups, so that none of them can be held back in each part,
+            or so have labels of a multi-label task.
     """
     strata: dict[str, dict[str, list[int]]] = {}
     where: dict[str, str] = {}  # group -> its stratum: that of its first item
@@ -332,6 +333,11 @@ def draw(
             part_N[unit], count, staying = part, count + len(unit), staying - 1
             if count >= wanted or staying == 1 + parts - part:
                 part, count = part + 1, 0
+    if len(np.unique(part_N)) <= parts:  # a label of almost every item occurs in no other
+        raise ValueError(
+            "labels must occur often enough that items can be held back for each split and none"
+            f" leaves training (or give --validation and --test). Got {len(items)} items instead."
+        )
     return tuple([items[i] for i in np.flatnonzero(part_N == p).tolist()] for p in range(parts + 1))
 
 

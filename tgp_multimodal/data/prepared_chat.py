@@ -41,7 +41,9 @@ class ChatSplit(NamedTuple):
 
 def rendered(source: Source, tokenizer: Tokenizer) -> Source:
     """The source, in which a conversation that the template refuses is a bad row."""
-    template = tokenizer.chat_template or TEMPLATE
+    template = tokenizer.chat_template
+    if template in (None, TEMPLATE):  # which refuses none that `conversations` lets pass
+        return source
 
     def read() -> Iterator[Any]:
         for item in source.read():

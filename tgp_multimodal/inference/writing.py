@@ -291,7 +291,7 @@ class _Decoder:
         column_M = torch.arange(cache.length + new, device=token_BL.device)
         column_L = column_M[cache.length :]
         if self.is_padded:
-            # A row that has ended is read until it goes, maybe beyond the context; nobody asks why.
+            # A row that has ended is read until it goes, maybe beyond the context, and not used.
             position_BL = (column_L - start_B1).clamp(0, self.last)
         if self.is_padded or new > 1:
             # Padding, in front of a row, looks at itself alone.

@@ -276,10 +276,11 @@ def _check(trainer: Trainer) -> None:
             "trainer.accumulate_grad_batches must be 1 (batch sizes are set in data). "
             f"Got {trainer.accumulate_grad_batches} instead."
         )
-    if trainer.limit_train_batches not in (1.0, None):
+    limit = trainer.limit_train_batches
+    if limit is not None and (isinstance(limit, int) or limit != 1.0):  # 1 is one, 1.0 are all
         raise ValueError(
             "trainer.limit_train_batches must be left out (trainer.max_steps ends a run). "
-            f"Got {trainer.limit_train_batches} instead."
+            f"Got {limit} instead."
         )
 
 
