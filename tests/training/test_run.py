@@ -145,7 +145,6 @@ def test_last_without_a_checkpoint_and_a_foreign_network_are_named(
     [
         (["--trainer.accumulate_grad_batches", "2"], "trainer.accumulate_grad_batches must be 1"),
         (["--trainer.limit_train_batches", "4"], "trainer.limit_train_batches must be left out"),
-        (["--trainer.limit_train_batches", "1"], "trainer.limit_train_batches must be left out"),
         (["--trainer.max_steps", "-1"], "trainer.max_steps must be at least 1"),
         (["--data.captions", "null"], r"must be those of model.objectives \(captions, passages,"),
     ],
