@@ -96,6 +96,7 @@ def test_streams_draw_independently(described, tokenizer):
 def test_looks_and_captions_begin_anywhere(described, tokenizer, start, threads):
     def batches(start, threads):
         options = {"flips": {"photos": 0.5}, "crops": {"photos": 0.6, "icons": 0.9}}
+        options["greys"] = {"photos": 0.4}
         shares = {"photos": 0.7, "icons": 0.3}
         made = picture_batches(described, tokenizer, shares, 12, 4, 0, **options)
         return Stream({"pictures": made}, threads).batches(start)
@@ -155,6 +156,62 @@ def test_crops_show_a_part_between_the_smallest_and_the_whole(tokenizer):
     assert middles.max() > 78
 
 
+def is_grey(pixels):
+    return bool((pixels[..., :1] == pixels).all())
+
+
+def test_greys_have_their_share_and_spare_captions_that_name_a_colour(described, tokenizer):
+    """Half of the captions name a colour; the brightness stays as it was."""
+    said = ("a thing", "a Reddish thing")
+    split = described._replace(captions=[said] * 80)
+    found = examples(split, tokenizer, 400, {"photos": 1.0}, greys={"photos": 0.5})
+    plain = examples(split, tokenizer, 400, {"photos": 1.0})
+    greyed = []
+    for (pixels, caption), (original, same) in zip(found, plain, strict=True):
+        assert caption == same
+        if caption == said[0]:
+            greyed.append(is_grey(pixels))
+        if is_grey(pixels):
+            assert caption == said[0]
+            brightness = original @ np.array([0.299, 0.587, 0.114])
+            assert np.abs(pixels[..., 0] - brightness).max() <= 1
+        else:
+            assert np.array_equal(pixels, original)
+    assert abs(np.mean(greyed) - 0.5) < 4 * 0.5 / np.sqrt(len(greyed))
+
+
+@pytest.mark.parametrize(
+    ("caption", "coloured"),
+    [
+        ("a GREEN field", True),
+        ("golden leaves", True),
+        ("colourful kites", True),
+        ("a tired man", False),
+        ("a black dog on a white floor", False),  # true without colours, too
+        ("an image", False),
+    ],
+)
+def test_only_captions_that_are_true_without_colours_lose_them(
+    described, tokenizer, caption, coloured
+):
+    said = described._replace(captions=[(caption,)] * 80)
+    found = examples(said, tokenizer, 20, greys={"photos": 1.0, "icons": 1.0})
+    assert all(is_grey(p) != coloured for p, _ in found)
+
+
+def test_drawn_scenes_lose_their_colours_where_none_is_named(described, tokenizer):
+    options = {"drawn": {"photos": {"colours_named": 0.5}}, "weights": {"photos": 1.0}}
+    plain = examples(described, tokenizer, 60, **options)
+    found = examples(described, tokenizer, 60, **options, greys={"photos": 1.0})
+    changed = [not np.array_equal(a, b) for (a, _), (b, _) in zip(plain, found, strict=True)]
+    for (pixels, caption), changes in zip(found, changed, strict=True):
+        assert not changes or is_grey(pixels)
+        named = any(word in caption for word in COLOURS)
+        assert named or is_grey(pixels)
+        assert not (named and changes)
+    assert 5 < sum(changed) < 55
+
+
 def test_held_out_pictures_are_seen_as_they_are(tokenizer, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
     pairs = [Pair(picture, f"number {i}", "photos", "") for i, picture in enumerate(pixels)]
@@ -165,7 +222,7 @@ def test_held_out_pictures_are_seen_as_they_are(tokenizer, tmp_path):
         stream = open_stream(tmp_path, split, tokenizer, None, settings, seed=0)
         return next(stream.batches())
 
-    looks = {"flips": {"photos": 1.0}, "crops": {"photos": 0.5}}
+    looks = {"flips": {"photos": 1.0}, "crops": {"photos": 0.5}, "greys": {"photos": 1.0}}
     assert equal(first("validation"), first("validation", **looks))
     assert not equal(first("train"), first("train", **looks))
 
@@ -187,6 +244,7 @@ def test_options_that_are_off_leave_the_others_as_they_are(described, tokenizer)
             r"streams of flips must be among .*photos, icons\. Got 'photo'",
         ),
         ({"flips": {"photos": 1.5}}, r"flips must be from 0 to 1\. Got 1\.5 for 'photos' instead"),
+        ({"greys": {"icons": -1}}, r"greys must be from 0 to 1\. Got -1 for 'icons' instead"),
         ({"crops": {"icons": 0}}, r"crops must be above 0 and up to 1\. Got 0 for 'icons' instead"),
         (
             {"crops": {"icons": 0.9}, "drawn": {"icons": {}}},

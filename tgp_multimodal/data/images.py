@@ -86,6 +86,11 @@ def cropped(pixels_YXC: np.ndarray, share: float, down: float, right: float) -> 
     return np.asarray(image.resize((columns, rows), Image.Resampling.LANCZOS, box=box))
 
 
+def grey(pixels_YXC: np.ndarray) -> np.ndarray:
+    """A picture of equal red, green and blue: its brightness as ITU-R BT.601 weighs them."""
+    return np.repeat(np.asarray(Image.fromarray(pixels_YXC).convert("L"))[..., None], 3, axis=2)
+
+
 def to_unit(pixels: np.ndarray) -> np.ndarray:
     """Bytes 0 to 255 as float32 in [-1, 1], any shape."""
     return pixels.astype(np.float32) * np.float32(1 / 127.5) - np.float32(1)

@@ -1,15 +1,15 @@
 """Batches of pictures and of captions by number, on Grain.
 
-Which caption of a picture is learned from, whether it is flipped and which part of it is seen are
-functions of the seed, the stream and the element's number in it. So the same picture comes with
-another caption in the next epoch, and equal numbers give equal batches, whatever the threads and
-the processes.
+Which caption of a picture is learned from, whether it is flipped or made grey and which part of it
+is seen are functions of the seed, the stream and the element's number in it. So the same picture
+comes with another caption in the next epoch, and equal numbers give equal batches, whatever the
+threads and the processes.
 
 Shape letters: B batch, L length in tokens, C channels, Y rows, X columns.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -25,6 +25,11 @@ from tgp_multimodal.data.tokenizer import Tokenizer
 _KEPT = 0.7  # of the ids of a caption that stands for two
 _WORDING, _LOOK = 41, 42  # set the draws of this file apart from others of the same seed
 _SIDED = re.compile(r"\b(left|right)", re.IGNORECASE)  # "rightmost", too
+_COLOURED = re.compile(
+    r"\b(red|orange|yellow|green|blue|purple|violet|pink|brown|cyan|magenta|turquoise|teal|beige|tan"
+    r"|maroon|gold|colou?r)",  # "reddish", "golden" and "colourful", too
+    re.IGNORECASE,
+)
 
 _NONE: Mapping[str, float] = MappingProxyType({})
 _NO_MIX: Mapping[str, Mapping[str, float]] = MappingProxyType({})
@@ -48,6 +53,7 @@ def picture_batches(
     drawn: Mapping[str, Mapping[str, float]] = _NO_MIX,
     flips: Mapping[str, float] = _NONE,
     crops: Mapping[str, float] = _NONE,
+    greys: Mapping[str, float] = _NONE,
 ) -> "grain.MapDataset[CaptionedImages]":
     """Pictures of the weighted streams, shuffled each epoch, each with one caption of its own.
 
@@ -65,21 +71,24 @@ def picture_batches(
             says left or right never is; letters and flags are, so choose the streams.
         crops: stream -> smallest share of the side of a picture that is seen, above 0; 1 for all of
             it. A square between that and the whole, anywhere in it, is enlarged to the same size.
+        greys: stream -> share of its pictures that lose their colours, but none whose caption
+            names one; of drawn scenes, too.
 
     Raises:
         ValueError: a weight names a stream that is not there, a share is none, or a stream of drawn
             scenes is to be flipped or cropped.
     """
     check_streams("streams", [*weights, *drawn], split.streams)
-    for name, shares in (("flips", flips), ("crops", crops)):
-        _check_shares(name, shares, split.streams, drawn)
+    for name, shares in (("flips", flips), ("crops", crops), ("greys", greys)):
+        _check_shares(name, shares, split.streams, () if name == "greys" else drawn)
 
     def source(name: str) -> Any:
         item: Callable[[int], _Example]
+        grey = greys.get(name, 0.0)
         if name in drawn:
-            item = _fresh(_endless(seed, split.pixels.shape[1], drawn[name]))
+            item = _fresh(_endless(seed, split.pixels.shape[1], drawn[name]), seed, grey)
         else:
-            item = _stored(split, name, seed, flips.get(name, 0.0), crops.get(name, 1.0))
+            item = _stored(split, name, seed, flips.get(name, 0.0), crops.get(name, 1.0), grey)
         return grain.MapDataset.source(RandomAccess(item))
 
     names = present(weights, split)
@@ -151,7 +160,7 @@ def caption_batches(
 
 
 def _stored(
-    split: PictureSplit, name: str, seed: int, flips: float, smallest: float
+    split: PictureSplit, name: str, seed: int, flips: float, smallest: float, greys: float
 ) -> Callable[[int], _Example]:
     """The pictures of one stream by number: one epoch after the other, each in its own order."""
     stream = split.streams.index(name)
@@ -161,28 +170,38 @@ def _stored(
     def item(number: int) -> _Example:
         index = order[number]
         pixels, captions = split.pixels[index], split.captions[index]
-        if len(captions) == 1 and flips == 0 and smallest == 1:
+        if len(captions) == 1 and flips == greys == 0 and smallest == 1:
             return _Example(pixels, captions[0])
         rng = np.random.default_rng([seed, _LOOK, stream, number])
         caption = captions[int(rng.integers(len(captions)))]
-        flip, share, down, right = rng.random(4)
+        flip, share, down, right, grey = rng.random(5)
         if flip < flips and not _SIDED.search(caption):
             pixels = pixels[:, ::-1]
         if smallest < 1:
             pixels = images.cropped(pixels, smallest + (1 - smallest) * share, down, right)
+        if grey < greys:
+            pixels = _greyed(pixels, caption)
         return _Example(pixels, caption)
 
     return item
 
 
-def _fresh(endless: Endless) -> Callable[[int], _Example]:
+def _fresh(endless: Endless, seed: int, greys: float) -> Callable[[int], _Example]:
     """Drawn scenes by number."""
 
     def item(number: int) -> _Example:
         pair = endless[number]
-        return _Example(pair.pixels_YXC, pair.caption)
+        pixels = pair.pixels_YXC
+        if greys and np.random.default_rng([seed, _LOOK, number]).random() < greys:
+            pixels = _greyed(pixels, pair.caption)
+        return _Example(pixels, pair.caption)
 
     return item
+
+
+def _greyed(pixels_YXC: np.ndarray, caption: str) -> np.ndarray:
+    """The picture without colours, as it is where the caption names one."""
+    return pixels_YXC if _COLOURED.search(caption) else images.grey(pixels_YXC)
 
 
 def _worded(
@@ -214,7 +233,7 @@ def _endless(seed: int, size: int, shares: Mapping[str, float]) -> Endless:
 
 
 def _check_shares(
-    name: str, shares: Mapping[str, float], there: Sequence[str], drawn: Mapping[str, Any]
+    name: str, shares: Mapping[str, float], there: Sequence[str], drawn: Collection[str]
 ) -> None:
     check_streams(f"streams of {name}", list(shares), there)
     for stream, share in shares.items():
@@ -224,5 +243,5 @@ def _check_shares(
                 f"Got {stream!r}, whose scenes are drawn, instead."
             )
         if not 0 <= share <= 1 or (name == "crops" and share == 0):
-            least = "from 0" if name == "flips" else "above 0 and up"
+            least = "above 0 and up" if name == "crops" else "from 0"
             raise ValueError(f"{name} must be {least} to 1. Got {share} for {stream!r} instead.")

@@ -20,7 +20,7 @@ from tgp_multimodal.data.prepared import PictureSplit, open_pictures, open_text
 from tgp_multimodal.data.prepared_chat import open_chat
 from tgp_multimodal.data.tokenizer import Tokenizer
 
-_TRAINING_ONLY = ("drawn", "flips", "crops")  # settings of pictures
+_TRAINING_ONLY = ("drawn", "flips", "crops", "greys")  # settings of pictures
 
 
 class Stream:
@@ -77,7 +77,7 @@ def open_stream(
         text: keyword arguments of `text_batches`; None for no text.
         pictures: keyword arguments of `picture_batches`; None for no pictures. Without weights
             every stream has a share by its size. What changes the pictures (`drawn`, `flips`,
-            `crops`) holds for training alone.
+            `crops`, `greys`) holds for training alone.
         seed: decides everything that is drawn.
         shard: number of this process, and of how many.
         threads: reading threads of each stream.
