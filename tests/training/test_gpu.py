@@ -37,7 +37,10 @@ class ForbidWaiting(Callback):
 def test_no_step_between_two_lines_of_the_log_waits_for_the_device(arguments, monkeypatch):
     watch = ForbidWaiting()
     monkeypatch.setattr(RunCLI, "extra", lambda self: [watch])
-    start(arguments, monkeypatch, *GPU, "--trainer.log_every_n_steps", "4")
+    try:
+        start(arguments, monkeypatch, *GPU, "--trainer.log_every_n_steps", "4")
+    finally:  # a failure must not make those of other tests
+        torch.cuda.set_sync_debug_mode("default")
     assert watch.steps == 6
 
 

@@ -21,6 +21,7 @@ from tgp_multimodal.evaluation.requests import Request
 DOMAINS = ("text", "code", "biomedical", "image")
 SPLITS = ("train", "validation", "test", "corpus")
 SOURCES = ("embedded", "folder", "files", "hub")
+_EVERY = "all"  # the suite of every card
 # What may be reworded without changing a number, and so stays out of the digest.
 _PROSE = ("description", "license", "citation", "references")
 
@@ -141,8 +142,9 @@ def names() -> list[str]:
 
 
 def suites() -> list[str]:
-    """Names of all suites that ship."""
-    return sorted(p.stem for p in resources.shipped("benchmarks", "suites").glob("*.yaml"))
+    """Names of all suites that ship, and of the one of every card."""
+    files = resources.shipped("benchmarks", "suites").glob("*.yaml")
+    return sorted([_EVERY, *(path.stem for path in files)])
 
 
 def find(name: str) -> Card:
@@ -163,9 +165,13 @@ def find(name: str) -> Card:
 def suite(name: str) -> list[Card]:
     """The cards of a suite that ships, or of a path to a YAML file with a list `cards`.
 
+    The suite "all" has every card that ships.
+
     Raises:
         ValueError: there is no such suite.
     """
+    if name == _EVERY:
+        return [find(card) for card in names()]
     if name in suites():
         path = resources.shipped("benchmarks", "suites", f"{name}.yaml")
     elif name.endswith((".yaml", ".yml")) and Path(name).is_file():

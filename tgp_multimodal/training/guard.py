@@ -58,7 +58,7 @@ class SpikeGuard:
         return norm
 
     def _judge(self, norm: Tensor) -> Tensor:
-        self.state = self.state.to(norm.device)
+        self.state = self.state.to(norm.device, non_blocking=norm.is_cuda)
         mean, seen, in_a_row, in_all = self.state
         logarithm = norm.float().clamp_min(1e-20).log()
         is_sound = torch.isfinite(norm)

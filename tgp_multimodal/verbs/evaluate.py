@@ -44,8 +44,8 @@ def evaluate(
             timm:ARCHITECTURE, a picture encoder; diffusers:MODEL, a text-to-image pipeline. MODEL
             is a folder or hub name, WEIGHTS a tag, a file, or random. Baselines: majority, longest
             (choice), tfidf, bm25, pixels, hog, words, xz, xz:trained, zstd, zstd:trained.
-        suite: which cards: embedded needs no download; core, text, bias, biomedical, code and
-            image need $TGP_DATA; or a path to a YAML.
+        suite: which cards: embedded needs no download; core, text, bias, biomedical, code, image
+            and all, which has every card, need $TGP_DATA; or a path to a YAML.
         cards: names of single cards (text/pydoc_package), or paths to YAML files, in the suite's
             place.
         held_out: a folder that `tgp prepare` wrote: by stream, bits per byte of the text that it
