@@ -73,6 +73,13 @@ def test_a_folder_that_holds_nothing_back_is_named(tokenizer, tmp_path):
         cards(tmp_path)
 
 
+def test_nothing_is_found_by_a_caption_that_all_pictures_have(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), dtype=np.uint8)
+    pairs = [Pair(p, "a picture", "a", str(i)) for i, p in enumerate(pixels)]
+    write_pictures(tmp_path / "pictures", {"train": pairs[:2], "validation": pairs[2:]}, [])
+    assert [card.name for card in cards(tmp_path)] == ["image/denoising_a", "image/likeness_a"]
+
+
 def test_pictures_held_back_make_three_cards_a_stream(tmp_path):
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (92, 16, 16, 3), dtype=np.uint8)

@@ -48,6 +48,19 @@ def test_the_usual_tolerance_is_at_least_as_good_as_scikit_learns(c: float) -> N
     assert mine <= cost(features, reference.coef_.T, reference.intercept_) * (1 + 1e-5)
 
 
+@pytest.mark.parametrize("width", [30, 200])
+def test_the_largest_axes_are_those_of_all_axes(width: int) -> None:
+    """Features of five strong directions: what those tell is all that there is to know."""
+    rng = np.random.default_rng(1)
+    features = rng.standard_normal((120, 5)) @ rng.standard_normal((5, width))
+    features += 1e-3 * rng.standard_normal((120, width))
+    whole, squares = rotate(features, 90)
+    few, largest = rotate(features, 90, 5)
+    assert whole.shape[1] == min(width, 90)
+    np.testing.assert_allclose(largest, squares[-5:], rtol=1e-6)
+    np.testing.assert_allclose(np.abs(few), np.abs(whole[:, -5:]), atol=1e-6)
+
+
 def test_a_warm_start_ends_where_a_cold_one_does() -> None:
     features, labels = data(30, 3)
     at, squares = rotate(features, 90)

@@ -74,8 +74,11 @@ def _of_kind(folder: Path, kind: str) -> list[Card]:
                 continue
             source: dict[str, Any] = {"prepared": str(folder), "stream": stream}
             source |= {"digest": str(found["digest"]), "splits": {"test": split}}
-            made = [_text_card(stream, source)] if kind == "text" else []
-            cards[stream] = made or _picture_cards(stream, source, count)
+            cards[stream] = (
+                _picture_cards(stream, source, count, _says_several(opened, stream))
+                if isinstance(opened, PictureSplit)
+                else [_text_card(stream, source)]
+            )
     return [card for stream in found["streams"] for card in cards.get(stream, [])]
 
 
@@ -137,11 +140,19 @@ def _text_card(stream: str, source: dict[str, Any]) -> Card:
     )
 
 
-def _picture_cards(stream: str, source: dict[str, Any], count: int) -> list[Card]:
+def _says_several(split: PictureSplit, stream: str) -> bool:
+    """Whether the pictures of a stream have more than one caption among them."""
+    return len({caption for i in _members(split, stream) for caption in split.captions[i]}) > 1
+
+
+def _picture_cards(
+    stream: str, source: dict[str, Any], count: int, says_several: bool
+) -> list[Card]:
     """Denoising error, likeness of drawings, and retrieval for models with a joint space.
 
-    The last two need some pictures. Of the first two nobody knows what guessing gives: their chance
-    is that of perfection, which keeps them out of means over cards.
+    The last two need some pictures, and retrieval captions that differ. Of the first two nobody
+    knows what guessing gives: their chance is that of perfection, which keeps them out of means
+    over cards.
     """
     both = {"item": "image", "caption": "caption"}
     several = {"picture": "image", "captions": "captions"}
@@ -151,12 +162,10 @@ def _picture_cards(stream: str, source: dict[str, Any], count: int) -> list[Card
     found = "found by caption, and captions by picture"
     cards = [_picture_card("denoising", stream, cleaned, source, both, "squared_error", 0.0)]
     if count >= _FEWEST:
-        cards += [
-            _picture_card("likeness", stream, drawn, source, both, "kid", 0.0),
-            _picture_card(
-                "picture_retrieval", stream, found, source, several, "recall_at_10", guessed
-            ),
-        ]
+        cards.append(_picture_card("likeness", stream, drawn, source, both, "kid", 0.0))
+    if count >= _FEWEST and says_several:
+        parts = (source, several, "recall_at_10", guessed)
+        cards.append(_picture_card("picture_retrieval", stream, found, *parts))
     return cards
 
 

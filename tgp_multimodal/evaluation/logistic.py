@@ -11,7 +11,7 @@ Shape letters: N items, D features, R axes, K classes.
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from scipy import sparse
+from scipy import linalg, sparse
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
@@ -48,30 +48,38 @@ class Classifier(NamedTuple):
         return np.asarray((at_NR @ self.weight_RK + self.bias_K).argmax(axis=1))
 
 
-def rotate(features_ND: Features, known: int) -> Axes:
+def rotate(features_ND: Features, known: int, largest: int | None = None) -> Axes:
     """Principal axes of the first `known` items, for all items.
 
     Nothing is lost: an L2-penalised solution lies in the span of the items it is fitted on, and a
     rotation keeps the penalty. The smaller of the two Gram matrices is decomposed.
+
+    Args:
+        features_ND: all items.
+        known: how many of them span the axes.
+        largest: keep so many axes, those along which the items differ most, and lose the rest: a
+            fifth of the time or less; left out: all of them.
     """
     fitted = features_ND[:known]
     width = features_ND.shape[1]
     if min(known, width) > _MOST_AXES:
         return Axes(features_ND, np.zeros(width))
     if width <= known:
-        basis_DR, squares_R = principal_axes(fitted)
+        basis_DR, squares_R = principal_axes(fitted, largest)
         return Axes(np.asarray(features_ND @ basis_DR), squares_R)
-    squares, basis_NR = np.linalg.eigh(_dense(fitted @ fitted.T))
+    squares, basis_NR = _eigen(_dense(fitted @ fitted.T), largest)
     kept = squares > squares[-1] * 1e-12
     at_NR = _dense(features_ND @ fitted.T) @ basis_NR[:, kept] / np.sqrt(squares[kept])
     return Axes(at_NR, squares[kept])
 
 
-def principal_axes(features_ND: Features) -> tuple[np.ndarray, np.ndarray]:
+def principal_axes(
+    features_ND: Features, largest: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Directions (D, R) that the features span, and the sum of squares along each, (R,)."""
-    squares_D, basis_DD = np.linalg.eigh(_dense(features_ND.T @ features_ND))
-    kept = squares_D > squares_D[-1] * 1e-12
-    return basis_DD[:, kept], squares_D[kept]
+    squares_R, basis_DR = _eigen(_dense(features_ND.T @ features_ND), largest)
+    kept = squares_R > squares_R[-1] * 1e-12
+    return basis_DR[:, kept], squares_R[kept]
 
 
 def solve(
@@ -133,6 +141,15 @@ def solve(
     )
     best = found.x.reshape(axes + 1, classes)
     return Classifier(best[:-1] * step_R1, best[-1] * bias_step, int(found.nit))
+
+
+def _eigen(gram: np.ndarray, largest: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues of a symmetric matrix from the smallest on, and their vectors as columns."""
+    size = len(gram)
+    if largest is None or largest >= size:
+        return np.linalg.eigh(gram)
+    values, vectors = linalg.eigh(gram, subset_by_index=(size - largest, size - 1))
+    return values, vectors
 
 
 def _dense(matrix: Any) -> np.ndarray:
