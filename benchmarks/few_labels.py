@@ -229,8 +229,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     metrics = {run["card"]: run["metric"] for run in runs}
     for name in given.cards:
         splits = task_of(cards.find(name), limit=given.limit)
-        if splits.kind != "classification":
-            raise SystemExit(f"cards must be of classes. Got {name}, a {splits.kind}, instead.")
+        if splits.kind != "classification" or splits.reads == "picture":
+            got = f"{name}, a {splits.kind} of a {splits.reads}"
+            raise SystemExit(f"cards must be of classes and texts. Got {got}, instead.")
         metrics[name] = splits.metric
         plan = [
             (count, seed, method)

@@ -16,8 +16,8 @@ A study is a YAML:
 
 `set` gives values of the config, `steps` another length of the run. A recipe with `tune` is first
 run with each of the values on a seed of its own, and the best is kept. Every run is a `tgp fit` in
-a folder of its own; what is finished is not run again unless its recipe has
-changed.
+a folder of its own; what is finished is not run again unless its recipe, the words that all share,
+or the data have changed.
 """
 
 import argparse
@@ -116,8 +116,8 @@ class Study:
         done = folder / "study.json"
         if done.is_file():
             before = json.loads(done.read_text())
-            if {key: before[key] for key in run._fields} == run._asdict():
-                return float(before["measure"])
+            if {key: before.get(key) for key in self._asked(run)} == self._asked(run):
+                return last(folder / "metrics.csv", self.spec["measure"])
         words = ["--data.folder", str(self.data), "--trainer.default_root_dir", str(folder)]
         words += ["--seed_everything", str(run.seed), "--data.seed", str(run.seed)]
         for name in ("--trainer.max_steps", "--trainer.val_check_interval", "--save_every"):
@@ -131,12 +131,25 @@ class Study:
             subprocess.run(command, check=True, stdout=log, stderr=log, env=self._environment())
         seconds = time.monotonic() - start
         value = last(folder / "metrics.csv", self.spec["measure"])
-        done.write_text(json.dumps({"measure": value, "seconds": seconds, **run._asdict()}))
+        done.write_text(json.dumps({"measure": value, "seconds": seconds, **self._asked(run)}))
         print(f"{run.name}: {value:.4f} after {run.steps} steps, {seconds:.0f} s", flush=True)
         return value
 
+    def _asked(self, run: Run) -> dict[str, Any]:
+        """All that a finished run must have in common with what is asked for, to be one of it."""
+        read = manifest_digests(self.data)
+        return {**run._asdict(), "base": list(self.spec["base"]), "data": read}
+
     def _environment(self) -> dict[str, str]:
         return {**os.environ, "OMP_NUM_THREADS": "1"} if self.jobs > 1 else dict(os.environ)
+
+
+def manifest_digests(data: Path) -> dict[str, str]:
+    """Kind of data -> digest of what a prepared folder has of it."""
+    return {
+        file.parent.name: str(json.loads(file.read_text("utf-8")).get("digest"))
+        for file in sorted(data.glob("*/manifest.json"))
+    }
 
 
 def last(metrics: Path, column: str) -> float:

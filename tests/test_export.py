@@ -249,6 +249,10 @@ def test_an_export_is_replaced_as_a_whole_and_nothing_else_is(tokenizer, tmp_pat
     export.save(place, language_model(tokenizer.vocabulary), tokenizer, {"n": 2}, "")
     assert export.load(place).facts == {"n": 2}
     assert not (place / "transformer").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["export"]
+    (tmp_path / "link").symlink_to(place)
+    export.save(tmp_path / "link", language_model(tokenizer.vocabulary), tokenizer, {"n": 3}, "")
+    assert export.load(place).facts == {"n": 3}
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.tex").write_text("years of work")

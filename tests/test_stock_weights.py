@@ -63,6 +63,8 @@ def arguments_of_a_run():
         ("model_type", "llama", r"must hold a model of type qwen3. Got 'llama' instead"),
         ("tie_word_embeddings", False, r"tie_word_embeddings .* must be True. Got False instead"),
         ("attention_bias", True, r"attention_bias .* must be False. Got True instead"),
+        ("rms_norm_eps", 1e-5, r"rms_norm_eps .* must be 1e-06. Got 1e-05 instead"),
+        ("rope_parameters", {"type": "linear", "factor": 4}, r"rope_type .* must be default"),
         ("head_dim", 16, r"head_dim .* must be 8. Got 16 instead"),
     ],
 )

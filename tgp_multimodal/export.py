@@ -73,7 +73,7 @@ def save(
         ValueError: `folder` holds something else, or the tokenizer has ids that the network
             has not.
     """
-    folder = Path(folder)
+    folder = Path(folder).resolve()
     if tokenizer.vocabulary > network.text.vocabulary:
         raise ValueError(
             f"vocabulary of the network must be at least the tokenizer's {tokenizer.vocabulary}. "
@@ -101,8 +101,12 @@ def save(
             "training": facts,
         },
     )
-    shutil.rmtree(folder, ignore_errors=True)
+    before = folder.with_name(folder.name + ".before")
+    shutil.rmtree(before, ignore_errors=True)
+    if folder.exists():
+        folder.replace(before)  # whole until the new one stands in its place
     partial.replace(folder)
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def load(folder: Path) -> Loaded:

@@ -46,7 +46,8 @@ def shape(folder: Path) -> dict[str, Any]:
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     wanted = {
         "attention_bias": (config.get("attention_bias", False), False),
-        "rope_type": (rope.get("rope_type", "default"), "default"),
+        "rope_type": (rope.get("rope_type", rope.get("type", "default")), "default"),
+        "rms_norm_eps": (config.get("rms_norm_eps", 1e-6), 1e-6),
         "hidden_act": (config.get("hidden_act", "silu"), "silu"),
         "use_sliding_window": (bool(config.get("use_sliding_window")), False),
         "tie_word_embeddings": (config.get("tie_word_embeddings", False), True),

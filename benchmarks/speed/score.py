@@ -39,6 +39,7 @@ def contests(quick: bool) -> Iterator[Contest]:
         network = export.load(folder).network
         stock = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         adapter = HfTransformers(str(folder))
+        adapter.model.to("cpu")  # where the others are
         harness = _lm_eval(folder) if find_spec("lm_eval") else None
     tokenizer = exports.tokenizer()
     ours = Side(

@@ -144,9 +144,15 @@ def _our_fit(row_BL: Tensor, precision: Any, count: int) -> Callable[[], float]:
                 enable_model_summary=False,
             )
             trainer.fit(module, DataLoader([{"text": _rows(row_BL)}] * count, batch_size=None))
-        return float(trainer.global_step * row_BL[:, 1:].numel())
+        return _learnt(trainer.global_step, row_BL, module)
 
     return run
+
+
+def _learnt(count: int, row_BL: Tensor, network: nn.Module) -> float:
+    """How many tokens so many steps learnt from, no number if a weight is none."""
+    is_sound = all(bool(torch.isfinite(p).all()) for p in network.parameters())
+    return float(count * row_BL[:, 1:].numel()) if is_sound else math.nan
 
 
 def _rows(row_BL: Tensor) -> TextRows:
@@ -173,6 +179,6 @@ def _their_fit(row_BL: Tensor, precision: str, count: int) -> Callable[[], float
             )
             trainer = Trainer(model, settings, train_dataset=rows)
             trainer.train()
-        return float(trainer.state.global_step * row_BL[:, 1:].numel())
+        return _learnt(trainer.state.global_step, row_BL, model)
 
     return run

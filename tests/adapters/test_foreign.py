@@ -30,6 +30,8 @@ def test_weights_stand_behind_the_last_at(tmp_path):
 def test_names_are_short_and_of_one_folder(tmp_path):
     (tmp_path / "nano" / "export").mkdir(parents=True)
     assert foreign.display_name("hf", str(tmp_path / "nano/export")) == "hf-nano"
+    (tmp_path / "mails" / "model").mkdir(parents=True)  # as `tgp adapt` calls it
+    assert foreign.display_name("hf", str(tmp_path / "mails/model")) == "hf-mails"
     assert foreign.display_name("hf", "org/model") == "hf-model"
     assert foreign.display_name("openclip", "ViT-B-32", "/x/best.pt") == "openclip-ViT-B-32-best"
 

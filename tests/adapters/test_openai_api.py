@@ -103,6 +103,13 @@ def test_the_only_model_needs_no_name(pair, monkeypatch):
     assert make(f"openai:{address}").facts()["digest"] == served.facts()["digest"]
     assert served.facts()["weights"] != native.facts()["digest"]
     assert served.facts()["context"] == 96
+    later = make(f"openai:{address}")
+    for one, asked in ((served, 1), (later, 2)):  # vLLM gives the time of the question
+        monkeypatch.setattr(one, "entry", {"id": "t", "created": asked, "root": "org/model"})
+    assert served.facts()["digest"] == later.facts()["digest"]
+    monkeypatch.setattr(later, "entry", {"id": "t", "created": 2, "root": "org/other"})
+    assert served.facts()["digest"] != later.facts()["digest"]
+    monkeypatch.undo()
     with pytest.raises(ValueError, match=r"must be one that the server has\. Got gpt instead; .*t"):
         make(f"openai:{address}#gpt")
     monkeypatch.setenv("OPENAI_API_KEY", "wrong")

@@ -70,6 +70,20 @@ def test_the_best_candidate_is_run_on_every_seed_and_nothing_twice(counted):
     assert runs() == found
     assert [c["--trainer.max_steps"] for c in calls[before:]] == ["8", "8"]
     runs.recipes["short"]["steps"] = 6
+    runs()
+    before = len(calls)
+    runs.spec = {**SPEC, "measure": "step"}  # another column of runs that are finished
+    assert runs() == {"tuned": [3.0, 3.0], "short": [3.0, 3.0]} or len(calls) == before
+    runs.spec = {**SPEC, "base": ["--size", "tiny"]}
+    runs()
+    assert len(calls) > before
+    before = len(calls)
+    (runs.data / "text").mkdir(parents=True)
+    (runs.data / "text" / "manifest.json").write_text('{"digest": "another"}')
+    runs()
+    assert len(calls) > before
+    runs.spec = SPEC
+    found = runs()
     lines = list(table(runs, found))
     assert lines[-2] == "| tuned | 10 | 2 | 0.0500 | 0.0707 | +0.00% |"
     assert lines[-1].startswith("| short | 6 | 2 | 3.0500 | 0.0707 | +6000.00%")

@@ -310,3 +310,40 @@ def test_decoding_is_lazy():
     next(stream)
     assert len(taken) <= 256
     stream.close()
+
+
+def test_nothing_is_passed_over_where_pictures_lie_beside_a_table(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "0.png").write_bytes(RED)
+    line = json.dumps({"image": "images/0.png", "text": "red"})
+    (tmp_path / "data.jsonl").write_text(line)
+    with pytest.raises(ValueError, match=r"not both \(name the table\)\. Got data\.jsonl beside "):
+        pictures(str(tmp_path))
+    assert found(tmp_path / "data.jsonl") == [(RED, ("red",))]
+
+
+def test_metadata_below_the_folder_is_not_taken_for_a_label(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "0.png").write_bytes(RED)
+    line = json.dumps({"file_name": "0.png", "text": "red"})
+    (tmp_path / "train" / "metadata.jsonl").write_text(line)
+    with pytest.raises(ValueError, match=r"metadata\.jsonl must lie in the folder that is named"):
+        pictures(str(tmp_path))
+    assert found(tmp_path / "train") == [(RED, ("red",))]
+
+
+def test_a_pattern_leaves_out_what_it_does_not_name(tmp_path):
+    lines = [json.dumps({"file_name": f"{n}.png", "text": n}) for n in ("a_1", "b_1", "gone")]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
+    (tmp_path / "a_1.png").write_bytes(RED)
+    (tmp_path / "b_1.png").write_bytes(BLUE)
+    assert found(tmp_path / "a_*.png") == [(RED, ("a_1",))]
+    assert [row for row, _ in bad(tmp_path / "a_*.png")] == ["line 3"]  # a file that is not there
+    assert len(found(tmp_path)) == 2
+
+
+def test_hidden_members_of_an_archive_are_passed_over(tmp_path):
+    hidden = {"._0001.png": b"x", "0001.png": RED, "._0001.txt": b"x", "0001.txt": b"red"}
+    path = archive(tmp_path / "a.tar", **hidden, **{".DS_Store": b"x"})
+    assert found(path) == [(RED, ("red",))]
+    assert bad(path) == []

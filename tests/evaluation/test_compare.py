@@ -53,6 +53,17 @@ def test_bootstrap_p_agrees_with_the_paired_t_test():
     )
 
 
+def test_a_difference_beyond_all_resamples_survives_many_comparisons():
+    """With 300 pairs Holm multiplies by 300; two in ten thousand would not be told any more."""
+    generator = np.random.default_rng(4)
+    score_NM = generator.normal(size=(400, 2)) + np.array([0.5, 0.0])
+    mean_RM = bootstrap_means(score_NM, np.ones(400), np.arange(400))
+    found = bootstrap_p(mean_RM[:, 0] - mean_RM[:, 1])
+    expected = scipy_stats.ttest_rel(*score_NM.T).pvalue
+    assert expected < 1e-8
+    assert 0.5 < np.log(found) / np.log(expected) < 2
+
+
 def test_bootstrap_weighs_items_and_draws_groups_whole():
     score_NM = np.array([[0.0], [0.0], [1.0], [1.0]])
     weight_N = np.array([1.0, 1.0, 3.0, 3.0])

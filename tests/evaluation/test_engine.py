@@ -69,7 +69,9 @@ def test_what_stands_is_kept_and_what_changed_is_not(
     assert runs(fresh=True)
     assert runs(digest="1")  # other weights under the same name
     assert runs(digest="1", cards=[replace(card[0], version=2)])
-    assert runs(digest="1", cards=[replace(card[0], version=2)], limit=5)
+    with pytest.raises(ValueError, match=r"no complete result of text/one where a limit is given"):
+        runs(digest="1", cards=[replace(card[0], version=2)], limit=5)
+    assert runs(digest="1", cards=[replace(card[0], version=2)], limit=5, fresh=True)
     assert not runs(digest="1", cards=[replace(card[0], version=2)], limit=5)
     monkeypatch.setattr(environment, "corpus_versions", lambda: "another numpy")
     assert runs(digest="1", cards=[replace(card[0], version=2)], limit=5)
@@ -166,6 +168,13 @@ def test_what_a_model_cannot_do_is_known_before_data_are_read(
     assert said[0] == ("skipped", "text/one", "planted cannot answer Embed")
     stored = (tmp_path / "planted/skipped.jsonl").read_text().splitlines()
     assert json.loads(stored[1]) == {"card": "text/two", "reason": "cannot answer Perplexity"}
+    engine.evaluate(model, made_up[1:], tmp_path)  # says nothing of the first card
+    assert (tmp_path / "planted/skipped.jsonl").read_text().splitlines() == stored
+    monkeypatch.setitem(embedded_tasks.TASKS, "made_up", lambda split: [])
+    able = Planted(embed=hashed, perplexity=lambda r: PerplexityAnswer(1.0, 1, 1))
+    monkeypatch.setattr(engine, "_result", lambda run, card: None)
+    engine.evaluate(able, made_up, tmp_path)  # what was measured since is not called skipped
+    assert not (tmp_path / "planted/skipped.jsonl").exists()
     blind = Planted(embed=hashed)
     blind.embeds = frozenset({"image"})
     assert blind.can(made_up[0]) == "cannot embed text"

@@ -53,7 +53,7 @@ def write(place: Path, rows: list[dict] | None = None, **said: Any) -> Path:
 
 def test_a_multiple_choice_task(tmp_path: Path) -> None:
     card = load(write(tmp_path))
-    assert (card.name, card.version, card.metric) == ("text/made-up-sums", 2, "accuracy")
+    assert (card.name, card.version, card.metric) == ("text/lm_eval_made-up-sums", 2, "accuracy")
     assert card.chance == pytest.approx(1 / 3, abs=1e-4)
     (first, *_), count = Examples(card).test, len(Examples(card).test)
     assert first.fields == {"prompt": "Q: 0 + 1?\nA:", "choices": ["0", "1", "none"], "answer": 1}
@@ -119,7 +119,7 @@ def test_what_includes_another_file_has_its_keys(tmp_path: Path) -> None:
     other = tmp_path / "other.yaml"
     other.write_text("include: task.yaml\ntask: other\ndoc_to_text: question\n")
     card = load(other)
-    assert card.name == "text/other"
+    assert card.name == "text/lm_eval_other"
     assert Examples(card).test[0].fields["prompt"] == "0 + 1?"
     assert load(file).digest != card.digest
 
@@ -203,6 +203,6 @@ def test_code_is_refused_by_the_key_that_holds_it(key: str, tmp_path: Path) -> N
 def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["--lm_eval_task", str(write(tmp_path)), "--results", str(tmp_path / "results")]
     assert main(["evaluate", "longest", *given]) == 0
-    assert "text/made-up-sums: accuracy 0." in capsys.readouterr().out
+    assert "text/lm_eval_made-up-sums: accuracy 0." in capsys.readouterr().out
     assert main(["evaluate", "longest", "--lm_eval_task", "nowhere.yaml"]) == 2
     assert "lm_eval_task must be a file. Got nowhere.yaml instead." in capsys.readouterr().err

@@ -56,3 +56,12 @@ def test_what_is_no_result_is_refused_by_name(tmp_path: Path, text: str) -> None
     file.write_text(text)
     with pytest.raises(ValueError, match=r"odd\.json must"):
         results.read(file)
+
+
+def test_folders_of_names_in_other_scripts_are_told_apart(tmp_path: Path) -> None:
+    names = ["модель", "日本", "\U0001f642", "\U0001f643", "runs/nano: best"]
+    folders = [results.folder(tmp_path, name) for name in names]
+    assert len(set(folders)) == len(names)
+    assert all(folder.parent == tmp_path and folder.name for folder in folders)
+    assert folders[0].name == "модель"
+    assert folders[-1].name == "runs-nano-best"

@@ -40,6 +40,13 @@ def test_answers_are_those_of_the_model(model):
     assert third == {"id": None, "texts": model.samples(prefix, suffix, 3, own)}
 
 
+def test_the_number_of_samples_is_that_of_the_command_unless_a_request_says_it(model):
+    lines = [json.dumps({"prefix": "def f"}), json.dumps({"prefix": "def f", "n": 2})]
+    found = [json.loads(line) for line in answers(model, lines, DEFAULT, False, 3)]
+    assert [len(one["texts"]) for one in found] == [3, 2]
+    assert found[0]["texts"] == model.samples("def f", None, 3, DEFAULT)
+
+
 def test_a_request_may_end_with_its_function(model):
     request = {"prefix": "def f():\n", "max_tokens": 20, "n": 5}
     free, bound = ask(model, request, {**request, "stop_at_dedent": True})

@@ -92,8 +92,21 @@ def test_embed_texts_and_pictures(model):
     pixels = np.stack([np.asarray(p) for p in pictures])
     assert np.array_equal(model.embed(pixels), vectors)
     assert np.array_equal(model.embed(list(pixels)), vectors)
+    alone = Model(language_model(model.tokenizer.vocabulary), model.tokenizer, "digest")
+    assert alone.embed([]).shape == (0, alone.embed(["a"]).shape[1])
     with pytest.raises(ValueError, match="items must be a list"):
         model.embed("one text")
+
+
+def test_a_picture_is_seen_as_its_camera_was_held(model):
+    """Orientation 6: what is stored lies on its side, to be turned by 90 degrees."""
+    rng = np.random.default_rng(0)
+    upright = Image.fromarray(rng.integers(0, 256, (16, 24, 3), dtype=np.uint8))
+    stored = upright.transpose(Image.Transpose.ROTATE_90)
+    stored.getexif()[0x0112] = 6
+    assert np.array_equal(model.embed([stored]), model.embed([upright]))
+    one, other = (model.draw("a dot", 2, image=p, strength=0.5)[0] for p in (stored, upright))
+    assert np.array_equal(np.asarray(one), np.asarray(other))
 
 
 def test_score_is_a_log_likelihood(model, tokenizer):
@@ -159,7 +172,7 @@ def test_comparing_needs_a_tower(model):
 
 
 def test_seeds_of_any_kind_and_none_at_all(model):
-    one, other = (model.draw("a dot", 2, seed=s)[0] for s in (np.int64(3), [3]))
+    one, other = (model.draw("a dot", 2, seed=s)[0] for s in (np.int64(3), np.array([3])))
     assert np.array_equal(np.asarray(one), np.asarray(other))
     with pytest.raises(ValueError, match=r"seeds must be one for each of 1 prompts\. Got 0"):
         model.draw("a dot", 2, seed=[])

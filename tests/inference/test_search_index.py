@@ -127,6 +127,14 @@ def test_a_folder_of_others_is_left_alone(tmp_path, files, embed):
         update(tmp_path / "notes", files, 2, "m", embed)
 
 
+def test_a_first_write_that_was_killed_is_no_folder_of_others(tmp_path, files, embed):
+    (tmp_path / "index").mkdir()
+    (tmp_path / "index" / "vectors-0123.npy").write_bytes(b"half")
+    (tmp_path / "index" / "index.json.partial").write_text("{")
+    assert refreshed(tmp_path, files, embed)
+    assert len(list((tmp_path / "index").glob("vectors-*.npy"))) == 1
+
+
 def test_an_index_may_begin_with_nothing(tmp_path, files, embed):
     only_binary = [file for file in files if file.suffix == ".bin"]
     assert not update(tmp_path / "index", only_binary, 2, "m", embed).passages

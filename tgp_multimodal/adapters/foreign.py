@@ -56,9 +56,13 @@ def display_name(kind: str, argument: str, weights: str = "") -> str:
     """How a model is called in tables: kind, last part of its name or folder, weights."""
     path = Path(argument)
     if path.is_dir():
-        path = path.resolve()
-        path = path.parent if path.name == "export" else path
+        path = named(path.resolve())
     return "-".join(part for part in (kind, path.name, Path(weights).stem) if part)
+
+
+def named(folder: Path) -> Path:
+    """The folder that a model's folder is called by: of a run, or of what was adapted."""
+    return folder.parent if folder.name in ("export", "model") else folder
 
 
 def model_digest(network: nn.Module, *settings: object) -> tuple[str, str]:

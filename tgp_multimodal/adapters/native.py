@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from tgp_multimodal import __version__, export
+from tgp_multimodal.adapters.foreign import named
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.requests import (
@@ -88,7 +89,7 @@ class Native(Adapter):
         return trained
 
     def _name(self, folder: Path) -> str:
-        return folder.parent.name if folder.name == "export" else folder.name
+        return named(folder).name
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         if not requests:

@@ -104,8 +104,10 @@ class OpenAiApi(Adapter):
         return answers[type(requests[0])](requests)
 
     def facts(self) -> dict[str, Any]:
-        # A server that names no digest may change its model unseen; its date is all there is.
-        told = self.entry.get("digest") or (self.server.address, self.entry.get("created"))
+        # A server that names no digest may change its model unseen. Its date does not help: some
+        # servers give the time of the question.
+        known = [self.entry.get(name) for name in ("root", "max_model_len")]
+        told = self.entry.get("digest") or (self.server.address, *known)
         settings = ("openai", self.model, told, __version__)
         return {
             "digest": hashlib.sha256(repr(settings).encode()).hexdigest(),

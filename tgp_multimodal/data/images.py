@@ -30,12 +30,17 @@ def decode(data: bytes, size: int) -> np.ndarray:
             # A JPEG decodes to a half, quarter or eighth for a fraction of the time.
             image.draft(None, (2 * size, 2 * size))
             image.load()
-            return square(to_rgb(ImageOps.exif_transpose(image)), size)
+            return square(upright(image), size)
     # Damaged files make PIL's readers stumble in every way there is.
     except Exception as error:
         raise ValueError(
             f"picture must be a whole image file. Got {_reason(error)} instead."
         ) from error
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A picture as its camera was held, as RGB; see `to_rgb`."""
+    return to_rgb(ImageOps.exif_transpose(image))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -26,8 +26,10 @@ _KEPT = 0.7  # of the ids of a caption that stands for two
 _WORDING, _LOOK = 41, 42  # set the draws of this file apart from others of the same seed
 _SIDED = re.compile(r"\b(left|right)", re.IGNORECASE)  # "rightmost", too
 _COLOURED = re.compile(
-    r"\b(red|orange|yellow|green|blue|purple|violet|pink|brown|cyan|magenta|turquoise|teal|beige|tan"
-    r"|maroon|gold|colou?r)",  # "reddish", "golden" and "colourful", too
+    r"\b(red|orange|yellow|green|blue|purple|violet|pink|brown|cyan|magenta|turquoise|teal|beige"
+    r"|tan\b|tanned|maroon|gold|colou?r|crimson|scarlet|ruby|rosy|salmon|coral|peach|amber|bronze|copper"
+    r"|khaki|olive|lime|emerald|aqua|azure|navy|indigo|lavender|lilac|mauve|burgundy|ivory|cream"
+    r"|blond|rainbow|auburn|ginger)",  # "reddish", "golden" and "colourful", too
     re.IGNORECASE,
 )
 

@@ -105,6 +105,7 @@ def pictures(spec: str, columns: Columns | None = None) -> Source:
     stream = stream or stream_of(place)
     loose = [f for f in files if _is_picture(f)]
     root = Path(place) if Path(place).is_dir() else files[0].parent
+    _check_mixture(place, root, files, loose)
 
     def captioned() -> Iterator[Captioned | Bad]:
         if loose:
@@ -170,6 +171,22 @@ def table_pictures(
             yield _captioned(data, row[1], about, stream, where, row[0])
         except (ValueError, OSError) as error:
             yield Bad(where, row[0], str(error))
+
+
+def _check_mixture(place: str, root: Path, files: Sequence[Path], loose: Sequence[Path]) -> None:
+    """Refuses a folder of which a part would be passed over."""
+    if loose and len(loose) < len(files):
+        table = next(f for f in files if not _is_picture(f))
+        raise ValueError(
+            f"a source must be tables and archives, or picture files, and not both (name the "
+            f"table). Got {table.name} beside {_name(loose[0], root)} in {place} instead."
+        )
+    below = sorted({f.parent for f in loose} - {root})
+    if found := [d / name for d in below for name in _METADATA if (d / name).is_file()]:
+        raise ValueError(
+            f"{found[0].name} must lie in the folder that is named (name each such folder as a "
+            f"source). Got {_name(found[0], root)} in {place} instead."
+        )
 
 
 def _is_picture(path: Path) -> bool:
@@ -281,6 +298,7 @@ def _listed(
 ) -> Iterator[Captioned | Bad]:
     """Pictures in the order of the metadata; those it does not name are bad rows."""
     left = {f.resolve(): f for f in files}
+    asked = frozenset(left)
     about: dict[str, str] = {}
 
     def choose(there: Sequence[str]) -> list[str]:
@@ -294,6 +312,8 @@ def _listed(
             continue
         try:
             path = _inside(root, valid_text(row[1]["file_name"], "file_name"))
+            if path not in asked and _is_picture(path) and path.is_file():
+                continue  # a pattern left it out
             left.pop(path, None)
             name = _name(path, root)
             yield _captioned(path.read_bytes(), row[1], about, stream, str(root), name)
@@ -328,7 +348,7 @@ def _archive(file: Path, columns: Columns, stream: str) -> Iterator[Captioned | 
             while (member := tar.next()) is not None:
                 tar.members.clear()  # type: ignore[attr-defined]  # or else it keeps every one
                 name, suffix = _key(member.name)
-                if not member.isfile() or Path(name).name.startswith("."):
+                if not member.isfile() or Path(member.name).name.startswith("."):
                     continue
                 if name != key and parts:
                     yield _sample(file, key, parts, columns, stream)

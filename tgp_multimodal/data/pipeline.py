@@ -104,14 +104,12 @@ def open_stream(
         datasets["text"] = text_batches(found, tokenizer, **text, seed=seed, shard=shard)
     if pictures is not None:
         seen = open_pictures(folder / "pictures", split)
-        if split != "train":  # what is held out is stored, and seen as it is
-            pictures = {k: v for k, v in pictures.items() if k not in _TRAINING_ONLY}
-        pictures = dict[str, Any](weights=_sizes(seen)) | dict(pictures)
+        pictures = dict[str, Any](weights=_sizes(seen)) | _looks(pictures, split)
         datasets["pictures"] = picture_batches(seen, tokenizer, **pictures, seed=seed, shard=shard)
         if captions is not None:
             given = {k: v for k, v in pictures.items() if k in ("weights", "drawn")}
             datasets["captions"] = caption_batches(
-                seen, tokenizer, **{**given, **captions}, seed=seed, shard=shard
+                seen, tokenizer, **{**given, **_looks(captions, split)}, seed=seed, shard=shard
             )
     elif captions is not None:
         raise ValueError("captions must come with pictures. Got captions without them instead.")
@@ -125,6 +123,11 @@ def open_stream(
         kinds = "text, pictures, passages, captions or chat"
         raise ValueError(f"streams must be {kinds}. Got none instead.")
     return Stream(datasets, threads, every)
+
+
+def _looks(settings: Mapping[str, Any], split: str) -> dict[str, Any]:
+    """Settings of pictures for a split: what is held out is stored, and seen as it is."""
+    return {k: v for k, v in settings.items() if split == "train" or k not in _TRAINING_ONLY}
 
 
 def _sizes(split: PictureSplit) -> dict[str, float]:

@@ -61,7 +61,8 @@ def evaluate(
         `<model>/skipped.jsonl`.
 
     Raises:
-        ValueError: a card's data are missing. Raised before anything is computed.
+        ValueError: a card's data are missing, or a result of all items would give way to one of
+            some. Raised before anything is computed.
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1. Got {limit} instead.")
@@ -76,6 +77,8 @@ def evaluate(
         _store_skipped(adapter, results_folder, reasons, say)
     facts = adapter.facts()
     assert facts.get("digest"), f"{adapter.name} must say its digest"
+    if limit is not None and not fresh:
+        _spare(results_folder, adapter.name, facts["digest"], able)
     run = _Run(adapter, results_folder, limit, fresh, facts, say, team, {}, corpora, unsafe_local)
     return [_result(run, card) for card in able]
 
@@ -229,17 +232,38 @@ def _standing(run: _Run, examples: Examples, where: dict[str, Any]) -> Result | 
     return found if then == now and found.data_digest == examples.digest else None
 
 
+def _spare(root: Path, model: str, digest: str, able: Sequence[Card]) -> None:
+    """Refuses to write results with a limit over complete ones of the same weights."""
+    for card in able:
+        file = results.path(root, model, card.name)
+        try:
+            found = results.read(file) if file.is_file() else None
+        except ValueError:
+            continue
+        then = (None, digest, card.digest)
+        if found and (found.limit, found.model_facts.get("digest"), found.card_digest) == then:
+            raise ValueError(
+                f"results must hold no complete result of {card.name} where a limit is given "
+                f"(another --results keeps it, --fresh gives it up). Got {file} instead."
+            )
+
+
 def _store_skipped(
     adapter: Adapter, root: Path, reasons: dict[str, str | None], say: Progress
 ) -> None:
     skipped = {card: reason for card, reason in reasons.items() if reason is not None}
     for card, reason in skipped.items():
         say("skipped", card, f"{adapter.name} {reason}")
-    if skipped:
-        place = results.folder(root, adapter.name)
-        place.mkdir(parents=True, exist_ok=True)
-        lines = (json.dumps({"card": c, "reason": r}) for c, r in skipped.items())
-        results.replace(place / "skipped.jsonl", "\n".join(lines) + "\n")
+    file = results.folder(root, adapter.name) / "skipped.jsonl"
+    before = file.read_text("utf-8").splitlines() if file.is_file() else []
+    others = {row["card"]: row["reason"] for row in map(json.loads, before)}
+    kept = {card: reason for card, reason in others.items() if card not in reasons} | skipped
+    if kept:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lines = (json.dumps({"card": c, "reason": r}) for c, r in sorted(kept.items()))
+        results.replace(file, "\n".join(lines) + "\n")
+    else:
+        file.unlink(missing_ok=True)
 
 
 def _silent(what: str, card: str, sentence: str) -> None:

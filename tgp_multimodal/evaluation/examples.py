@@ -19,6 +19,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from PIL import Image
 from pyarrow import csv
 
+from tgp_multimodal.data import images
 from tgp_multimodal.evaluation import embedded_tasks, held_out
 from tgp_multimodal.evaluation.cards import SPLITS, Card
 from tgp_multimodal.evaluation.item_checks import check
@@ -270,12 +271,12 @@ def _decoded(row: Row, path: Path) -> Row:
 
 
 def _pixels(value: Any, path: Path, name: str) -> Any:
-    if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
-        try:
+    try:
+        if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
             value = Image.open(io.BytesIO(value["bytes"]))
-        except OSError as error:
-            raise ValueError(f"{name} must be a picture in {path}. Got {error} instead.") from None
-    return np.asarray(value.convert("RGB")) if isinstance(value, Image.Image) else value
+        return np.asarray(images.upright(value)) if isinstance(value, Image.Image) else value
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{name} must be a picture in {path}. Got {error} instead.") from None
 
 
 # Which fields a split must have, where not all.

@@ -219,7 +219,7 @@ def build(folder: Path, card_folder: Path | None = None) -> Board:
     board.warnings += [*_split(columns), *_mixed_weights(board.results)]
     for column in columns:
         column.card = _shipped(card_folder, column.best)
-        _compare(column, folders, problems)
+        _compare(column, {id(f.result): f.path for f in files}, problems)
     board.models = board.ranking()
     return board
 
@@ -331,11 +331,11 @@ def _number(result: Result) -> tuple[float, float, float]:
     return moved, moved + result.low - value, moved + result.high - value
 
 
-def _compare(column: Column, folders: dict[str, Path], problems: list[str]) -> None:
+def _compare(column: Column, path_of: dict[int, Path], problems: list[str]) -> None:
     """Fills in rank groups, p-values and samples from the items of the results."""
     items = []
     for result in column.results:
-        path = folders[result.model] / Path(str(result.items_file)).name
+        path = path_of[id(result)].parent / Path(str(result.items_file)).name
         found, broken = read_items(path)
         items.append(found)
         sides = metrics.SIDES.get(result.metric)

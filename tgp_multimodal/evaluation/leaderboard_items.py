@@ -206,8 +206,11 @@ def _item_test(items: Sequence[Items]) -> Any:
         return paired
     group_N = np.unique(first.group_N, return_inverse=True)[1]
     mean_RM = bootstrap_means(score_NM, first.weight_N, group_N)
+    is_one = not group_N.any()  # one group, of which every resample is the same
 
     def resampled(one: int, two: int) -> tuple[float, str]:
+        if is_one:
+            return 1.0, "nothing (one group)"
         return bootstrap_p(mean_RM[:, one] - mean_RM[:, two]), "paired bootstrap"
 
     return resampled

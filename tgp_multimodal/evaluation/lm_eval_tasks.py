@@ -92,7 +92,7 @@ def load(path: Path) -> Card:
         raise ValueError(f"{path}: {unknown('output_type', kind, _METRICS)}")
     source, has_shots = _source(task, refuse), bool(task.get("num_fewshot"))
     card = Card(
-        name=f"text/{re.sub('[^A-Za-z0-9_.+-]+', '-', name)}",
+        name=f"text/lm_eval_{re.sub('[^A-Za-z0-9_.+-]+', '-', name)}",
         version=_version(task),
         domain="text",
         description=f"The task {name} of a task file of lm-eval, as `{kind}`"

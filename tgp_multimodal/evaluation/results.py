@@ -81,8 +81,9 @@ class Result:
 
 
 def folder(root: Path, model: str) -> Path:
-    """Folder of a model's results."""
-    return root / re.sub(r"[^A-Za-z0-9._+=-]+", "-", model).strip("-.")
+    """Folder of a model's results: its name, in letters of any script."""
+    name = re.sub(r"[^\w.+=-]+", "-", model).strip("-.")
+    return root / (name or hashlib.sha256(model.encode()).hexdigest()[:12])
 
 
 def path(root: Path, model: str, card: str) -> Path:

@@ -31,7 +31,7 @@ _KEYS: dict[str, tuple[type, ...]] = {
 
 
 def answers(
-    model: Model, lines: Iterable[str], sampling: Sampling, stop_at_dedent: bool
+    model: Model, lines: Iterable[str], sampling: Sampling, stop_at_dedent: bool, n: int = 1
 ) -> Iterator[str]:
     """One JSON line for each line that is not blank, as soon as it is answered.
 
@@ -40,13 +40,14 @@ def answers(
         lines: the requests.
         sampling: the settings of a request that does not say otherwise.
         stop_at_dedent: the same, for ending with the function.
+        n: the same, for how many samples.
     """
     for line in filter(str.strip, lines):
         name = None
         try:
             request = _parsed(line)
             name = request.get("id")
-            texts = _texts(model, request, sampling, stop_at_dedent)
+            texts = _texts(model, request, sampling, stop_at_dedent, n)
             answer: dict[str, Any] = {"id": name, "texts": texts}
         except Exception as error:  # the next request is none the worse
             answer = {"id": name, "error": str(error) or type(error).__name__}
@@ -64,7 +65,7 @@ def _parsed(line: str) -> dict[str, Any]:
 
 
 def _texts(
-    model: Model, request: dict[str, Any], sampling: Sampling, stop_at_dedent: bool
+    model: Model, request: dict[str, Any], sampling: Sampling, stop_at_dedent: bool, n: int
 ) -> list[str]:
     _check(request)
     given = {name: value for name, value in request.items() if name in Sampling._fields}
@@ -74,7 +75,7 @@ def _texts(
     prefix, suffix = request["prefix"], request.get("suffix")
     ends = request.get("stop_at_dedent", stop_at_dedent)
     own = sampling._replace(**given, block=block_behind(prefix) if ends else None)
-    return model.samples(prefix, suffix, request.get("n", 1), own)
+    return model.samples(prefix, suffix, request.get("n", n), own)
 
 
 def _check(request: dict[str, Any]) -> None:

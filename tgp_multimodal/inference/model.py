@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tgp_multimodal.data.chat_template import Message
 from tgp_multimodal.data.tokenizer import Tokenizer
@@ -177,7 +177,7 @@ class Model:
             ValueError: a setting is out of range, or belongs to an image that was not given.
         """
         names = [prompts] if isinstance(prompts, str) else list(prompts)
-        seeds = list(seed) if isinstance(seed, Sequence | np.ndarray) else None
+        seeds = [int(s) for s in seed] if isinstance(seed, Sequence | np.ndarray) else None
         drawing = Drawing(
             steps, guidance, int(cast(int, seed)) if seeds is None else 0, size, sampler,
             negative_prompt, guidance_from, guidance_to, guidance_rescale,
@@ -195,7 +195,8 @@ class Model:
             raise ValueError(
                 f"items must be a list of texts or pictures. Got the text {items!r} instead."
             )
-        if len(items) and all(isinstance(item, str) for item in items):
+        has_head = isinstance(self.network, Multimodal)
+        if (len(items) or not has_head) and all(isinstance(item, str) for item in items):
             return text.embed(self.network.text, self.tokenizer, [str(item) for item in items])
         return picture_features.features(self._with_head(), self.tokenizer, list(items))
 
@@ -292,4 +293,6 @@ def _given(image: Picture | None, strength: float | None, mask: Picture | None) 
 
 
 def _image(picture: Picture) -> Image.Image:
-    return picture if isinstance(picture, Image.Image) else Image.fromarray(seen.array(picture))
+    if isinstance(picture, Image.Image):
+        return ImageOps.exif_transpose(picture)
+    return Image.fromarray(seen.array(picture))

@@ -142,7 +142,7 @@ def _opened(folder: Path, lines: int, model: str) -> tuple[dict[str, Any], np.nd
     """Files of an index, and its vectors; none of both where there is no index yet."""
     path = folder / _INDEX
     if not path.is_file():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and not (folder.is_dir() and all(map(_is_left, folder.iterdir()))):
             raise ValueError(f"index must be a folder of its own. Got {folder} instead.")
         return {}, np.zeros((0, 0), dtype=np.float32)
     try:
@@ -166,6 +166,11 @@ def _opened(folder: Path, lines: int, model: str) -> tuple[dict[str, Any], np.nd
             f"Got {len(vector_ND)} instead."
         )
     return found["files"], vector_ND
+
+
+def _is_left(path: Path) -> bool:
+    """Whether a file is what a first write that was killed leaves."""
+    return path.name == f"{_INDEX}.partial" or path.match("vectors-*.npy")
 
 
 def _write(folder: Path, content: dict[str, Any], vector_ND: np.ndarray) -> None:

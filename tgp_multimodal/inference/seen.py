@@ -17,13 +17,14 @@ def array(picture: object) -> np.ndarray:
     """A picture as unsigned bytes (Y, X, 3).
 
     Args:
-        picture: a PIL image of any mode (transparency shows white), or unsigned bytes, grey or RGB.
+        picture: a PIL image of any mode (transparency shows white, and the camera's orientation is
+            obeyed), or unsigned bytes, grey or RGB.
 
     Raises:
         ValueError: it is neither.
     """
     if isinstance(picture, Image.Image):
-        return np.asarray(images.to_rgb(picture))
+        return np.asarray(images.upright(picture))
     if not isinstance(picture, np.ndarray):
         raise ValueError(
             f"a picture must be a PIL image or {_KINDS}. Got {type(picture).__name__} instead."

@@ -41,7 +41,8 @@ def evaluate(
             same network, random weights). Others': hf:MODEL, any language model or encoder that
             transformers opens, hf:MODEL@bfloat16, hf:MODEL@random; st:MODEL, an encoder of
             sentence-transformers; openclip:ARCHITECTURE@WEIGHTS, a dual encoder;
-            timm:ARCHITECTURE, a picture encoder; diffusers:MODEL, a text-to-image pipeline. MODEL
+            timm:ARCHITECTURE, a picture encoder; diffusers:MODEL, a text-to-image pipeline;
+            openai:ADDRESS#MODEL, a server that speaks OpenAI's protocol (OPENAI_API_KEY). MODEL
             is a folder or hub name, WEIGHTS a tag, a file, or random. Baselines: majority, longest
             (choice), tfidf, bm25, pixels, hog, words, xz, xz:trained, zstd, zstd:trained.
         suite: which cards: embedded needs no download; core, text, bias, biomedical, code, image
@@ -97,6 +98,9 @@ def evaluate(
     if held_out is not None:
         chosen += of_prepared(Path(held_out))
     chosen = chosen or shelf.suite(suite)
+    names = [card.name for card in chosen]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"cards must have different names. Got {twice[0]} twice instead.")
     if few_labels is not None:
         chosen = curves.cards(chosen, few_labels, seeds)
     console = Console(quiet=int(os.environ.get("RANK", "0")) > 0)

@@ -81,7 +81,7 @@ def fill(
         raise ValueError(f"file must be given with at. Got at {at} alone instead.")
     if json:
         check(sampling)
-        return _converse(tgp_multimodal.load(folder), sampling, stop_at_dedent)
+        return _converse(tgp_multimodal.load(folder), sampling, stop_at_dedent, n)
     before, after = prefix or "", suffix or ""
     if file is not None:
         content = Path(file).read_text(encoding="utf-8")
@@ -107,7 +107,7 @@ def print_samples(
         print(f"--- seed {sampling.seed + number}\n{text}")
 
 
-def _converse(model: "Model", sampling: "Sampling", stop_at_dedent: bool) -> None:
+def _converse(model: "Model", sampling: "Sampling", stop_at_dedent: bool, n: int) -> None:
     import io
     import sys
 
@@ -115,5 +115,5 @@ def _converse(model: "Model", sampling: "Sampling", stop_at_dedent: bool) -> Non
 
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")  # bytes that are no text spoil their line alone
-    for line in answers(model, sys.stdin, sampling, stop_at_dedent):
+    for line in answers(model, sys.stdin, sampling, stop_at_dedent, n):
         print(line, flush=True)

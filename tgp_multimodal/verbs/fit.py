@@ -1,6 +1,7 @@
 """`tgp fit`: LightningCLI."""
 
 import os
+import shlex
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +28,7 @@ def run(argv: list[str]) -> None:
     cli = run_cli([subcommand, *with_configs(options)])
     folder = cli.trainer.default_root_dir
     if cli.stop.stopped:
-        _say(f"stopped and saved; go on with: tgp fit {' '.join(argv)} --ckpt_path last")
+        _say(f"stopped and saved; go on with: tgp fit {shlex.join(argv)} --ckpt_path last")
         raise SystemExit(130)
     if cli.trainer.is_global_zero:
         print(f"the run lies in {folder}; export it with: tgp export {folder}")

@@ -199,11 +199,12 @@ def _leaderboard(run: Path, sheet: Path) -> Path:
 
     from tgp_multimodal.evaluation.leaderboard import build
     from tgp_multimodal.evaluation.leaderboard_write import write
+    from tgp_multimodal.evaluation.results import folder as folder_of
     from tgp_multimodal.resources import shipped
 
     results = run / "results"
-    native = next((p for p in results.iterdir() if p.name == run.name), None)
-    if native is not None:
+    native = folder_of(results, run.name)
+    if native.is_dir():
         shutil.copyfile(sheet, native / "samples.png")
     board = build(results, shipped("benchmarks", "cards"))
     return write(board, run / "leaderboard", f"tgp quickstart --folder {run}")["page"]

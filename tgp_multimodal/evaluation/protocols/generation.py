@@ -10,7 +10,7 @@ from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Examples
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups
 from tgp_multimodal.evaluation.requests import Generate, Score, ScoreAnswer
-from tgp_multimodal.evaluation.stats import bootstrap
+from tgp_multimodal.evaluation.stats import share
 
 _ROUGE = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}
 
@@ -47,7 +47,8 @@ def generation(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
         {"id": e.id, "score": row[card.metric], **row, "prediction": w, "target": r}
         for e, row, w, r in zip(test, rows, written, references, strict=True)
     ]
-    interval = bootstrap([row[card.metric] for row in rows], groups(test))
+    scores = [row[card.metric] for row in rows]
+    interval = share(scores, [1.0] * len(scores), groups(test))
     return Outcome(details[card.metric], interval, records, details)
 
 

@@ -14,7 +14,7 @@ from tgp_multimodal.evaluation.examples import Examples
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups
 from tgp_multimodal.evaluation.protocols.probe import proportion, stack
 from tgp_multimodal.evaluation.requests import Compare, JointEmbed
-from tgp_multimodal.evaluation.stats import bootstrap
+from tgp_multimodal.evaluation.stats import share
 
 _DEPTHS = (1, 5, 10)
 
@@ -92,7 +92,7 @@ def picture_retrieval(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome
         records.append({"id": example.id, "score": found[examples.card.metric], **found, **said})
     details: dict[str, Any] = {m: float(np.mean([r[m] for r in records])) for m in found}
     details |= {"pictures": len(test), "texts": len(texts)}
-    interval = bootstrap([r["score"] for r in records], groups(test))
+    interval = share([r["score"] for r in records], [1.0] * len(records), groups(test))
     return Outcome(details[examples.card.metric], interval, records, details)
 
 

@@ -8,7 +8,7 @@ from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Example, Examples
 from tgp_multimodal.evaluation.outcome import Ask, Outcome
 from tgp_multimodal.evaluation.requests import MaskedScore, Request, Score, ScoreAnswer
-from tgp_multimodal.evaluation.stats import bootstrap
+from tgp_multimodal.evaluation.stats import share
 
 
 def minimal_pairs(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
@@ -41,7 +41,10 @@ def minimal_pairs(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
         },
         "paradigms": {name: _mean(own) for name, own in paradigms.items()},
     }
-    return Outcome(value, bootstrap(list(details["paradigms"].values())), records, details)
+    units = list(details["paradigms"].values())
+    if len(units) == 1:  # no other paradigm to tell how much they differ
+        units = [float(record["score"]) for record in records]
+    return Outcome(value, share(units, [1.0] * len(units)), records, details)
 
 
 def request(scoring: str, sentence: str) -> Request:

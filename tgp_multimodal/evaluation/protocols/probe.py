@@ -3,6 +3,7 @@
 Shape letters: N items, D width.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from tgp_multimodal.evaluation.logistic import FINE, Axes, Classifier, Features,
 from tgp_multimodal.evaluation.names import unknown
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, shown
 from tgp_multimodal.evaluation.requests import Embed
-from tgp_multimodal.evaluation.stats import bootstrap, wilson
+from tgp_multimodal.evaluation.stats import share, wilson
 
 DECADES = tuple(10.0**e for e in range(-5, 5))
 _PATIENCE = 2
@@ -177,10 +178,10 @@ def _joined(first_ND: Features, second_ND: Features) -> Features:
 
 
 def proportion(correct: Sequence[float], group: Sequence[str]) -> Any:
-    """Wilson's interval, or the clustered bootstrap's where several items share a group."""
+    """Wilson's interval, or that of whole groups where several items share one."""
     if len(set(group)) == len(group):
         return wilson(sum(correct), len(correct))
-    return bootstrap([float(c) for c in correct], group)
+    return share([float(c) for c in correct], [1.0] * len(correct), group)
 
 
 def stack(vectors: Sequence[Any]) -> Features:
@@ -283,4 +284,6 @@ def _labels(examples: Sequence[Example]) -> list[Any]:
 
 
 def _stratify(labels: np.ndarray) -> np.ndarray | None:
-    return labels if np.bincount(labels).min() >= 2 else None
+    count_K = np.bincount(labels)
+    held = math.ceil(_VALIDATION_SHARE * len(labels))
+    return labels if count_K.min() >= 2 and held >= len(count_K) else None

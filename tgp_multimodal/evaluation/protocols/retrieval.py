@@ -16,7 +16,7 @@ from tgp_multimodal.evaluation.logistic import Features
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, later
 from tgp_multimodal.evaluation.protocols.probe import stack
 from tgp_multimodal.evaluation.requests import Embed
-from tgp_multimodal.evaluation.stats import bootstrap
+from tgp_multimodal.evaluation.stats import share
 
 _DEPTH = 1000  # documents of a ranking that are kept; later ones count as not found
 _RECIPROCAL_DEPTH = 100  # the same for the reciprocal rank
@@ -47,7 +47,7 @@ def retrieval(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     rows = [_judge(e, ranking, metric) for e, ranking in zip(test, rankings, strict=True)]
     details: dict[str, Any] = {m: float(np.mean([row[m] for row in rows])) for m in _METRICS}
     details["documents"] = len(corpus)
-    interval = bootstrap([row[metric] for row in rows], groups(test))
+    interval = share([row[metric] for row in rows], [1.0] * len(rows), groups(test))
     return Outcome(details[metric], interval, rows, details)
 
 
