@@ -89,6 +89,12 @@ _PICTURE_LIMITS = """\
 """
 
 
+def _pictures(facts: Mapping[str, Any]) -> str:
+    """How to draw with diffusers; guidance that training put into the weights is not repeated."""
+    wanted = "1.0" if facts.get("guided") else "4.0"
+    return _PICTURES.replace("guidance_scale=4.0", f"guidance_scale={wanted}")
+
+
 def model_card(network: Network, tokenizer: Tokenizer, facts: Mapping[str, Any]) -> str:
     """The text of README.md.
 
@@ -96,9 +102,10 @@ def model_card(network: Network, tokenizer: Tokenizer, facts: Mapping[str, Any])
         network: what is exported.
         tokenizer: its tokenizer.
         facts: plain data, all of it optional: `run` (name), `steps`, `data` (manifest of each
-            prepared folder), `metrics` (name -> number), `environment`, `precision`, `results` (a
-            row a benchmark card: `card`, `metric`, `value`, `low`, `high`, `n`, `chance`, `limit`,
-            `seen`, and for cards of bias `axes`: category -> `value`, `low`, `high`, `n`).
+            prepared folder), `guided` (draws without guidance), `metrics` (name -> number),
+            `environment`, `precision`, `results` (a row a benchmark card: `card`, `metric`,
+            `value`, `low`, `high`, `n`, `chance`, `limit`, `seen`, and for cards of bias `axes`:
+            category -> `value`, `low`, `high`, `n`).
     """
     head = network.head if isinstance(network, Multimodal) else None
     name = str(facts.get("run", "TGP-Multimodal model"))
@@ -117,7 +124,7 @@ def model_card(network: Network, tokenizer: Tokenizer, facts: Mapping[str, Any])
         "\n".join(_bias(facts)),
         (
             _TEXT
-            + (_PICTURES if head is not None else "")
+            + (_pictures(facts) if head is not None else "")
             + _OURS
             + (_CHAT if is_taught else "")
             + (_MATCHING if network.tower is not None else "")

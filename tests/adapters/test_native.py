@@ -22,6 +22,8 @@ from tgp_multimodal.evaluation.requests import (
     Score,
     ScoreAnswer,
 )
+from tgp_multimodal.model_card import model_card
+from tgp_multimodal.verbs.export import run_facts
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +39,18 @@ def folder(tokenizer, tmp_path_factory):
 @pytest.fixture(scope="module")
 def native(folder):
     return Native(folder)
+
+
+def test_what_was_taught_guidance_is_not_guided_again(native, tokenizer, tmp_path):
+    assert native.drawing.guidance == 4
+    network = multimodal(tokenizer.vocabulary)
+    facts = run_facts(tmp_path, {"guided": True, "global_step": 3})
+    assert "guided" not in run_facts(tmp_path, {"guided": False})
+    card = model_card(network, tokenizer, facts)
+    export.save(tmp_path / "guided", network, tokenizer, facts, card)
+    assert Native(tmp_path / "guided").drawing.guidance == 1
+    assert "guidance_scale=1.0, num" in card
+    assert "guidance_scale=4.0" not in card
 
 
 def picture(seed):

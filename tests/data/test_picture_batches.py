@@ -371,6 +371,22 @@ def test_a_pair_is_two_different_captions_of_one_picture(described, tokenizer):
     assert len(wordings) == len(SAID) * (len(SAID) - 1)
 
 
+def test_held_out_captions_are_stored_ones(tokenizer, tmp_path):
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    pairs = [Pair(pixels + i, f"number {i}", "scenes", str(i)) for i in range(40)]
+    write_pictures(tmp_path / "pictures", {"train": pairs, "validation": pairs}, [])
+
+    def first(split, **drawn):
+        pictures = {"weights": {"scenes": 1.0}, "longest": 12, "batch": 4}
+        captions = {"batch": 8, **drawn}
+        stream = open_stream(tmp_path, split, tokenizer, None, pictures, 0, captions=captions)
+        return next(stream.batches())["captions"].token_BL
+
+    drawn = {"drawn": {"scenes": {}}}
+    assert np.array_equal(first("validation"), first("validation", **drawn))
+    assert not np.array_equal(first("train"), first("train", **drawn))
+
+
 def test_without_weights_streams_come_by_their_size(tokenizer, tmp_path):
     many = [Pair(np.full((16, 16, 3), i, np.uint8), f"many {i}", "many", str(i)) for i in range(90)]
     few = [Pair(np.full((16, 16, 3), 200, np.uint8), f"few {i}", "few", str(i)) for i in range(10)]

@@ -104,6 +104,20 @@ def test_pictures_are_decoded_to_rgb(root: Path) -> None:
     assert pixels.fields["item"][1, 2].tolist() == [5, 5, 5]
 
 
+def test_pictures_of_cards_look_as_pictures_to_learn_from(root: Path) -> None:
+    """What is transparent shows white, and the camera's orientation is obeyed."""
+    pixels = np.zeros((2, 3, 4), np.uint8)
+    pixels[0, 0] = (0, 0, 255, 255)
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", exif=exif)
+    store(root, "test", [{"image": {"bytes": buffer.getvalue(), "path": "x"}, "label": 0}])
+    found = Examples(card(templates={}, columns={"item": "image", "label": "label"})).test[0]
+    assert found.fields["item"][1, 2].tolist() == [0, 0, 255]
+    assert (found.fields["item"][0] == 255).all()
+
+
 def test_a_broken_picture_is_named(root: Path) -> None:
     store(root, "test", [{"image": {"bytes": b"no picture", "path": "x"}, "label": 0}])
     with pytest.raises(ValueError, match=r"image must be a picture in .*test\.parquet"):

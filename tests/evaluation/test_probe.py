@@ -74,3 +74,14 @@ def test_the_objective_is_scikit_learns(c: float) -> None:
 
     own = objective(np.asarray(axes.at_NR), found.weight_RK, found.bias_K)
     assert own == pytest.approx(objective(matrix, model.coef_.T, model.intercept_), rel=1e-6)
+
+
+def test_a_few_items_of_many_classes_need_no_validation_split(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ten items of five kinds: a fifth is two, which cannot hold all of the kinds."""
+    rows = [{"item": f"{i} {KINDS[i % 3]}", "label": i % 5} for i in range(10)]
+    found = score(
+        monkeypatch, "probe", {"train": rows, "test": ROWS["test"][:3]}, Planted(embed=vector)
+    )
+    assert len(found.records) == 3

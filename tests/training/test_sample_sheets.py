@@ -7,7 +7,9 @@ import pytest
 
 from tgp_multimodal.data.prepared import write_pictures
 from tgp_multimodal.data.records import Pair
-from tgp_multimodal.training.callbacks import SHEET_PROMPTS, _usual_prompts
+from tgp_multimodal.objectives.flow_matching import FlowMatching
+from tgp_multimodal.objectives.together import Together
+from tgp_multimodal.training.callbacks import SHEET_PROMPTS, _drawing, _usual_prompts
 from tgp_multimodal.training.datamodules import StreamData
 
 
@@ -37,3 +39,10 @@ def test_scenes_are_asked_for_where_they_are_drawn(folder):
     assert _usual_prompts(SimpleNamespace(datamodule=drawn)) == SHEET_PROMPTS
     stored = StreamData(folder, pictures={"longest": 8, "batch": 4})
     assert len(_usual_prompts(SimpleNamespace(datamodule=stored))) == 15
+
+
+@pytest.mark.parametrize(("taught", "guidance"), [(1.0, 4.0), (3.0, 1.0)])
+def test_sheets_are_not_guided_where_guidance_is_learned(taught, guidance):
+    objective = FlowMatching(guidance=taught)
+    for objectives in ({"pictures": objective}, {"pictures": Together({"draw": objective})}):
+        assert _drawing(SimpleNamespace(objectives=objectives), 12).guidance == guidance

@@ -55,7 +55,8 @@ class Native(Adapter):
     Text features are means of the bidirectional, final-normed states, which is what
     sentence-transformers computes from the folder; picture features are means of a block of the
     diffusion head, which one a probe chooses (`views`). An image tower, where there is one, puts
-    pictures into the space of the text features. Pictures are drawn with the settings of `Drawing`.
+    pictures into the space of the text features. Pictures are drawn with the settings of `Drawing`,
+    without guidance where training put it into the weights.
     New text may take half of the context, so that a prompt keeps the other half.
 
     Args:
@@ -76,7 +77,7 @@ class Native(Adapter):
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network.to(self.device)
         self.batch_tokens, self.batch = batch_tokens, batch
-        self.drawing = Drawing()
+        self.drawing = Drawing(guidance=1.0) if loaded.facts.get("guided") else Drawing()
         self.name = self._name(folder.resolve())
         has_head = isinstance(self.network, Multimodal)
         text_alone = (Score, MaskedScore, Perplexity, Generate, Embed, EmbedTokens)

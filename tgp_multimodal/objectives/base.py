@@ -29,6 +29,8 @@ class Objective(ABC):
     It owns no state: learned scalars belong to the network, randomness to the call.
     """
 
+    teaches_guidance = False  # whether what it trained draws without guidance as others with it
+
     @abstractmethod
     def loss(self, network: Network, batch: Any, progress: float, seed: int) -> Loss:
         """The loss of one batch.

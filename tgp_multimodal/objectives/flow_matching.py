@@ -69,6 +69,7 @@ class FlowMatching(Objective):
         if guidance < 1:
             raise ValueError(f"guidance must be at least 1. Got {guidance} instead.")
         self.repeats, self.train_text, self.guidance = repeats, train_text, guidance
+        self.teaches_guidance = guidance > 1
 
     def loss(self, network: Network, batch: CaptionedImages, progress: float, seed: int) -> Loss:
         """Mean squared error of the velocity, up to the floor; see `Objective.loss`."""

@@ -34,6 +34,7 @@ class Together(Objective):
                 f"Got {sorted(unknown)} instead."
             )
         self.objectives = objectives
+        self.teaches_guidance = any(o.teaches_guidance for o in objectives.values())
         self.weights = {name: (weights or {}).get(name, 1.0) for name in objectives}
 
     def loss(self, network: Network, batch: Any, progress: float, seed: int) -> Loss:

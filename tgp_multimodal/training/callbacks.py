@@ -142,9 +142,15 @@ class SampleSheet(Callback):
             if not trainer.is_global_zero:
                 return
             prompts = list(self.prompts or _usual_prompts(trainer))
-            pixels = draw(network, tokenizer, prompts, Drawing(steps=12))
+            pixels = draw(network, tokenizer, prompts, _drawing(module, 12))
         self.folder.mkdir(parents=True, exist_ok=True)
         contact_sheet(list(pixels), prompts).save(self.folder / f"step_{step:06d}.png")
+
+
+def _drawing(module: Any, steps: int) -> Drawing:
+    """The usual settings; without guidance where it is learned, since twice would be too much."""
+    learned = any(objective.teaches_guidance for objective in module.objectives.values())
+    return Drawing(steps=steps, guidance=1.0) if learned else Drawing(steps=steps)
 
 
 def _usual_prompts(trainer: Trainer) -> Sequence[str]:
@@ -186,7 +192,7 @@ class SceneCurve(Callback):
         with module.whole_average() as network, torch.random.fork_rng():
             if not trainer.is_global_zero:
                 return
-            pictures = draw(network, tokenizer, [p.text for p in wanted], Drawing(steps=20))
+            pictures = draw(network, tokenizer, [p.text for p in wanted], _drawing(module, 20))
         right: dict[str, list[bool]] = {axis: [] for axis in self.prompts}
         for prompt, picture in zip(wanted, pictures, strict=True):
             right[prompt.axis].append(check(picture, prompt.truth).correct)

@@ -300,6 +300,7 @@ class TrainingModule(LightningModule):
         checkpoint["ema"] = {k: stored(v) for k, v in self.average.items()}
         checkpoint["precision"] = self._chosen().name
         checkpoint["guard"] = self.guard.state
+        checkpoint["guided"] = any(o.teaches_guidance for o in self.objectives.values())
         checkpoint["random"] = torch.get_rng_state()  # our own draws are functions of the step
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

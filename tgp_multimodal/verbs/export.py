@@ -46,6 +46,8 @@ def run_facts(run: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
     import json
 
     found: dict[str, Any] = {"run": run.resolve().name, "steps": checkpoint.get("global_step")}
+    if checkpoint.get("guided"):
+        found["guided"] = True  # draws without guidance what others draw with it
     manifest = run / "manifest.json"
     if manifest.is_file():
         content = json.loads(manifest.read_text(encoding="utf-8"))
