@@ -141,6 +141,7 @@ def test_nothing_is_left_behind(sandbox: Sandbox, outside: Outside):
     programs = [*FILES.values(), *PROCESSES.values(), *NETWORK.values()]
     process = sandbox._server.pid
     attacked(sandbox, "def attack(at): return True", outside)
+    assert settled(lambda: len(descendants(process)), 1) == 1
     idle, files = descendants(process), named_as_theirs()
     tests = f"assert attack({outside.at!r})"
     verdicts = sandbox.judge([Trial(program, tests, "attack") for program in programs])
