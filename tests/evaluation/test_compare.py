@@ -64,6 +64,13 @@ def test_a_difference_beyond_all_resamples_survives_many_comparisons():
     assert 0.5 < np.log(found) / np.log(expected) < 2
 
 
+def test_three_groups_that_agree_are_no_certainty():
+    score_NM = np.array([[0.5, 0.0], [0.4, 0.0], [0.6, 0.0]])
+    mean_RM = bootstrap_means(score_NM, np.ones(3), np.arange(3))
+    found = bootstrap_p(mean_RM[:, 0] - mean_RM[:, 1], 3)
+    assert found == pytest.approx(scipy_stats.ttest_rel(*score_NM.T).pvalue, rel=0.1)
+
+
 def test_bootstrap_weighs_items_and_draws_groups_whole():
     score_NM = np.array([[0.0], [0.0], [1.0], [1.0]])
     weight_N = np.array([1.0, 1.0, 3.0, 3.0])

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
+from scipy.special import stdtr
 
 from tgp_multimodal.evaluation.stats import Z_95
 
@@ -69,19 +70,24 @@ def _draws(blocks: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).multinomial(blocks, even, size=RESAMPLES).astype(np.float64)
 
 
-def bootstrap_p(difference_R: np.ndarray) -> float:
+def bootstrap_p(difference_R: np.ndarray, groups: int = MAX_BLOCKS) -> float:
     """Two-sided p-value that a difference is zero: twice the smaller share of resamples beyond it.
 
     One is added to count and total, so that it never is 0 (Davison & Hinkley 1997, section 4.2).
-    Where no resample lies beyond, the normal tail of their mean and deviation tells how far away
-    zero is: a share would end at two in all, which Holm's correction over many pairs makes nothing.
+    Where no resample lies beyond, the tail of Student's t at their mean and deviation tells how far
+    away zero is: a share would end at two in all, which Holm's correction over many pairs makes
+    nothing. Few groups have wide tails.
+
+    Args:
+        difference_R: difference of two means in each resample.
+        groups: how many groups were resampled; at least two.
     """
     beyond = min(int(np.sum(difference_R <= 0)), int(np.sum(difference_R >= 0)))
-    share = min(1.0, 2 * (beyond + 1) / (len(difference_R) + 1))
     if beyond:
-        return share
-    deviation = max(float(np.std(difference_R)), 1e-12 * abs(float(np.mean(difference_R))))
-    return min(share, math.erfc(abs(float(np.mean(difference_R))) / deviation / math.sqrt(2)))
+        return min(1.0, 2 * (beyond + 1) / (len(difference_R) + 1))
+    mean = abs(float(np.mean(difference_R)))
+    deviation = max(float(np.std(difference_R)) * math.sqrt(groups / (groups - 1)), 1e-12 * mean)
+    return 2 * float(stdtr(groups - 1, -mean / deviation))
 
 
 def intervals_p(first: tuple[float, float, float], second: tuple[float, float, float]) -> float:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tgp_multimodal.evaluation.compare import (
+    MAX_BLOCKS,
     bootstrap_means,
     bootstrap_p,
     holm,
@@ -206,12 +207,12 @@ def _item_test(items: Sequence[Items]) -> Any:
         return paired
     group_N = np.unique(first.group_N, return_inverse=True)[1]
     mean_RM = bootstrap_means(score_NM, first.weight_N, group_N)
-    is_one = not group_N.any()  # one group, of which every resample is the same
+    groups = min(int(group_N.max()) + 1, MAX_BLOCKS)
 
     def resampled(one: int, two: int) -> tuple[float, str]:
-        if is_one:
+        if groups == 1:  # of which every resample is the same
             return 1.0, "nothing (one group)"
-        return bootstrap_p(mean_RM[:, one] - mean_RM[:, two]), "paired bootstrap"
+        return bootstrap_p(mean_RM[:, one] - mean_RM[:, two], groups), "paired bootstrap"
 
     return resampled
 

@@ -239,8 +239,8 @@ def choose(views: Sequence[str], known: Known, ask: Ask) -> tuple[str, dict[str,
     """The view whose probe is right most often on validation items, and how often each is.
 
     Probes of the comparison see at most 2,000 training items, and of the features the 400 principal
-    axes along which they differ most. A model with one view is asked
-    nothing; ties go to the view that comes first.
+    axes along which they differ most. A model with one view is asked nothing; ties go to the view
+    that comes first.
     """
     if len(views) == 1:
         return views[0], {}
