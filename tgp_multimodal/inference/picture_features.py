@@ -1,6 +1,7 @@
 """Pictures in, features out: states of the diffusion head.
 
-Shape letters: B pictures of a batch, N pictures, C channels, Y rows, X columns, P patches, D width.
+Shape letters: B pictures of a batch, N pictures, C channels, Y rows, X columns, P patches, G rows
+of cells, D width.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from tgp_multimodal.models.diffusion_head import DiffusionHead
 from tgp_multimodal.models.networks import Multimodal
 
 TIMES = (0.02, 0.05, 0.1, 0.2)
+GRIDS = (2, 4)
 _SHARES = (0.25, 0.4, 0.5, 0.6, 0.75, 1.0)  # of the depth
 
 
@@ -27,13 +29,16 @@ class View(NamedTuple):
     Attributes:
         block: how many blocks are run.
         time: t that the head is told.
+        grid: rows and columns of cells, G, over each of which patches are averaged.
     """
 
     block: int
     time: float
+    grid: int = 2
 
     def __str__(self) -> str:
-        return f"block {self.block}, t {self.time:g}"
+        fine = f", {self.grid} x {self.grid}" if self.grid != 2 else ""
+        return f"block {self.block}, t {self.time:g}{fine}"
 
 
 def usual(head: DiffusionHead) -> View:
@@ -42,10 +47,12 @@ def usual(head: DiffusionHead) -> View:
 
 
 def views(head: DiffusionHead) -> list[View]:
-    """What is worth trying, the usual one first: six depths at four small times."""
+    """What is worth trying, the usual one first: six depths, four small times, coarse and fine."""
     depths = sorted({max(1, round(share * head.depth)) for share in _SHARES})
+    grids = [g for g in GRIDS if g <= head.size // head.patch] or GRIDS[:1]
+    every = (View(d, t, g) for g in grids for d in depths for t in TIMES)
     first = usual(head)
-    return [first, *(v for v in (View(d, t) for d in depths for t in TIMES) if v != first)]
+    return [first, *(v for v in every if v != first)]
 
 
 def features(
@@ -55,7 +62,7 @@ def features(
     view: View | None = None,
     batch: int = 4 * BATCH,
 ) -> np.ndarray:
-    """Features of pictures in one view, (N, 5 D); see `features_of_views`."""
+    """Features of pictures in one view, (N, (1 + G G) D); see `features_of_views`."""
     return features_of_views(network, tokenizer, pictures, [view or usual(network.head)], batch)[0]
 
 
@@ -69,9 +76,9 @@ def features_of_views(
 ) -> list[np.ndarray]:
     """For each view the stream after its block: null prompt, clean pixels, small t.
 
-    Means over the four quarters of the patch grid stand behind the mean over all patches, (N, 5 D)
-    (the protocol of DDAE, Xiang et al. 2023, arXiv:2303.09769, with coarse places kept). Views of
-    one time cost one pass.
+    Means over the cells of a grid stand behind the mean over all patches, (N, (1 + G G) D) (the
+    protocol of DDAE, Xiang et al. 2023, arXiv:2303.09769, with places kept: coarse ones where
+    objects wander, fine ones where strokes are read). Views of one time cost one pass.
 
     Args:
         network: text transformer and head.
@@ -99,15 +106,21 @@ def features_of_views(
             time_BD = head.time_in(torch.full((count,), time, device=pixels.device))
             walk = head.walk(pixels, time_BD, own, mask_1L.expand(count, -1), asked[-1])
             for block, patch_BPD in enumerate(walk):
-                if block in asked:
-                    parts[View(block, time)].append(quarters(patch_BPD, head).cpu().numpy())
-    none = np.zeros((0, 5 * head.width), dtype=np.float32)
-    return [np.concatenate(parts[view]) if parts[view] else none for view in wanted]
+                for view in parts:
+                    if (view.block, view.time) == (block, time):
+                        parts[view].append(pooled(patch_BPD, head, view.grid).cpu().numpy())
+    if not len(pictures):
+        return [np.zeros((0, _features(head, view.grid)), dtype=np.float32) for view in wanted]
+    return [np.concatenate(parts[view]) for view in wanted]
 
 
-def quarters(patch_BPD: Tensor, head: DiffusionHead) -> Tensor:
-    """Means over all patches and over each quarter of them, (B, 5 D)."""
-    grid = head.size // head.patch
-    patch_BDYX = patch_BPD.transpose(1, 2).reshape(len(patch_BPD), -1, grid, grid).float()
-    parts = F.adaptive_avg_pool2d(patch_BDYX, min(2, grid)).flatten(1)
-    return torch.cat((patch_BDYX.mean((2, 3)), parts), dim=1)
+def pooled(patch_BPD: Tensor, head: DiffusionHead, grid: int = 2) -> Tensor:
+    """Means over all patches and over each cell of a grid of them, (B, (1 + G G) D)."""
+    rows = head.size // head.patch
+    patch_BDYX = patch_BPD.transpose(1, 2).reshape(len(patch_BPD), -1, rows, rows).float()
+    cells = F.adaptive_avg_pool2d(patch_BDYX, min(grid, rows)).flatten(1)
+    return torch.cat((patch_BDYX.mean((2, 3)), cells), dim=1)
+
+
+def _features(head: DiffusionHead, grid: int) -> int:
+    return (1 + min(grid, head.size // head.patch) ** 2) * head.width

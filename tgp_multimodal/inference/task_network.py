@@ -22,7 +22,7 @@ from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.inference import seen
 from tgp_multimodal.inference.image import read_prompts
 from tgp_multimodal.inference.likelihoods import buckets, padded
-from tgp_multimodal.inference.picture_features import quarters, usual
+from tgp_multimodal.inference.picture_features import pooled, usual
 from tgp_multimodal.models.networks import Multimodal, Network
 
 BATCH_TOKENS = 4096  # positions of one forward pass that answers, padding included
@@ -252,7 +252,7 @@ class TaskNetwork(nn.Module):
         time_B = torch.full((count,), self.task.time, device=pixels_BCYX.device)
         mask_BL = prompt.mask_1L.expand(count, -1)
         patch_BPD, _ = head.states(pixels_BCYX, time_B, own, mask_BL, self.task.block)
-        return quarters(patch_BPD, head)
+        return pooled(patch_BPD, head)
 
     def prompt(self, tokenizer: Tokenizer) -> "Prompt | None":
         """What pictures are looked at with: the null prompt in every block; None for texts."""
