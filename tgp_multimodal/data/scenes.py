@@ -66,7 +66,6 @@ _PLACES: dict[int, tuple[tuple[tuple[float, float], ...], ...]] = {
 _SWAY = 2 / 32
 
 _ARRANGED = 0.75
-_RELATION_NAMED = 0.8
 _SAME_SHAPE = 0.12
 _SAID_ONE = 0.12
 
@@ -79,6 +78,7 @@ class Mix(NamedTuple):
         two: scenes with two things that differ; the rest have two to four that are alike.
         colours_named: captions that name the colours.
         background_named: captions that name the background.
+        relation_named: captions of two things that say where one is, seen from the other.
         posed: scenes whose things stand where a photographer would put them, one in the middle and
             large, several apart in even places; in the rest they stand anywhere.
     """
@@ -88,6 +88,7 @@ class Mix(NamedTuple):
     colours_named: float = 0.85
     background_named: float = 0.5
     posed: float = 0.0
+    relation_named: float = 0.8
 
 
 MIX = Mix()
@@ -191,7 +192,7 @@ def sample_described(rng: np.random.Generator, held_out: bool = False, mix: Mix 
     elif kind < mix.single + mix.two:
         things = _different(rng, held_out, posed)
         names_colours = names_colours or things[0].shape == things[1].shape
-        if rng.random() < _RELATION_NAMED:
+        if rng.random() < mix.relation_named:
             relation = relation_between(*things)
     else:
         things = _alike(rng, int(rng.integers(2, 5)), held_out, posed)
