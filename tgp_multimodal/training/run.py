@@ -23,6 +23,7 @@ from tgp_multimodal.objectives.contrastive import ImageTextContrast
 from tgp_multimodal.objectives.flow_matching import FlowMatching
 from tgp_multimodal.objectives.language import HybridLanguage
 from tgp_multimodal.objectives.passage_contrast import PassageContrast
+from tgp_multimodal.objectives.picture_contrast import PictureContrast
 from tgp_multimodal.objectives.together import Together
 from tgp_multimodal.training.allocator import keep_freed_memory
 from tgp_multimodal.training.callbacks import (
@@ -55,6 +56,7 @@ SHORT_NAMES = (
     FlowMatching,
     PassageContrast,
     ImageTextContrast,
+    PictureContrast,
     Together,
 )
 

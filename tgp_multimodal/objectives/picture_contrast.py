@@ -1,0 +1,182 @@
+"""Features of pictures, learned by telling which two looks are at one picture, without captions.
+
+Denoising teaches the head what pictures are made of; what is in them it needs only at much noise,
+and features are read at little. This objective asks for it there: two crops of a picture, one of
+them with other colours, are denoised with the null prompt, and the states of a block in the middle
+must tell that they belong together (contrastive learning, Chen et al. 2020, arXiv:2002.05709; on
+states of a diffusion model, Xiang et al. 2025, DDAE++, arXiv:2505.10999). The blocks behind it are
+what a projection head is elsewhere, so nothing is added to the network.
+
+Shape letters: B looks of this process (two per picture), N pictures of this process, M pictures of
+all processes, C channels, Y rows, X columns, P patches, D width.
+"""
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tgp_multimodal.data.records import CaptionedImages
+from tgp_multimodal.diffusion.paths import noisy
+from tgp_multimodal.models.diffusion_head import DiffusionHead
+from tgp_multimodal.models.flops import head_flops
+from tgp_multimodal.models.networks import Multimodal, Network
+from tgp_multimodal.objectives import ranks
+from tgp_multimodal.objectives.base import Loss, Objective
+
+_CALM = 0.6  # smallest share of the area that the first look keeps
+_STRETCH = 0.2  # how far rows and columns of a crop may differ, as a logarithm
+_GREY = 0.2  # share of the second looks that lose all colours
+_DRAWS = 9  # numbers that decide a look
+
+
+class PictureContrast(Objective):
+    """Contrast of two looks at each picture by states of the head, beside denoising them.
+
+    It learns from captioned pictures and reads no caption. Beside `FlowMatching` on the same stream
+    (`Together`) it makes features for classifiers; drawing is learned there.
+
+    Args:
+        weight: of the contrast; the denoising of the looks has 1.
+        block: how many blocks are run before states are compared; left out: two thirds of them.
+        temperature: the cosines are divided by it.
+        smallest: smallest share of a picture's area that a crop of the second look shows.
+        colours: how far brightness and contrast of the second look change, and half of how far its
+            saturation does; 0 leaves its colours.
+        most_noise: times are drawn evenly between 0 and it.
+        weight_floor: as of `FlowMatching`.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        weight: float = 0.3,
+        block: int | None = None,
+        temperature: float = 0.2,
+        smallest: float = 0.3,
+        colours: float = 0.3,
+        most_noise: float = 0.3,
+        weight_floor: float = 0.3,
+    ) -> None:
+        for name, value, most in (
+            ("temperature", temperature, float("inf")),
+            ("smallest", smallest, 1.0),
+            ("most_noise", most_noise, 1.0),
+            ("weight_floor", weight_floor, 1.0),
+        ):
+            if not 0 < value <= most:
+                limit = f" and at most {most:g}" if most == 1 else ""
+                raise ValueError(f"{name} must be above 0{limit}. Got {value} instead.")
+        if not 0 <= colours <= 0.5:
+            raise ValueError(f"colours must be between 0 and 0.5. Got {colours} instead.")
+        self.weight, self.block, self.temperature = weight, block, temperature
+        self.smallest, self.colours = smallest, colours
+        self.most_noise, self.weight_floor = most_noise, weight_floor
+
+    def loss(self, network: Network, batch: CaptionedImages, progress: float, seed: int) -> Loss:
+        """Squared error of both looks and nats of the contrast; see `Objective.loss`.
+
+        `found` is the share of first looks whose second look is the most alike of the batch.
+
+        Raises:
+            ValueError: the head has fewer blocks than `block`.
+        """
+        head = cast(Multimodal, network).head
+        block = self._block(head)
+        data = batch.pixels_BCYX.float() / 127.5 - 1
+        generator = torch.Generator(data.device).manual_seed(seed)
+        data = torch.cat(
+            (
+                look(data, _drawn(len(data), generator), _CALM, 0.0),
+                look(data, _drawn(len(data), generator), self.smallest, self.colours),
+            )
+        )
+        with torch.no_grad():
+            null_11D = network.text(batch.token_BL[:1, :1])  # BOS alone
+        text = head.text_keys_values(null_11D)
+        text = [(k.expand(len(data), -1, -1, -1), v.expand(len(data), -1, -1, -1)) for k, v in text]
+        count = len(data) * ranks.world()
+        time_B = self.most_noise * ranks.own_rows(
+            torch.rand(count, generator=generator, device=data.device)
+        )
+        noise = torch.randn(count, *data.shape[1:], generator=generator, device=data.device)
+        noisy_BCYX = noisy(data, ranks.own_rows(noise), time_B)
+        time_BD = head.time_in(time_B)
+        middle_BD = patch_BPD = data.new_zeros(0)
+        for number, patch_BPD in enumerate(head.walk(noisy_BCYX, time_BD, text, None, head.depth)):
+            if number == block:
+                middle_BD = patch_BPD.float().mean(dim=1)
+        rows, columns = data.shape[-2:]
+        guess = head.to_pixels(head.final_layer(patch_BPD, time_BD), (rows, columns)).float()
+        error_B = (guess - data).square().mean(dim=(1, 2, 3))
+        value = (error_B / time_B.clamp_min(self.weight_floor).square()).mean()
+        nats, found = self._contrast(*middle_BD.chunk(2))
+        parts = {"nats": nats, "found": found, "value": value, "pixel_error": error_B.mean()}
+        return Loss(value + self.weight * nats, {k: v.detach() for k, v in parts.items()})
+
+    def _block(self, head: DiffusionHead) -> int:
+        block = -(-head.depth * 2 // 3) if self.block is None else self.block
+        if not 1 <= block <= head.depth:
+            raise ValueError(f"block must be between 1 and {head.depth}. Got {block} instead.")
+        return block
+
+    def _contrast(self, first_ND: Tensor, second_ND: Tensor) -> tuple[Tensor, Tensor]:
+        """InfoNCE in both directions, and how often the partner is found."""
+        first_MD, second_MD = ranks.whole_batch(first_ND), ranks.whole_batch(second_ND)
+        # What all pictures share is most of a state, and would leave all cosines near 1.
+        mean_D = torch.cat((first_MD, second_MD)).mean(dim=0)
+        first_MD, second_MD = (F.normalize(x - mean_D, dim=-1) for x in (first_MD, second_MD))
+        with torch.autocast(first_MD.device.type, enabled=False):  # else near cosines are equal
+            score_MM = first_MD @ second_MD.T / self.temperature
+        partner_M = torch.arange(len(score_MM), device=score_MM.device)
+        there = F.cross_entropy(score_MM, partner_M)
+        nats = (there + F.cross_entropy(score_MM.T, partner_M)) / 2
+        return nats, (score_MM.argmax(dim=1) == partner_M).float().mean()
+
+    def flops(self, network: Network, batch: CaptionedImages) -> int:
+        """Without the null prompt and the comparison itself; see `Objective.flops`."""
+        head = cast(Multimodal, network).head
+        count, _, rows, columns = batch.pixels_BCYX.shape
+        return 3 * head_flops(head, 2 * count, rows, columns, 1)
+
+
+def look(data: Tensor, draw_ND: Tensor, smallest: float, colours: float) -> Tensor:
+    """A crop of each picture, brought to its size, half of them mirrored, with other colours.
+
+    Args:
+        data: pictures (N, C, Y, X) in [-1, 1].
+        draw_ND: what decides each look, (N, 9) in [0, 1).
+        smallest: smallest share of the area that is shown.
+        colours: how far brightness and contrast change; a fifth lose all colours unless it is 0.
+    """
+    side, stretch, across, down, mirror, bright, strong, vivid, grey = draw_ND.unbind(dim=1)
+    side = (smallest + (1 - smallest) * side).sqrt()
+    stretch = ((2 * stretch - 1) * _STRETCH).exp()
+    wide, high = (side * stretch).clamp(max=1), (side / stretch).clamp(max=1)
+    zero = torch.zeros_like(wide)
+    sign = torch.where(mirror < 0.5, -1.0, 1.0)
+    rows = [wide * sign, zero, (2 * across - 1) * (1 - wide)]
+    rows += [zero, high, (2 * down - 1) * (1 - high)]
+    grid = F.affine_grid(torch.stack(rows, dim=1).view(-1, 2, 3), list(data.shape), False)
+    data = F.grid_sample(data, grid, padding_mode="reflection", align_corners=False)
+    if not colours:
+        return data
+
+    def part(x: Tensor) -> Tensor:
+        return x.view(-1, 1, 1, 1)
+
+    grey_N1YX = data.mean(dim=1, keepdim=True)
+    keep = 1 + 2 * colours * (2 * vivid - 1)
+    data = grey_N1YX + (data - grey_N1YX) * part(torch.where(grey < _GREY, zero, keep))
+    mean_N111 = data.mean(dim=(1, 2, 3), keepdim=True)
+    data = mean_N111 + (data - mean_N111) * part(1 + colours * (2 * strong - 1))
+    return (data + part(colours * (2 * bright - 1))).clamp(-1, 1)
+
+
+def _drawn(count: int, generator: torch.Generator) -> Tensor:
+    """Numbers for the looks of this process, (N, 9), of those for all processes."""
+    whole = count * ranks.world()
+    return ranks.own_rows(torch.rand(whole, _DRAWS, generator=generator, device=generator.device))
