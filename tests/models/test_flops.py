@@ -15,6 +15,7 @@ from tgp_multimodal.objectives.contrastive import ImageTextContrast
 from tgp_multimodal.objectives.flow_matching import FlowMatching
 from tgp_multimodal.objectives.language import HybridLanguage
 from tgp_multimodal.objectives.passage_contrast import PassageContrast
+from tgp_multimodal.objectives.picture_contrast import PictureContrast
 
 
 def counted(run):
@@ -60,7 +61,7 @@ def test_of_a_step_of_each_objective(train_text):
     contrast = ImageTextContrast(train_text=train_text)
     for objective, batch in (
         (HybridLanguage(), rows), (flow, pictures), (PassageContrast(), passages),
-        (contrast, pictures),
+        (contrast, pictures), (PictureContrast(), pictures),
     ):  # fmt: skip
         model = network()
         run = lambda: objective.loss(model, batch, 0.0, 0).value.backward()  # noqa: B023, E731

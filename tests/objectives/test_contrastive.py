@@ -5,13 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-import torch.distributed
 import torch.nn.functional as F
 from open_clip.loss import ClipLoss, SigLipLoss
 from random_networks import dual_encoder, language_model, with_tower
+from taking_turns import of_two
 
 from tgp_multimodal.data.records import CaptionedImages
-from tgp_multimodal.objectives import ranks
 from tgp_multimodal.objectives.contrastive import (
     ImageTextContrast,
     same_captions,
@@ -128,7 +127,6 @@ def test_every_weight_gets_a_gradient_and_the_text_only_where_asked():
 
 @FORMS
 def test_two_processes_find_the_loss_and_the_gradient_of_one(form, monkeypatch):
-    """Two processes in turn, each told what the other one would have sent."""
     data, objective = batch("abcabd"), ImageTextContrast(form)
     network = dual_encoder().requires_grad_(True)
     alone = objective.loss(network, data, 0.0, 0)
@@ -136,31 +134,10 @@ def test_two_processes_find_the_loss_and_the_gradient_of_one(form, monkeypatch):
     expected = {name: p.grad.clone() for name, p in network.named_parameters()}
     halves = [CaptionedImages(*(x[rank::2] for x in data)) for rank in (0, 1)]
     halves[1] = CaptionedImages(*(x[..., :8] if x.ndim == 2 else x for x in halves[1]))  # shorter
-    sent = [[], []]
-    monkeypatch.setattr(ranks, "_is_open", lambda: True)
-    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
-    monkeypatch.setattr(torch.distributed, "all_reduce", lambda x, operation: x.fill_(9))
-    total = {name: torch.zeros_like(p) for name, p in network.named_parameters()}
-    for listen in (True, False):
-        for rank in (0, 1):
-            turn = iter(sent[1 - rank])
-
-            def gather(rows, x, rank=rank, turn=turn, listen=listen):
-                if listen:
-                    sent[rank].append(x.clone())
-                rows[1 - rank].copy_(x if listen else next(turn))
-
-            monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
-            monkeypatch.setattr(torch.distributed, "all_gather", gather)
-            network.zero_grad()
-            part = objective.loss(network, halves[rank], 0.0, 0)
-            if not listen:
-                part.value.backward()
-                torch.testing.assert_close(part.value, alone.value)
-                for name, p in network.named_parameters():
-                    total[name] += p.grad / 2
+    values, gradients = of_two(objective, network, halves, monkeypatch)
+    torch.testing.assert_close(values, [alone.value.detach()] * 2)
     for name, gradient in expected.items():
-        torch.testing.assert_close(total[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
+        torch.testing.assert_close(gradients[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
 
 
 def test_same_captions_are_told_by_their_tokens():
