@@ -8,6 +8,7 @@ from random_networks import multimodal
 
 from tgp_multimodal.inference import seen
 from tgp_multimodal.inference.picture_features import View, features, features_of_views, views
+from tgp_multimodal.models.diffusion_head import DiffusionHead
 
 TOLERANCE = 3e-5
 
@@ -32,6 +33,10 @@ def test_features_by_hand(network, tokenizer):
     width = network.head.width
     np.testing.assert_allclose(found[:width], state[0].mean(0), atol=TOLERANCE)
     np.testing.assert_allclose(found[width:].reshape(width, 4).T, quarters, atol=TOLERANCE)
+    fine = features(network, tokenizer, [pixels], View(2, 0.1, 4))[0]
+    np.testing.assert_allclose(fine[:width], found[:width], atol=TOLERANCE)
+    places = fine[width:].reshape(width, 16).T  # as many cells as patches
+    np.testing.assert_allclose(places, state[0], atol=TOLERANCE)
 
 
 def test_features_of_pictures_of_any_kind(network, tokenizer):
@@ -57,7 +62,9 @@ def test_views_of_one_pass_are_those_of_single_passes(network, tokenizer):
     generator = np.random.default_rng(1)
     pictures = [generator.integers(0, 256, (16, 16, 3), dtype=np.uint8) for _ in range(5)]
     wanted = views(network.head)
-    assert len(set(wanted)) == len(wanted) > 4
+    assert len(set(wanted)) == len({str(v) for v in wanted}) == len(wanted) > 4
+    assert {v.grid for v in wanted} == {2, 4}
+    assert {v.grid for v in views(DiffusionHead(64, 48, 3, 3, patch=8, size=16))} == {2}
     together = features_of_views(network, tokenizer, pictures, wanted, batch=3)
     for view, found in zip(wanted, together, strict=True):
         alone = features(network, tokenizer, pictures, view)

@@ -79,11 +79,13 @@ class _Letters:
         return [list(t) for t in texts]
 
 
-def test_pictures_are_read_as_probes_read_them(tokenizer):
+@pytest.mark.parametrize("grid", [2, 4])
+def test_pictures_are_read_as_probes_read_them(tokenizer, grid):
     pictures = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
-    made = network(tokenizer, Task("classification", "picture", LABELS, block=2, time=0.05), True)
+    view = picture_features.View(2, 0.05, grid)
+    task = Task("classification", "picture", LABELS, **view._asdict())
+    made = network(tokenizer, task, True)
     found = np.concatenate(told(made, tokenizer, pictures, is_features=True))
-    view = picture_features.View(2, 0.05)
     expected = picture_features.features(made.network, tokenizer, pictures, view)
     np.testing.assert_allclose(found, expected, atol=2e-5)
 

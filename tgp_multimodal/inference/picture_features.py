@@ -19,7 +19,7 @@ from tgp_multimodal.models.diffusion_head import DiffusionHead
 from tgp_multimodal.models.networks import Multimodal
 
 TIMES = (0.02, 0.05, 0.1, 0.2)
-GRIDS = (2, 4)
+FINE = 4  # rows of cells
 _SHARES = (0.25, 0.4, 0.5, 0.6, 0.75, 1.0)  # of the depth
 
 
@@ -47,10 +47,14 @@ def usual(head: DiffusionHead) -> View:
 
 
 def views(head: DiffusionHead) -> list[View]:
-    """What is worth trying, the usual one first: six depths, four small times, coarse and fine."""
+    """What is worth trying, the usual one first: six depths at four small times.
+
+    Cells of half the side are tried at all of them, finer ones at every second time.
+    """
     depths = sorted({max(1, round(share * head.depth)) for share in _SHARES})
-    grids = [g for g in GRIDS if g <= head.size // head.patch] or GRIDS[:1]
-    every = (View(d, t, g) for g in grids for d in depths for t in TIMES)
+    every = [View(d, t) for d in depths for t in TIMES]
+    if head.size // head.patch >= FINE:
+        every += [View(d, t, FINE) for d in depths for t in TIMES[1::2]]
     first = usual(head)
     return [first, *(v for v in every if v != first)]
 
@@ -110,7 +114,7 @@ def features_of_views(
                     if (view.block, view.time) == (block, time):
                         parts[view].append(pooled(patch_BPD, head, view.grid).cpu().numpy())
     if not len(pictures):
-        return [np.zeros((0, _features(head, view.grid)), dtype=np.float32) for view in wanted]
+        return [np.zeros((0, feature_count(head, view.grid)), dtype=np.float32) for view in wanted]
     return [np.concatenate(parts[view]) for view in wanted]
 
 
@@ -122,5 +126,6 @@ def pooled(patch_BPD: Tensor, head: DiffusionHead, grid: int = 2) -> Tensor:
     return torch.cat((patch_BDYX.mean((2, 3)), cells), dim=1)
 
 
-def _features(head: DiffusionHead, grid: int) -> int:
+def feature_count(head: DiffusionHead, grid: int = 2) -> int:
+    """How many numbers `pooled` gives for a picture, (1 + G G) D."""
     return (1 + min(grid, head.size // head.patch) ** 2) * head.width

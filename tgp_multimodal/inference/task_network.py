@@ -22,7 +22,7 @@ from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.inference import seen
 from tgp_multimodal.inference.image import read_prompts
 from tgp_multimodal.inference.likelihoods import buckets, padded
-from tgp_multimodal.inference.picture_features import pooled, usual
+from tgp_multimodal.inference.picture_features import View, feature_count, pooled, usual
 from tgp_multimodal.models.networks import Multimodal, Network
 
 BATCH_TOKENS = 4096  # positions of one forward pass that answers, padding included
@@ -44,7 +44,8 @@ class Task:
         pairs: two texts "apart" give [u, v, |u - v|, u * v] of their means; "joint" they are one
             row, BOS first EOS second, in which they see each other.
         words: a word is the "mean" of its tokens or its "last" one.
-        block, time: where in the diffusion head pictures are looked at; see `picture_features`.
+        block, time, grid: where in the diffusion head pictures are looked at, and over how many
+            rows of cells states are averaged; see `picture_features`.
         offset, spread: mean and deviation of a quantity; the network gives it in these units.
     """
 
@@ -56,6 +57,7 @@ class Task:
     words: Words = "mean"
     block: int = 0
     time: float = 0.0
+    grid: int = 2
     offset: float = 0.0
     spread: float = 1.0
 
@@ -252,7 +254,7 @@ class TaskNetwork(nn.Module):
         time_B = torch.full((count,), self.task.time, device=pixels_BCYX.device)
         mask_BL = prompt.mask_1L.expand(count, -1)
         patch_BPD, _ = head.states(pixels_BCYX, time_B, own, mask_BL, self.task.block)
-        return pooled(patch_BPD, head)
+        return pooled(patch_BPD, head, self.task.grid)
 
     def prompt(self, tokenizer: Tokenizer) -> "Prompt | None":
         """What pictures are looked at with: the null prompt in every block; None for texts."""
@@ -291,8 +293,7 @@ def check_reads(network: Network, reads: str) -> None:
 def _features(network: Network, task: Task) -> int:
     if task.reads == "picture":
         assert isinstance(network, Multimodal)
-        grid = network.head.size // network.head.patch
-        return network.head.width * (1 + min(2, grid) ** 2)
+        return feature_count(network.head, task.grid)
     width = network.text.width
     return 4 * width if task.reads == "pair" and task.pairs == "apart" else width
 
@@ -351,7 +352,7 @@ def _batches(encoded: Sequence[Encoded], task: Task, batch_tokens: int) -> Itera
     yield from buckets([e.length * len(e.rows) for e in encoded], batch_tokens)
 
 
-def view_of(network: Network) -> tuple[int, float]:
+def view_of(network: Network) -> View:
     """Block and time of the head that pictures are looked at with."""
     assert isinstance(network, Multimodal)
     return usual(network.head)

@@ -58,8 +58,8 @@ def task_of(network: Network, splits: Splits, length: int, pairs: Pairs) -> Task
         values = np.array([item.label for item in splits.train], dtype=float)
         return replace(task, offset=float(values.mean()), spread=float(values.std()) or 1.0)
     if splits.reads == "picture":
-        block, time = view_of(network)
-        return replace(task, block=block, time=time)
+        block, time, grid = view_of(network)
+        return replace(task, block=block, time=time, grid=grid)
     return task
 
 
@@ -76,7 +76,7 @@ def best_reading(
         tasks = [replace(task, words=way) for way in ways]
     elif task.reads == "picture":
         assert isinstance(network, Multimodal)
-        tasks = [replace(task, block=v.block, time=v.time) for v in views(network.head)]
+        tasks = [replace(task, **v._asdict()) for v in views(network.head)]
     else:
         return task
     few = splits.train[:: -(-len(splits.train) // _COMPARED)]
@@ -101,7 +101,7 @@ def _features_of(
     assert isinstance(network, Multimodal)
     data = encoded(splits, tasks[0], tokenizer)
     pictures = [item.item for item in (*splits.train, *splits.validation)]
-    wanted = [View(task.block, task.time) for task in tasks]
+    wanted = [View(task.block, task.time, task.grid) for task in tasks]
     return [(f, data) for f in features_of_views(network, tokenizer, pictures, wanted)]
 
 

@@ -156,17 +156,18 @@ def texts_of(examples: Examples) -> Iterator[Any]:
         yield from item if isinstance(item, tuple) else (item,)
 
 
-def look(items: Sequence[Any], views: Sequence[str], ask: Ask) -> list[Features]:
-    """Features of items, one matrix (N, D) for each view; of pairs as `probe` says."""
+def look(items: Sequence[Any], views: Sequence[str], ask: Ask) -> Iterator[Features]:
+    """Features of items, one matrix (N, D) for each view; of pairs as `probe` says.
+
+    All are asked for at once, and put together one after the other, which needs less memory.
+    """
     parts = [item if isinstance(item, tuple) else (item,) for item in items]
     answers = ask([Embed(part, view) for pair in parts for part in pair for view in views])
-    found = []
     for number in range(len(views)):
         features = stack(answers[number :: len(views)])
         if parts and len(parts[0]) == 2:
             features = _joined(features[::2], features[1::2])
-        found.append(features)
-    return found
+        yield features
 
 
 def _joined(first_ND: Features, second_ND: Features) -> Features:
