@@ -10,12 +10,15 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Sin
 from tgp_multimodal.models.diffusion_head import DiffusionHead
 from tgp_multimodal.models.networks import DualEncoder, LanguageModel, Multimodal
 from tgp_multimodal.models.text_transformer import TextTransformer
+from tgp_multimodal.objectives.flow_matching import FlowMatching
+from tgp_multimodal.objectives.picture_contrast import PictureContrast
+from tgp_multimodal.objectives.together import Together
 from tgp_multimodal.resources import shipped
 from tgp_multimodal.training.run import RunCLI
 
 os.environ["JSONARGPARSE_DEPRECATION_WARNINGS"] = "off"  # Lightning still asks the old way
 
-OVERLAYS = ("text", "pictures", "gpu", "ddp", "fsdp")
+OVERLAYS = ("text", "pictures", "looks", "gpu", "ddp", "fsdp")
 ADAPTS = {  # overlays, too: behind a size or behind --init_from; and what they learn from
     "biomedical": {"text", "passages"},
     "code": {"text", "passages"},
@@ -68,6 +71,13 @@ def test_a_config_instantiates_alone_and_under_each_overlay(name, overlay, build
     assert cli.trainer.max_steps == alone["trainer"]["max_steps"]
     assert isinstance(cli.trainer.strategy, STRATEGIES.get(overlay, SingleDeviceStrategy))
     assert cli.model.precision == ("bfloat16" if overlay in ("gpu", "ddp", "fsdp") else "auto")
+
+
+def test_looks_behind_pictures_learn_both_from_one_stream(build):
+    pictures = build("nano", "pictures", "looks").model.objectives["pictures"]
+    assert isinstance(pictures, Together)
+    kinds = {name: type(objective) for name, objective in pictures.objectives.items()}
+    assert kinds == {"draw": FlowMatching, "look": PictureContrast}
 
 
 def test_overlays_add_up(build):
