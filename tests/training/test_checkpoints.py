@@ -92,14 +92,48 @@ while True:
 """
 
 
-@pytest.mark.parametrize("threads", [0, 2])
-@pytest.mark.parametrize("kills", [8, pytest.param(100, marks=pytest.mark.slow)])
+THREADS = pytest.mark.parametrize("threads", [0, 2])
+KILLS = pytest.mark.parametrize("kills", [8, pytest.param(100, marks=pytest.mark.slow)])
+
+
+@THREADS
+@KILLS
 def test_a_killed_run_ends_at_the_bits_of_an_unbroken_one(arguments, tmp_path, kills, threads):
     """The length of rows changes on the way, and the few documents are read several times."""
-    steps = 3 * kills
-    config = yaml.safe_load((path := tmp_path / "config.yaml").read_text())
-    config["data"]["text"]["ramp"] = [{"until": steps // 2, "length": 12, "batch": 6}]
+    ramp = [{"until": 3 * kills // 2, "length": 12, "batch": 6}]
+    change(tmp_path, lambda config: config["data"]["text"].update(ramp=ramp))
+    same_bits(arguments, tmp_path, kills, threads)
+
+
+@THREADS
+@KILLS
+def test_a_killed_run_of_pictures_ends_there_too(with_tower, tmp_path, kills, threads):
+    """Pictures are mirrored, cropped and greyed, and teach head and tower in three ways."""
+
+    def pictures_alone(config):
+        for stream in ("text", "passages"):
+            del config["model"]["objectives"][stream], config["data"][stream]
+        del config["model"]["every"]["passages"]
+        shares = {"flips": 0.5, "crops": 0.7, "greys": 0.3}
+        config["data"]["pictures"].update({k: {"scenes": v} for k, v in shares.items()})
+        together = config["model"]["objectives"]["pictures"]["init_args"]["objectives"]
+        together["draw"]["init_args"] = {"repeats": 2}
+        together["look"] = {"class_path": "PictureContrast"}
+
+    change(tmp_path, pictures_alone)
+    same_bits(with_tower, tmp_path, kills, threads)
+
+
+def change(folder, edit):
+    """Changes the config of the run that lies in a folder."""
+    config = yaml.safe_load((path := folder / "config.yaml").read_text())
+    edit(config)
     path.write_text(yaml.safe_dump(config))
+
+
+def same_bits(arguments, folder, kills, threads):
+    """Runs it unbroken and with kills, three steps for each, and compares all weights."""
+    steps = 3 * kills
     more = [
         *arguments, "--save_every", "1", "--sample_every", "10000",
         "--trainer.val_check_interval", "10000", "--trainer.max_steps", str(steps),
@@ -107,7 +141,7 @@ def test_a_killed_run_ends_at_the_bits_of_an_unbroken_one(arguments, tmp_path, k
     ]  # fmt: skip
     found = {}
     for name, count in (("whole", 0), ("killed", kills)):
-        run = tmp_path / name
+        run = folder / name
         here = [*more, "--trainer.default_root_dir", str(run)]
         command = [sys.executable, "-c", _PROGRAM, str(run), str(count), *here]
         done = subprocess.run(command, capture_output=True, text=True)
