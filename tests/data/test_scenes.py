@@ -237,6 +237,17 @@ def test_wrong_arguments_are_named():
         next(scenes.pairs(1, -1))
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_captions_say_where_things_are_as_often_as_asked(share):
+    mix = scenes.Mix(single=0.0, two=1.0, posed=1.0, relation_named=share)
+    said = []
+    for i in range(400):
+        found = scenes.sample_described(np.random.default_rng([5, i]), mix=mix)
+        if scenes.relation_between(*found.scene.things) is not None:
+            said.append(found.truth.relation is not None)
+    assert np.mean(said) == pytest.approx(share, abs=0.08)
+
+
 def test_posed_scenes_stand_near_their_places_and_stay_apart():
     mix = scenes.Mix(single=0.4, two=0.3, posed=1.0)
     for i in range(300):

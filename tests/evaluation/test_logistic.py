@@ -81,12 +81,16 @@ def test_sparse_features_give_what_dense_ones_give() -> None:
     assert (one.predict(dense) == other.predict(thin)).all()
 
 
-def test_more_axes_than_can_be_rotated_are_solved_as_they_are(
+def test_of_more_axes_than_are_kept_the_largest_stay_or_sparse_ones_as_they_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     features, labels = data(40, 3)
     rotated = solve(*(x[:90] for x in rotate(features, 90)), labels[:90], 3, 0.1)
-    monkeypatch.setattr("tgp_multimodal.evaluation.logistic._MOST_AXES", 10)
+    largest = rotate(features, 90).squares_R[-10:]
+    monkeypatch.setattr("tgp_multimodal.evaluation.logistic.MOST_AXES", 10)
+    few = rotate(features, 90)
+    assert few.at_NR.shape == (len(features), 10)
+    np.testing.assert_allclose(few.squares_R, largest)
     at, squares = rotate(sparse.csr_matrix(features), 90)
     assert sparse.issparse(at)
     plain = solve(at[:90], squares, labels[:90], 3, 0.1)

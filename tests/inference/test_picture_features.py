@@ -7,7 +7,15 @@ from PIL import Image
 from random_networks import multimodal
 
 from tgp_multimodal.inference import seen
-from tgp_multimodal.inference.picture_features import View, features, features_of_views, views
+from tgp_multimodal.inference.picture_features import (
+    View,
+    feature_count,
+    features,
+    features_of_views,
+    pooled,
+    usual,
+    views,
+)
 from tgp_multimodal.models.diffusion_head import DiffusionHead
 
 TOLERANCE = 3e-5
@@ -39,6 +47,18 @@ def test_features_by_hand(network, tokenizer):
     np.testing.assert_allclose(places, state[0], atol=TOLERANCE)
 
 
+@torch.no_grad()
+def test_fine_cells_are_means_of_their_patches():
+    head = DiffusionHead(64, 48, 3, 3, patch=4, size=32)  # 8 x 8 patches
+    state = torch.randn(2, 64, 48)
+    found = pooled(state, head, 4)
+    assert found.shape == (2, feature_count(head, 4))
+    grid = state.view(2, 8, 8, 48)
+    corners = [(y, x) for y in range(0, 8, 2) for x in range(0, 8, 2)]
+    cells = [grid[:, y : y + 2, x : x + 2].mean((1, 2)) for y, x in corners]
+    torch.testing.assert_close(found[:, 48:].view(2, 48, 16), torch.stack(cells, dim=2))
+
+
 def test_features_of_pictures_of_any_kind(network, tokenizer):
     generator = np.random.default_rng(0)
     pictures = [
@@ -64,6 +84,8 @@ def test_views_of_one_pass_are_those_of_single_passes(network, tokenizer):
     wanted = views(network.head)
     assert len(set(wanted)) == len({str(v) for v in wanted}) == len(wanted) > 4
     assert {v.grid for v in wanted} == {2, 4}
+    deep = DiffusionHead(64, 48, 10, 3, patch=4, size=16)
+    assert {v.grid for v in views(deep) if v.block == usual(deep).block} == {2, 4}
     assert {v.grid for v in views(DiffusionHead(64, 48, 3, 3, patch=8, size=16))} == {2}
     together = features_of_views(network, tokenizer, pictures, wanted, batch=3)
     for view, found in zip(wanted, together, strict=True):

@@ -58,6 +58,28 @@ def test_colours_change_as_they_say(pictures):
     torch.testing.assert_close(flat.std(), 0.7 * calm.std(), atol=2e-2, rtol=0)
 
 
+def test_a_look_is_the_same_in_any_arithmetic(pictures):
+    draw = torch.rand(2, 9, generator=torch.Generator().manual_seed(1))
+    plain = look(pictures, draw, 0.3, 0.3)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(look(pictures, draw, 0.3, 0.3), plain)
+
+
+@given(st.floats(0.05, 1.0), st.floats(0, 1), st.floats(0, 1))
+def test_no_crop_is_smaller_than_the_smallest(smallest, side, stretch):
+    """Seen on a picture whose brightness is its place."""
+    ramp = torch.linspace(-1, 1, 64)
+    place = torch.stack((ramp.expand(64, 64), ramp[:, None].expand(64, 64), torch.zeros(64, 64)))
+    seen = look(place[None], draws(1, side=side, stretch=stretch, mirror=0.9), smallest, 0.0)[0]
+    wide, high = seen[0, 32].max() - seen[0, 32].min(), seen[1, :, 32].max() - seen[1, :, 32].min()
+    assert wide * high / 4 >= smallest * 0.9
+
+
+def test_letters_need_not_be_mirrored(pictures):
+    same = look(pictures, draws(mirror=0.0), 1.0, 0.0, mirrors=0.0)
+    torch.testing.assert_close(same, pictures, atol=1e-5, rtol=0)
+
+
 @given(st.integers(0, 2**31), st.floats(0.05, 1.0), st.floats(0.0, 0.5))
 def test_any_look_is_a_picture(seed, smallest, colours):
     generator = torch.Generator().manual_seed(seed)
@@ -138,6 +160,7 @@ def test_two_processes_find_the_loss_and_the_gradient_of_one(monkeypatch):
         ({"smallest": 1.5}, r"smallest must be above 0 and at most 1\. Got 1\.5 instead"),
         ({"most_noise": 0}, r"most_noise must be above 0 and at most 1\. Got 0 instead"),
         ({"colours": 0.6}, r"colours must be between 0 and 0\.5\. Got 0\.6 instead"),
+        ({"weight": -1}, r"weight must be between 0 and inf\. Got -1 instead"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):

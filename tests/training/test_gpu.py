@@ -12,7 +12,8 @@ pytestmark = [
     pytest.mark.filterwarnings(
         "ignore:Synchronization debug mode:UserWarning",
         "ignore:.*torch.jit.script_method.*:DeprecationWarning",  # torch 2.11 compiles through it
-        "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning",  # its tracer looks
+        # torch 2.11 looks at .grad of everything that it compiles
+        "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning",
     ),
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),

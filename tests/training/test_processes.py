@@ -69,7 +69,9 @@ def several(with_tower, tmp_path):
     """Makes the arguments of a run into `tmp_path / name`: 20 steps, four streams, a ramp."""
     config = yaml.safe_load((path := tmp_path / "config.yaml").read_text())
     pictures = {"class_path": "FlowMatching", "init_args": {"repeats": 2, "caption_drop": 0.3}}
-    config["model"]["objectives"]["pictures"]["init_args"]["objectives"]["draw"] = pictures
+    together = config["model"]["objectives"]["pictures"]["init_args"]
+    look = {"class_path": "PictureContrast"}  # before drawing, whose way back comes first
+    together["objectives"] = {"look": look, **together["objectives"], "draw": pictures}
     text = config["model"]["network"]["init_args"]["text"]["init_args"]
     text["vocabulary"] = 322  # rows that 4 processes cannot share equally
     data = config["data"]

@@ -78,7 +78,8 @@ class Mix(NamedTuple):
         two: scenes with two things that differ; the rest have two to four that are alike.
         colours_named: captions that name the colours.
         background_named: captions that name the background.
-        relation_named: captions of two things that say where one is, seen from the other.
+        relation_named: captions of two things that say where one is, seen from the other, among
+            those whose things do not lie aslant.
         posed: scenes whose things stand where a photographer would put them, one in the middle and
             large, several apart in even places; in the rest they stand anywhere.
     """

@@ -8,6 +8,7 @@ Shape letters: N items, M models, R resamples.
 """
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
@@ -73,7 +74,7 @@ def _draws(blocks: int, seed: int) -> np.ndarray:
 def bootstrap_p(difference_R: np.ndarray, groups: int = MAX_BLOCKS) -> float:
     """Two-sided p-value that a difference is zero: twice the smaller share of resamples beyond it.
 
-    One is added to count and total, so that it never is 0 (Davison & Hinkley 1997, section 4.2).
+    One is added to count and total (Davison & Hinkley 1997, section 4.2).
     Where no resample lies beyond, the normal tail at their mean and deviation tells how far away
     zero is: a share would end at two in all, which Holm's correction over many pairs makes nothing.
     Few groups have wider tails than that, and keep the share.
@@ -87,7 +88,7 @@ def bootstrap_p(difference_R: np.ndarray, groups: int = MAX_BLOCKS) -> float:
         return min(1.0, 2 * (beyond + 1) / (len(difference_R) + 1))
     mean = abs(float(np.mean(difference_R)))
     deviation = max(float(np.std(difference_R)) * math.sqrt(groups / (groups - 1)), 1e-12 * mean)
-    least = 2 / (len(difference_R) + 1) if groups < _MANY else 0.0
+    least = 2 / (len(difference_R) + 1) if groups < _MANY else sys.float_info.min
     return max(least, math.erfc(mean / deviation / math.sqrt(2)))
 
 

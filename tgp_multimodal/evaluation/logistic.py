@@ -20,7 +20,7 @@ Features: TypeAlias = np.ndarray | sparse.csr_matrix
 # A tolerance at which predictions are those of the exact solution, even at a C so small that all
 # classes are nearly alike; the usual one moves probabilities by 1e-4, and is enough to choose C by.
 FINE = 1e-8
-_MOST_AXES = 4000  # beyond, the rotation costs more than it saves
+MOST_AXES = 4000  # of dense features; beyond, a fit takes minutes for nothing that is seen
 
 
 class Axes(NamedTuple):
@@ -51,8 +51,9 @@ class Classifier(NamedTuple):
 def rotate(features_ND: Features, known: int, largest: int | None = None) -> Axes:
     """Principal axes of the first `known` items, for all items.
 
-    Nothing is lost: an L2-penalised solution lies in the span of the items it is fitted on, and a
-    rotation keeps the penalty. The smaller of the two Gram matrices is decomposed.
+    Up to 4,000 axes nothing is lost: an L2-penalised solution lies in the span of the items it is
+    fitted on, and a rotation keeps the penalty. Of more, dense features keep the largest 4,000, and
+    sparse ones are left as they are. The smaller of the two Gram matrices is decomposed.
 
     Args:
         features_ND: all items.
@@ -62,12 +63,14 @@ def rotate(features_ND: Features, known: int, largest: int | None = None) -> Axe
     """
     fitted = features_ND[:known]
     width = features_ND.shape[1]
-    if min(known, width) > _MOST_AXES:
-        return Axes(features_ND, np.zeros(width))
+    if min(known, width) > MOST_AXES:
+        if sparse.issparse(features_ND):
+            return Axes(features_ND, np.zeros(width))
+        largest = min(largest or MOST_AXES, MOST_AXES)
     if width <= known:
         basis_DR, squares_R = principal_axes(fitted, largest)
         return Axes(np.asarray(features_ND @ basis_DR), squares_R)
-    squares, basis_NR = _eigen(_dense(fitted @ fitted.T), largest)
+    squares, basis_NR = eigen(_dense(fitted @ fitted.T), largest)
     kept = squares > squares[-1] * 1e-12
     at_NR = _dense(features_ND @ fitted.T) @ basis_NR[:, kept] / np.sqrt(squares[kept])
     return Axes(at_NR, squares[kept])
@@ -77,7 +80,7 @@ def principal_axes(
     features_ND: Features, largest: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Directions (D, R) that the features span, and the sum of squares along each, (R,)."""
-    squares_R, basis_DR = _eigen(_dense(features_ND.T @ features_ND), largest)
+    squares_R, basis_DR = eigen(_dense(features_ND.T @ features_ND), largest)
     kept = squares_R > squares_R[-1] * 1e-12
     return basis_DR[:, kept], squares_R[kept]
 
@@ -143,7 +146,7 @@ def solve(
     return Classifier(best[:-1] * step_R1, best[-1] * bias_step, int(found.nit))
 
 
-def _eigen(gram: np.ndarray, largest: int | None) -> tuple[np.ndarray, np.ndarray]:
+def eigen(gram: np.ndarray, largest: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues of a symmetric matrix from the smallest on, and their vectors as columns."""
     size = len(gram)
     if largest is None or largest >= size:

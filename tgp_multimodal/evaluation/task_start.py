@@ -12,7 +12,14 @@ from typing import NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from tgp_multimodal.evaluation.logistic import Axes, Classifier, principal_axes, solve
+from tgp_multimodal.evaluation.logistic import (
+    MOST_AXES,
+    Axes,
+    Classifier,
+    eigen,
+    principal_axes,
+    solve,
+)
 from tgp_multimodal.evaluation.protocols.multi_label import fit_each
 from tgp_multimodal.evaluation.protocols.probe import DECADES
 
@@ -95,10 +102,10 @@ def fit(
 
 
 def _basis(scaled_NF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Principal axes (F, R), by the smaller Gram matrix, and the squares along each, (R,)."""
+    """Principal axes (F, R), 4,000 at most, and the squares along each, (R,)."""
     if scaled_NF.shape[0] >= scaled_NF.shape[1]:
-        return principal_axes(scaled_NF)
-    squares, side_NR = np.linalg.eigh(scaled_NF @ scaled_NF.T)
+        return principal_axes(scaled_NF, MOST_AXES)
+    squares, side_NR = eigen(scaled_NF @ scaled_NF.T, MOST_AXES)
     kept = squares > squares[-1] * 1e-12
     return scaled_NF.T @ side_NR[:, kept] / np.sqrt(squares[kept]), squares[kept]
 

@@ -29,7 +29,8 @@ class View(NamedTuple):
     Attributes:
         block: how many blocks are run.
         time: t that the head is told.
-        grid: rows and columns of cells, G, over each of which patches are averaged.
+        grid: rows and columns of cells, G, over each of which patches are averaged; where they do
+            not divide those of the patches, cells overlap.
     """
 
     block: int
@@ -47,15 +48,15 @@ def usual(head: DiffusionHead) -> View:
 
 
 def views(head: DiffusionHead) -> list[View]:
-    """What is worth trying, the usual one first: six depths at four small times.
+    """What is worth trying, the usual one first: some depths at four small times.
 
     Cells of half the side are tried at all of them, finer ones at every second time.
     """
-    depths = sorted({max(1, round(share * head.depth)) for share in _SHARES})
+    first = usual(head)
+    depths = sorted({first.block, *(max(1, round(share * head.depth)) for share in _SHARES)})
     every = [View(d, t) for d in depths for t in TIMES]
     if head.size // head.patch >= FINE:
         every += [View(d, t, FINE) for d in depths for t in TIMES[1::2]]
-    first = usual(head)
     return [first, *(v for v in every if v != first)]
 
 

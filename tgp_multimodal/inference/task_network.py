@@ -353,7 +353,7 @@ def _batches(encoded: Sequence[Encoded], task: Task, batch_tokens: int) -> Itera
 
 
 def view_of(network: Network) -> View:
-    """Block and time of the head that pictures are looked at with."""
+    """Where in the head pictures are looked at, as long as nothing was chosen."""
     assert isinstance(network, Multimodal)
     return usual(network.head)
 

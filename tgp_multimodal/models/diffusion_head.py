@@ -253,6 +253,21 @@ class DiffusionHead(nn.Module):
         rows, columns = pixels_BCYX.shape[-2:]
         return self.to_pixels(self.final_layer(patch_BPD, time_BD), (rows, columns))
 
+    def denoise_with_states(
+        self,
+        pixels_BCYX: Tensor,
+        time_B: Tensor,
+        text: list[tuple[Tensor, Tensor]],
+        mask_BL: Tensor | None,
+        block: int,
+    ) -> tuple[Tensor, Tensor]:
+        """As `denoise`, and the residual stream after `block` blocks on the way, (B, P, D)."""
+        time_BD = self.time_in(time_B)
+        states = dict(enumerate(self.walk(pixels_BCYX, time_BD, text, mask_BL, self.depth)))
+        rows, columns = pixels_BCYX.shape[-2:]
+        patch_BPD = self.final_layer(states[self.depth], time_BD)
+        return self.to_pixels(patch_BPD, (rows, columns)), states[block]
+
     def states(
         self,
         pixels_BCYX: Tensor,

@@ -35,15 +35,17 @@ class PictureContrast(Objective):
     """Contrast of two looks at each picture by states of the head, beside denoising them.
 
     It learns from captioned pictures and reads no caption. Beside `FlowMatching` on the same stream
-    (`Together`) it makes features for classifiers; drawing is learned there.
+    (`Together`) it makes features for classifiers; drawing is learned there. The null prompt, which
+    guidance leads away from, sees crops and other colours here, but at little noise alone.
 
     Args:
-        weight: of the contrast; the denoising of the looks has 1.
+        weight: of the contrast; the denoising of the looks, weighed as in `FlowMatching`, has 1.
         block: how many blocks are run before states are compared; left out: two thirds of them.
         temperature: the cosines are divided by it.
         smallest: smallest share of a picture's area that a crop of the second look shows.
         colours: how far brightness and contrast of the second look change, and half of how far its
             saturation does; 0 leaves its colours.
+        mirrors: share of looks that are mirrored, left to right; 0 for letters, flags and maps.
         most_noise: times are drawn evenly between 0 and it.
         weight_floor: as of `FlowMatching`.
 
@@ -58,6 +60,7 @@ class PictureContrast(Objective):
         temperature: float = 0.2,
         smallest: float = 0.3,
         colours: float = 0.3,
+        mirrors: float = 0.5,
         most_noise: float = 0.3,
         weight_floor: float = 0.3,
     ) -> None:
@@ -70,14 +73,17 @@ class PictureContrast(Objective):
             if not 0 < value <= most:
                 limit = f" and at most {most:g}" if most == 1 else ""
                 raise ValueError(f"{name} must be above 0{limit}. Got {value} instead.")
-        if not 0 <= colours <= 0.5:
-            raise ValueError(f"colours must be between 0 and 0.5. Got {colours} instead.")
+        for name, value, most in (
+            ("weight", weight, float("inf")), ("colours", colours, 0.5), ("mirrors", mirrors, 1.0),
+        ):  # fmt: skip
+            if not 0 <= value <= most:
+                raise ValueError(f"{name} must be between 0 and {most:g}. Got {value} instead.")
         self.weight, self.block, self.temperature = weight, block, temperature
-        self.smallest, self.colours = smallest, colours
+        self.smallest, self.colours, self.mirrors = smallest, colours, mirrors
         self.most_noise, self.weight_floor = most_noise, weight_floor
 
     def loss(self, network: Network, batch: CaptionedImages, progress: float, seed: int) -> Loss:
-        """Squared error of both looks and nats of the contrast; see `Objective.loss`.
+        """Error of both looks, as of velocities, and nats of the contrast; see `Objective.loss`.
 
         `found` is the share of first looks whose second look is the most alike of the batch.
 
@@ -88,11 +94,12 @@ class PictureContrast(Objective):
         block = self._block(head)
         data = batch.pixels_BCYX.float() / 127.5 - 1
         generator = torch.Generator(data.device).manual_seed(seed)
+        looks = ((_CALM, 0.0), (self.smallest, self.colours))
         data = torch.cat(
-            (
-                look(data, _drawn(len(data), generator), _CALM, 0.0),
-                look(data, _drawn(len(data), generator), self.smallest, self.colours),
-            )
+            [
+                look(data, _drawn(len(data), generator), smallest, colours, self.mirrors)
+                for smallest, colours in looks
+            ]
         )
         with torch.no_grad():
             null_11D = network.text(batch.token_BL[:1, :1])  # BOS alone
@@ -104,16 +111,10 @@ class PictureContrast(Objective):
         )
         noise = torch.randn(count, *data.shape[1:], generator=generator, device=data.device)
         noisy_BCYX = noisy(data, ranks.own_rows(noise), time_B)
-        time_BD = head.time_in(time_B)
-        middle_BD = patch_BPD = data.new_zeros(0)
-        for number, patch_BPD in enumerate(head.walk(noisy_BCYX, time_BD, text, None, head.depth)):
-            if number == block:
-                middle_BD = patch_BPD.float().mean(dim=1)
-        rows, columns = data.shape[-2:]
-        guess = head.to_pixels(head.final_layer(patch_BPD, time_BD), (rows, columns)).float()
-        error_B = (guess - data).square().mean(dim=(1, 2, 3))
+        guess, state_BPD = head.denoise_with_states(noisy_BCYX, time_B, text, None, block)
+        error_B = (guess.float() - data).square().mean(dim=(1, 2, 3))
         value = (error_B / time_B.clamp_min(self.weight_floor).square()).mean()
-        nats, found = self._contrast(*middle_BD.chunk(2))
+        nats, found = self._contrast(*state_BPD.float().mean(dim=1).chunk(2))
         parts = {"nats": nats, "found": found, "value": value, "pixel_error": error_B.mean()}
         return Loss(value + self.weight * nats, {k: v.detach() for k, v in parts.items()})
 
@@ -137,31 +138,36 @@ class PictureContrast(Objective):
         return nats, (score_MM.argmax(dim=1) == partner_M).float().mean()
 
     def flops(self, network: Network, batch: CaptionedImages) -> int:
-        """Without the null prompt and the comparison itself; see `Objective.flops`."""
+        """The looks through the head, without the comparison itself; see `Objective.flops`."""
         head = cast(Multimodal, network).head
         count, _, rows, columns = batch.pixels_BCYX.shape
         return 3 * head_flops(head, 2 * count, rows, columns, 1)
 
 
-def look(data: Tensor, draw_ND: Tensor, smallest: float, colours: float) -> Tensor:
-    """A crop of each picture, brought to its size, half of them mirrored, with other colours.
+def look(
+    data: Tensor, draw_ND: Tensor, smallest: float, colours: float, mirrors: float = 0.5
+) -> Tensor:
+    """A crop of each picture, brought to its size, some of them mirrored, with other colours.
 
     Args:
         data: pictures (N, C, Y, X) in [-1, 1].
         draw_ND: what decides each look, (N, 9) in [0, 1).
         smallest: smallest share of the area that is shown.
         colours: how far brightness and contrast change; a fifth lose all colours unless it is 0.
+        mirrors: share that is mirrored.
     """
     side, stretch, across, down, mirror, bright, strong, vivid, grey = draw_ND.unbind(dim=1)
     side = (smallest + (1 - smallest) * side).sqrt()
-    stretch = ((2 * stretch - 1) * _STRETCH).exp()
-    wide, high = (side * stretch).clamp(max=1), (side / stretch).clamp(max=1)
+    most = (-side.log()).clamp(max=_STRETCH)  # of a crop that is no wider than the picture
+    stretch = ((2 * stretch - 1) * most).exp()
+    wide, high = side * stretch, side / stretch
     zero = torch.zeros_like(wide)
-    sign = torch.where(mirror < 0.5, -1.0, 1.0)
+    sign = torch.where(mirror < mirrors, -1.0, 1.0)
     rows = [wide * sign, zero, (2 * across - 1) * (1 - wide)]
     rows += [zero, high, (2 * down - 1) * (1 - high)]
-    grid = F.affine_grid(torch.stack(rows, dim=1).view(-1, 2, 3), list(data.shape), False)
-    data = F.grid_sample(data, grid, padding_mode="reflection", align_corners=False)
+    with torch.autocast(data.device.type, enabled=False):  # a place in bfloat16 is off by a pixel
+        grid = F.affine_grid(torch.stack(rows, dim=1).view(-1, 2, 3), list(data.shape), False)
+        data = F.grid_sample(data, grid, padding_mode="reflection", align_corners=False)
     if not colours:
         return data
 

@@ -68,8 +68,8 @@ def best_reading(
 ) -> Task:
     """The task read in the way whose map does best on validation items.
 
-    Words as the mean of their tokens or as the last one, pictures at one of some depths and times
-    of the diffusion head; texts have one way. The first is kept where several are equal.
+    Words as the mean of their tokens or as the last one, pictures at one of some depths, times and
+    places of the diffusion head; texts have one way. The first is kept where several are equal.
     """
     if task.reads == "words":
         ways: tuple[Words, ...] = ("mean", "last")

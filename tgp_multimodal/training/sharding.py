@@ -75,7 +75,7 @@ def shard(network: Network, mesh: DeviceMesh) -> None:
     fully_shard(network.text, mesh=mesh, reshard_after_forward=False)
     if isinstance(network, Multimodal):
         fully_shard(network.head, mesh=mesh, reshard_after_forward=False)
-        for name in ("text_keys_values", "denoise"):
+        for name in ("text_keys_values", "denoise", "denoise_with_states"):
             register_fsdp_forward_method(network.head, name)
     if network.tower is not None:
         scalars = {network.tower.logit_scale, network.tower.logit_bias}
