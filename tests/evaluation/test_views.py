@@ -1,0 +1,39 @@
+"""Which of a model's views a probe reads."""
+
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import pytest
+from planted_models import Planted
+
+from tgp_multimodal.evaluation.requests import Embed
+
+
+def test_a_wide_view_that_needs_many_items_is_chosen_on_all_of_them(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The narrow view is right six times in seven; the wide one names one of forty groups."""
+    module = import_module("tgp_multimodal.evaluation.protocols.probe")
+    monkeypatch.setattr(module, "_COMPARED", 20)
+    label = {group: f"label {group * 7 % 3}" for group in range(40)}
+    rows = {
+        split: [{"item": f"{start + i} {(start + i) % 40}", "label": label[(start + i) % 40]}
+                for i in range(count)]
+        for split, start, count in (("train", 0, 400), ("validation", 400, 80), ("test", 480, 80))
+    }  # fmt: skip
+
+    def seen(request: Embed) -> np.ndarray:
+        number, group = map(int, str(request.item).split())
+        if request.view == "wide":
+            return np.eye(40)[group]
+        return np.eye(3)[(group * 7 + (number % 7 == 0)) % 3]
+
+    class Sizes(Planted):
+        def views(self, modality: str) -> tuple[str, ...]:
+            return ("narrow", "wide")
+
+    found = run("probe", rows, Sizes(embed=seen))
+    assert found.details["views"]["narrow"] > found.details["views"]["wide"]
+    assert found.details["finals"]["wide"] == 1 > found.details["finals"]["narrow"]
+    assert (found.details["view"], found.value) == ("wide", 1.0)
