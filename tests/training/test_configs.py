@@ -61,11 +61,12 @@ def test_a_config_instantiates_alone_and_under_each_overlay(name, overlay, build
     assert {key: getattr(network.text, key) for key in text} == text
     assert type(network) is (LanguageModel if overlay == "text" else Multimodal)
     wanted = {"text": {"text", "passages"}, "pictures": {"pictures", "captions"}}
+    wanted["looks"] = wanted["pictures"]
     streams = wanted.get(overlay, wanted["text"] | wanted["pictures"])
     assert set(cli.model.objectives) == streams
     for stream in ("text", "passages", "pictures", "captions"):
         assert (getattr(cli.datamodule, stream) is not None) == (stream in streams)
-    if overlay == "pictures":  # nothing is left of the streams that the size would draw
+    if overlay in ("pictures", "looks"):  # nothing is left of the streams that the size would draw
         assert cli.datamodule.pictures == {"longest": 64, "batch": 64}
         assert cli.model.weights == {"pictures": 1.0, "captions": 0.5}
     assert cli.trainer.max_steps == alone["trainer"]["max_steps"]
@@ -73,8 +74,8 @@ def test_a_config_instantiates_alone_and_under_each_overlay(name, overlay, build
     assert cli.model.precision == ("bfloat16" if overlay in ("gpu", "ddp", "fsdp") else "auto")
 
 
-def test_looks_behind_pictures_learn_both_from_one_stream(build):
-    pictures = build("nano", "pictures", "looks").model.objectives["pictures"]
+def test_looks_and_drawing_learn_from_one_stream(build):
+    pictures = build("nano", "looks").model.objectives["pictures"]
     assert isinstance(pictures, Together)
     kinds = {name: type(objective) for name, objective in pictures.objectives.items()}
     assert kinds == {"draw": FlowMatching, "look": PictureContrast}
