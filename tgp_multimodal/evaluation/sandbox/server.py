@@ -25,6 +25,7 @@ from tgp_multimodal.evaluation.sandbox.kernel import MissingLayerError
 from tgp_multimodal.evaluation.sandbox.limits import ORDER, Limits
 
 _GRACE = 2.0  # seconds that tests may go on after their program was killed
+_SETTLE = 0.1  # seconds that a program has to be gone after its tests
 # Read once, so that a program need not; and so that their shared libraries are loaded.
 _READY_MADE = (
     *("bisect", "cmath", "collections", "copy", "datetime", "decimal", "fractions", "functools"),
@@ -167,13 +168,15 @@ def _watch(child: int, alive: int, cell: _Cell, limits: Limits) -> str:
     """Waits until a cell ends, or ends it; how it ended, "" if by itself or for being done."""
     watched = [alive] if cell.ends_with is None else [alive, cell.ends_with]
     closed = select.select(watched, [], [], cell.seconds)[0]
+    if closed and alive not in closed:
+        closed += select.select([alive], [], [], _SETTLE)[0]
     for kill in (os.kill, os.killpg):  # the second for what it has started, without the sandbox
         with suppress(ProcessLookupError, PermissionError):
             kill(child, signal.SIGKILL)
     _, status, used = os.wait4(child, 0)
     if not closed:
         return f"ran longer than {cell.seconds:g} s"
-    # Of a program that died, the tests hear at once: they may be over too before this looks.
+    # Of a program that dies, the tests hear before it is gone, and may be over first.
     if alive not in closed or not os.WIFSIGNALED(status):
         return ""
     # The kernel's limit counts ticks, `used` measures: on a busy machine they differ.
