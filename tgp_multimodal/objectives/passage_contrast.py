@@ -43,15 +43,20 @@ class PassageContrast(Objective):
         first_PD, second_PD = (ranks.whole_batch(side_PD) for side_PD in sides)
         with torch.autocast(first_PD.device.type, enabled=False):  # else near cosines are equal
             score_PP = first_PD @ second_PD.T / self.temperature
-        partner_P = torch.arange(len(score_PP), device=score_PP.device)
-        there = F.cross_entropy(score_PP, partner_P)
-        value = (there + F.cross_entropy(score_PP.T, partner_P)) / 2
-        found = (score_PP.argmax(dim=1) == partner_P).float().mean()
+        value, found = info_nce(score_PP)
         return Loss(value, {"nats": value.detach(), "found": found})
 
     def flops(self, network: Network, batch: PassageRows) -> int:
         """Without the comparison itself; see `Objective.flops`."""
         return 3 * text_flops(network.text, *batch.token_BL.shape)
+
+
+def info_nce(score_PP: Tensor) -> tuple[Tensor, Tensor]:
+    """Nats of naming the partner, on the diagonal, in both directions; the share that is found."""
+    partner_P = torch.arange(len(score_PP), device=score_PP.device)
+    there = F.cross_entropy(score_PP, partner_P)
+    nats = (there + F.cross_entropy(score_PP.T, partner_P)) / 2
+    return nats, (score_PP.argmax(dim=1) == partner_P).float().mean()
 
 
 def mean_states(

@@ -24,6 +24,7 @@ from tgp_multimodal.models.flops import head_flops
 from tgp_multimodal.models.networks import Multimodal, Network
 from tgp_multimodal.objectives import ranks
 from tgp_multimodal.objectives.base import Loss, Objective
+from tgp_multimodal.objectives.passage_contrast import info_nce
 
 _CALM = 0.6  # smallest share of the area that the first look keeps
 _STRETCH = 0.2  # how far rows and columns of a crop may differ, as a logarithm
@@ -131,11 +132,7 @@ class PictureContrast(Objective):
         mean_D = torch.cat((first_MD, second_MD)).mean(dim=0)
         first_MD, second_MD = (F.normalize(x - mean_D, dim=-1) for x in (first_MD, second_MD))
         with torch.autocast(first_MD.device.type, enabled=False):  # else near cosines are equal
-            score_MM = first_MD @ second_MD.T / self.temperature
-        partner_M = torch.arange(len(score_MM), device=score_MM.device)
-        there = F.cross_entropy(score_MM, partner_M)
-        nats = (there + F.cross_entropy(score_MM.T, partner_M)) / 2
-        return nats, (score_MM.argmax(dim=1) == partner_M).float().mean()
+            return info_nce(first_MD @ second_MD.T / self.temperature)
 
     def flops(self, network: Network, batch: CaptionedImages) -> int:
         """The looks through the head, without the comparison itself; see `Objective.flops`."""
