@@ -5,7 +5,7 @@ Shape letters: N items, D width.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -28,14 +28,21 @@ _VALIDATION_SHARE = 0.2
 _STEPS = 1000  # of the last fit
 _COMPARED = 2000  # most training items of a probe that compares views
 _AXES = 400  # of its features, which takes a sixth of the time that all of some thousand take
-_FINAL_AXES = 2000  # where the best views of each size are compared on all training items
+
+_Told: TypeAlias = dict[str, Any]  # for the details of a result
 
 
 class Sweep(NamedTuple):
-    """The C that was chosen, and how every C that was tried did."""
+    """The C that was chosen, how every C that was tried did, and the solution for that chosen."""
 
     c: float
     validation_accuracy: dict[str, float]
+    classifier: Classifier
+
+    @property
+    def best(self) -> float:
+        """How good the chosen C is on the items that it was chosen on."""
+        return self.validation_accuracy[f"{self.c:g}"]
 
 
 class Known(NamedTuple):
@@ -73,7 +80,7 @@ class Known(NamedTuple):
 def probe(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     """L2 logistic regression on frozen features; C over decades on validation, then refit.
 
-    Of a model with several views the one is taken that is best on validation (`choose`). Dense
+    Of a model with several views the one is taken that is best on validation (`shortlist`). Dense
     features are standardised by the training items' mean and deviation; sparse ones (TF-IDF) stay
     as they are. Where the card has no validation split, a fixed fifth of train serves. The last fit
     is on train and validation together, as in CLIP's probe (Radford et al. 2021, A.3).
@@ -98,10 +105,10 @@ def probe(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     else:
         adapter.fit(texts_of(examples))
         known = Known.of(train, validation)
-        view, compared = choose(adapter.views(examples.card.modality), known, ask)
-        (features,) = look([item_of(e) for e in (*train, *validation, *test)], [view], ask)
-        predictions, found = _predict(features, known)
-        details |= found | compared
+        views, compared = shortlist(adapter.views(examples.card.modality), known, ask)
+        best, chosen = _best(views, known, [item_of(e) for e in test], ask)
+        predictions, found = _predict(best, known)
+        details |= found | chosen | compared
     details |= {"accuracy": metrics.accuracy(predictions, target_N)}
     labels = list(dict.fromkeys([*predictions, *target_N]))
     measures = _measures(examples, labels)
@@ -221,87 +228,103 @@ def sweep(
     classes = int(label_N.max()) + 1
     found: Classifier | None = None
     scores: dict[str, float] = {}
-    best, best_score, idle = DECADES[0], -1.0, 0
-    at_train, at_held = axes.at_NR[train], axes.at_NR[held]
+    best: tuple[float, Classifier] | None = None
+    best_score, idle = -math.inf, 0
+    at_train, at_held = (axes.at_NR[i].astype(np.float32) for i in (train, held))
     for c in DECADES:
         found = solve(at_train, axes.squares_R, label_N[train], classes, c, found)
         predicted = found.predict(at_held)
         score = judge(predicted) if judge else float((predicted == label_N[held]).mean())
         scores[f"{c:g}"] = score
         if score > best_score:
-            best, best_score, idle = c, score, 0
+            best, best_score, idle = (c, found), score, 0
         elif (found.predict(at_train) == label_N[train]).all():
             idle += 1
         if idle >= _PATIENCE:
             break
-    return Sweep(best, scores)
+    assert best is not None, "there are decades"
+    return Sweep(best[0], scores, best[1])
 
 
-def choose(views: Sequence[str], known: Known, ask: Ask) -> tuple[str, dict[str, Any]]:
-    """The view whose probe is right most often on validation items, and what was found of each.
+def shortlist(
+    views: Sequence[str], known: Known, ask: Ask
+) -> tuple[list[str], dict[str, dict[str, float]]]:
+    """Of each size of features the view whose probe is right most often on validation items.
 
-    Probes of the first comparison see at most 2,000 training items, and of the features the 400
-    principal axes along which they differ most. So little training favours views of few numbers:
-    the best views of each size are compared once more on all items and on 2,000 axes. A model with
-    one view is asked nothing; ties go to the view that comes first.
+    These probes see at most 2,000 training items, and of the features the 400 principal axes along
+    which they differ most. So little training favours views of few numbers: views of one size alone
+    are compared. A model with one view is asked nothing; ties go to the view that comes first.
 
     Returns:
-        The view, and for the details of a result `view`, `views` (accuracy of each on validation)
-        and, where there were several sizes, `finals` (the same of the best of each size).
+        The views, and for the details of a result `views`, the accuracy of each on validation.
     """
     if len(views) == 1:
-        return views[0], {}
-    few = known.fit_on[:: -(-len(known.fit_on) // _COMPARED)]
-    accuracies, sizes = _compared(views, few, known, ask, _AXES)
-    best: dict[int, str] = {}
-    for view in views:
-        size = sizes[view]
-        if size not in best or accuracies[view] > accuracies[best[size]]:
-            best[size] = view
-    told: dict[str, Any] = {"views": accuracies}
-    last = {view: accuracies[view] for view in views if view in best.values()}
-    if len(last) > 1 and len(few) < len(known.fit_on):
-        last, _ = _compared(list(last), known.fit_on, known, ask, _FINAL_AXES)
-        told["finals"] = last
-    view = max(last, key=lambda view: last[view])
-    return view, {"view": view, **told}
-
-
-def _compared(
-    views: Sequence[str], fit_on: np.ndarray, known: Known, ask: Ask, axes: int
-) -> tuple[dict[str, float], dict[str, int]]:
-    """For each view its best accuracy on validation items, and how many features it has."""
-    chosen = [*fit_on, *known.held]
-    matrices = look([known.items[i] for i in chosen], views, ask)
+        return [*views], {}
+    few = np.sort(np.random.default_rng(0).permutation(known.fit_on)[:_COMPARED])
+    chosen = [*few, *known.held]
     label_N = known.label_N[chosen]
-    train, held = np.arange(len(fit_on)), np.arange(len(fit_on), len(chosen))
-    accuracies, sizes = {}, {}
-    for view, features_ND in zip(views, matrices, strict=True):
+    train, held = np.arange(len(few)), np.arange(len(few), len(chosen))
+    accuracies: dict[str, float] = {}
+    best: dict[int, str] = {}
+    for view, features_ND in zip(
+        views, look([known.items[i] for i in chosen], views, ask), strict=True
+    ):
         scaled_ND = StandardScaler().fit(features_ND[train]).transform(features_ND)
         with threadpool_limits(1, user_api="blas"):
-            found = sweep(rotate(scaled_ND, len(fit_on), axes), label_N, train, held)
-        accuracies[view] = max(found.validation_accuracy.values())
-        sizes[view] = int(features_ND.shape[1])
-    return accuracies, sizes
+            found = sweep(rotate(scaled_ND, len(few), _AXES), label_N, train, held)
+        accuracies[view] = found.best
+        first = best.setdefault(int(features_ND.shape[1]), view)
+        if accuracies[view] > accuracies[first]:
+            best[int(features_ND.shape[1])] = view
+    return [view for view in views if view in best.values()], {"views": accuracies}
 
 
-def _predict(features_ND: Features, known: Known) -> tuple[list[Any], dict[str, Any]]:
-    """Predictions for the rows behind those that are known."""
-    count = len(known.items)
+class _Fit(NamedTuple):
+    """A view, its features on their axes, known items first, and the sweep over its planes."""
+
+    view: str
+    axes: Axes
+    width: int
+    sweep: Sweep
+
+
+def _best(views: Sequence[str], known: Known, test: Sequence[Any], ask: Ask) -> tuple[_Fit, _Told]:
+    """The view whose sweep is best on validation items; ties go to the view that comes first."""
+    best: _Fit | None = None
+    finals: dict[str, float] = {}
+    for view, features_ND in zip(views, look([*known.items, *test], views, ask), strict=True):
+        found = _fit(view, features_ND, known)
+        finals[view] = found.sweep.best
+        if best is None or found.sweep.best > best.sweep.best:
+            best = found
+    assert best is not None, "every adapter has a view"
+    told: _Told = {"view": best.view} if best.view else {}
+    return best, told | ({"finals": finals} if len(views) > 1 else {})
+
+
+def _fit(view: str, features_ND: Features, known: Known) -> _Fit:
     width = int(features_ND.shape[1])
     if not sparse.issparse(features_ND):
         features_ND = StandardScaler().fit(features_ND[known.fit_on]).transform(features_ND)
     # Matrices this small are fastest on one thread, and by far where other processes compute too.
     with threadpool_limits(1, user_api="blas"):
-        axes = rotate(features_ND, count)
-        c, accuracies = sweep(axes, known.label_N, known.fit_on, known.held)
-        classes, known_NR = len(known.names), axes.at_NR[:count]
-        final = solve(known_NR, axes.squares_R, known.label_N, classes, c, None, FINE, _STEPS)
+        axes = rotate(features_ND, len(known.items))
+        return _Fit(view, axes, width, sweep(axes, known.label_N, known.fit_on, known.held))
+
+
+def _predict(fit: _Fit, known: Known) -> tuple[list[Any], _Told]:
+    """Predictions for the rows behind those that are known, from all that are."""
+    count, classes, axes = len(known.items), len(known.names), fit.axes
+    c, accuracies, first = fit.sweep
+    with threadpool_limits(1, user_api="blas"):
+        final = solve(
+            axes.at_NR[:count], axes.squares_R, known.label_N, classes, c, first, FINE, _STEPS
+        )
         predictions = [known.names[i] for i in final.predict(axes.at_NR[count:])]
     return predictions, {
         "c": c,
         "validation_accuracy": accuracies,
-        "features": width,
+        "features": fit.width,
         "steps": final.steps,
     }
 

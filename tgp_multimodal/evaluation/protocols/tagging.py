@@ -135,8 +135,8 @@ def _fit(
         scaler, basis_DR, squares_R = _axes(features_ND, train_N)
         unfitted = Tagger(tags, scaler, basis_DR, Classifier(np.zeros((0, 0)), np.zeros(0), 0))
         at_NR = unfitted.turn(features_ND)
-        c, scores = sweep(Axes(at_NR, squares_R), label_N, train_N, held_N, judge)
-        final = solve(at_NR, squares_R, label_N, len(tags), c)
+        c, scores, first = sweep(Axes(at_NR, squares_R), label_N, train_N, held_N, judge)
+        final = solve(at_NR, squares_R, label_N, len(tags), c, first)
     details = {
         "train": len(fit_on),
         "validation": len(held),
