@@ -208,6 +208,14 @@ def test_samples_are_five_right_and_five_wrong_and_short(board):
     assert max(r["score"] for r in best.first) < min(r["score"] for r in best.second)
 
 
+def test_where_lower_is_better_a_record_of_one_is_wrong(tmp_path):
+    rows = [{"id": str(i), "score": float(i < 7)} for i in range(9)]
+    (tmp_path / "items").write_text("\n".join(map(json.dumps, rows)))
+    found = read_items(tmp_path / "items")[0].samples(higher_is_better=False)
+    assert found.words == ("right", "wrong")
+    assert [r["score"] for r in found.first + found.second] == [0] * 2 + [1] * 5
+
+
 def test_numbers_are_shown_as_their_metric_asks():
     assert show(0.7123, "accuracy") == "71.2"
     assert show(2.34567, "bits_per_byte") == "2.346"

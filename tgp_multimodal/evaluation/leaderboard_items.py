@@ -70,9 +70,10 @@ class Items:
             return Samples(("first", "last"), [shorten(r) for r in self.records[:SAMPLES]], [])
         pairs = list(zip(self.records, self.score_N, strict=True))
         if self.is_binary or sides is not None:
-            right, wrong = ([r for r, s in pairs if s == x][:SAMPLES] for x in (1, 0))
+            order = (1, 0) if higher_is_better or sides is not None else (0, 1)
+            first, second = ([r for r, s in pairs if s == x][:SAMPLES] for x in order)
             words = sides or ("right", "wrong")
-            return Samples(words, [*map(shorten, right)], [*map(shorten, wrong)])
+            return Samples(words, [*map(shorten, first)], [*map(shorten, second)])
         pairs.sort(key=lambda pair: -pair[1] if higher_is_better else pair[1])
         share = min(SAMPLES, len(pairs) // 2)
         best, worst = pairs[:share], pairs[::-1][:share]
