@@ -8,6 +8,7 @@ from planted_models import Planted
 
 from tgp_multimodal.data.scene_language import COLOURS, HELD_OUT, SHAPES, TRAINED
 from tgp_multimodal.evaluation import cards, embedded_pictures, embedded_tasks
+from tgp_multimodal.evaluation.aggregates import Number, rule_of
 from tgp_multimodal.evaluation.asking import asker
 from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.examples import Examples
@@ -91,6 +92,17 @@ def test_a_blind_model_gets_the_share_of_the_first_label(run: Any) -> None:
     found = run("zero_shot", ANIMALS, blind, settings=CLASSES)
     assert {r["prediction"] for r in found.records} == {"cat"}
     assert found.value == pytest.approx(1 / 3)
+
+
+def test_macro_f1_of_rare_classes_has_its_own_interval(run: Any) -> None:
+    rows = [{"picture": picture(i), "label": NAMES[0 if i < 28 else i - 27]} for i in range(30)]
+    blind = model(lambda p: direction(0), lambda t: direction(0))
+    found = run("zero_shot", rows, blind, settings=CLASSES, metric="macro_f1")
+    assert found.value == pytest.approx(2 * 28 / (28 + 30) / 3)
+    assert found.details["accuracy"] == pytest.approx(28 / 30)
+    assert found.interval.low < found.value < found.interval.high
+    number = Number(found.value, *found.interval)
+    assert rule_of(number, found.records, "macro_f1") == "macro F1, bootstrap"
 
 
 def test_a_label_that_the_card_does_not_name_is_refused(run: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.preprocessing import normalize
 
-from tgp_multimodal.evaluation import metrics
+from tgp_multimodal.evaluation import confusion, metrics
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Examples
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups
@@ -55,7 +55,12 @@ def zero_shot(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
         {"id": e.id, "correct": c, "prediction": p, "target": t}
         for e, c, p, t in zip(test, correct, predictions, targets, strict=True)
     ]
-    return Outcome(details[card.metric], proportion(correct, groups(test)), records, details)
+    if card.metric == "accuracy":
+        interval = proportion(correct, groups(test))
+    else:
+        seen = list(dict.fromkeys([*predictions, *targets]))
+        interval = confusion.interval(confusion.macro_f1, predictions, targets, seen, groups(test))
+    return Outcome(details[card.metric], interval, records, details)
 
 
 def picture_retrieval(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
