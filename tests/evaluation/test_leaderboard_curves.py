@@ -89,3 +89,13 @@ def test_a_curve_beside_its_card_does_not_count_twice(root: Path) -> None:
     write_one(root, "one", "text/pydoc_package", 0.5)
     board = build(root)
     assert [c.best.card for c in board.columns if c.counts] == ["text/pydoc_package"]
+
+
+def test_models_are_told_apart_by_intervals_that_hold_the_draws(tmp_path: Path) -> None:
+    """By its items alone the better one would be better for sure."""
+    said = {"protocol": "few_labels", "metric": "curve_accuracy", "low": 0.1, "high": 0.95}
+    for model, skill in (("lucky", 0.7), ("unlucky", 0.3)):
+        write_one(tmp_path, model, "code/infilling", skill, **said)
+    (column,) = build(tmp_path).columns
+    assert column.tests == ["95 % intervals"]
+    assert column.group == {"lucky": 1, "unlucky": 1}

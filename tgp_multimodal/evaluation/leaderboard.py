@@ -341,7 +341,8 @@ def _compare(column: Column, path_of: dict[int, Path], problems: list[str]) -> N
         sides = metrics.SIDES.get(result.metric)
         column.samples[result.model] = found.samples(result.higher_is_better, sides)
         problems += [f"{path} has {broken} broken lines."] * (broken > 0)
-    if column.best.metric in metrics.IDEAL:  # items say who is higher, and not who is better
+    # Items say of an ideal who is higher, and not who is better; of a curve nothing of its draws.
+    if column.best.metric in metrics.IDEAL or column.best.protocol == "few_labels":
         items = [Items([]) for _ in items]
     comparison = compare([_number(r) for r in column.results], items, LEVEL)
     models = [r.model for r in column.results]
