@@ -1,6 +1,8 @@
 """Bits per byte of what a prepared folder holds back."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,6 +52,14 @@ def test_other_data_is_another_card(prepared, corpus, tokenizer, tmp_path):
     (other,) = cards(tmp_path)
     assert other.digest != cards(prepared)[0].digest
     assert [e.fields["text"] for e in Examples(other).test] == ["b"]
+
+
+def test_the_same_data_elsewhere_is_the_same_card(prepared, tmp_path, monkeypatch):
+    there = {card.name: card.digest for card in cards(prepared)}
+    monkeypatch.chdir(prepared.parent)
+    assert {card.name: card.digest for card in cards(Path(prepared.name))} == there
+    shutil.copytree(prepared, tmp_path / "moved")
+    assert {card.name: card.digest for card in cards(tmp_path / "moved")} == there
 
 
 def test_the_verb_scores_compressors_on_it(prepared, tmp_path, capsys):

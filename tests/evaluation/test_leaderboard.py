@@ -132,6 +132,16 @@ def test_what_does_not_compare_stands_apart(tmp_path, change):
     assert len({c.label for c in found.columns}) == 2
 
 
+def test_results_of_other_training_files_stand_apart(tmp_path):
+    recipe = {"model": "m", "card": {"source": {"files": {"train": "a.csv", "test": "b.csv"}}}}
+    for model, source in (("one", "first"), ("two", "first"), ("three", "second")):
+        said = {"recipe": recipe, "environment": {"source": source}}
+        write_one(tmp_path, model, "image/digits", 0.5, **said)
+    found = build(tmp_path)
+    assert [{r.model for r in c.results} for c in found.columns] == [{"one", "two"}, {"three"}]
+    assert len({c.label for c in found.columns}) == 2
+
+
 def test_results_of_two_sets_of_weights_are_warned_of(tmp_path):
     write_one(tmp_path, "one", "image/digits", 0.5)
     write_one(tmp_path, "one", "code/infilling", 0.5, model_facts={"digest": "other"})

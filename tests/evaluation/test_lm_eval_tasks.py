@@ -12,6 +12,7 @@ from planted_models import Planted
 
 from tgp_multimodal.cli import main
 from tgp_multimodal.evaluation import engine, fewshot
+from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.examples import Examples
 from tgp_multimodal.evaluation.lm_eval_tasks import load
 from tgp_multimodal.evaluation.requests import Generate, ScoreAnswer
@@ -122,6 +123,23 @@ def test_what_includes_another_file_has_its_keys(tmp_path: Path) -> None:
     assert card.name == "text/lm_eval_other"
     assert Examples(card).test[0].fields["prompt"] == "0 + 1?"
     assert load(file).digest != card.digest
+
+
+def test_the_same_files_elsewhere_are_the_same_data(tmp_path: Path) -> None:
+    for name in ("here", "there", "else"):
+        (tmp_path / name).mkdir()
+    card, moved = (load(write(tmp_path / name)) for name in ("here", "there"))
+    assert card.source != moved.source
+    other = load(write(tmp_path / "else", [*ROWS[:-1], {**ROWS[-1], "question": "again?"}]))
+
+    def asked(card: Card) -> int:
+        model = Planted(score=lambda r: ScoreAnswer(0.0, 1, False))
+        engine.evaluate(model, [card], tmp_path / "results")
+        return len(model.asked)
+
+    assert asked(card) > 0
+    assert asked(moved) == 0
+    assert asked(other) > 0
 
 
 def test_files_of_a_folder_are_found_by_their_split(tmp_path: Path) -> None:

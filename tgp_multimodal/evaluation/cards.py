@@ -91,13 +91,32 @@ class Card:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything that decides the number: all but the prose about it."""
+        """SHA-256 of everything that decides the number: all but prose, and the place of the data.
+
+        What they hold tells data apart: a prepared folder's digest stands in its source, and that
+        of files beside each result (`examples.source_digest`).
+        """
         content = {k: v for k, v in asdict(self).items() if k not in _PROSE}
+        content["source"] = _without_paths(self.source)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def setting(self, name: str) -> Any:
         """A setting of the protocol, or its default."""
         return self.settings.get(name, PROTOCOLS[self.protocol].settings[name])
+
+
+def paths_of(named: str | list[str]) -> list[Path]:
+    """What a card calls the files of a split: a path, or several."""
+    return [Path(named)] if isinstance(named, str) else [*map(Path, named)]
+
+
+def _without_paths(source: dict[str, Any]) -> dict[str, Any]:
+    """The source of a card; of files only their splits, count and endings."""
+    found = {k: v for k, v in source.items() if k != "prepared"}
+    if "files" in found:
+        endings = {s: [p.suffix for p in paths_of(named)] for s, named in found["files"].items()}
+        found["files"] = endings
+    return found
 
 
 def load(path: Path) -> Card:
@@ -246,6 +265,11 @@ def _check_source(card: Card, path: Path) -> None:
     if len(set(card.source) & set(SOURCES)) != 1:
         raise ValueError(
             f"{path}: source must have one of {', '.join(SOURCES)}. Got {card.source} instead."
+        )
+    files = card.source.get("files", {})
+    if not isinstance(files, dict) or not all(isinstance(f, str | list) for f in files.values()):
+        raise ValueError(
+            f"{path}: files must give a path or several by split. Got {files} instead."
         )
     pairs = card.source.get("pairs", {"same": [], "by": ""})
     if not isinstance(pairs, dict) or set(pairs) != {"same", "by"}:

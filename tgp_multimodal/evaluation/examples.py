@@ -21,7 +21,7 @@ from pyarrow import csv
 
 from tgp_multimodal.data import images
 from tgp_multimodal.evaluation import embedded_tasks, held_out
-from tgp_multimodal.evaluation.cards import SPLITS, Card
+from tgp_multimodal.evaluation.cards import SPLITS, Card, paths_of
 from tgp_multimodal.evaluation.item_checks import check
 from tgp_multimodal.evaluation.names import unknown
 from tgp_multimodal.evaluation.pairing import paired
@@ -228,8 +228,7 @@ def _folder(card: Card) -> Path:
 
 
 def _files(card: Card, split: str) -> list[Path]:
-    named = card.source["files"].get(split, [])
-    paths = [Path(named)] if isinstance(named, str) else [*map(Path, named)]
+    paths = paths_of(card.source["files"].get(split, []))
     for path in paths:
         if not path.is_file() or path.suffix[1:] not in FORMATS:
             wanted = f"hold files that end in {', '.join(FORMATS)}"

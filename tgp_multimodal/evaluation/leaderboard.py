@@ -53,10 +53,11 @@ class Column:
 
     @property
     def mark(self) -> str:
-        """Which card and which test items, in a few characters."""
+        """Which card, which test items and which files, in a few characters."""
         limit = "" if self.best.limit is None else f" limit {self.best.limit}"
-        digests = f"{self.best.card_digest[:6]}/{self.best.data_digest[:6]}"
-        return f"v{self.best.card_version} {digests}{limit}"
+        digests = (self.best.card_digest, self.best.data_digest, _files(self.best))
+        short = "/".join(digest[:6] for digest in digests if digest)
+        return f"v{self.best.card_version} {short}{limit}"
 
     @property
     def label(self) -> str:
@@ -256,7 +257,15 @@ def read(folder: Path) -> tuple[list[File], list[str]]:
 def _key(result: Result) -> tuple[object, ...]:
     """Results with equal keys compare; others never stand in one column."""
     card = (result.domain, result.card, result.card_version, result.card_digest, result.metric)
-    return (*card, result.data_digest, result.limit)
+    return (*card, result.data_digest, _files(result), result.limit)
+
+
+def _files(result: Result) -> str:
+    """The digest of the files that the card names, which is not in the card's own; else empty."""
+    card = result.recipe.get("card")
+    source = card.get("source") if isinstance(card, dict) else None
+    is_told = isinstance(source, dict) and "files" in source
+    return str(result.environment.get("source", "")) if is_told else ""
 
 
 def _quality(result: Result) -> tuple[float, str]:

@@ -62,12 +62,12 @@ def recipe(file: Path) -> tuple[Result, Card, str]:
         raise ValueError(f"{file} must have a recipe. Got none instead: measure it again.")
     try:
         card = Card(**{**said, "references": tuple(said.get("references", ()))})
-    except TypeError as error:
+        digest = card.digest
+    except (TypeError, AttributeError) as error:
         raise ValueError(f"{file} must hold a card of this version. Got {error} instead.") from None
-    if card.digest != then.card_digest:
+    if digest != then.card_digest:
         raise ValueError(
-            f"{file}: card must have the digest {then.card_digest[:12]}."
-            f" Got {card.digest[:12]} instead."
+            f"{file}: card must have the digest {then.card_digest[:12]}. Got {digest[:12]} instead."
         )
     return then, card, str(then.recipe.get("model", ""))
 
