@@ -74,6 +74,14 @@ def test_a_condition_on_no_column_is_one_sentence(root: Path, condition: str) ->
         assert Examples(card(source=source)).test
 
 
+@pytest.mark.parametrize(("none", "some"), [(None, 7), ("", "7")])
+def test_items_without_a_group_are_each_their_own(root: Path, none: Any, some: Any) -> None:
+    rows = [{"text": f"t{i}", "label": i % 2, "page": some if i == 3 else none} for i in range(5)]
+    store(root, "test", rows)
+    found = Examples(card(columns={"label": "label", "group": "page"})).test
+    assert [e.group for e in found] == ["test-0", "test-1", "test-2", "7", "test-4"]
+
+
 def test_limit_limits_training_items_too(root: Path) -> None:
     assert len(Examples(card(), limit=3).train) == 24
     assert len(Examples(card()).train) == 400

@@ -42,7 +42,7 @@ class Example(NamedTuple):
     Attributes:
         id: unique within its split.
         fields: by the names that the card's protocol wants.
-        group: items of one group are not independent; the id where the card names none.
+        group: items of one group are not independent; the id where card or row names none.
     """
 
     id: str
@@ -291,8 +291,9 @@ def _render(card: Card, row: Row, name: str, split: str) -> Example:
     fields = {f: _field(card, f, row) for f in wanted}
     if problem := check(card.protocol, fields):
         raise ValueError(f"{card.name}, {name}: {problem}")
-    group = str(fields.pop("group", name))
-    return Example(name, fields, group)
+    group = fields.pop("group", None)
+    # An empty cell of a CSV is an empty text.
+    return Example(name, fields, name if group in (None, "") else str(group))
 
 
 def _said(card: Card) -> Iterator[str]:
