@@ -167,8 +167,19 @@ def test_a_split_may_have_another_name(root: Path) -> None:
 
 
 def test_a_card_without_test_items_is_refused(root: Path) -> None:
+    (root / "made/up/test.parquet").unlink()
     with pytest.raises(ValueError, match="test split must hold an item"):
-        _ = Examples(card(source={"folder": "made/up", "splits": {"test": "none"}})).test
+        _ = Examples(card()).test
+
+
+def test_a_split_that_a_card_names_must_be_there(root: Path) -> None:
+    wrong = card(source={"folder": "made/up", "splits": {"train": "trian"}})
+    sentence = r"splits must name files of .*made/up\. Got trian\.parquet for train, which"
+    with pytest.raises(ValueError, match=sentence):
+        check_source(wrong)
+    with pytest.raises(ValueError, match=sentence):
+        _ = Examples(wrong).train
+    check_source(card(source={"folder": "made/up", "splits": {"corpus": "test"}}))
 
 
 def test_a_hub_source_is_read_through_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,9 +191,14 @@ def test_a_hub_source_is_read_through_datasets(monkeypatch: pytest.MonkeyPatch) 
         return {"held_out": [{"text": "t", "label": 1, "image": picture}]}
 
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
-    source = {"hub": "some/set", "revision": "abc", "splits": {"test": "held_out"}}
+    source: dict[str, Any] = {"hub": "some/set", "revision": "abc", "splits": {"test": "held_out"}}
     columns = {"label": "label", "item": "image"}
     examples = Examples(card(source=source, templates={}, columns=columns))
     assert examples.test[0].fields["item"].shape == (2, 2, 3)
     assert examples.train == []
     assert set(asked) == {("some/set", None, "abc")}
+    source["splits"] = {"test": "held_out", "validation": "dev"}
+    wrong = Examples(card(source=source, templates={}, columns=columns))
+    sentence = r"splits must name splits of some/set \(held_out\)\. Got dev for validation instead"
+    with pytest.raises(ValueError, match=sentence):
+        _ = wrong.validation

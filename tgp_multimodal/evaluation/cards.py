@@ -271,6 +271,8 @@ def _check_source(card: Card, path: Path) -> None:
         raise ValueError(
             f"{path}: files must give a path or several by split. Got {files} instead."
         )
+    if strange := [split for split in files if split not in SPLITS]:
+        raise ValueError(f"{path}: {unknown('split', str(strange[0]), SPLITS)}")
     pairs = card.source.get("pairs", {"same": [], "by": ""})
     if not isinstance(pairs, dict) or set(pairs) != {"same", "by"}:
         raise ValueError(

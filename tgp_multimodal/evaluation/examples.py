@@ -145,6 +145,8 @@ def check_source(card: Card) -> None:
             )
     elif "folder" in card.source:
         _folder(card)
+        for split in card.source.get("splits", ()):
+            _parquet(card, split)
     elif "files" in card.source:
         for split in card.source["files"]:
             _files(card, split)
@@ -195,7 +197,7 @@ def _stored(card: Card, split: str) -> list[Row]:
     if "files" in card.source:
         return [row for path in _files(card, split) for row in _file_rows(path)]
     if "hub" in card.source:
-        return _hub_rows(card, _name(card, split))
+        return _hub_rows(card, split)
     path = _parquet(card, split)
     return (
         [_decoded(r, path) for r in parquet.read_table(path).to_pylist()] if path.is_file() else []
@@ -207,8 +209,20 @@ def _name(card: Card, split: str) -> str:
     return str(card.source.get("splits", {}).get(split, split))
 
 
+def _is_named(card: Card, split: str) -> bool:
+    """Whether the card says what its source calls the split, so that it must be there."""
+    return split in card.source.get("splits", {})
+
+
 def _parquet(card: Card, split: str) -> Path:
-    return _folder(card) / f"{_name(card, split)}.parquet"
+    """The file of a split, which need not be there where the card does not name it."""
+    path = _folder(card) / f"{_name(card, split)}.parquet"
+    if _is_named(card, split) and not path.is_file():
+        raise ValueError(
+            f"{card.name}: splits must name files of {path.parent}."
+            f" Got {path.name} for {split}, which is not there, instead."
+        )
+    return path
 
 
 def _folder(card: Card) -> Path:
@@ -262,7 +276,13 @@ def _hub_rows(card: Card, split: str) -> list[Row]:
     found = datasets.load_dataset(
         card.source["hub"], card.source.get("config"), revision=card.source.get("revision")
     )
-    return [_decoded(dict(r), Path(card.source["hub"])) for r in found.get(split, [])]
+    name = _name(card, split)
+    if _is_named(card, split) and name not in found:
+        raise ValueError(
+            f"{card.name}: splits must name splits of {card.source['hub']} ({', '.join(found)})."
+            f" Got {name} for {split} instead."
+        )
+    return [_decoded(dict(r), Path(card.source["hub"])) for r in found.get(name, [])]
 
 
 def _decoded(row: Row, path: Path) -> Row:
