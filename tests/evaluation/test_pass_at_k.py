@@ -12,6 +12,8 @@ import pytest
 from made_up_cards import score
 from planted_models import Planted, dummy
 
+from tgp_multimodal import adapters
+from tgp_multimodal.cli import main
 from tgp_multimodal.evaluation import cards, embedded_tasks, engine
 from tgp_multimodal.evaluation.card_protocols import PROTOCOLS
 from tgp_multimodal.evaluation.protocols.pass_at_k import estimate
@@ -193,6 +195,23 @@ def test_without_a_sandbox_the_card_is_skipped_with_the_reason(
     assert "not run here: sandbox must have all" in line["reason"]
     assert model.asked == []
     assert len(engine.evaluate(model, [card], tmp_path, unsafe_local=True)) == 1
+
+
+def test_a_row_measured_without_a_sandbox_is_reproduced_if_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    def refuse(*_: Any, **__: Any) -> None:
+        raise SandboxError("sandbox must have all of its layers. Got no Landlock instead.")
+
+    monkeypatch.setattr(engine, "Sandbox", refuse)
+    card, model = made_up(monkeypatch), writer(lambda i, s: s == 0)
+    engine.evaluate(model, [card], tmp_path, unsafe_local=True)
+    monkeypatch.setattr(adapters, "make", lambda name: model)
+    row = ["reproduce", f"planted/{card.name}", "--results", str(tmp_path), "--model", "planted"]
+    assert main(row) == 2
+    assert "not run here: sandbox must have all" in capsys.readouterr().err
+    assert main([*row, "--unsafe_local"]) == 0
+    assert "equal: planted on code/humaneval" in capsys.readouterr().out
 
 
 def test_the_protocol_itself_fails_closed(monkeypatch: pytest.MonkeyPatch):

@@ -72,16 +72,23 @@ def recipe(file: Path) -> tuple[Result, Card, str]:
     return then, card, str(then.recipe.get("model", ""))
 
 
-def reproduce(file: Path, adapter: Adapter) -> Reproduction:
+def reproduce(file: Path, adapter: Adapter, unsafe_local: bool = False) -> Reproduction:
     """Runs the card of a result on a model, with the same limit, and compares, item by item.
 
     Args:
         file: the result; it is left as it is.
         adapter: the model, opened again.
+        unsafe_local: programs that the model writes are run without the sandbox. A result that was
+            measured so does not turn this on.
+
+    Raises:
+        ValueError: the file does not say how it was made, or the model cannot do its card here.
     """
     then, card, _ = recipe(file)
     with TemporaryDirectory() as folder:
-        found = engine.evaluate(adapter, [card], Path(folder), then.limit, fresh=True)
+        found = engine.evaluate(
+            adapter, [card], Path(folder), then.limit, fresh=True, unsafe_local=unsafe_local
+        )
         if not found:
             lines = (results.folder(Path(folder), adapter.name) / "skipped.jsonl").read_text(
                 "utf-8"

@@ -1,7 +1,9 @@
 """The verb `reproduce`."""
 
 
-def reproduce(row: str, results: str = "results", model: str | None = None) -> int:
+def reproduce(
+    row: str, results: str = "results", model: str | None = None, unsafe_local: bool = False
+) -> int:
     """Measure a result again, by what its file says, and say whether it is the same.
 
     Same model, card, settings and number of items; every answer is asked for anew. The file is left
@@ -12,6 +14,8 @@ def reproduce(row: str, results: str = "results", model: str | None = None) -> i
         results: folder that the row is looked for in.
         model: where the model lies now, or its kind, as `tgp evaluate` takes it; left out: what the
             file says.
+        unsafe_local: run the programs that the model writes without the sandbox, as your own user,
+            as `tgp evaluate` does. A file never asks for it: whoever runs them has to.
 
     Examples:
         tgp reproduce results/nano/text__pydoc_package.json
@@ -28,7 +32,7 @@ def reproduce(row: str, results: str = "results", model: str | None = None) -> i
     _, card, said = again.recipe(file)
     if not (model or said):
         raise ValueError(f"model must be given for {file}, which names none. Got none instead.")
-    found = again.reproduce(file, make(model or said))
+    found = again.reproduce(file, make(model or said), unsafe_local)
     if not found.differences:
         then = found.then
         print(
