@@ -54,7 +54,7 @@ def _retrieval(fields: Fields) -> str | None:
         return f"relevant must be a list of at least one document id. Got {relevant!r} instead."
     gains = fields.get("relevance", [1] * len(relevant))
     if not isinstance(gains, list | tuple) or len(gains) != len(relevant) or not max(gains) > 0:
-        wanted = f"{len(relevant)} numbers, one for each relevant document, not all 0"
+        wanted = f"{len(relevant)} numbers, one for each relevant document, one above 0"
         return f"relevance must be {wanted}. Got {gains!r} instead."
     return None
 
