@@ -111,7 +111,7 @@ def probe(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
         details |= found | chosen | compared
     details |= {"accuracy": metrics.accuracy(predictions, target_N)}
     labels = list(dict.fromkeys([*predictions, *target_N]))
-    measures = _measures(examples, labels)
+    measures = measures_of(labels, str(examples.card.setting("positive")))
     whole = confusion.table(predictions, target_N, labels)
     details |= {name: float(measure(whole)[0]) for name, measure in measures.items()}
     correct = [p == t for p, t in zip(predictions, target_N, strict=True)]
@@ -137,13 +137,19 @@ def _check(examples: Examples) -> None:
         raise ValueError(f"{card.name}: {unknown('positive', positive, labels)}")
 
 
-def _measures(examples: Examples, labels: Sequence[Any]) -> dict[str, confusion.Measure]:
-    """What is told of a probe besides accuracy."""
+def measures_of(labels: Sequence[Any], positive: str) -> dict[str, confusion.Measure]:
+    """What is told of classes besides accuracy.
+
+    Args:
+        labels: all that are true of an item or predicted, in the order of the tables' rows.
+        positive: the label that "f1" is of, which is 0 where that label does not occur; "" for no
+            such number.
+    """
     found: dict[str, confusion.Measure] = {
         "macro_f1": confusion.macro_f1,
         "matthews": confusion.matthews,
     }
-    if positive := str(examples.card.setting("positive")):
+    if positive:
         names = [*map(str, labels)]
         if positive in names:
             return {**found, "f1": confusion.f1_of(names.index(positive))}
