@@ -109,12 +109,12 @@ def test_solved_examples_description_and_delimiters(tmp_path: Path) -> None:
     said |= {"description": "Sums.\n\n", "target_delimiter": "", "fewshot_delimiter": "\n"}
     read = Examples(load(write(tmp_path, **said)))
     expected = "Sums.\n\nQ: 0 + 1?\nA:1\nQ: 1 + 1?\nA:2\nQ: 4 + 1?\nA:"
-    assert fewshot.context(read, read.test[4]) == expected
+    assert fewshot.contexts(read, [read.test[4]]) == [expected]
 
 
 def test_a_description_may_be_a_template(tmp_path: Path) -> None:
     read = Examples(load(write(tmp_path, description="About {{key}}. ")))
-    assert fewshot.context(read, read.test[0]).startswith("About B. Q: 0")
+    assert fewshot.contexts(read, read.test[:1])[0].startswith("About B. Q: 0")
 
 
 def test_writing_with_solved_examples(tmp_path: Path) -> None:
