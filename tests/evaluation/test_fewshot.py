@@ -58,6 +58,14 @@ def test_the_double_alone_is_replaced_in_fixed_shots() -> None:
     assert len(set(prompts(usual)) & set(prompts(other))) == 4
 
 
+@pytest.mark.parametrize("sampling", fewshot.SAMPLING)
+def test_an_item_never_meets_its_group(sampling: str) -> None:
+    asked = item("mine")._replace(group=POOL[0].group)
+    with pytest.raises(ValueError, match="shots must be at most 39"):
+        shots(SOLVED, asked, len(POOL), 0, sampling)
+    assert POOL[0] not in shots(SOLVED, asked, len(POOL) - 1, 0, sampling)
+
+
 def test_balanced_shots_take_answers_in_turn() -> None:
     for name in ("a", "b", "c"):
         answers = [e.fields["answer"] for e in shots(SOLVED, item(name), 6, 3, balanced=True)]

@@ -1,7 +1,8 @@
 """Solved examples before the question: a function of the seed and the item, of nothing else.
 
 Not of the process, the batch, the order or the number of items, so that a number does not change
-with the number of machines; and never the item itself or one that reads the same.
+with the number of machines; and never the item itself, one that reads the same, or one of its
+group.
 """
 
 import hashlib
@@ -107,8 +108,9 @@ def shots(
         count: how many.
         seed: of the draw.
         sampling: "per_item": every item has its own; "fixed": all items have the same (but for
-            those that would meet their double), so that a model computes them once; "first": the
-            same, but those that come first in the pool, in its order, as lm-eval's `first_n`.
+            those that would meet their double or their group), so that a model computes them once;
+            "first": the same, but those that come first in the pool, in its order, as lm-eval's
+            `first_n`.
         balanced: answers take turns, as far as the pool has them.
 
     Raises:
@@ -118,9 +120,13 @@ def shots(
         raise ValueError(unknown("sampling", sampling, SAMPLING))
     digest, mine = example.digest, reading(example)
     salt = f"{seed}" if sampling == "fixed" else f"{seed}|{digest}"
-    # What is the same for all items is drawn for all, and leaves out an item's double afterwards.
+    # What is the same for all items is drawn for all; who must not be met is left out afterwards.
     members = pool.drawn(salt) if sampling == "fixed" else pool.members
-    others = [m for m in members if m.digest != digest and m.reading != mine]
+    others = [
+        m
+        for m in members
+        if m.digest != digest and m.reading != mine and m.example.group != example.group
+    ]
     if len(others) < count:
         raise ValueError(
             f"shots must be at most {len(others)}, the size of the pool. Got {count} instead."
