@@ -11,14 +11,16 @@ For each card, count of labels per class and seed the same items are shown to ev
 
 So many items of each class are also drawn from the validation split to choose by: a penalty, a
 number of neighbours, when to stop. Every run is a line of runs.jsonl, and what stands there is not
-done again. few_labels.json and .md hold means over seeds with 95 % intervals of Student's t, and
-<card>.svg shows them.
+done again unless the weights, the card, its data or the code have changed. few_labels.json and .md
+hold means over seeds with 95 % intervals of Student's t, and <card>.svg shows them.
 """
 
 import argparse
+import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +31,8 @@ from sklearn.linear_model import LogisticRegression
 
 from tgp_multimodal import export
 from tgp_multimodal.data.labelled import Item, Predicted, Splits, label_names
-from tgp_multimodal.evaluation import cards, task_scores
+from tgp_multimodal.evaluation import cards, environment, task_scores
+from tgp_multimodal.evaluation.examples import source_digest
 from tgp_multimodal.evaluation.few_labels import draw
 from tgp_multimodal.evaluation.labelled_cards import task_of
 from tgp_multimodal.evaluation.task_plots import Mark, bands
@@ -142,6 +145,42 @@ METHODS: dict[str, Callable[[Bench, Splits, int], list[Predicted]]] = {
 }
 
 
+def kept(journal: Path) -> list[dict[str, Any]]:
+    """The runs of a journal, but for a last line that a kill has cut; the next starts a new one."""
+    text = journal.read_text("utf-8") if journal.is_file() else ""
+    if text and not text.endswith("\n"):
+        with journal.open("a", encoding="utf-8") as file:
+            file.write("\n")
+    runs = []
+    for line in text.splitlines():
+        with suppress(json.JSONDecodeError):
+            runs.append(json.loads(line))
+    return runs
+
+
+def facts_of(card: cards.Card) -> dict[str, str]:
+    """What decides the items of a card."""
+    is_embedded = "embedded" in card.source
+    data = environment.corpus_versions() if is_embedded else source_digest(card)
+    return {"card_digest": card.digest, "data": data}
+
+
+def current(
+    runs: Sequence[dict[str, Any]], asked: dict[str, Any], facts: dict[str, dict[str, str]]
+) -> list[dict[str, Any]]:
+    """The runs that may stand in one table.
+
+    Args:
+        runs: all of the journal.
+        asked: what all must have.
+        facts: card -> what its own must have; of another card that of its last run.
+    """
+    mine = [run for run in runs if asked.items() <= run.items()]
+    last = {run["card"]: {name: run[name] for name in ("card_digest", "data")} for run in mine}
+    last |= facts
+    return [run for run in mine if last[run["card"]].items() <= run.items()]
+
+
 def summary(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Mean over seeds of each card, method and count, with a 95 % interval.
 
@@ -223,12 +262,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     bench = Bench(export.load(given.export), given.steps)
     given.output.mkdir(parents=True, exist_ok=True)
     journal = given.output / "runs.jsonl"
-    lines = journal.read_text("utf-8").splitlines() if journal.is_file() else []
-    runs = [json.loads(line) for line in lines]
+    runs, facts = kept(journal), {}
     asked = {"weights": bench.loaded.digest, "limit": given.limit, "asked_steps": given.steps}
+    asked |= {"code": environment.code_digest("training"), "bench": _own_digest()}
     metrics = {run["card"]: run["metric"] for run in runs}
     for name in given.cards:
-        splits = task_of(cards.find(name), limit=given.limit)
+        card = cards.find(name)
+        splits, facts[name] = task_of(card, limit=given.limit), facts_of(card)
         if splits.kind != "classification" or splits.reads == "picture":
             got = f"{name}, a {splits.kind} of a {splits.reads}"
             raise SystemExit(f"cards must be of classes and texts. Got {got}, instead.")
@@ -242,7 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for count, seed, method in plan:
             key = {
                 "card": name, "method": method, "count": count,
-                "seed": seed, **asked,
+                "seed": seed, **asked, **facts[name],
             }  # fmt: skip
             if any(key.items() <= run.items() for run in runs):
                 continue
@@ -255,8 +295,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             with journal.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(run) + "\n")
             print(f"{name} {method} {count} seed {seed}: {value:.4f} ({run['seconds']:.0f} s)")
-    own = [run for run in runs if asked.items() <= run.items()]
-    _write(given.output, summary(own), metrics)
+    _write(given.output, summary(current(runs, asked, facts)), metrics)
+
+
+def _own_digest() -> str:
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 
 
 def _write(folder: Path, rows: Sequence[dict[str, Any]], metrics: dict[str, str]) -> None:

@@ -17,11 +17,12 @@ A study is a YAML:
 `set` gives values of the config, `steps` another length of the run. A recipe with `tune` is first
 run with each of the values on a seed of its own, and the best is kept. Every run is a `tgp fit` in
 a folder of its own; what is finished is not run again unless its recipe, the words that all share,
-or the data have changed.
+the text of a config or of another file that is named, or the data have changed.
 """
 
 import argparse
 import csv
+import hashlib
 import json
 import os
 import subprocess
@@ -35,6 +36,8 @@ from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 import yaml
+
+from tgp_multimodal.verbs.fit import with_configs
 
 _TUNING_SEED = 1000
 _KEYS = {"question", "base", "steps", "seeds", "measure", "recipes"}
@@ -112,11 +115,11 @@ class Study:
             return {run.name: value for run, value in zip(runs, values, strict=True)}
 
     def _measured(self, run: Run) -> float:
-        folder = self.output / run.name
+        folder, asked = self.output / run.name, self._asked(run)
         done = folder / "study.json"
         if done.is_file():
             before = json.loads(done.read_text())
-            if {key: before.get(key) for key in self._asked(run)} == self._asked(run):
+            if {key: before.get(key) for key in asked} == asked:
                 return last(folder / "metrics.csv", self.spec["measure"])
         words = ["--data.folder", str(self.data), "--trainer.default_root_dir", str(folder)]
         words += ["--seed_everything", str(run.seed), "--data.seed", str(run.seed)]
@@ -127,21 +130,34 @@ class Study:
         command = [sys.executable, "-m", "tgp_multimodal", "fit", *self.spec["base"], *words]
         start = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
+        done.unlink(missing_ok=True)  # whatever stops this run, what lies there is not the old one
         with (folder / "log.txt").open("w", encoding="utf-8") as log:
             subprocess.run(command, check=True, stdout=log, stderr=log, env=self._environment())
         seconds = time.monotonic() - start
         value = last(folder / "metrics.csv", self.spec["measure"])
-        done.write_text(json.dumps({"measure": value, "seconds": seconds, **self._asked(run)}))
+        done.write_text(json.dumps({"measure": value, "seconds": seconds, **asked}))
         print(f"{run.name}: {value:.4f} after {run.steps} steps, {seconds:.0f} s", flush=True)
         return value
 
     def _asked(self, run: Run) -> dict[str, Any]:
         """All that a finished run must have in common with what is asked for, to be one of it."""
-        read = manifest_digests(self.data)
-        return {**run._asdict(), "base": list(self.spec["base"]), "data": read}
+        base, read = list(self.spec["base"]), manifest_digests(self.data)
+        files = file_digests([*with_configs(base), *run.values.values()])
+        return {**run._asdict(), "base": base, "files": files, "data": read}
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, "OMP_NUM_THREADS": "1"} if self.jobs > 1 else dict(os.environ)
+
+
+def file_digests(words: Sequence[Any]) -> dict[str, str]:
+    """Path -> SHA-256 of each file that a word names, alone or behind `--option=`."""
+    texts = [word for word in words if isinstance(word, str)]
+    paths = {text.partition("=")[2] if text.startswith("--") else text for text in texts}
+    return {
+        path: hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        for path in sorted(paths)
+        if path.endswith((".yaml", ".yml")) and Path(path).is_file()
+    }
 
 
 def manifest_digests(data: Path) -> dict[str, str]:

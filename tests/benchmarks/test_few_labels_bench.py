@@ -83,8 +83,36 @@ def test_one_command_writes_tables_and_plots(tokenizer, tmp_path, monkeypatch, c
     assert {(r["method"], r["count"], r["seeds"]) for r in found} == {
         (m, c, 2) for m in ("probe", "knn", "tfidf") for c in ("1", "5")
     }
+    journal = output / "runs.jsonl"
+    journal.write_text(journal.read_text()[:-9])  # as a kill leaves it
+    few_labels.main(given)
+    lines = journal.read_text().splitlines()
+    assert len(lines) == 13
+    assert json.loads(lines[-1])["method"] == "tfidf"  # the one that was cut
+    assert json.loads((output / "few_labels.json").read_text()) == found
     (plot,) = output.glob("*.svg")
     drawn = ElementTree.parse(plot)
     circles = [e for e in drawn.iter() if e.tag.endswith("circle")]
     assert len(circles) == 6
+    card.write_text(card.read_text().replace("version: 1", "version: 2"))
+    few_labels.main(given)
+    assert len(journal.read_text().splitlines()) == 25
+    assert json.loads((output / "few_labels.json").read_text()) == found
+    monkeypatch.setattr(few_labels.environment, "code_digest", lambda *more: "another commit")
+    few_labels.main([*given, "--counts", "1", "--methods", "tfidf"])
+    assert len(journal.read_text().splitlines()) == 27
+    rows = json.loads((output / "few_labels.json").read_text())
+    assert [(r["method"], r["count"], r["seeds"]) for r in rows] == [("tfidf", "1", 2)]
     capsys.readouterr()
+
+
+def test_a_table_has_runs_of_one_card_and_one_code():
+    def run(card, digest, **more):
+        return {"card": card, "card_digest": digest, "data": "", "code": "1"} | more
+
+    runs = [run("a", "old"), run("a", "new"), run("b", "old"), run("b", "new"), run("a", "old")]
+    found = few_labels.current(
+        [*runs, run("b", "old", code="0")], {"code": "1"}, {"a": {"card_digest": "new", "data": ""}}
+    )
+    assert found == [run("a", "new"), run("b", "new")]
+    assert few_labels.current([{"card": "a"}], {"code": "1"}, {}) == []  # of an older version

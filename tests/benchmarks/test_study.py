@@ -90,6 +90,48 @@ def test_the_best_candidate_is_run_on_every_seed_and_nothing_twice(counted):
     assert lines[-1].startswith("| short | 6 | 2 | 3.0500 | 0.0707 | +6000.00%")
 
 
+def test_a_run_of_a_config_that_has_changed_is_run_again(counted, tmp_path):
+    runs, calls = counted
+    config, head = tmp_path / "config.yaml", tmp_path / "head.yaml"
+    config.write_text("a: 1")
+    head.write_text("b: 1")
+    recipes = {"one": {}, "other": {"set": {"model.head": str(head)}}}
+    runs.spec = {**SPEC, "seeds": [0], "base": ["--config", str(config)]}
+    runs.recipes = recipes
+    for expected, file in ((2, None), (0, None), (2, config), (1, head), (0, None)):
+        before = len(calls)
+        if file:
+            file.write_text("a: 2")
+        runs()
+        assert len(calls) - before == expected
+    runs.spec = {**runs.spec, "base": [f"--config={config}", "--with"]}
+    runs()
+    config.write_text("a: 3")
+    before = len(calls)
+    runs()
+    assert len(calls) - before == 2
+
+
+def test_a_run_that_was_killed_is_not_taken_for_the_one_before_it(counted, monkeypatch):
+    runs, calls = counted
+    runs.spec, runs.recipes = {**SPEC, "seeds": [0]}, {"short": {"steps": 6}}
+    found, finish = runs(), study.subprocess.run
+
+    def killed(command, **kept):
+        finish(command, **kept)
+        raise KeyboardInterrupt
+
+    runs.recipes["short"]["steps"] = 8
+    monkeypatch.setattr(study.subprocess, "run", killed)
+    with pytest.raises(KeyboardInterrupt):
+        runs()
+    monkeypatch.setattr(study.subprocess, "run", finish)
+    runs.recipes["short"]["steps"] = 6
+    before = len(calls)
+    assert runs() == found
+    assert [c["--trainer.max_steps"] for c in calls[before:]] == ["6"]
+
+
 def test_other_columns_stand_beside_the_measure(counted):
     runs, _ = counted
     runs.spec = {**SPEC, "also": ["step"]}

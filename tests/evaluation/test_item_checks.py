@@ -9,6 +9,7 @@ from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.examples import Examples
 
 CHOICE = {"prompt": "p", "choices": ["a", "b"], "answer": 1}
+MIDDLE = {"prefix": "p", "suffix": "s", "choices": ["a", "b"], "answer": 1}
 QUERY = {"query": "q", "relevant": ["a", "b"]}
 WRONG = [
     ("multiple_choice", {**CHOICE, "answer": 2}, "answer must be a place in the 2 choices"),
@@ -17,15 +18,23 @@ WRONG = [
     ("multiple_choice", {**CHOICE, "answer": True}, "Got True instead"),
     ("multiple_choice", {**CHOICE, "choices": "ab"}, "choices must be a list of at least two"),
     ("multiple_choice", {**CHOICE, "choices": ["a"]}, "at least two texts. Got ['a'] instead"),
+    ("multiple_choice", {**CHOICE, "choices": [3, 4]}, "two texts. Got [3, 4] instead"),
+    ("multiple_choice", {**CHOICE, "prompt": None}, "prompt must be a text. Got None instead"),
+    ("multiple_choice", {**CHOICE, "preamble": None}, "preamble must be a text. Got None instead"),
+    ("infilling", {**MIDDLE, "suffix": None}, "suffix must be a text. Got None instead"),
+    ("infilling", {**MIDDLE, "choices": ["a", None]}, "two texts. Got ['a', None] instead"),
     ("probe", {"item": "t", "label": None}, "label must be a name or a number. Got None"),
     ("probe", {"item": "t", "label": [1]}, "Got [1] instead"),
     ("similarity", {"first": "a", "second": "b", "score": float("nan")}, "Got nan instead"),
     ("similarity", {"first": "a", "second": "b", "score": "4"}, "score must be a finite number"),
     ("retrieval", {**QUERY, "relevant": []}, "at least one document id. Got [] instead"),
     ("retrieval", {**QUERY, "relevance": [1]}, "relevance must be 2 numbers"),
-    ("retrieval", {**QUERY, "relevance": [0, 0]}, "not all 0. Got [0, 0] instead"),
+    ("retrieval", {**QUERY, "relevance": [0, 0]}, "one above 0. Got [0, 0] instead"),
+    ("retrieval", {**QUERY, "relevance": [-1, 0]}, "one above 0. Got [-1, 0] instead"),
     ("generation", {"prompt": "p", "references": []}, "references must be a list of at least one"),
     ("generation", {"prompt": "p", "references": [" "]}, "Got [' '] instead"),
+    ("generation", {"prompt": None, "references": ["r"]}, "prompt must be a text. Got None"),
+    ("last_word", {"context": None, "target": "w"}, "context must be a text. Got None instead"),
     ("last_word", {"context": "c", "target": " "}, "target must be a text. Got ' ' instead"),
     ("tagging", {"tokens": ["a"], "tags": None}, "tags must be a list of at least one word"),
     ("tagging", {"tokens": ["a"], "tags": [1]}, "Got [1] instead"),

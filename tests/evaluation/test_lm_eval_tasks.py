@@ -86,17 +86,36 @@ def test_booleans_are_places(tmp_path: Path) -> None:
     assert Examples(card).test[0].fields["answer"] == 1
 
 
+@pytest.mark.parametrize(
+    ("choices", "texts"),
+    [
+        ([False, True], ["False", "True"]),
+        ({"a": 1, "b": 0.5}, ["1", "0.5"]),
+        ("sizes", ["3", "None"]),
+        ("{{[sizes[0], right]}}", ["3", "True"]),
+    ],
+)
+def test_choices_are_texts(choices: Any, texts: list[str], tmp_path: Path) -> None:
+    """As in lm-eval, which puts each behind the delimiter as Python writes it."""
+    rows = [{"question": "q", "right": True, "sizes": [3, None]}]
+    said = {"doc_to_choice": choices, "doc_to_target": "right", "num_fewshot": 0}
+    card = load(write(tmp_path, rows, **said))
+    assert Examples(card).test[0].fields["choices"] == texts
+    model = Planted(score=lambda r: ScoreAnswer(-1.0 - (r.continuation == f" {texts[0]}"), 1, True))
+    assert engine.evaluate(model, [card], tmp_path / "results")[0].value == 1
+
+
 def test_solved_examples_description_and_delimiters(tmp_path: Path) -> None:
     said = {"fewshot_split": "dev", "num_fewshot": 2, "fewshot_config": {"sampler": "first_n"}}
     said |= {"description": "Sums.\n\n", "target_delimiter": "", "fewshot_delimiter": "\n"}
     read = Examples(load(write(tmp_path, **said)))
     expected = "Sums.\n\nQ: 0 + 1?\nA:1\nQ: 1 + 1?\nA:2\nQ: 4 + 1?\nA:"
-    assert fewshot.context(read, read.test[4]) == expected
+    assert fewshot.contexts(read, [read.test[4]]) == [expected]
 
 
 def test_a_description_may_be_a_template(tmp_path: Path) -> None:
     read = Examples(load(write(tmp_path, description="About {{key}}. ")))
-    assert fewshot.context(read, read.test[0]).startswith("About B. Q: 0")
+    assert fewshot.contexts(read, read.test[:1])[0].startswith("About B. Q: 0")
 
 
 def test_writing_with_solved_examples(tmp_path: Path) -> None:

@@ -43,6 +43,13 @@ def test_ndcg_is_scikit_learns_on_full_rankings(grades: int) -> None:
     assert metrics.ndcg_at(10, ranked, judged) == pytest.approx(expected)
 
 
+def test_a_judgement_below_0_gains_nothing() -> None:
+    assert metrics.ndcg_at(10, ["d1", "d3"], {"d1": 1.0, "d2": -1.0}) == 1
+    assert metrics.ndcg_at(10, ["d2", "d1"], {"d1": 1.0, "d2": -2.0}) == pytest.approx(
+        1 / math.log2(3)
+    )
+
+
 def test_average_precision_is_scikit_learns_on_full_rankings() -> None:
     rng = np.random.default_rng(1)
     relevance, score = rng.integers(0, 2, 40), rng.random(40)

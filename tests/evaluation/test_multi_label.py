@@ -74,6 +74,12 @@ def test_c_is_the_one_that_validation_likes_best(run: Any) -> None:
     assert details["validation"] == 40
 
 
+def test_a_fifth_of_train_is_one_of_its_documents(run: Any) -> None:
+    train = [row | {"group": f"document {i // 40}"} for i, row in enumerate(ROWS["train"])]
+    details = run({**ROWS, "train": train, "validation": []}, MODEL).details
+    assert (details["train"], details["validation"]) == (80, 40)
+
+
 def test_a_group_has_what_one_of_its_items_has(run: Any) -> None:
     found = run(ROWS, MODEL, metric="group_micro_f1")
     items_alone = run(ROWS, MODEL)

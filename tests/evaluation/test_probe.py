@@ -8,9 +8,12 @@ from made_up_cards import Rows, score
 from planted_models import Planted, hashed
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
+from tgp_multimodal.evaluation.examples import Example
 from tgp_multimodal.evaluation.logistic import rotate, solve
+from tgp_multimodal.evaluation.protocols.probe import Known, held_back
 from tgp_multimodal.evaluation.requests import Embed
 
 KINDS = ("ant", "bee", "cat")
@@ -85,3 +88,27 @@ def test_a_few_items_of_many_classes_need_no_validation_split(
         monkeypatch, "probe", {"train": rows, "test": ROWS["test"][:3]}, Planted(embed=vector)
     )
     assert len(found.records) == 3
+
+
+def labelled(groups: list[str]) -> list[Example]:
+    rows = [{"item": f"{i}", "label": KINDS[i % 3]} for i in range(len(groups))]
+    return [Example(f"train-{i}", row, groups[i]) for i, row in enumerate(rows)]
+
+
+def test_a_fifth_of_train_is_held_back_in_whole_groups() -> None:
+    train = labelled([f"document {i // 6}" for i in range(60)])
+    known = Known.of(train, [])
+    fit_on, held = ({train[i].group for i in places} for places in (known.fit_on, known.held))
+    assert len(known.held) == 12
+    assert sorted({*known.fit_on.tolist(), *known.held.tolist()}) == list(range(60))
+    assert not fit_on & held
+
+
+@pytest.mark.parametrize("groups", [[f"train-{i}" for i in range(60)], ["the only one"] * 60])
+def test_a_fifth_without_groups_is_scikit_learns(groups: list[str]) -> None:
+    class_N = np.arange(60) % 3
+    for classes in (None, class_N):
+        expected = train_test_split(np.arange(60), test_size=0.2, random_state=0, stratify=classes)
+        for own, other in zip(held_back(labelled(groups), classes), expected, strict=True):
+            assert own.tolist() == other.tolist()
+    assert Known.of(labelled(groups), []).held.tolist() == expected[1].tolist()

@@ -114,6 +114,13 @@ def test_without_validation_a_fifth_of_train_chooses(run: Any) -> None:
     found = run(rows, Planted(embed_tokens=one_hot))
     assert found.value == 1
     assert (found.details["train"], found.details["validation"]) == (48, 12)
+    # Of three abstracts of 20 sentences a fifth is a whole one.
+    grouped = {
+        split: [row | {"group": f"{split} {i // 20}"} for i, row in enumerate(part)]
+        for split, part in rows.items()
+    }
+    found = run(grouped, Planted(embed_tokens=one_hot))
+    assert (found.details["train"], found.details["validation"]) == (40, 20)
 
 
 def test_a_tag_too_many_is_one_sentence(run: Any) -> None:

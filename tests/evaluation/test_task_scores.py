@@ -34,6 +34,13 @@ def test_classes_as_in_scikit_learn():
         assert value(name, items(*true), answers(*said), "b") == pytest.approx(score.value)
 
 
+def test_f1_of_a_class_that_no_item_has_and_none_is_said_to_have_is_0():
+    true, said = items("a", "a"), answers("a", "b")
+    assert value("f1", true, said, positive="c") == 0
+    assert scores("classification", true, said, positive="c")["f1"] == (0, (0, 0))
+    assert "f1" not in scores("classification", true, said)
+
+
 def test_labels_as_in_scikit_learn():
     generator = np.random.default_rng(0)
     table = generator.random((2, 60, 3)) < 0.4

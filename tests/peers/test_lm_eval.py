@@ -153,7 +153,8 @@ def test_multiple_choice(case, kind, folder, theirs, tmp_path, monkeypatch):
     card = choice_card(shots=len(shots), sampling="fixed")
     examples = Examples(card)
     if shots:  # lm-eval takes the first ones: they are given to it in our order
-        drawn = fewshot.shots(examples.validation, examples.test[0], SHOTS, 1234, "fixed")
+        pool = fewshot.Pool.of(examples.validation)
+        drawn = fewshot.shots(pool, examples.test[0], SHOTS, 1234, "fixed")
         shots = [shots[int(e.id.rpartition("-")[2])] for e in drawn]
     task(tmp_path, test, shots, **CHOICES)
     metrics, samples = peer(theirs(), tmp_path)
@@ -163,8 +164,10 @@ def test_multiple_choice(case, kind, folder, theirs, tmp_path, monkeypatch):
     records = [json.loads(line) for line in lines]
     assert len(records) == len(samples) == ITEMS
     encode = adapter.tokenizer.encode if kind == "native" else adapter.words.encode
-    for record, sample, example in zip(records, samples, examples.test, strict=True):
-        context = fewshot.context(examples, example)
+    contexts = fewshot.contexts(examples, examples.test)
+    for record, sample, example, context in zip(
+        records, samples, examples.test, contexts, strict=True
+    ):
         assert [argument[0] for argument in sample["arguments"]] == [context] * 4
         nats = [nats for nats, _ in sample["filtered_resps"]]
         tokens = [len(encode(f" {c}")) for c in example.fields["choices"]]

@@ -150,7 +150,7 @@ def test_the_same_file_gives_the_same_numbers(name, folder, task, tmp_path):
     read, found = Examples(card), result.details
     if card.protocol in ("multiple_choice", "generation"):
         contexts = [s["arguments"][0][0] for s in samples]
-        assert contexts == [fewshot.context(read, e) for e in read.test]
+        assert contexts == fewshot.contexts(read, read.test)
     if card.protocol == "multiple_choice":
         records = results.read_records(results.path(tmp_path / "results", result.model, card.name))
         for record, sample in zip(records, samples, strict=True):

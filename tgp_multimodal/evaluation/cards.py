@@ -241,6 +241,9 @@ def _check(card: Card, path: Path) -> None:
             f"{path}: columns or templates must give {', '.join(missing)}. Got none instead."
         )
     _check_source(card, path)
+    positive = card.settings.get("positive")
+    if card.metric == "f1" and positive in ("", None):
+        raise ValueError(f"{path}: positive must name a label for f1. Got {positive!r} instead.")
     if card.name.split("/")[0] != card.domain:
         raise ValueError(f"{path}: name must start with {card.domain}/. Got {card.name} instead.")
 

@@ -45,15 +45,18 @@ def corpus_versions() -> str:
     return " ".join([platform.python_version(), *(f"{n}={_version(n)}" for n in CORPUS)])
 
 
-@lru_cache(maxsize=1)
-def code_digest() -> str:
+@lru_cache
+def code_digest(*more: str) -> str:
     """SHA-256 over the text of all code of this package that a number can depend on.
 
     The version alone would let a number stand while the code that made it is being changed. The
     command line, training and the leaderboard make no number, and are left out.
+
+    Args:
+        more: folders of the package that make this number all the same.
     """
     root = Path(tgp_multimodal.__file__).parent
-    files = [file for name in _CODE for file in (root / name).rglob("*.py")]
+    files = [file for name in (*_CODE, *more) for file in (root / name).rglob("*.py")]
     files += [root / name for name in _CODE if name.endswith(".py")]
     digest = hashlib.sha256()
     for file in sorted(files):

@@ -1,11 +1,13 @@
 """Solved examples before the question: a function of the seed and the item, of nothing else.
 
 Not of the process, the batch, the order or the number of items, so that a number does not change
-with the number of machines; and never the item itself or one that reads the same.
+with the number of machines; and never the item itself, one that reads the same, or one of its
+group.
 """
 
 import hashlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from tgp_multimodal.evaluation.examples import Example, Examples
 from tgp_multimodal.evaluation.names import unknown
@@ -13,16 +15,52 @@ from tgp_multimodal.evaluation.names import unknown
 SAMPLING = ("first", "fixed", "per_item")
 
 
-def context(examples: Examples, example: Example) -> str:
-    """Preamble, shots and prompt, joined as lm-eval joins them."""
+class Member(NamedTuple):
+    """One of a pool, with what tells it from an item."""
+
+    example: Example
+    digest: str
+    reading: str
+
+
+class Pool:
+    """Where solved examples are from: each is digested once, however many items draw.
+
+    Attributes:
+        members: in the order of storage.
+    """
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.members = members
+        self._drawn: dict[str, list[Member]] = {}
+
+    @classmethod
+    def of(cls, examples: Sequence[Example]) -> "Pool":
+        """The pool of these examples."""
+        return cls([Member(e, e.digest, reading(e)) for e in examples])
+
+    def drawn(self, salt: str) -> list[Member]:
+        """All members in the order of a draw, which is made once."""
+        if salt not in self._drawn:
+            self._drawn[salt] = _ordered(self.members, salt)
+        return self._drawn[salt]
+
+
+def contexts(examples: Examples, asked: Sequence[Example]) -> list[str]:
+    """Preamble, shots and prompt of each item, joined as lm-eval joins them."""
+    has_shots = int(examples.card.setting("shots")) and asked
+    pool = Pool.of((examples.train or examples.validation) if has_shots else [])
+    return [_context(examples, example, pool) for example in asked]
+
+
+def _context(examples: Examples, example: Example, pool: Pool) -> str:
     card = examples.card
     count = int(card.setting("shots"))
     delimiter, separator = str(card.setting("delimiter")), str(card.setting("separator"))
     text = str(example.fields.get("preamble", card.setting("preamble")))
     if count:
-        pool = about(example, examples.train or examples.validation)
         for shot in shots(
-            pool,
+            about(example, pool),
             example,
             count,
             seed=int(card.setting("seed")),
@@ -46,15 +84,16 @@ def solved(shot: Example, delimiter: str) -> str:
     return f"{shot.fields['prompt']}{delimiter}{answer}"
 
 
-def about(example: Example, pool: Sequence[Example]) -> Sequence[Example]:
+def about(example: Example, pool: Pool) -> Pool:
     """The part of the pool on the item's topic; all of it where the card names no topic."""
     if "topic" not in example.fields:
         return pool
-    return [e for e in pool if e.fields["topic"] == example.fields["topic"]]
+    topic = example.fields["topic"]
+    return Pool([m for m in pool.members if m.example.fields["topic"] == topic])
 
 
 def shots(
-    pool: Sequence[Example],
+    pool: Pool,
     example: Example,
     count: int,
     seed: int,
@@ -69,8 +108,9 @@ def shots(
         count: how many.
         seed: of the draw.
         sampling: "per_item": every item has its own; "fixed": all items have the same (but for
-            those that would meet their double), so that a model computes them once; "first": the
-            same, but those that come first in the pool, in its order, as lm-eval's `first_n`.
+            those that would meet their double or their group), so that a model computes them once;
+            "first": the same, but those that come first in the pool, in its order, as lm-eval's
+            `first_n`.
         balanced: answers take turns, as far as the pool has them.
 
     Raises:
@@ -78,27 +118,41 @@ def shots(
     """
     if sampling not in SAMPLING:
         raise ValueError(unknown("sampling", sampling, SAMPLING))
-    salt = f"{seed}" if sampling == "fixed" else f"{seed}|{example.digest}"
-    mine = reading(example)
-    others = [e for e in pool if e.digest != example.digest and reading(e) != mine]
+    digest, mine = example.digest, reading(example)
+    salt = f"{seed}" if sampling == "fixed" else f"{seed}|{digest}"
+    # What is the same for all items is drawn for all; who must not be met is left out afterwards.
+    members = pool.drawn(salt) if sampling == "fixed" else pool.members
+    others = [
+        m
+        for m in members
+        if m.digest != digest and m.reading != mine and m.example.group != example.group
+    ]
     if len(others) < count:
         raise ValueError(
             f"shots must be at most {len(others)}, the size of the pool. Got {count} instead."
         )
     if sampling == "first":
-        return others[:count]
-    # The digest orders the pool by content, so that its order of storage has no say.
-    order = sorted(others, key=lambda e: _hash(f"{salt}|{e.digest}"))
+        return [m.example for m in others[:count]]
+    order = others if sampling == "fixed" else _ordered(others, salt)
     if balanced:
-        seen: dict[int, int] = {}
-        turn = {}
-        for e in order:
-            answer = int(e.fields["answer"])
-            turn[e.digest] = seen.setdefault(answer, 0)
-            seen[answer] += 1
-        order = sorted(order, key=lambda e: turn[e.digest])  # stable: keeps the drawn order
+        order = _in_turn(order)
     # Shuffled once more, so that balancing does not put the answers into a fixed rhythm.
-    return sorted(order[:count], key=lambda e: _hash(f"order|{salt}|{e.digest}"))
+    return [m.example for m in _ordered(order[:count], f"order|{salt}")]
+
+
+def _ordered(members: Sequence[Member], salt: str) -> list[Member]:
+    # The digest orders the pool by content, so that its order of storage has no say.
+    return sorted(members, key=lambda m: _hash(f"{salt}|{m.digest}"))
+
+
+def _in_turn(order: Sequence[Member]) -> list[Member]:
+    seen: dict[int, int] = {}
+    turn = {}
+    for m in order:
+        answer = int(m.example.fields["answer"])
+        turn[m.digest] = seen.setdefault(answer, 0)
+        seen[answer] += 1
+    return sorted(order, key=lambda m: turn[m.digest])  # stable: keeps the drawn order
 
 
 def reading(example: Example) -> str:

@@ -16,8 +16,11 @@ def check(protocol: str, fields: Fields) -> str | None:
 
 
 def _choice(fields: Fields) -> str | None:
+    if problem := _texts("prompt", "prefix", "suffix", "continuation", "preamble")(fields):
+        return problem
     choices, answer = fields["choices"], fields["answer"]
-    if not isinstance(choices, list | tuple) or len(choices) < 2:
+    texts = choices if isinstance(choices, list | tuple) else ()
+    if len(texts) < 2 or not all(isinstance(text, str) for text in texts):
         return f"choices must be a list of at least two texts. Got {choices!r} instead."
     if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(choices):
         return (
@@ -54,13 +57,15 @@ def _retrieval(fields: Fields) -> str | None:
         return f"relevant must be a list of at least one document id. Got {relevant!r} instead."
     gains = fields.get("relevance", [1] * len(relevant))
     if not isinstance(gains, list | tuple) or len(gains) != len(relevant) or not max(gains) > 0:
-        wanted = f"{len(relevant)} numbers, one for each relevant document, not all 0"
+        wanted = f"{len(relevant)} numbers, one for each relevant document, one above 0"
         return f"relevance must be {wanted}. Got {gains!r} instead."
     return None
 
 
 def _generation(fields: Fields) -> str | None:
     references = fields["references"]
+    if fields.get("prompt", "") is None:
+        return "prompt must be a text. Got None instead."
     texts = references if isinstance(references, list | tuple) else ()
     if not texts or not all(isinstance(t, str) and t.strip() for t in texts):
         return f"references must be a list of at least one text. Got {references!r} instead."
@@ -69,6 +74,8 @@ def _generation(fields: Fields) -> str | None:
 
 def _last_word(fields: Fields) -> str | None:
     target = fields["target"]
+    if fields.get("context", "") is None:
+        return "context must be a text. Got None instead."
     if not isinstance(target, str) or not target.strip():
         return f"target must be a text. Got {target!r} instead."
     return None

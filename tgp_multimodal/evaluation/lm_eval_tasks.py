@@ -270,17 +270,18 @@ def _expression(said: str) -> str | None:
 
 
 def _choices(task: dict[str, Any], refuse: Refuse) -> str:
-    """The list of choices as an expression."""
+    """The list of choices, each as a text, as an expression."""
     said = task.get("doc_to_choice")
     if isinstance(said, dict):
         said = list(said.values())
     if isinstance(said, list):
-        return json.dumps(said, ensure_ascii=False)
+        return json.dumps([*map(str, said)], ensure_ascii=False)
     found = said if isinstance(said, str) and said.isidentifier() else None
     found = found or (_expression(said) if isinstance(said, str) else None)
     if found is None:
         raise refuse("doc_to_choice", "a column, a list, or one {{ expression }}", said)
-    return found
+    is_list = f"({found}) is sequence and ({found}) is not string"
+    return f"({found})|map('string')|list if {is_list} else ({found})"
 
 
 def _answer(task: dict[str, Any], choices: str, refuse: Refuse) -> str:

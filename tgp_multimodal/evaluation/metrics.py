@@ -70,14 +70,15 @@ def average_precision(ranked: Sequence[Hashable], relevant: AbstractSet[Hashable
 def ndcg_at(k: int, ranked: Sequence[Hashable], relevance: Mapping[Hashable, float]) -> float:
     """Discounted gain over the ideal one; the gain is the relevance, the discount log2(rank + 1).
 
-    The ideal ranking has all judged documents, as in trec_eval's `ndcg_cut`.
+    The ideal ranking has all judged documents, and a judgement below 0 gains nothing, both as in
+    trec_eval's `ndcg_cut`.
 
     Args:
         k: ranks that count.
         ranked: documents, best first.
-        relevance: of each judged document, at least 0; others have none.
+        relevance: of each judged document, of one at least above 0; others have none.
     """
     discounts = 1 / np.log2(np.arange(2, k + 2))
-    gains = [relevance.get(document, 0.0) for document in ranked[:k]]
-    ideal = sorted(relevance.values(), reverse=True)[:k]
+    gains = [max(0.0, relevance.get(document, 0.0)) for document in ranked[:k]]
+    ideal = sorted((max(0.0, gain) for gain in relevance.values()), reverse=True)[:k]
     return float(discounts[: len(gains)] @ gains / (discounts[: len(ideal)] @ ideal))

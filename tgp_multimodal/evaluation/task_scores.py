@@ -14,7 +14,7 @@ from tgp_multimodal.data.labelled import Item, Kind, Predicted
 from tgp_multimodal.evaluation import confusion, entities
 from tgp_multimodal.evaluation.entities import Found, compare, total
 from tgp_multimodal.evaluation.protocols.multi_label import macro_f1, micro_f1, union
-from tgp_multimodal.evaluation.protocols.probe import proportion
+from tgp_multimodal.evaluation.protocols.probe import measures_of, proportion
 from tgp_multimodal.evaluation.protocols.similarity import correlation, resampled
 from tgp_multimodal.evaluation.stats import Interval, bootstrap, share
 
@@ -56,7 +56,8 @@ def scores(
         kind: of the task.
         items: with the true labels.
         predicted: one for each.
-        positive: the label that "f1" of a classification is of; "" for no such number.
+        positive: the label that "f1" of a classification is of, 0 where it does not occur; "" for
+            no such number.
     """
     if kind == "classification":
         return _classes(items, predicted, positive)
@@ -83,7 +84,7 @@ def value(
         return float(np.mean([s == t for s, t in zip(said, true, strict=True)]))
     if metric in ("macro_f1", "matthews", "f1"):
         names = list(dict.fromkeys([*true, *said]))
-        measure = _measures(names, positive)[metric]
+        measure = measures_of(names, positive)[metric]
         return float(measure(confusion.table(said, true, names))[0])
     if metric in ("micro_f1", "group_micro_f1"):
         said_NK, true_NK = _tables(said, true)
@@ -102,16 +103,6 @@ def value(
     raise ValueError(f"metric must be one of a labelled task. Got {metric} instead.")
 
 
-def _measures(names: Sequence[str], positive: str) -> dict[str, confusion.Measure]:
-    found: dict[str, confusion.Measure] = {
-        "macro_f1": confusion.macro_f1,
-        "matthews": confusion.matthews,
-    }
-    if positive in names:
-        found["f1"] = confusion.f1_of(list(names).index(positive))
-    return found
-
-
 def _classes(
     items: Sequence[Item], predicted: Sequence[Predicted], positive: str
 ) -> dict[str, Score]:
@@ -121,7 +112,7 @@ def _classes(
     found = {"accuracy": Score(float(np.mean(right)), Interval(*proportion(right, groups)))}
     names = list(dict.fromkeys([*true, *said]))
     whole = confusion.table(said, true, names)
-    for name, measure in _measures(names, positive).items():
+    for name, measure in measures_of(names, positive).items():
         interval = confusion.interval(measure, said, true, names, groups)
         found[name] = Score(float(measure(whole)[0]), interval)
     return found

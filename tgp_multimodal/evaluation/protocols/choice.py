@@ -29,8 +29,7 @@ def multiple_choice(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     """
     card = examples.card
 
-    def requests(example: Example) -> list[Score]:
-        context = fewshot.context(examples, example)
+    def requests(example: Example, context: str) -> list[Score]:
         delimiter = str(card.setting("delimiter"))
         choices = example.fields["choices"]
         if "continuation" in example.fields:
@@ -38,7 +37,9 @@ def multiple_choice(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
             return [Score(context + choice, ending) for choice in choices]
         return [Score(context, delimiter + choice) for choice in choices]
 
-    return _choose(examples, adapter, ask, [requests(e) for e in _looked_at(examples, adapter)])
+    asked = _looked_at(examples, adapter)
+    rows = [*map(requests, asked, fewshot.contexts(examples, asked))]
+    return _choose(examples, adapter, ask, rows)
 
 
 def infilling(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:

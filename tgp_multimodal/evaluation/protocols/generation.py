@@ -28,7 +28,7 @@ def generation(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     """
     test, card = examples.test, examples.card
     stop = tuple(str(s) for s in card.setting("stop"))
-    prompts = [fewshot.context(examples, e) for e in test]
+    prompts = fewshot.contexts(examples, test)
     cut = str.strip if card.setting("strip") else str
     most = int(card.setting("max_tokens"))
     written = [cut(str(a)) for a in ask([Generate(p, most, stop) for p in prompts])]

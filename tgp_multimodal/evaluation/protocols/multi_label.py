@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
@@ -16,11 +15,10 @@ from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Example, Examples
 from tgp_multimodal.evaluation.logistic import Axes, Classifier, Features, rotate, solve
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, later, shown
-from tgp_multimodal.evaluation.protocols.probe import DECADES, stack
+from tgp_multimodal.evaluation.protocols.probe import DECADES, held_back, stack
 from tgp_multimodal.evaluation.requests import Embed
 from tgp_multimodal.evaluation.stats import share
 
-_VALIDATION_SHARE = 0.2
 _PATIENCE = 2  # decades that bring nothing end the sweep: the largest C cost the most
 
 
@@ -40,7 +38,7 @@ def multi_label(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     names = sorted({label for e in (*known, *test) for label in e.fields["labels"]}, key=str)
     fit_on, held = np.arange(len(train)), np.arange(len(train), len(known))
     if not len(held):
-        fit_on, held = train_test_split(fit_on, test_size=_VALIDATION_SHARE, random_state=0)
+        fit_on, held = held_back(train)
     features_ND = stack(ask([Embed(e.fields["item"]) for e in (*known, *test)]))
     said_NK, details = _predict(features_ND, _table(known, names), fit_on, held)
     true_NK, group_N = _table(test, names), groups(test)

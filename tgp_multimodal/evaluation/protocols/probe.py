@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from scipy import sparse
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
@@ -64,16 +64,14 @@ class Known(NamedTuple):
 
     @classmethod
     def of(cls, train: Sequence[Example], validation: Sequence[Example]) -> "Known":
-        """Where there is no validation split, a fixed fifth of train serves."""
+        """Where there is no validation split, a fixed fifth of train serves (`held_back`)."""
         both = [*train, *validation]
         names = sorted(set(_labels(both)), key=str)
         index = {name: i for i, name in enumerate(names)}
         label_N = np.array([index[name] for name in _labels(both)])
         fit_on, held = np.arange(len(train)), np.arange(len(train), len(both))
         if not len(held):
-            fit_on, held = train_test_split(
-                fit_on, test_size=_VALIDATION_SHARE, random_state=0, stratify=_stratify(label_N)
-            )
+            fit_on, held = held_back(train, _stratify(label_N))
         return cls([item_of(e) for e in both], names, label_N, fit_on, held)
 
 
@@ -82,8 +80,9 @@ def probe(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
 
     Of a model with several views the one is taken that is best on validation (`shortlist`). Dense
     features are standardised by the training items' mean and deviation; sparse ones (TF-IDF) stay
-    as they are. Where the card has no validation split, a fixed fifth of train serves. The last fit
-    is on train and validation together, as in CLIP's probe (Radford et al. 2021, A.3).
+    as they are. Where the card has no validation split, a fixed fifth of train serves, or of its
+    groups where items share them. The last fit is on train and validation together, as in CLIP's
+    probe (Radford et al. 2021, A.3).
 
     Where the card has a field `second`, an item is a pair of texts and its features are
     [u, v, |u - v|, u * v] of their vectors u and v (Conneau et al. 2017, arXiv:1705.02364, section
@@ -111,7 +110,7 @@ def probe(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
         details |= found | chosen | compared
     details |= {"accuracy": metrics.accuracy(predictions, target_N)}
     labels = list(dict.fromkeys([*predictions, *target_N]))
-    measures = _measures(examples, labels)
+    measures = measures_of(labels, str(examples.card.setting("positive")))
     whole = confusion.table(predictions, target_N, labels)
     details |= {name: float(measure(whole)[0]) for name, measure in measures.items()}
     correct = [p == t for p, t in zip(predictions, target_N, strict=True)]
@@ -137,18 +136,46 @@ def _check(examples: Examples) -> None:
         raise ValueError(f"{card.name}: {unknown('positive', positive, labels)}")
 
 
-def _measures(examples: Examples, labels: Sequence[Any]) -> dict[str, confusion.Measure]:
-    """What is told of a probe besides accuracy."""
+def measures_of(labels: Sequence[Any], positive: str) -> dict[str, confusion.Measure]:
+    """What is told of classes besides accuracy.
+
+    Args:
+        labels: all that are true of an item or predicted, in the order of the tables' rows.
+        positive: the label that "f1" is of, which is 0 where that label does not occur; "" for no
+            such number.
+    """
     found: dict[str, confusion.Measure] = {
         "macro_f1": confusion.macro_f1,
         "matthews": confusion.matthews,
     }
-    if positive := str(examples.card.setting("positive")):
+    if positive:
         names = [*map(str, labels)]
         if positive in names:
             return {**found, "f1": confusion.f1_of(names.index(positive))}
         return {**found, "f1": lambda count_RKK: np.zeros(len(count_RKK))}
     return found
+
+
+def held_back(
+    train: Sequence[Example], class_N: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the training items that are fitted on, and of the fixed fifth to choose on.
+
+    Where items share groups it is a fifth of the groups, each as a whole: items of one group are
+    alike, and a choice on the one would be a choice on what the other was fitted on.
+
+    Args:
+        train: the items.
+        class_N: classes that both have alike, where no group has two items; None for none.
+    """
+    places, group_N = np.arange(len(train)), groups(train)
+    if 1 < len(set(group_N)) < len(train):
+        fifth = GroupShuffleSplit(1, test_size=_VALIDATION_SHARE, random_state=0)
+        return next(fifth.split(places, groups=group_N))
+    fit_on, held = train_test_split(
+        places, test_size=_VALIDATION_SHARE, random_state=0, stratify=class_N
+    )
+    return fit_on, held
 
 
 def item_of(example: Example) -> Any:

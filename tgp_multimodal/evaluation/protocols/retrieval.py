@@ -26,9 +26,10 @@ def retrieval(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     """Mean reciprocal rank (cut at 100), recall at 1, 10 and 100, nDCG at 10, MAP (cut at 1,000).
 
     Where the card gives `relevance`, one number for each of `relevant`, it is the gain of nDCG
-    (linear, as in trec_eval); else every relevant document gains 1. For all other numbers a
-    document is relevant or not. Ties are broken by document id, descending, as pytrec_eval does. A
-    document that is the query's own text is not treated specially.
+    (linear and never below 0, as in trec_eval); else every relevant document gains 1. For all other
+    numbers a document is relevant, its number above 0, or not. Ties are broken by document id,
+    descending, as pytrec_eval does. A document that is the query's own text is not treated
+    specially.
 
     Raises:
         ValueError: there is no document.

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
-from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
@@ -24,11 +23,10 @@ from tgp_multimodal.evaluation.logistic import (
     solve,
 )
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, later, shown
-from tgp_multimodal.evaluation.protocols.probe import stack, sweep
+from tgp_multimodal.evaluation.protocols.probe import held_back, stack, sweep
 from tgp_multimodal.evaluation.requests import EmbedTokens
 from tgp_multimodal.evaluation.stats import share
 
-_VALIDATION_SHARE = 0.2
 _AT_ONCE = 500  # test sentences whose states are in memory together
 _OUTSIDE = "O"
 
@@ -112,7 +110,7 @@ def _fit(
     """Fits on `known`, the first `train` of which are the training sentences."""
     fit_on, held = np.arange(train), np.arange(train, len(known))
     if not len(held):
-        fit_on, held = train_test_split(fit_on, test_size=_VALIDATION_SHARE, random_state=0)
+        fit_on, held = held_back(known[:train])
     states = _ask(known, ask)
     sizes = [s.shape[0] for s in states]
     labels = [t for e, size in zip(known, sizes, strict=True) for t in e.fields["tags"][:size]]
