@@ -27,7 +27,8 @@ def load(folder: str | Path) -> "Model":
     from tgp_multimodal.inference.model import Model
 
     loaded = export.load(Path(folder))
-    return Model(loaded.network, loaded.tokenizer, loaded.digest)
+    guided = bool(loaded.facts.get("guided"))
+    return Model(loaded.network, loaded.tokenizer, loaded.digest, guided)
 
 
 def load_adapted(folder: str | Path) -> "Adapted":

@@ -99,6 +99,19 @@ def test_settings_of_guidance_arrive_and_are_written_down(folder, tmp_path):
     assert np.array_equal(pixels(tmp_path / "000-x.png"), np.asarray(own[0]))
 
 
+@pytest.mark.parametrize(("facts", "usual"), [({}, "4.0"), ({"guided": True}, "1.0")])
+def test_guidance_in_the_weights_is_not_repeated(tokenizer, tmp_path, facts, usual):
+    folder = tmp_path / "export"
+    export.save(folder, multimodal(tokenizer.vocabulary), tokenizer, facts, "")
+    options = ["--steps", "2", "--output", str(tmp_path)]
+    assert main(["draw", str(folder), "x", *options]) == 0
+    with Image.open(tmp_path / "000-x.png") as drawn:
+        assert drawn.text["guidance"] == usual
+        own = tgp.load(folder)
+        for pictures in (own.draw("x", 2), own.draw("x", 2, guidance=float(usual))):
+            assert np.array_equal(np.asarray(drawn), np.asarray(pictures[0]))
+
+
 def test_a_bar_is_for_terminals_alone(folder, tmp_path, capsys, monkeypatch):
     arguments = ["draw", folder, "x", "y", "--steps", "2", "--output", str(tmp_path)]
     assert main(arguments) == 0

@@ -110,7 +110,7 @@ class Drawing(BaseModel):
     user: str | None = None
     seed: int | None = None
     steps: int = 20
-    guidance: float = 4.0
+    guidance: float | None = None
     sampler: str = "ancestral"
     negative_prompt: str = ""
 

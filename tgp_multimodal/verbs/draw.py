@@ -10,7 +10,7 @@ def draw(
     prompts: list[str] | None,
     output: str = "drawings",
     steps: int = 20,
-    guidance: float = 4.0,
+    guidance: float | None = None,
     seed: int = 0,
     size: str | None = None,
     count: int = 1,
@@ -33,7 +33,8 @@ def draw(
         prompts: one picture is drawn for each, or one for each line of standard input with -.
         output: folder for the PNG files.
         steps: how often the network is asked; more is finer and slower.
-        guidance: how strictly the prompt is followed; 1 is no guidance and half the work.
+        guidance: how strictly the prompt is followed; 1 is no guidance and half the work. Left out:
+            4, and 1 where training put guidance into the weights.
         seed: of the first picture; the same seed draws the same picture.
         size: side in pixels, or ROWSxCOLUMNS, multiples of the model's patch; left out: what it was
             trained on.
@@ -82,6 +83,8 @@ def draw(
     if image is not None and strength is None:
         settings["strength"] = usual_strength(mask is not None)
     model = tgp_multimodal.load(folder)
+    if guidance is None:
+        settings["guidance"] = model.usual_guidance
     with progress_bar(len(wanted)) as progress:
         pictures = model.draw(
             wanted, seed=seeds, size=_size(size), **settings, **given, progress=progress
