@@ -62,7 +62,7 @@ def _asked(served: Served, form: forms.Chat) -> list[Asked]:
             "/v1/completions continues texts.",
             "model",
         )
-    messages = [message.model_dump() for message in form.messages]
+    messages = [message.model_dump(exclude={"refusal"}) for message in form.messages]
     ids = encode(tokenizer, messages, add_generation_prompt=True).ids
     most = form.max_completion_tokens if form.max_tokens is None else form.max_tokens
     if most is None:

@@ -64,6 +64,7 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     role: str
     content: str
+    refusal: None = None  # answers have it, and clients send them back as the next turn
 
 
 class Chat(Written):
