@@ -56,6 +56,32 @@ def test_a_grid_has_the_same_seeds_in_each_row(folder, tmp_path, capsys):
         assert sheet.width > 2 * 96
 
 
+def test_nothing_in_the_folder_is_replaced(folder, tmp_path, capsys):
+    (tmp_path / "prompts.txt").write_text("x\n", encoding="utf-8")
+    place = tmp_path / "out"
+    place.mkdir()
+    (place / "20240131-holiday.png").touch()  # not ours
+    options = ["--steps", "1", "--output", str(place)]
+    expected = [
+        (["x", "y"], ["000-x.png", "001-y.png", "sheet.png"]),
+        (["x", "--seed", "1"], ["002-x.png"]),
+        (["x", "y", "--seed", "1"], ["003-x.png", "004-y.png", "sheet-003.png"]),
+        (["--grid", str(tmp_path / "prompts.txt")], ["005-x.png", "grid-005.png"]),
+    ]
+    before = {"20240131-holiday.png": b""}
+    for arguments, names in expected:
+        assert main(["draw", folder, *arguments, *options]) == 0
+        assert capsys.readouterr().out.split("\n")[:-1] == [str(place / n) for n in names]
+        files = {path.name: path.read_bytes() for path in place.iterdir()}
+        assert files.keys() == {*before, *names}
+        assert {name: files[name] for name in before} == before
+        before = files
+    for path in place.glob("0*"):
+        path.unlink()
+    assert main(["draw", folder, "x", "y", *options]) == 0
+    assert capsys.readouterr().out.endswith("sheet-006.png\n")
+
+
 @pytest.mark.parametrize(("size", "shape"), [("24", (24, 24)), ("8x20", (8, 20))])
 def test_size_is_a_side_or_rows_and_columns(folder, tmp_path, size, shape):
     options = ["--steps", "2", "--sampler", "unipc", "--size", size, "--output", str(tmp_path)]

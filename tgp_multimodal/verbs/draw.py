@@ -26,7 +26,9 @@ def draw(
 ) -> None:
     """Draw pictures from prompts: PNG files that say how they were made, and a contact sheet.
 
-    Picture number i starts from the noise of seed + i.
+    Picture i of a call starts from the noise of seed + i. What lies in the folder stays: numbers in
+    the names go on behind the last one there, and a later sheet has its first number in its name.
+    The path of each file is printed.
 
     Args:
         folder: export folder of the model.
@@ -96,10 +98,10 @@ def draw(
         "software": f"tgp-multimodal {tgp_multimodal.__version__}",
     }
     place = Path(output)
-    place.mkdir(parents=True, exist_ok=True)
+    first = _first(place)
     for i, (prompt, picture) in enumerate(zip(wanted, pictures, strict=True)):
-        _save(picture, place, i, {"prompt": prompt, "seed": seeds[i], **facts})
-    _save_sheet(pictures, wanted, seeds[:count] if grid else None, place)
+        _save(picture, place, first + i, {"prompt": prompt, "seed": seeds[i], **facts})
+    _save_sheet(pictures, wanted, seeds[:count] if grid else None, place, first)
 
 
 def _prompts(prompts: list[str] | None, grid: str | None) -> list[str]:
@@ -170,6 +172,16 @@ def progress_bar(total: int) -> Iterator[Callable[[float], None] | None]:
         yield lambda drawn: bar.update(task, completed=drawn)
 
 
+def _first(place: Any) -> int:
+    """Makes the folder; the number behind those of all pictures and sheets that lie there."""
+    import re
+
+    place.mkdir(parents=True, exist_ok=True)
+    own = re.compile(r"(?:(\d{3,6})-.*|(?:sheet|grid)(?:-(\d{3,6}))?)\.png")
+    ours = (own.fullmatch(path.name) for path in place.iterdir())
+    return max((int(one[1] or one[2] or 0) for one in ours if one), default=-1) + 1
+
+
 def _save(picture: Any, place: Any, number: int, facts: dict[str, Any]) -> None:
     import re
 
@@ -184,16 +196,19 @@ def _save(picture: Any, place: Any, number: int, facts: dict[str, Any]) -> None:
     print(path)
 
 
-def _save_sheet(pictures: Any, prompts: list[str], seeds: list[int] | None, place: Any) -> None:
+def _save_sheet(
+    pictures: Any, prompts: list[str], seeds: list[int] | None, place: Any, first: int
+) -> None:
     """Writes the grid where there are seeds of its columns, else the sheet of several pictures."""
     from tgp_multimodal.inference.sheets import contact_sheet, grid_sheet
 
     if seeds is not None:
         headings = [f"seed {seed}" for seed in seeds]
-        path, sheet = place / "grid.png", grid_sheet(pictures, prompts[:: len(seeds)], headings)
+        name, sheet = "grid", grid_sheet(pictures, prompts[:: len(seeds)], headings)
     elif len(pictures) > 1:
-        path, sheet = place / "sheet.png", contact_sheet(pictures, prompts)
+        name, sheet = "sheet", contact_sheet(pictures, prompts)
     else:
         return
+    path = place / (f"{name}-{first:03d}.png" if first else f"{name}.png")
     sheet.save(path)
     print(path)
