@@ -335,6 +335,7 @@ def test_mistakes_of_search(folder, tmp_path, capsys):
         (["--path", str(tmp_path)], "path must hold text files that match *."),
         (["--path", str(tmp_path / "no")], "path must be a file or a folder."),
         (["--path", str(tmp_path), "--index", str(tmp_path / "i")], "path must hold text files"),
+        (["--pattern", "/tmp/*.md"], "pattern must be relative to the folders of path. Got /tmp/*"),
         (["--k", "0"], "k must be at least 1. Got 0 instead."),
         (["--lines", "-1"], "lines must be at least 1. Got -1 instead."),
     ]:

@@ -5,6 +5,7 @@ from numbers import Integral
 from typing import Any, NamedTuple
 
 from tgp_multimodal.diffusion.samplers import SAMPLERS
+from tgp_multimodal.inference.sampling import check_seed
 
 _MOST_GUIDANCE = 1000.0  # float32 still has numbers for what it multiplies
 
@@ -78,6 +79,7 @@ def check(drawing: Drawing, patch: int) -> None:
         raise ValueError(
             f"size must be a positive multiple of {patch} (the patch). Got {drawing.size} instead."
         )
+    check_seed(drawing.seed)
     _check_guidance(drawing)
 
 
