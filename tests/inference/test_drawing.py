@@ -28,6 +28,8 @@ REFUSED = [
     ({"guidance_rescale": 2}, r"guidance_rescale must lie between 0 and 1\. Got 2 instead\."),
     ({"guidance": 1.0, "negative_prompt": "x"}, r"guidance must be above 1 for .* Got 1\.0 inst"),
     ({"guidance": 1.0, "guidance_rescale": 0.7}, r"guidance must be above 1 for .* Got 1\.0 inst"),
+    ({"guidance": 1.0, "guidance_from": 0.2}, r"guidance must be above 1 for guidance_from to act"),
+    ({"guidance": 1.0, "guidance_to": 0.8}, r"guidance must be above 1 for guidance_to to act\."),
 ]
 
 

@@ -98,8 +98,14 @@ def _check_guidance(drawing: Drawing) -> None:
         )
     if not 0 <= rescale <= 1:
         raise ValueError(f"guidance_rescale must lie between 0 and 1. Got {rescale} instead.")
-    if drawing.guidance == 1 and (drawing.negative_prompt or rescale):
+    settings = {
+        "negative_prompt": drawing.negative_prompt != "",
+        "guidance_from": start != 0,
+        "guidance_to": end != 1,
+        "guidance_rescale": rescale != 0,
+    }
+    if drawing.guidance == 1 and any(settings.values()):
+        named = ", ".join(name for name, is_set in settings.items() if is_set)
         raise ValueError(
-            "guidance must be above 1 for negative_prompt or guidance_rescale to act. "
-            f"Got {drawing.guidance} instead."
+            f"guidance must be above 1 for {named} to act. Got {drawing.guidance} instead."
         )
