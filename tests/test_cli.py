@@ -104,6 +104,22 @@ def test_a_list_that_may_be_none_needs_no_word():
         assert parser.parse_args(line.split()).prompts == prompts
 
 
+@pytest.mark.parametrize("text", ["# x", "null", "---", "~", "1e3", "[1]", "{a: 1}", "", "true"])
+def test_text_arrives_as_it_was_typed(text: str):
+    def verb(
+        folder: str, more: str | None = None, kind: str = "a", texts: list[str] | None = None
+    ) -> None:
+        """Does a thing."""
+
+    line = [f"--more={text}", f"--kind={text}"]
+    if text != "---":  # which alone looks like an option
+        line = ["--more", text, "--kind", text, "--texts", text, "b", "--texts", text]
+    found = parsers.build_parser("verb", verb).parse_args(parsers._underscored(["f", *line]))
+    assert (found.more, found.kind) == (text, text)
+    assert found.texts == (None if text == "---" else [text, "b", text])
+    assert parsers.build_parser("verb", verb).parse_args(["f"]).more is None
+
+
 def test_help_of_a_verb_comes_from_its_docstring(tgp):
     for argv in (["draw", "--help"], ["help", "draw"]):
         code, out, err = tgp(*argv)

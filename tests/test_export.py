@@ -222,6 +222,15 @@ def test_front_door(folder):
     assert model.digest == json.loads((folder / "tgp.json").read_text())["weights"]
 
 
+@pytest.mark.parametrize(("there", "device"), [(True, "cuda"), (False, "cpu")])
+def test_the_front_door_takes_the_gpu_if_there_is_one(folder, monkeypatch, there, device):
+    moved = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    monkeypatch.setattr(torch.nn.Module, "to", lambda _, *where: moved.append(where))
+    tgp.load(folder)
+    assert moved == [(torch.device(device),)]
+
+
 def test_weights_are_on_disk_once_and_readable(folder):
     files = [folder / p / "model.safetensors" for p in ("", "encoder", "text_encoder")]
     assert len({f.stat().st_ino for f in files}) == 1

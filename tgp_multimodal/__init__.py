@@ -17,6 +17,8 @@ __all__ = ["Adapted", "Model", "__version__", "load", "load_adapted"]
 def load(folder: str | Path) -> "Model":
     """Opens an export folder as a `Model` that writes, fills, draws, embeds, scores and searches.
 
+    It is on the GPU if there is one.
+
     Args:
         folder: for example `runs/quickstart/export`.
 
@@ -24,10 +26,12 @@ def load(folder: str | Path) -> "Model":
         ValueError: the folder is no export.
     """
     from tgp_multimodal import export
-    from tgp_multimodal.inference.model import Model
+    from tgp_multimodal.inference.model import Model, usual_device
 
     loaded = export.load(Path(folder))
-    return Model(loaded.network, loaded.tokenizer, loaded.digest)
+    loaded.network.to(usual_device())
+    guided = bool(loaded.facts.get("guided"))
+    return Model(loaded.network, loaded.tokenizer, loaded.digest, guided)
 
 
 def load_adapted(folder: str | Path) -> "Adapted":

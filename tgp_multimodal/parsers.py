@@ -72,7 +72,9 @@ def _kind(annotation: Any, is_required: bool) -> dict[str, Any]:
             return {"type": member, "nargs": "+"}
         # `--text a --text b` means both; argparse alone would drop the first without a word.
         return {"type": member, "nargs": "*", "action": "extend"}
-    return {"type": annotation}
+    # A text that may be None has no type: jsonargparse would read it as YAML, where "# x", "null"
+    # and "~" are None.
+    return {} if plain is str and not is_required else {"type": annotation}
 
 
 def _docstring(function: Verb) -> tuple[str, dict[str, str], str | None]:

@@ -31,6 +31,7 @@ def contests(quick: bool) -> Iterator[Contest]:
     prompts = exports.texts([8] * 16, seed=5)
     with exports.exported(exports.random_multimodal()) as folder:
         model = tgp_multimodal.load(folder)
+        model.network.to("cpu")  # where the pipeline is
         pipeline = DiffusionPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     for count, guidance, calls in ((1, GUIDANCE, 1), (16, GUIDANCE, 16), (16, 1.0, 1)):

@@ -1,5 +1,6 @@
 """Models behind a server: the native numbers, cuts, refusals, and a server that stumbles."""
 
+import http.client
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -171,7 +172,26 @@ def test_it_gives_up_where_that_does_not(stumbling):
         Server("http://127.0.0.1:9", None, lambda _: None).ask("x")
 
 
-@pytest.mark.parametrize("place", ["nano", "ftp://a/v1", "http://#a"])
+@pytest.mark.parametrize(
+    "error", [http.client.IncompleteRead(b"{"), http.client.BadStatusLine("x")]
+)
+def test_an_answer_that_is_none_is_asked_for_again(monkeypatch, error):
+    tries = []
+
+    def urlopen(*given, **_):
+        tries.append(given)
+        raise error
+
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    with pytest.raises(RefusedError, match=r"server must answer at http://a\. Got"):
+        Server("http://a", None, lambda _: None).ask("x")
+    assert len(tries) == openai_server._TRIES
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["nano", "ftp://a/v1", "http://#a", "http://a:80a0/v1", "http://a:99999/v1", "http://[a/v1"],
+)
 def test_places_that_are_none(place):
     with pytest.raises(ValueError, match="openai model must be ADDRESS#MODEL"):
         make(f"openai:{place}")

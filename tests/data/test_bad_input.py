@@ -103,6 +103,7 @@ def test_text_that_is_not_utf8(tmp_path, capsys):
         (["--text", "a.jsonl", "--allow_bad", 2], "allow_bad must be from 0 to 1. Got 2"),
         (["--text", "a.jsonl", "--limit", 0], "limit must be at least 1. Got 0 instead."),
         (["--text", "a.jsonl", "--size", 4], "size must be at least 8. Got 4 instead."),
+        (["--text", "a.jsonl", "--scenes", 9], "embedded must be given with scenes. Got scenes 9"),
         (["--text", "a.jsonl", "--workers", -1], "workers must be at least 0. Got -1 instead."),
         (["--text", "a.jsonl", "--tokenizer", "no"], "tokenizer must be a folder with a token"),
     ],

@@ -40,6 +40,7 @@ def test_a_narrow_table_cuts_no_name(
         (["majorty"], "Did you mean majority?"),
         (["majority", "--suite", "embeded"], "Did you mean embedded?"),
         (["majority", "--cards", "text/pydoc"], "Did you mean text/pydoc_package?"),
+        (["majority", "--seeds", "20"], "few_labels must be given with seeds. Got seeds 20 alone"),
         (["majority", "majority"], "models must have different names"),
         (["majority", "--suite", "core"], "TGP_DATA must name the folder"),
         (["pixels", "--cards", "image/digits", "--limit", "0"], "limit must be at least 1"),

@@ -24,9 +24,12 @@ REFUSED = [
     ({"guidance_from": 0.8, "guidance_to": 0.2}, TIMES + r" Got 0\.8 and 0\.2 instead\."),
     ({"guidance_from": -0.1}, TIMES + r" Got -0\.1 and 1\.0 instead\."),
     ({"guidance_to": 1.5}, TIMES + r" Got 0\.0 and 1\.5 instead\."),
+    ({"seed": 10**20}, rf"seed must be between -{2**62} and {2**62}\. Got {10**20} instead\."),
     ({"guidance_rescale": 2}, r"guidance_rescale must lie between 0 and 1\. Got 2 instead\."),
     ({"guidance": 1.0, "negative_prompt": "x"}, r"guidance must be above 1 for .* Got 1\.0 inst"),
     ({"guidance": 1.0, "guidance_rescale": 0.7}, r"guidance must be above 1 for .* Got 1\.0 inst"),
+    ({"guidance": 1.0, "guidance_from": 0.2}, r"guidance must be above 1 for guidance_from to act"),
+    ({"guidance": 1.0, "guidance_to": 0.8}, r"guidance must be above 1 for guidance_to to act\."),
 ]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tgp_multimodal.inference.gaps import at_cursor, at_marker
+from tgp_multimodal.inference.gaps import at_cursor, at_marker, unix
 
 CONTENT = "def f():\n    é = \n\nlast"
 
@@ -18,6 +18,18 @@ def test_every_place_of_a_text_is_a_cursor():
     assert {before + after for before, after in found} == {CONTENT}
     assert at_cursor(CONTENT, "2:9") == ("def f():\n    é = ", "\n\nlast")
     assert at_cursor("", "1:1") == ("", "")
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_places_are_those_of_the_editor_whatever_ends_lines(end):
+    content = CONTENT.replace("\n", end)
+    assert unix(content) == CONTENT
+    for place in ("1:9", "2:1", "2:9", "3:1", "4:5"):
+        assert at_cursor(content, place) == tuple(
+            part.replace("\n", end) for part in at_cursor(CONTENT, place)
+        )
+    with pytest.raises(ValueError, match=r"column of at must be between 1 and 9 in line 1\."):
+        at_cursor(content, "1:10")
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,15 @@ def test_pictures(running, model):
     assert Image.open(io.BytesIO(base64.b64decode(usual.data[0].b64_json))).size == (16, 16)
 
 
+@pytest.mark.parametrize(("guided", "usual"), [(False, 4.0), (True, 1.0)])
+def test_guidance_in_the_weights_is_not_repeated(running, model, monkeypatch, guided, usual):
+    monkeypatch.setattr(model, "guided", guided)
+    extra = {"steps": 2, "seed": 4}
+    found = running.client.images.generate(model=NAME, prompt="a dot", extra_body=extra)
+    drawn = Image.open(io.BytesIO(base64.b64decode(found.data[0].b64_json)))
+    assert np.array_equal(np.asarray(drawn), np.asarray(model.draw("a dot", 2, usual, 4)[0]))
+
+
 def test_what_a_server_says_of_itself(running, model):
     (one,) = running.client.models.list().data
     assert one == running.client.models.retrieve(NAME)

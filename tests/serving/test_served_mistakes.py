@@ -96,6 +96,7 @@ def test_programs_can_read_what_is_wrong(running):
     assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
 
 
+BOTH = {"max_tokens": 5, "max_completion_tokens": 2}
 OTHERS = [
     ("embeddings", {"input": "x" * 99}, 400, "input must be at most 96 tokens (the context). Got"),
     ("embeddings", {"input": []}, 400, "input must hold at least one text. Got none instead."),
@@ -121,6 +122,12 @@ OTHERS = [
         {"messages": [{"role": "user", "content": "x" * 99}]},
         400,
         "messages and max_tokens must be at most 96 tokens (the context) together. Got 1",
+    ),
+    (
+        "chat/completions",
+        {"messages": [{"role": "user", "content": "x"}], **BOTH},
+        400,
+        "max_tokens must be max_completion_tokens where both are given. Got 5 and 2 instead.",
     ),
     ("chat/completions", {"messages": [{"role": "user"}]}, 422, "messages.0.content must be given"),
     ("completions", "[", 400, "body must be JSON. Got this instead:"),

@@ -198,3 +198,16 @@ def test_a_conversation_is_answered(running, model):
     assert roles == ["assistant"] * 2
     free = running.client.chat.completions.create(model=NAME, messages=messages, temperature=0)
     assert free.usage.total_tokens <= network.context
+
+
+def test_an_answer_goes_back_as_the_next_turn(running, model):
+    messages = [{"role": "user", "content": "Hi"}]
+    settings = {"model": NAME, "messages": messages, "seed": 7, "max_tokens": 4}
+    answer = running.client.chat.completions.create(**settings)
+    messages.append(answer.choices[0].message)
+    messages.append({"role": "user", "content": "Why?"})
+    found = running.client.chat.completions.create(**settings)
+    turns = ["Hi", answer.choices[0].message.content, "Why?"]
+    roles = ["user", "assistant", "user"]
+    plain = [{"role": r, "content": t} for r, t in zip(roles, turns, strict=True)]
+    assert found.usage.prompt_tokens == len(encode(model.tokenizer, plain, True).ids)

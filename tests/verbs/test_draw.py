@@ -56,6 +56,32 @@ def test_a_grid_has_the_same_seeds_in_each_row(folder, tmp_path, capsys):
         assert sheet.width > 2 * 96
 
 
+def test_nothing_in_the_folder_is_replaced(folder, tmp_path, capsys):
+    (tmp_path / "prompts.txt").write_text("x\n", encoding="utf-8")
+    place = tmp_path / "out"
+    place.mkdir()
+    (place / "20240131-holiday.png").touch()  # not ours
+    options = ["--steps", "1", "--output", str(place)]
+    expected = [
+        (["x", "y"], ["000-x.png", "001-y.png", "sheet.png"]),
+        (["x", "--seed", "1"], ["002-x.png"]),
+        (["x", "y", "--seed", "1"], ["003-x.png", "004-y.png", "sheet-003.png"]),
+        (["--grid", str(tmp_path / "prompts.txt")], ["005-x.png", "grid-005.png"]),
+    ]
+    before = {"20240131-holiday.png": b""}
+    for arguments, names in expected:
+        assert main(["draw", folder, *arguments, *options]) == 0
+        assert capsys.readouterr().out.split("\n")[:-1] == [str(place / n) for n in names]
+        files = {path.name: path.read_bytes() for path in place.iterdir()}
+        assert files.keys() == {*before, *names}
+        assert {name: files[name] for name in before} == before
+        before = files
+    for path in place.glob("0*"):
+        path.unlink()
+    assert main(["draw", folder, "x", "y", *options]) == 0
+    assert capsys.readouterr().out.endswith("sheet-006.png\n")
+
+
 @pytest.mark.parametrize(("size", "shape"), [("24", (24, 24)), ("8x20", (8, 20))])
 def test_size_is_a_side_or_rows_and_columns(folder, tmp_path, size, shape):
     options = ["--steps", "2", "--sampler", "unipc", "--size", size, "--output", str(tmp_path)]
@@ -99,6 +125,19 @@ def test_settings_of_guidance_arrive_and_are_written_down(folder, tmp_path):
     assert np.array_equal(pixels(tmp_path / "000-x.png"), np.asarray(own[0]))
 
 
+@pytest.mark.parametrize(("facts", "usual"), [({}, "4.0"), ({"guided": True}, "1.0")])
+def test_guidance_in_the_weights_is_not_repeated(tokenizer, tmp_path, facts, usual):
+    folder = tmp_path / "export"
+    export.save(folder, multimodal(tokenizer.vocabulary), tokenizer, facts, "")
+    options = ["--steps", "2", "--output", str(tmp_path)]
+    assert main(["draw", str(folder), "x", *options]) == 0
+    with Image.open(tmp_path / "000-x.png") as drawn:
+        assert drawn.text["guidance"] == usual
+        own = tgp.load(folder)
+        for pictures in (own.draw("x", 2), own.draw("x", 2, guidance=float(usual))):
+            assert np.array_equal(np.asarray(drawn), np.asarray(pictures[0]))
+
+
 def test_a_bar_is_for_terminals_alone(folder, tmp_path, capsys, monkeypatch):
     arguments = ["draw", folder, "x", "y", "--steps", "2", "--output", str(tmp_path)]
     assert main(arguments) == 0
@@ -120,6 +159,7 @@ MISTAKES = [
     (["x", "--size", "32by48"], "size must be like 32, or 32x48 for rows and columns. Got 32by48"),
     (["x", "--size", "16x18"], "size must be a positive multiple of 4 (the patch). Got (16, 18)"),
     (["x", "--guidance_from", "0.9", "--guidance_to", "0.1"], "Got 0.9 and 0.1 instead."),
+    (["x", "--seed", "9" * 20], f"seed must be between -{2**62} and {2**62}. Got {'9' * 20} inst"),
     (["x", "--sampler", "dmp"], "dpm, unipc. Did you mean dpm?"),
     (["--steps", "3"], "prompts must hold at least one prompt. Got none instead."),
 ]

@@ -151,6 +151,24 @@ def test_fill_at_a_cursor(model, folder, tmp_path, capsys):
     assert capsys.readouterr().out == before + model.fill(before, after, 6, temperature=0) + after
 
 
+@pytest.mark.parametrize("options", [["--at", "2:9"], []])
+def test_fill_keeps_the_ends_of_lines(model, folder, tmp_path, capsys, monkeypatch, options):
+    written = []
+
+    def stream(self, prompt, suffix, sampling):
+        written.append((prompt, suffix))
+        yield from ("1\n", "    y\n")
+
+    monkeypatch.setattr(type(model), "stream", stream)
+    source = tmp_path / "dos.py"
+    gap = "" if options else "<FILL>"
+    source.write_bytes(f"def f():\r\n    x = {gap}\r\n    return x\r\n".encode())
+    assert main(["fill", folder, "--file", str(source), *options]) == 0
+    whole = "def f():\r\n    x = 1\r\n    y\r\n\r\n    return x\r\n"
+    assert capsys.readouterr().out == whole
+    assert written == [("def f():\n    x = ", "\n    return x\n")]
+
+
 def test_samples_are_printed_with_their_seeds(model, folder, capsys):
     options = ["--n", "2", "--seed", "5", "--max_tokens", "6"]
     assert main(["write", folder, "def f():\n", "--code", *options]) == 0
@@ -317,6 +335,7 @@ def test_mistakes_of_search(folder, tmp_path, capsys):
         (["--path", str(tmp_path)], "path must hold text files that match *."),
         (["--path", str(tmp_path / "no")], "path must be a file or a folder."),
         (["--path", str(tmp_path), "--index", str(tmp_path / "i")], "path must hold text files"),
+        (["--pattern", "/tmp/*.md"], "pattern must be relative to the folders of path. Got /tmp/*"),
         (["--k", "0"], "k must be at least 1. Got 0 instead."),
         (["--lines", "-1"], "lines must be at least 1. Got -1 instead."),
     ]:

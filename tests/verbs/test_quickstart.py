@@ -32,3 +32,32 @@ def test_a_run_that_goes_on_keeps_its_number_of_steps(tmp_path):
 def test_no_time_at_all_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"minutes must be above 0. Got 0 instead"):
         verb.quickstart(str(tmp_path), minutes=0)
+
+
+@pytest.mark.parametrize(
+    ("names", "is_gone"),
+    [
+        (["manifest.json"], False),
+        (["manifest.json", "config.yaml"], False),
+        (["manifest.json", "checkpoints/last.ckpt"], False),
+        (["data/tokenizer/notes.md"], False),
+        (["manifest.json", "config.yaml", "checkpoints/last.ckpt"], True),
+        (["data/tokenizer/tokenizer.json"], True),
+    ],
+)
+def test_a_fresh_start_deletes_runs_alone(tmp_path, monkeypatch, names, is_gone):
+    class BegunError(Exception):
+        """What comes behind the deletion."""
+
+    def begin(_):
+        raise BegunError
+
+    monkeypatch.setattr(verb, "_prepare", begin)
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    refusal = (ValueError, r"folder must be new or a run's\. Got")
+    error, message = (BegunError, None) if is_gone else refusal
+    with pytest.raises(error, match=message):
+        verb.quickstart(str(tmp_path), fresh=True)
+    assert all((tmp_path / name).exists() != is_gone for name in names)

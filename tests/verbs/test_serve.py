@@ -10,6 +10,7 @@ from tgp_multimodal.cli import main
     [
         (["--host", "0.0.0.0"], "host must be this machine (127.0.0.1) unless a token is given"),
         (["--token", "short"], "token must have at least 16 characters. Got 5 instead."),
+        (["--token", "#short"], "token must have at least 16 characters. Got 6 instead."),
         (["--port", "99999"], "host and port must be free to listen at. Got 127.0.0.1:99999 ("),
         (["--body", "0"], "body must be at least 1. Got 0 instead."),
         (["--waiting", "0"], "waiting must be at least 1. Got 0 instead."),

@@ -1,5 +1,6 @@
 """The way to a server that speaks OpenAI's interface: JSON over HTTP, and patience."""
 
+import http.client
 import json
 import time
 import urllib.error
@@ -42,8 +43,7 @@ class Server:
     def __init__(
         self, address: str, key: str | None, sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        place = urlsplit(address)
-        if place.scheme not in ("http", "https") or not place.hostname:
+        if not _is_address(address):
             raise ValueError(
                 "openai model must be ADDRESS#MODEL, like http://127.0.0.1:8000/v1#nano."
                 f" Got {address} instead."
@@ -69,7 +69,11 @@ class Server:
                     raise refusal from None
                 if wanted.isdigit():
                     pause = max(pause, float(wanted))
-            except (OSError, ValueError) as error:  # no connection, or one that broke
+            except (
+                OSError,
+                ValueError,
+                http.client.HTTPException,
+            ) as error:  # no connection, or one that broke
                 if not left:
                     raise RefusedError(
                         f"server must answer at {self.address}. Got {error} instead."
@@ -87,6 +91,14 @@ class Server:
         with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
+
+
+def _is_address(address: str) -> bool:
+    try:
+        place = urlsplit(address)
+        return place.scheme in ("http", "https") and bool(place.hostname) and place.port != 0
+    except ValueError:  # of a port that is no number, or too large
+        return False
 
 
 def _refusal(path: str, error: urllib.error.HTTPError) -> RefusedError:

@@ -5,6 +5,7 @@ from numbers import Integral
 from typing import Any, NamedTuple
 
 from tgp_multimodal.diffusion.samplers import SAMPLERS
+from tgp_multimodal.inference.sampling import check_seed
 
 _MOST_GUIDANCE = 1000.0  # float32 still has numbers for what it multiplies
 
@@ -78,6 +79,7 @@ def check(drawing: Drawing, patch: int) -> None:
         raise ValueError(
             f"size must be a positive multiple of {patch} (the patch). Got {drawing.size} instead."
         )
+    check_seed(drawing.seed)
     _check_guidance(drawing)
 
 
@@ -96,8 +98,14 @@ def _check_guidance(drawing: Drawing) -> None:
         )
     if not 0 <= rescale <= 1:
         raise ValueError(f"guidance_rescale must lie between 0 and 1. Got {rescale} instead.")
-    if drawing.guidance == 1 and (drawing.negative_prompt or rescale):
+    settings = {
+        "negative_prompt": drawing.negative_prompt != "",
+        "guidance_from": start != 0,
+        "guidance_to": end != 1,
+        "guidance_rescale": rescale != 0,
+    }
+    if drawing.guidance == 1 and any(settings.values()):
+        named = ", ".join(name for name, is_set in settings.items() if is_set)
         raise ValueError(
-            "guidance must be above 1 for negative_prompt or guidance_rescale to act. "
-            f"Got {drawing.guidance} instead."
+            f"guidance must be above 1 for {named} to act. Got {drawing.guidance} instead."
         )

@@ -2,6 +2,7 @@
 
 import re
 
+_ENDS = re.compile(r"\r\n|\r|\n")  # of lines, as editors see them
 _PLACE = re.compile(r"(\d+):(\d+)")
 
 
@@ -35,13 +36,20 @@ def at_cursor(content: str, place: str) -> tuple[str, str]:
     if found is None:
         raise ValueError(f"at must be LINE:COLUMN, for example 12:5. Got {place} instead.")
     line, column = int(found[1]), int(found[2])
-    lines = content.split("\n")
-    if not 1 <= line <= len(lines):
-        raise ValueError(f"line of at must be between 1 and {len(lines)}. Got {line} instead.")
-    longest = len(lines[line - 1]) + 1
+    ends = list(_ENDS.finditer(content))
+    starts = [0, *(end.end() for end in ends)]
+    if not 1 <= line <= len(starts):
+        raise ValueError(f"line of at must be between 1 and {len(starts)}. Got {line} instead.")
+    start = starts[line - 1]
+    longest = (ends[line - 1].start() if line <= len(ends) else len(content)) - start + 1
     if not 1 <= column <= longest:
         raise ValueError(
             f"column of at must be between 1 and {longest} in line {line}. Got {column} instead."
         )
-    offset = sum(len(one) + 1 for one in lines[: line - 1]) + column - 1
+    offset = start + column - 1
     return content[:offset], content[offset:]
+
+
+def unix(text: str) -> str:
+    """The text with the ends of lines that models know."""
+    return _ENDS.sub("\n", text)

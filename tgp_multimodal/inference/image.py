@@ -17,6 +17,7 @@ from tgp_multimodal.inference.drawing import Drawing, check, rows_columns
 from tgp_multimodal.inference.given import Given, Start, ready
 from tgp_multimodal.inference.guidance import guided
 from tgp_multimodal.inference.likelihoods import padded
+from tgp_multimodal.inference.sampling import check_seed
 from tgp_multimodal.models.networks import PROMPT_TOKENS, Multimodal
 
 BATCH = 32
@@ -58,6 +59,8 @@ def draw(
         raise ValueError(
             f"seeds must be one for each of {len(prompts)} prompts. Got {len(seeds)} instead."
         )
+    for seed in seeds:
+        check_seed(seed)
     size = rows_columns(drawing, network.head.size)
     start = ready(given, *size) if given else None
     parts = []

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps
 
 from tgp_multimodal.data.chat_template import Message
@@ -29,10 +30,19 @@ class Model:
         network: in evaluation mode.
         tokenizer: the one it was trained with.
         digest: of the weights; goes into the metadata of pictures.
+        guided: training put guidance into the weights, so that pictures need none.
     """
 
-    def __init__(self, network: Network, tokenizer: Tokenizer, digest: str) -> None:
+    def __init__(
+        self, network: Network, tokenizer: Tokenizer, digest: str, guided: bool = False
+    ) -> None:
         self.network, self.tokenizer, self.digest = network, tokenizer, digest
+        self.guided = guided
+
+    @property
+    def usual_guidance(self) -> float:
+        """That of pictures where none is asked for: 1 if it is in the weights already, else 4."""
+        return 1.0 if self.guided else Drawing().guidance
 
     def write(
         self,
@@ -139,7 +149,7 @@ class Model:
         self,
         prompts: str | Sequence[str],
         steps: int = 20,
-        guidance: float = 4.0,
+        guidance: float | None = None,
         seed: int | Sequence[int] = 0,
         size: int | tuple[int, int] | None = None,
         sampler: str = "ancestral",
@@ -160,7 +170,8 @@ class Model:
         Args:
             prompts: what to draw.
             steps: how often the network is asked; those over an image all lie below its strength.
-            guidance: how strictly the prompt is followed; 1 is no guidance and half the work.
+            guidance: how strictly the prompt is followed; 1 is no guidance and half the work. Left
+                out: 4, and 1 where training put guidance into the weights.
             seed: of the first picture, or one for each.
             size: side in pixels, or (rows, columns), multiples of the head's patch.
             sampler: a name in `diffusion.samplers.SAMPLERS`.
@@ -178,6 +189,7 @@ class Model:
         """
         names = [prompts] if isinstance(prompts, str) else list(prompts)
         seeds = [int(s) for s in seed] if isinstance(seed, Sequence | np.ndarray) else None
+        guidance = self.usual_guidance if guidance is None else guidance
         drawing = Drawing(
             steps, guidance, int(cast(int, seed)) if seeds is None else 0, size, sampler,
             negative_prompt, guidance_from, guidance_to, guidance_rescale,
@@ -273,6 +285,11 @@ class Model:
                 f"Got a {type(self.network).__name__} instead."
             )
         return self.network
+
+
+def usual_device() -> torch.device:
+    """The GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _several(pictures: Pictures) -> list[object]:

@@ -70,16 +70,24 @@ def check(sampling: Sampling) -> None:
             raise ValueError(f"{wanted}. Got {value} instead.")
     if "" in sampling.stop:
         raise ValueError(f"stop must hold no empty string. Got {list(sampling.stop)} instead.")
-    if abs(sampling.seed) > _LARGEST_SEED:
-        raise ValueError(
-            f"seed must be between -{_LARGEST_SEED} and {_LARGEST_SEED}. "
-            f"Got {sampling.seed} instead."
-        )
+    check_seed(sampling.seed)
     if sampling.top_k < 0:
         raise ValueError(f"top_k must be at least 0. Got {sampling.top_k} instead.")
     if not sampling.repetition_penalty > 0:
         raise ValueError(
             f"repetition_penalty must be above 0. Got {sampling.repetition_penalty} instead."
+        )
+
+
+def check_seed(seed: int) -> None:
+    """Refuses what torch takes for no seed.
+
+    Raises:
+        ValueError: it is out of range.
+    """
+    if abs(seed) > _LARGEST_SEED:
+        raise ValueError(
+            f"seed must be between -{_LARGEST_SEED} and {_LARGEST_SEED}. Got {seed} instead."
         )
 
 

@@ -62,9 +62,17 @@ def _asked(served: Served, form: forms.Chat) -> list[Asked]:
             "/v1/completions continues texts.",
             "model",
         )
-    messages = [message.model_dump() for message in form.messages]
+    messages = [message.model_dump(exclude={"refusal"}) for message in form.messages]
     ids = encode(tokenizer, messages, add_generation_prompt=True).ids
-    most = form.max_completion_tokens if form.max_tokens is None else form.max_tokens
+    given = {form.max_tokens, form.max_completion_tokens} - {None}
+    if len(given) > 1:
+        raise ApiError(
+            400,
+            "max_tokens must be max_completion_tokens where both are given. "
+            f"Got {form.max_tokens} and {form.max_completion_tokens} instead.",
+            "max_tokens",
+        )
+    most = given.pop() if given else None
     if most is None:
         most = max(1, served.context - len(ids))
     served.within("max_tokens", most, 1, served.context)

@@ -64,6 +64,7 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     role: str
     content: str
+    refusal: None = None  # answers have it, and clients send them back as the next turn
 
 
 class Chat(Written):
@@ -110,7 +111,7 @@ class Drawing(BaseModel):
     user: str | None = None
     seed: int | None = None
     steps: int = 20
-    guidance: float = 4.0
+    guidance: float | None = None
     sampler: str = "ancestral"
     negative_prompt: str = ""
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 import uvicorn
 
 import tgp_multimodal
@@ -30,7 +29,6 @@ def opened(folder: str, name: str | None = None, limits: Limits | None = None) -
         ValueError: the folder is no export.
     """
     model = tgp_multimodal.load(folder)
-    model.network.to("cuda" if torch.cuda.is_available() else "cpu")
     place = Path(folder).resolve()
     usual = place.parent.name if place.name == "export" else place.name
     return Served(model, name or usual, int(time.time()), limits or Limits())

@@ -10,7 +10,7 @@ def draw(
     prompts: list[str] | None,
     output: str = "drawings",
     steps: int = 20,
-    guidance: float = 4.0,
+    guidance: float | None = None,
     seed: int = 0,
     size: str | None = None,
     count: int = 1,
@@ -26,14 +26,17 @@ def draw(
 ) -> None:
     """Draw pictures from prompts: PNG files that say how they were made, and a contact sheet.
 
-    Picture number i starts from the noise of seed + i.
+    Picture i of a call starts from the noise of seed + i. What lies in the folder stays: numbers in
+    the names go on behind the last one there, and a later sheet has its first number in its name.
+    The path of each file is printed.
 
     Args:
         folder: export folder of the model.
         prompts: one picture is drawn for each, or one for each line of standard input with -.
         output: folder for the PNG files.
         steps: how often the network is asked; more is finer and slower.
-        guidance: how strictly the prompt is followed; 1 is no guidance and half the work.
+        guidance: how strictly the prompt is followed; 1 is no guidance and half the work. Left out:
+            4, and 1 where training put guidance into the weights.
         seed: of the first picture; the same seed draws the same picture.
         size: side in pixels, or ROWSxCOLUMNS, multiples of the model's patch; left out: what it was
             trained on.
@@ -82,6 +85,8 @@ def draw(
     if image is not None and strength is None:
         settings["strength"] = usual_strength(mask is not None)
     model = tgp_multimodal.load(folder)
+    if guidance is None:
+        settings["guidance"] = model.usual_guidance
     with progress_bar(len(wanted)) as progress:
         pictures = model.draw(
             wanted, seed=seeds, size=_size(size), **settings, **given, progress=progress
@@ -93,10 +98,10 @@ def draw(
         "software": f"tgp-multimodal {tgp_multimodal.__version__}",
     }
     place = Path(output)
-    place.mkdir(parents=True, exist_ok=True)
+    first = _first(place)
     for i, (prompt, picture) in enumerate(zip(wanted, pictures, strict=True)):
-        _save(picture, place, i, {"prompt": prompt, "seed": seeds[i], **facts})
-    _save_sheet(pictures, wanted, seeds[:count] if grid else None, place)
+        _save(picture, place, first + i, {"prompt": prompt, "seed": seeds[i], **facts})
+    _save_sheet(pictures, wanted, seeds[:count] if grid else None, place, first)
 
 
 def _prompts(prompts: list[str] | None, grid: str | None) -> list[str]:
@@ -167,6 +172,16 @@ def progress_bar(total: int) -> Iterator[Callable[[float], None] | None]:
         yield lambda drawn: bar.update(task, completed=drawn)
 
 
+def _first(place: Any) -> int:
+    """Makes the folder; the number behind those of all pictures and sheets that lie there."""
+    import re
+
+    place.mkdir(parents=True, exist_ok=True)
+    own = re.compile(r"(?:(\d{3,6})-.*|(?:sheet|grid)(?:-(\d{3,6}))?)\.png")
+    ours = (own.fullmatch(path.name) for path in place.iterdir())
+    return max((int(one[1] or one[2] or 0) for one in ours if one), default=-1) + 1
+
+
 def _save(picture: Any, place: Any, number: int, facts: dict[str, Any]) -> None:
     import re
 
@@ -181,16 +196,19 @@ def _save(picture: Any, place: Any, number: int, facts: dict[str, Any]) -> None:
     print(path)
 
 
-def _save_sheet(pictures: Any, prompts: list[str], seeds: list[int] | None, place: Any) -> None:
+def _save_sheet(
+    pictures: Any, prompts: list[str], seeds: list[int] | None, place: Any, first: int
+) -> None:
     """Writes the grid where there are seeds of its columns, else the sheet of several pictures."""
     from tgp_multimodal.inference.sheets import contact_sheet, grid_sheet
 
     if seeds is not None:
         headings = [f"seed {seed}" for seed in seeds]
-        path, sheet = place / "grid.png", grid_sheet(pictures, prompts[:: len(seeds)], headings)
+        name, sheet = "grid", grid_sheet(pictures, prompts[:: len(seeds)], headings)
     elif len(pictures) > 1:
-        path, sheet = place / "sheet.png", contact_sheet(pictures, prompts)
+        name, sheet = "sheet", contact_sheet(pictures, prompts)
     else:
         return
+    path = place / (f"{name}-{first:03d}.png" if first else f"{name}.png")
     sheet.save(path)
     print(path)

@@ -25,7 +25,7 @@ def evaluate(
     contamination: list[str] | None = None,
     unsafe_local: bool = False,
     few_labels: list[int] | None = None,
-    seeds: int = 5,
+    seeds: int | None = None,
     lm_eval_task: list[str] | None = None,
     executor: str = "local",
 ) -> None:
@@ -68,7 +68,8 @@ def evaluate(
         executor: local, this process; ray, a grid of tasks, one for each model and card, on the
             cluster of $RAY_ADDRESS or on a Ray of its own on this machine; ray:HOST:PORT, on that
             cluster. Results are the same.
-        seeds: how many draws of labels a point of a learning curve is the mean of.
+        seeds: how many draws of labels a point of a learning curve is the mean of, with
+            --few_labels; left out: 5.
 
     Examples:
         tgp evaluate runs/nano/export random:runs/nano/export majority tfidf pixels
@@ -102,7 +103,9 @@ def evaluate(
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"cards must have different names. Got {twice[0]} twice instead.")
     if few_labels is not None:
-        chosen = curves.cards(chosen, few_labels, seeds)
+        chosen = curves.cards(chosen, few_labels, 5 if seeds is None else seeds)
+    elif seeds is not None:
+        raise ValueError(f"few_labels must be given with seeds. Got seeds {seeds} alone instead.")
     console = Console(quiet=int(os.environ.get("RANK", "0")) > 0)
     if executor == "local":
         given = (Path(results), limit, fresh, contamination, unsafe_local)

@@ -64,7 +64,7 @@ def fill(
 
     import tgp_multimodal
     from tgp_multimodal.inference.code_blocks import block_behind
-    from tgp_multimodal.inference.gaps import at_cursor, at_marker
+    from tgp_multimodal.inference.gaps import at_cursor, at_marker, unix
     from tgp_multimodal.inference.sampling import Sampling, check
 
     sampling = Sampling(
@@ -82,16 +82,18 @@ def fill(
     if json:
         check(sampling)
         return _converse(tgp_multimodal.load(folder), sampling, stop_at_dedent, n)
-    before, after = prefix or "", suffix or ""
+    before, after, end = prefix or "", suffix or "", "\n"
     if file is not None:
-        content = Path(file).read_text(encoding="utf-8")
+        content = Path(file).read_bytes().decode("utf-8")  # read_text would change ends of lines
         before, after = at_marker(content, marker) if at is None else at_cursor(content, at)
+        end = "\r\n" if "\r\n" in content else end
+    asked = (before, after) if file is None else (unix(before), unix(after))
     model = tgp_multimodal.load(folder)
     if stop_at_dedent:
-        sampling = sampling._replace(block=block_behind(before))
+        sampling = sampling._replace(block=block_behind(asked[0]))
     if n != 1:
-        return print_samples(model, before, after, n, sampling)
-    pieces = model.stream(before, after, sampling)
+        return print_samples(model, *asked, n, sampling)
+    pieces = (piece.replace("\n", end) for piece in model.stream(*asked, sampling))
     first = next(pieces)
     print((before if file is not None else "") + first, end="", flush=True)
     for piece in pieces:

@@ -68,7 +68,7 @@ def prepare(
     ngrams: bool = True,
     limit: int | None = None,
     workers: int = 0,
-    scenes: int = 20_000,
+    scenes: int | None = None,
     overwrite: bool = False,
 ) -> None:
     """Turns raw text and pictures into tokenized, memory-mapped folders.
@@ -116,7 +116,7 @@ def prepare(
             contamination; it takes about as much disk as the text. --no_ngrams leaves it out.
         limit: Read that many rows of each source.
         workers: Threads that decode pictures; 0 takes one for each core.
-        scenes: Drawn scenes for training, with --embedded.
+        scenes: Drawn scenes for training, with --embedded; left out: 20,000.
         overwrite: Replace a prepared set that the output holds.
 
     Examples:
@@ -141,7 +141,10 @@ def prepare(
         from tgp_multimodal.data import prepare_embedded
 
         documents += prepare_embedded.text_sources()
-        captioned += prepare_embedded.picture_sources(size, scenes, seed=0)
+        count = 20_000 if scenes is None else scenes
+        captioned += prepare_embedded.picture_sources(size, count, seed=0)
+    elif scenes is not None:
+        raise ValueError(f"embedded must be given with scenes. Got scenes {scenes} alone instead.")
     settings = work.Settings(
         vocabulary, size, validation_share, allow_bad, limit, workers, keep_duplicates,
         near_duplicates, near_threshold, ngrams,

@@ -53,8 +53,7 @@ def quickstart(
     if minutes <= 0:
         raise ValueError(f"minutes must be above 0. Got {minutes} instead.")
     if fresh and run.exists():
-        marks = (run / "data" / "tokenizer", run / "manifest.json")
-        if any(run.iterdir()) and not any(mark.exists() for mark in marks):
+        if any(run.iterdir()) and not _is_run(run):
             raise ValueError(f"folder must be new or a run's. Got {run} instead.")
         shutil.rmtree(run)
     start = time.monotonic()
@@ -78,6 +77,14 @@ def quickstart(
     )
     print(f'draw your own:    tgp draw {run / "export"} "a red circle left of a blue square"')
     print(f"all of it took {(time.monotonic() - start) / 60:.1f} minutes")
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether it may be deleted; many a project has a manifest.json, and it alone says nothing."""
+    if (folder / "data" / "tokenizer" / "tokenizer.json").is_file():
+        return True
+    has_files = all((folder / name).is_file() for name in ("manifest.json", "config.yaml"))
+    return has_files and (folder / "checkpoints").is_dir()
 
 
 @contextmanager

@@ -87,6 +87,8 @@ def _by_words(query: str, texts: list[str]) -> Any:
 
 
 def _files(paths: list[Path], pattern: str, index: Path | None) -> Iterator[Path]:
+    if Path(pattern).is_absolute():
+        raise ValueError(f"pattern must be relative to the folders of path. Got {pattern} instead.")
     own = None if index is None else index.resolve()
     for path in paths:
         if path.is_file():
