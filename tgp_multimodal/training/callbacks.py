@@ -32,7 +32,8 @@ class Throughput(Callback):
     """Shows step, loss, rates and the time left; logs the rates, and how busy the device is.
 
     A bar on a terminal, a plain line now and then elsewhere. `mfu` is the share of the device's
-    best rate that the products of the formula took (model FLOPs utilisation).
+    best rate that the products of the formula took (model FLOPs utilisation). The loss is the sum
+    that this step minimised: of the streams that it learned from, and of no other.
 
     Args:
         every: steps between two updates; the loss is read, and so the device waited for, only then.

@@ -123,6 +123,7 @@ class TrainingModule(LightningModule):
         self.description = describe(network)
         self.guard = SpikeGuard(optimizer.spike_factor)
         self.seed = 0
+        self._latest: dict[str, Tensor] = {}  # what each stream told when it was last learned from
 
     @property
     def progress(self) -> float:
@@ -180,8 +181,9 @@ class TrainingModule(LightningModule):
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
         step = self.trainer.global_step
         total, parts = self._losses(batch, self.progress, self._seed_of_step(), self.due(step))
+        self._latest.update(parts)  # the steps that are told may be none of a stream's own
         if self._is_told(step):
-            self.log_dict({f"train/{k}": v for k, v in parts.items()}, sync_dist=True)
+            self.log_dict({f"train/{k}": v for k, v in self._latest.items()}, sync_dist=True)
         return total
 
     def _is_told(self, step: int) -> bool:
