@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -320,13 +320,15 @@ class TrainingModule(LightningModule):
             cast(MuonAdamW, optimizer).dtype = self.arithmetic.dtype
         torch.set_rng_state(checkpoint["random"])
 
-    def choose_precision(self, batch: Mapping[str, Any], is_timed: bool = False) -> Precision:
-        """Decides the arithmetic of the run; by measurement, on this batch if need be, for `auto`.
+    def choose_precision(
+        self, first_batch: Callable[[], Mapping[str, Any]], is_timed: bool = False
+    ) -> Precision:
+        """Decides the arithmetic of the run; by measurement, on a batch if need be, for `auto`.
 
         A GPU that multiplies in bfloat16 is faster in it, and nothing is measured.
 
         Args:
-            batch: of the streams of the run.
+            first_batch: reads a batch of the streams of the run; asked only if it is measured.
             is_timed: whether `auto` says in any case how long forward and backward take.
         """
         if self.arithmetic is None:
@@ -335,8 +337,9 @@ class TrainingModule(LightningModule):
                 can = torch.cuda.is_bf16_supported(including_emulation=False)
                 self.arithmetic = Precision("bfloat16" if can else "float32")
             elif self.precision == "auto":
+                read = cache(first_batch)
                 losses: dict[Callable[[], Tensor], float] = {
-                    partial(lambda name: self._losses(batch, 0.0, 0, [name])[0], name): 1 / apart
+                    partial(lambda name: self._losses(read(), 0.0, 0, [name])[0], name): 1 / apart
                     for name, apart in self.every.items()
                 }
                 self.arithmetic = fastest(losses, self, is_timed)

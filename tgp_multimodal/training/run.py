@@ -245,7 +245,7 @@ class RunCLI(LightningCLI):
         data.prepare_data()
         data.setup("fit")
         if self.trainer.global_step == 0 and not self._own().get("ckpt_path"):
-            chosen = module.choose_precision(data.first_batch(), is_timed)
+            chosen = module.choose_precision(data.first_batch, is_timed)
             if chosen.seconds and self.trainer.is_global_zero:
                 measured = ", ".join(f"{n} {s:.2f} s" for n, s in chosen.seconds.items())
                 print(f"   precision: {chosen.name} (forward and backward: {measured})")
