@@ -1,8 +1,10 @@
 """What decides the arithmetic of a run, and what it costs."""
 
 import pytest
+import torch
 from test_run import QUIET, products
 
+from tgp_multimodal.training import precision as arithmetic
 from tgp_multimodal.training.datamodules import StreamData
 from tgp_multimodal.training.run import RunCLI
 
@@ -29,3 +31,32 @@ def test_a_batch_is_read_only_to_measure(arguments, monkeypatch, reads, precisio
     cli.prepare()
     assert len(reads) == count
     assert (len(cli.model.arithmetic.seconds) == 2) == (count == 1)
+
+
+@pytest.mark.parametrize(("can", "answer"), [(True, "bfloat16"), (False, "float32")])
+def test_a_gpu_is_timed_in_the_one_arithmetic_that_it_would_take(
+    arguments, monkeypatch, reads, can, answer
+):
+    cli = RunCLI([*arguments, "--model.precision", "auto"], run=False)
+    moved = []
+    monkeypatch.setattr(type(cli.trainer.strategy), "root_device", torch.device("cuda"))
+    monkeypatch.setattr(cli.model, "to", moved.append)  # there is none here
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: can)
+    monkeypatch.setattr(arithmetic, "_candidates", None)  # nothing is compared
+    cli.prepare(is_timed=True)
+    assert moved == [torch.device("cuda")]
+    assert len(reads) == 1
+    assert list(cli.model.arithmetic.seconds) == [cli.model.arithmetic.name] == [answer]
+
+
+def test_a_fixed_arithmetic_is_timed_where_seconds_are_wanted(arguments, reads):
+    cli = RunCLI([*arguments, "--model.precision", "float32"], run=False)
+    cli.prepare(is_timed=True)
+    assert cli.seconds_per_step == cli.model.arithmetic.seconds["float32"]
+
+
+def test_nothing_is_measured_for_a_run_that_goes_on(arguments, monkeypatch, reads):
+    products(monkeypatch, 1.0, 1.5)
+    cli = RunCLI([*arguments, "--model.precision", "auto"], run=False)
+    cli.prepare(is_resumed=True)
+    assert (reads, cli.model.arithmetic) == ([], None)  # the checkpoint brings it

@@ -325,27 +325,31 @@ class TrainingModule(LightningModule):
     ) -> Precision:
         """Decides the arithmetic of the run; by measurement, on a batch if need be, for `auto`.
 
-        A GPU that multiplies in bfloat16 is faster in it, and nothing is measured.
+        A GPU that multiplies in bfloat16 is faster in it, and only seconds are measured there.
 
         Args:
             first_batch: reads a batch of the streams of the run; asked only if it is measured.
-            is_timed: whether `auto` says in any case how long forward and backward take.
+            is_timed: whether the seconds of forward and backward are wanted in any case; on a GPU
+                the network is moved there.
         """
         if self.arithmetic is None:
             device = self.trainer.strategy.root_device if self._trainer else self.device
-            if self.precision == "auto" and device.type == "cuda" and not is_timed:
-                can = torch.cuda.is_bf16_supported(including_emulation=False)
-                self.arithmetic = Precision("bfloat16" if can else "float32")
-            elif self.precision == "auto":
-                read = cache(first_batch)
-                losses: dict[Callable[[], Tensor], float] = {
-                    partial(lambda name: self._losses(read(), 0.0, 0, [name])[0], name): 1 / apart
-                    for name, apart in self.every.items()
-                }
-                self.arithmetic = fastest(losses, self, is_timed)
-            else:
-                self.arithmetic = Precision(self.precision)
+            if is_timed and device.type == "cuda":
+                self.to(device)
+            read = cache(lambda: self.transfer_batch_to_device(first_batch(), self.device, 0))
+            losses: dict[Callable[[], Tensor], float] = {
+                partial(lambda name: self._losses(read(), 0.0, 0, [name])[0], name): 1 / apart
+                for name, apart in self.every.items()
+            }
+            self.arithmetic = fastest(losses, self, is_timed, self._only_choice(device))
         return self.arithmetic
+
+    def _only_choice(self, device: torch.device) -> str | None:
+        """The arithmetic that is taken without a comparison; None where only that can tell."""
+        if self.precision == "auto" and device.type == "cuda":
+            can = torch.cuda.is_bf16_supported(including_emulation=False)
+            return "bfloat16" if can else "float32"
+        return None if self.precision == "auto" else self.precision
 
     def _chosen(self) -> Precision:
         return self.arithmetic or Precision("float32")
