@@ -115,6 +115,9 @@ def test_going_on_from_the_run_moved_aside_moves_the_newer_one(every_step, tmp_p
     start(every_step, monkeypatch, "3")
     start(every_step, monkeypatch, "1")
     first = run / "earlier-1" / "checkpoints" / "last.ckpt"
+    with pytest.raises(ValueError, match="Got lenght instead"):
+        start(every_step, monkeypatch, "5", "--ckpt_path", str(first), "--data.text.lenght", "64")
+    assert steps(run) == [0]  # still there
     start(every_step, monkeypatch, "5", "--ckpt_path", str(first))
     assert steps(run) == [3, 4]
     assert steps(run / "earlier-2") == [0]

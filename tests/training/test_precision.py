@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from test_run import QUIET, products
+from test_run import QUIET, products, start
 
+from tgp_multimodal.training import datamodules
 from tgp_multimodal.training import precision as arithmetic
 from tgp_multimodal.training.datamodules import StreamData
 from tgp_multimodal.training.run import RunCLI
@@ -31,6 +32,20 @@ def test_a_batch_is_read_only_to_measure(arguments, monkeypatch, reads, precisio
     cli.prepare()
     assert len(reads) == count
     assert (len(cli.model.arithmetic.seconds) == 2) == (count == 1)
+
+
+def test_the_training_stream_is_opened_once(arguments, monkeypatch):
+    products(monkeypatch, 1.0, 1.5)
+    opened, open_stream = [], datamodules.open_stream
+    monkeypatch.setattr(
+        datamodules,
+        "open_stream",
+        lambda folder, split, *more, **named: (
+            opened.append(split) or open_stream(folder, split, *more, **named)
+        ),
+    )
+    start(arguments, monkeypatch, "--model.precision", "auto", "--trainer.max_steps", "2")
+    assert opened.count("train") == 1
 
 
 @pytest.mark.parametrize(("can", "answer"), [(True, "bfloat16"), (False, "float32")])

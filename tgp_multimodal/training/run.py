@@ -246,6 +246,7 @@ class RunCLI(LightningCLI):
         data.trainer, module.trainer = self.trainer, self.trainer
         data.prepare_data()
         data.setup("fit")
+        data.training_stream()  # refuses what is mistyped before anything is moved
         is_resumed = is_resumed or bool(self._own().get("ckpt_path"))
         if self.trainer.global_step == 0 and not is_resumed:
             chosen = module.choose_precision(data.first_batch, is_timed)
