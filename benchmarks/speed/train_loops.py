@@ -129,7 +129,7 @@ def _our_steps(row_BL: Tensor, precision: str, count: int) -> Callable[[], float
 def _our_fit(row_BL: Tensor, precision: Any, count: int) -> Callable[[], float]:
     objective = HybridLanguage(masked_rows=(0, 0))
     module = TrainingModule(our_network(), {"text": objective}, precision=precision)
-    module.choose_precision({})
+    module.choose_precision(dict)
 
     def run() -> float:
         with warnings.catch_warnings():

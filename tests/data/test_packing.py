@@ -1,3 +1,4 @@
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -50,6 +51,40 @@ def test_the_rows_of_an_epoch_hold_every_document_once(sizes, length, seed, toke
     assert set(found) <= {tuple(d) for d in documents}
     total = sum(sizes) + 2 * len(sizes)
     assert len(np.concatenate(rows)) == total // length * length
+
+
+@given(
+    sizes=st.lists(st.integers(0, 40), min_size=1, max_size=12),
+    length=st.integers(1, 30),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=60, deadline=None)
+def test_rows_are_cuts_of_all_documents_one_after_another(sizes, length, seed, tokenizer):
+    documents = [list(range(20, 20 + size)) for size in sizes]
+    if sum(sizes) + 2 * len(sizes) < length:
+        return
+    packed = PackedRows(split_of(documents), "prose", length, tokenizer, seed)
+    shuffled, _, order = packed._epoch(0)
+    joined = np.concatenate(
+        [[tokenizer.bos, *documents[number], tokenizer.eos] for number in shuffled]
+    )
+    for number, place in enumerate(order):
+        row = packed[number].token_L
+        assert row.dtype == np.int64
+        assert row.tolist() == joined[place * length : (place + 1) * length].tolist()
+
+
+def test_a_row_of_a_long_document_costs_no_copy_of_it(tokenizer):
+    packed = PackedRows(split_of([[20] * 1_000_000]), "prose", 64, tokenizer)
+    packed[0]
+    tracemalloc.start()
+    try:
+        for number in range(9):
+            packed[number]
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 100_000  # bytes; the document has two million
 
 
 def test_positions_restart_where_a_document_or_the_row_starts(tokenizer):

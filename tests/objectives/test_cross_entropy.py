@@ -58,6 +58,17 @@ def test_a_frozen_table_and_no_gradient_at_all():
     assert not again.requires_grad
 
 
+def test_without_gradient_none_is_computed(monkeypatch):
+    learns, pieces = [], cross_entropy._in_place
+    monkeypatch.setattr(
+        cross_entropy, "_in_place", lambda *given: learns.append(given[-1]) or pieces(*given)
+    )
+    for context in (torch.enable_grad, torch.no_grad, torch.inference_mode):
+        with context():
+            weighted_nats(*inputs())
+    assert learns == [True, False, False]
+
+
 def test_no_position_is_a_loss_of_nothing():
     state, table, *rest = inputs(positions=0)
     total, nats = weighted_nats(state, table, *rest)

@@ -10,8 +10,9 @@ from labelled_tasks import QUICK, task
 
 from tgp_multimodal.training import adapt, adapt_runs
 from tgp_multimodal.training.adapt import learn
-from tgp_multimodal.training.adapt_module import warmed_then_falling
+from tgp_multimodal.training.adapt_module import AdaptModule, warmed_then_falling
 from tgp_multimodal.training.adapt_runs import Settings
+from tgp_multimodal.training.adapt_watch import Judge
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers.*",
@@ -33,6 +34,18 @@ def test_a_rate_is_chosen_among_some(loaded):
     ]
     assert found.facts["rate"] == max(map(float, near))
     assert any("minutes" in line for line in told)
+
+
+def test_the_short_runs_do_not_judge_their_common_start(loaded, monkeypatch):
+    settings, judge, seen = Settings("lora", steps=20, batch=8), AdaptModule.judge, []
+    monkeypatch.setattr(
+        AdaptModule, "judge", lambda self: seen.append(self.trainer.global_step) or judge(self)
+    )
+    found = learn(loaded, task(), settings)
+    assert seen == [20] * 4 + [0, 5, 10, 15, 20]
+    monkeypatch.setattr(adapt_runs, "Judge", lambda *given, is_trial=False: Judge(*given))
+    assert learn(loaded, task(), settings).facts == found.facts  # to look changes nothing
+    assert seen[9:17] == [0, 20] * 4
 
 
 def test_of_losses_that_are_about_equal_the_highest_rate_is_taken():

@@ -36,6 +36,22 @@ def test_a_line_tells_of_its_own_step(every_step, arguments, tmp_path, monkeypat
     assert told(tmp_path / "run") == {step: each[step] for step in (3, 7)}
 
 
+def test_a_line_tells_of_streams_that_its_step_left_out(
+    every_step, arguments, tmp_path, monkeypatch
+):
+    def told(run):
+        rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
+        name = "train/captions/nats"
+        return {int(r["step"]): r[name] for r in rows if r["train/text/value"]}
+
+    start(every_step, monkeypatch, "8")
+    each = told(tmp_path / "run")
+    start(arguments, monkeypatch)  # captions in steps 0, 2, 4, 6; a line after 1, 3, 5, 7
+    found = told(tmp_path / "run")
+    assert found == {step: each[step - 1] for step in (1, 3, 5, 7)}
+    assert len(set(found.values())) == 4
+
+
 def test_steps_behind_the_checkpoint_are_logged_once(every_step, tmp_path, monkeypatch):
     start(every_step, monkeypatch, "3")
     path = tmp_path / "run" / "metrics.csv"
@@ -99,6 +115,9 @@ def test_going_on_from_the_run_moved_aside_moves_the_newer_one(every_step, tmp_p
     start(every_step, monkeypatch, "3")
     start(every_step, monkeypatch, "1")
     first = run / "earlier-1" / "checkpoints" / "last.ckpt"
+    with pytest.raises(ValueError, match="Got lenght instead"):
+        start(every_step, monkeypatch, "5", "--ckpt_path", str(first), "--data.text.lenght", "64")
+    assert steps(run) == [0]  # still there
     start(every_step, monkeypatch, "5", "--ckpt_path", str(first))
     assert steps(run) == [3, 4]
     assert steps(run / "earlier-2") == [0]

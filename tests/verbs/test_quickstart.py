@@ -1,8 +1,11 @@
+from unittest.mock import MagicMock
+
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tgp_multimodal.training import checkpoints, run
 from tgp_multimodal.verbs import quickstart as verb
 
 SECONDS = st.floats(0.001, 100)
@@ -27,6 +30,20 @@ def test_more_time_and_faster_machines_plan_no_fewer_steps(seconds, left, more):
 def test_a_run_that_goes_on_keeps_its_number_of_steps(tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"trainer": {"max_steps": 730}}))
     assert verb._planned(tmp_path) == 730
+
+
+@pytest.mark.parametrize(
+    ("begun", "steps", "is_timed"),
+    [(None, None, True), (None, 30, False), ("last.ckpt", None, False), ("last.ckpt", 30, False)],
+)
+def test_a_step_is_measured_only_to_plan_with_it(tmp_path, monkeypatch, begun, steps, is_timed):
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"trainer": {"max_steps": 30}}))
+    monkeypatch.setattr("sys.argv", ["tgp"])
+    (cli := MagicMock()).stop.stopped, cli.seconds_per_step = False, 1.0
+    monkeypatch.setattr(run, "RunCLI", lambda *given, **named: cli)
+    monkeypatch.setattr(checkpoints, "newest", lambda folder: begun)
+    verb._pretrain(tmp_path, "configs/quickstart.yaml", 0.0, steps)
+    cli.prepare.assert_called_once_with(is_timed=is_timed, is_resumed=begun is not None)
 
 
 def test_no_time_at_all_is_refused(tmp_path):

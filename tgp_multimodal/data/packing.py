@@ -119,13 +119,25 @@ class PackedRows:
             offsets = self.split.offsets
             ids = self.split.tokens[offsets[document[which]] : offsets[document[which] + 1]]
             skipped = start + filled - (int(end[which]) - len(ids) - 2)
-            whole = np.concatenate(([self.tokenizer.bos], ids, [self.tokenizer.eos]))
-            piece = whole[skipped : skipped + self.length - filled]
+            piece = self._piece(ids, skipped, skipped + self.length - filled)
             token_L[filled : filled + len(piece)] = piece
             position_L[filled : filled + len(piece)] = np.arange(len(piece))
             filled += len(piece)
             which += 1
         return token_L, position_L
+
+    def _piece(self, ids: np.ndarray, first: int, end: int) -> np.ndarray:
+        """`[BOS] ids [EOS]` from place `first` to before `end`; of a long document no more is read.
+
+        Args:
+            ids: of one document.
+            first: at least 0 and before the end of the document.
+            end: behind `first`; may lie behind the end of the document.
+        """
+        bos = [self.tokenizer.bos] if first == 0 else []
+        eos = [self.tokenizer.eos] if end >= len(ids) + 2 else []
+        parts = (bos, ids[max(0, first - 1) : end - 1], eos)
+        return np.concatenate(parts, dtype=np.int64, casting="unsafe")  # an empty list is of floats
 
 
 def rearranged(row: Row, tokenizer: Tokenizer, seed: int) -> Row:

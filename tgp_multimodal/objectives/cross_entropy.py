@@ -42,8 +42,9 @@ def weighted_nats(
     Returns:
         The sum, differentiable once, and the nats, shape (N,), without gradient.
     """
+    # Inside of a function autograd is off, and what needs a gradient says so even under no_grad.
     total, nats_N = _WeightedNats.apply(
-        state_ND, table_VD, target_N, weight_N, squares_N, is_compiled
+        state_ND, table_VD, target_N, weight_N, squares_N, is_compiled, torch.is_grad_enabled()
     )
     return total, nats_N
 
@@ -52,7 +53,7 @@ class _WeightedNats(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, state_ND: Tensor, table_VD: Tensor, target_N: Tensor, weight_N: Tensor,
-        squares_N: Tensor, is_compiled: bool,
+        squares_N: Tensor, is_compiled: bool, is_training: bool,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         device = state_ND.device.type
         dtype = (
@@ -60,7 +61,7 @@ class _WeightedNats(torch.autograd.Function):
             if torch.is_autocast_enabled(device)
             else state_ND.dtype
         )
-        learns = any(ctx.needs_input_grad[:2])
+        learns = is_training and any(ctx.needs_input_grad[:2])
         state, table = state_ND.to(dtype), table_VD.to(dtype)
         total = torch.zeros((), device=state.device)
         nats_N = torch.empty(len(state), device=state.device)
@@ -87,7 +88,7 @@ class _WeightedNats(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, by_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         to_state, to_table = ctx.saved_tensors
-        return by_total * to_state, by_total * to_table, None, None, None, None
+        return by_total * to_state, by_total * to_table, None, None, None, None, None
 
 
 def _in_place(

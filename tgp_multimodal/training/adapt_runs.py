@@ -92,6 +92,11 @@ class Maker(NamedTuple):
         passes = -(-len(self.data.train.items) // self.settings.batch) * _PASSES
         return self.settings.steps or max(_LEAST_STEPS, passes)
 
+    @property
+    def every(self) -> int:
+        """Steps between two looks of the long run at validation."""
+        return max(5, self.steps // _LOOKS)
+
     def module(self, rate: float) -> AdaptModule:
         """A fresh one, of the peak rate."""
         s, train = self.settings, self.data.train
@@ -117,12 +122,15 @@ def try_rates(make: Maker, tried: Tried, say: Say, keep: Callable[[], None]) -> 
     rates = [f"{r * _ANCHOR / make.width:.2g}" for r in RATES[make.settings.method]]
     missing = [rate for rate in rates if rate not in tried]
     for rate in missing:
-        judge, stop, began = Judge(steps, 1), CleanStop(), monotonic()
+        judge, stop, began = Judge(steps, 1, is_trial=True), CleanStop(), monotonic()
         _trainer(steps, [stop, judge]).fit(make.module(float(rate)))
         if stop.stopped:
             return True
         if rate == missing[0]:
-            ahead = (monotonic() - began) * (len(missing) - 1 + make.steps / steps)
+            more = len(missing) - 1
+            learning = monotonic() - began - judge.looking
+            looks = 2 + make.steps // make.every  # at the start and at the end, too
+            ahead = learning * (more + make.steps / steps) + judge.looking * (more + looks)
             say(f"at most about {ahead / 60:.1f} minutes from here")
         row = judge.history[-1]
         tried[rate] = [row["metric"], row["validation_loss"]]
@@ -144,7 +152,7 @@ def best_rate(tried: Tried) -> float:
 
 def train(make: Maker, rate: float, folder: Path | None, say: Say) -> tuple[Judge, bool]:
     """The long run, from where the folder left off; its judge, and whether it was stopped."""
-    judge, stop = Judge(max(5, make.steps // _LOOKS), make.settings.patience), CleanStop()
+    judge, stop = Judge(make.every, make.settings.patience), CleanStop()
     callbacks: list[Callback] = [stop, judge]
     last = None
     if folder is not None:

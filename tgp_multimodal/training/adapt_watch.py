@@ -22,15 +22,19 @@ class Judge(Callback):
     Args:
         every: steps between two looks.
         patience: so many looks in a row that are no better than the best of training end it.
+        is_trial: whether what comes of the last step is all that is wanted, and the start is not
+            looked at.
 
     Attributes:
-        history: one row for each look: step, seconds, training loss (None of the first),
+        history: one row for each look: step, seconds, training loss (None of the start),
             validation loss, metric.
         best: its place in `history`.
+        looking: seconds that the looks took.
     """
 
-    def __init__(self, every: int, patience: int) -> None:
-        self.every, self.patience = every, patience
+    def __init__(self, every: int, patience: int, is_trial: bool = False) -> None:
+        self.every, self.patience, self.is_trial = every, patience, is_trial
+        self.looking = 0.0
         self.history: list[Look] = []
         self.best = 0
         self.weights: dict[str, Tensor] = {}
@@ -40,7 +44,7 @@ class Judge(Callback):
     def on_train_start(self, trainer: Trainer, module: Any) -> None:
         before = self.history[-1]["seconds"] if self.history else 0.0
         self._begin = time.monotonic() - before
-        if not self.history:
+        if not self.history and not self.is_trial:
             self._look(trainer, module)
         self._stop_in_time(trainer)  # it had ended before it was killed
 
@@ -59,7 +63,9 @@ class Judge(Callback):
             trainer.should_stop = True
 
     def _look(self, trainer: Trainer, module: Any) -> None:
+        began = time.monotonic()
         value, loss = module.judge()
+        self.looking += time.monotonic() - began
         mean = (
             float(torch.stack([loss.cpu() for loss in self._losses]).mean())
             if self._losses

@@ -31,8 +31,10 @@ SHEET_PROMPTS = (
 class Throughput(Callback):
     """Shows step, loss, rates and the time left; logs the rates, and how busy the device is.
 
-    A bar on a terminal, a plain line now and then elsewhere. `mfu` is the share of the device's
-    best rate that the products of the formula took (model FLOPs utilisation).
+    A bar on a terminal, a plain line now and then elsewhere. Rates are those of all processes
+    together; `mfu` is the share of one device's best rate that the products of the formula took
+    (model FLOPs utilisation). The loss is the sum
+    that this step minimised: of the streams that it learned from, and of no other.
 
     Args:
         every: steps between two updates; the loss is read, and so the device waited for, only then.
@@ -92,9 +94,12 @@ class Throughput(Callback):
             rates["tokens_per_second"] = self._tokens / seconds
         if self._images:
             rates["images_per_second"] = self._images / seconds
-        work = {"teraflops_per_second": self._flops / seconds / 1e12} if self._flops else {}
-        if work and self.peak:
-            work["mfu"] = self._flops / seconds / self.peak
+        work = {}
+        if self._flops:
+            rate = self._flops / seconds  # of this process; all have batches of the same size
+            work["teraflops_per_second"] = rate * trainer.world_size / 1e12
+            if self.peak:
+                work["mfu"] = rate / self.peak
         module.log_dict(rates | work, batch_size=1)
         words = [
             f"loss {loss:.3f}",

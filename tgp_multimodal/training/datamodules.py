@@ -100,6 +100,7 @@ class StreamData(LightningDataModule):
             raise ValueError(f"threads must be 0 or more. Got {threads} instead.")
         self.embedded, self.seed, self.validation_batches = embedded, seed, validation_batches
         self.tokenizer: Tokenizer | None = None
+        self._opened: tuple[tuple[int, int], Stream] | None = None
 
     def prepare_data(self) -> None:
         if self.embedded and not (self.folder / "tokenizer").is_dir():
@@ -172,10 +173,23 @@ class StreamData(LightningDataModule):
 
     def first_batch(self) -> dict[str, Any]:
         """Batch 0 of the training stream, for measuring."""
-        return next(iter(Loader(self._stream("train"))))
+        return next(iter(Loader(self.training_stream())))
+
+    def training_stream(self) -> Stream:
+        """What is learned from, opened once: that may mean to read all of the data.
+
+        Raises:
+            ValueError: a section has keys that do not exist or lacks some.
+        """
+        shard = self._shard()
+        if self._opened is None or self._opened[0] != shard:
+            self._opened = shard, self._stream("train")
+        opened = self._opened[1]
+        return Stream(opened.datasets, opened.threads, self._every())  # known from the fit on
 
     def train_dataloader(self) -> Loader:
-        return Loader(self._stream("train"), start=self.trainer.global_step if self.trainer else 0)
+        start = self.trainer.global_step if self.trainer else 0
+        return Loader(self.training_stream(), start=start)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         if self.trainer is None or not self.trainer.training:
@@ -205,10 +219,10 @@ class StreamData(LightningDataModule):
         return [seen.captions[i][0] for i in turns[:count]]
 
     def _stream(self, split: str) -> Stream:
-        shard = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        shard = self._shard()
         assert self.tokenizer is not None, "setup comes first"
         given = self._streams()
-        streams = {name: _share(name, stream, shard[1]) for name, stream in given.items()}
+        streams: dict[str, Any] = {n: _share(n, stream, shard[1]) for n, stream in given.items()}
         return open_stream(
             self.folder,
             split,
@@ -216,9 +230,12 @@ class StreamData(LightningDataModule):
             seed=self.seed,
             shard=shard,
             threads=0 if split == "validation" else self.threads,
-            every=self._every() if split == "train" else {},
             **streams,
         )
+
+    def _shard(self) -> tuple[int, int]:
+        """Number of this process, and of how many."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _every(self) -> dict[str, int]:
         """How many steps apart the module learns from each stream."""

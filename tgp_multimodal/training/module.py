@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -123,6 +123,7 @@ class TrainingModule(LightningModule):
         self.description = describe(network)
         self.guard = SpikeGuard(optimizer.spike_factor)
         self.seed = 0
+        self._latest: dict[str, Tensor] = {}  # what each stream told when it was last learned from
 
     @property
     def progress(self) -> float:
@@ -180,8 +181,9 @@ class TrainingModule(LightningModule):
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
         step = self.trainer.global_step
         total, parts = self._losses(batch, self.progress, self._seed_of_step(), self.due(step))
+        self._latest.update(parts)  # the steps that are told may be none of a stream's own
         if self._is_told(step):
-            self.log_dict({f"train/{k}": v for k, v in parts.items()}, sync_dist=True)
+            self.log_dict({f"train/{k}": v for k, v in self._latest.items()}, sync_dist=True)
         return total
 
     def _is_told(self, step: int) -> bool:
@@ -318,29 +320,36 @@ class TrainingModule(LightningModule):
             cast(MuonAdamW, optimizer).dtype = self.arithmetic.dtype
         torch.set_rng_state(checkpoint["random"])
 
-    def choose_precision(self, batch: Mapping[str, Any], is_timed: bool = False) -> Precision:
-        """Decides the arithmetic of the run; by measurement, on this batch if need be, for `auto`.
+    def choose_precision(
+        self, first_batch: Callable[[], Mapping[str, Any]], is_timed: bool = False
+    ) -> Precision:
+        """Decides the arithmetic of the run; by measurement, on a batch if need be, for `auto`.
 
-        A GPU that multiplies in bfloat16 is faster in it, and nothing is measured.
+        A GPU that multiplies in bfloat16 is faster in it, and only seconds are measured there.
 
         Args:
-            batch: of the streams of the run.
-            is_timed: whether `auto` says in any case how long forward and backward take.
+            first_batch: reads a batch of the streams of the run; asked only if it is measured.
+            is_timed: whether the seconds of forward and backward are wanted in any case; on a GPU
+                the network is moved there.
         """
         if self.arithmetic is None:
             device = self.trainer.strategy.root_device if self._trainer else self.device
-            if self.precision == "auto" and device.type == "cuda" and not is_timed:
-                can = torch.cuda.is_bf16_supported(including_emulation=False)
-                self.arithmetic = Precision("bfloat16" if can else "float32")
-            elif self.precision == "auto":
-                losses: dict[Callable[[], Tensor], float] = {
-                    partial(lambda name: self._losses(batch, 0.0, 0, [name])[0], name): 1 / apart
-                    for name, apart in self.every.items()
-                }
-                self.arithmetic = fastest(losses, self, is_timed)
-            else:
-                self.arithmetic = Precision(self.precision)
+            if is_timed and device.type == "cuda":
+                self.to(device)
+            read = cache(lambda: self.transfer_batch_to_device(first_batch(), self.device, 0))
+            losses: dict[Callable[[], Tensor], float] = {
+                partial(lambda name: self._losses(read(), 0.0, 0, [name])[0], name): 1 / apart
+                for name, apart in self.every.items()
+            }
+            self.arithmetic = fastest(losses, self, is_timed, self._only_choice(device))
         return self.arithmetic
+
+    def _only_choice(self, device: torch.device) -> str | None:
+        """The arithmetic that is taken without a comparison; None where only that can tell."""
+        if self.precision == "auto" and device.type == "cuda":
+            can = torch.cuda.is_bf16_supported(including_emulation=False)
+            return "bfloat16" if can else "float32"
+        return None if self.precision == "auto" else self.precision
 
     def _chosen(self) -> Precision:
         return self.arithmetic or Precision("float32")

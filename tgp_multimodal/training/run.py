@@ -232,11 +232,13 @@ class RunCLI(LightningCLI):
         if start is None or folder_of(run).resolve() not in Path(start).resolve().parents:
             _make_room(run)
 
-    def prepare(self, is_timed: bool = False) -> None:
+    def prepare(self, is_timed: bool = False, is_resumed: bool = False) -> None:
         """Prepares the data and chooses the arithmetic, which the optimizer must know early.
 
         Args:
             is_timed: whether `seconds_per_step` is wanted.
+            is_resumed: whether the run goes on from a checkpoint that no setting names; then it
+                goes on in the arithmetic of that one.
         """
         keep_freed_memory()
         _check(self.trainer)
@@ -244,8 +246,10 @@ class RunCLI(LightningCLI):
         data.trainer, module.trainer = self.trainer, self.trainer
         data.prepare_data()
         data.setup("fit")
-        if self.trainer.global_step == 0 and not self._own().get("ckpt_path"):
-            chosen = module.choose_precision(data.first_batch(), is_timed)
+        data.training_stream()  # refuses what is mistyped before anything is moved
+        is_resumed = is_resumed or bool(self._own().get("ckpt_path"))
+        if self.trainer.global_step == 0 and not is_resumed:
+            chosen = module.choose_precision(data.first_batch, is_timed)
             if chosen.seconds and self.trainer.is_global_zero:
                 measured = ", ".join(f"{n} {s:.2f} s" for n, s in chosen.seconds.items())
                 print(f"   precision: {chosen.name} (forward and backward: {measured})")

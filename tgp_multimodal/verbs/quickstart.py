@@ -125,7 +125,7 @@ def _pretrain(run: Path, config: str, end: float, steps: int | None) -> None:
     sys.argv = ["tgp quickstart"]  # LightningCLI warns when it finds other arguments here
     begun = newest(run)
     cli = RunCLI(["--config", str(path), *where], run=False)
-    cli.prepare(is_timed=True)
+    cli.prepare(is_timed=steps is None and begun is None, is_resumed=begun is not None)
     if steps is not None:
         planned, why = steps, "as asked"
     elif begun:
