@@ -40,15 +40,18 @@ def causal(folder: Path, tokenizer: Tokenizer, family: str, **settings: Any) -> 
     return folder
 
 
-def masked(folder: Path, texts: list[str], family: str = "bert") -> Path:
-    """A masked language model with a WordPiece vocabulary of the texts, or ELECTRA's two halves."""
+def masked(folder: Path, texts: list[str], family: str = "bert", limit: int | None = 32) -> Path:
+    """A masked language model with a WordPiece vocabulary of the texts, or ELECTRA's two halves.
+
+    The network has 40 positions; the tokenizer says `limit`, or nothing.
+    """
     import transformers
 
     words = sorted({word for text in texts for word in text.lower().split()})
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.txt").write_text("\n".join([*special, *words]), encoding="utf-8")
-    tokenizer = transformers.BertTokenizer(str(folder / "vocab.txt"), model_max_length=32)
+    tokenizer = transformers.BertTokenizer(str(folder / "vocab.txt"), model_max_length=limit)
     sizes = {
         "vocab_size": len(tokenizer), "hidden_size": 32, "num_hidden_layers": 2,
         "num_attention_heads": 2, "intermediate_size": 48, "max_position_embeddings": 40,
@@ -56,6 +59,7 @@ def masked(folder: Path, texts: list[str], family: str = "bert") -> Path:
     name, kind = {
         "bert": ("BertConfig", "MaskedLM"),
         "roberta": ("RobertaConfig", "MaskedLM"),
+        "mpnet": ("MPNetConfig", "MaskedLM"),
         "electra generator": ("ElectraConfig", "MaskedLM"),
         "electra discriminator": ("ElectraConfig", "PreTraining"),
     }[family]

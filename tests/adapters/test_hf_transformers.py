@@ -227,6 +227,17 @@ def test_masked_scores_hide_each_token_in_turn(masked):
         assert answer == expected
 
 
+@pytest.mark.parametrize(("family", "context"), [("bert", 40), ("roberta", 39), ("mpnet", 38)])
+def test_a_long_text_has_no_more_ids_than_positions(family, context, corpus, tmp_path):
+    folder = stock_models.masked(tmp_path / family, corpus, family, limit=None)
+    model = make(f"hf:{folder}")
+    assert model.context == context
+    (answer,) = model.answer([MaskedScore("the river carried thin plates " * 20)])
+    assert answer.tokens == 100
+    (vector,) = model.answer([Embed("the river carried thin plates " * 20)])
+    assert np.isfinite(vector).all()
+
+
 def test_what_it_can_follows_the_architecture(stock, masked, folder):
     assert "cannot fill a gap" not in str(make(f"hf:{folder}").can(cards.find("code/infilling")))
     assert masked.can(cards.find("text/blimp_masked")) is None

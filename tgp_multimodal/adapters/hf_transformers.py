@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import transformers
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -94,7 +95,7 @@ class HfTransformers(Adapter):
         self.supports = _CAN[self.kind]
         self.words = Words(_opened(name, AutoTokenizer))
         self.model = _network(name, weights, config, self.kind).to(foreign.device())
-        self.context = _context(config, self.words.tokenizer)
+        self.context = _context(self.model, self.words.tokenizer)
         self.reader = StockReader(self.model) if self.kind == "causal" else None
 
     def can(self, card: Card) -> str | None:
@@ -339,9 +340,24 @@ def _network(name: str, weights: str, config: Any, kind: str) -> Any:
     return network.eval().requires_grad_(False)
 
 
-def _context(config: Any, tokenizer: Any) -> int:
+def _context(network: Any, tokenizer: Any) -> int:
     """Most ids of a row: the smaller of what the network and what its tokenizer say."""
-    text = config.get_text_config()
+    text = network.config.get_text_config()
     said = [getattr(text, n, None) for n in ("max_position_embeddings", "n_positions", "n_ctx")]
-    limits = [*(size for size in said if size), tokenizer.model_max_length]
+    sizes = [size - _unused(network, size) for size in said if size]
+    limits = [*sizes, tokenizer.model_max_length]
     return min((int(size) for size in limits if size < _UNLIMITED), default=_USUAL_CONTEXT)
+
+
+def _unused(network: nn.Module, positions: int) -> int:
+    """How many of the positions no text can have.
+
+    RoBERTa and its kin count from the id behind that of the padding: of 514 rows 512 are used.
+    """
+    tables = (m for name, m in network.named_modules() if "position" in name.rpartition(".")[2])
+    fillers = (
+        table.padding_idx
+        for table in tables
+        if isinstance(table, nn.Embedding) and table.num_embeddings == positions
+    )
+    return max((filler + 1 for filler in fillers if filler is not None), default=0)
