@@ -13,7 +13,10 @@ SIZES = {"vocab_size": VOCABULARY, "bos_token_id": 0, "eos_token_id": 1, "pad_to
 
 
 def causal(folder: Path, tokenizer: Tokenizer, family: str, **settings: Any) -> Path:
-    """A causal language model: gpt2, gemma2 (caps, windows), bloom (bias by distance), mamba."""
+    """A causal language model: gpt2, gemma2 (caps, windows), bloom (bias by distance), mamba.
+
+    Or one that has the head and is none: xlnet, xlm, bert.
+    """
     import transformers
 
     named = {
@@ -28,6 +31,15 @@ def causal(folder: Path, tokenizer: Tokenizer, family: str, **settings: Any) -> 
             },
         ),
         "bloom": ("BloomConfig", {"hidden_size": 32, "n_layer": 2, "n_head": 2}),
+        "xlnet": ("XLNetConfig", {"d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 48}),
+        "xlm": ("XLMConfig", {"emb_dim": 32, "n_layers": 2, "n_heads": 2}),
+        "bert": (
+            "BertConfig",
+            {
+                "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+                "num_attention_heads": 2,
+            },
+        ),
         "mamba": ("MambaConfig", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}),
     }  # fmt: skip
     name, sizes = named[family]

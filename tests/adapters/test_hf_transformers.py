@@ -247,6 +247,33 @@ def test_what_it_can_follows_the_architecture(stock, masked, folder):
     assert make(f"hf:{folder}/encoder").supports == {Embed}
 
 
+@pytest.mark.parametrize(
+    ("family", "settings", "is_causal"),
+    [
+        ("xlnet", {}, False),
+        ("xlm", {}, False),
+        ("xlm", {"causal": True}, True),
+        ("bert", {}, False),
+        ("bert", {"is_decoder": True}, True),
+    ],
+)
+@pytest.mark.parametrize("weights", ["", "@random"])
+def test_what_sees_the_next_token_does_not_score_it(
+    family, settings, is_causal, weights, tokenizer, tmp_path
+):
+    folder = stock_models.causal(tmp_path / "model", tokenizer, family, **settings)
+    model = make(f"hf:{folder}{weights}")
+    (vector,) = model.answer([Embed("the river carried thin plates of ice")])
+    assert np.isfinite(vector).all()
+    if is_causal:
+        assert Score in model.supports
+        assert model.can(cards.find("text/blimp")) is None
+    else:
+        assert model.supports == {Embed}
+        assert "it sees the tokens" in model.can(cards.find("text/blimp"))
+        assert model.can(cards.find("text/pydoc_package")) is None
+
+
 def test_the_half_of_electra_that_guesses_nothing_is_an_encoder(corpus, tmp_path):
     generator, discriminator = (
         HfTransformers(str(stock_models.masked(tmp_path / half, corpus, f"electra {half}")))

@@ -23,7 +23,7 @@ from transformers import (
 from transformers.utils import logging
 
 from tgp_multimodal.adapters import foreign
-from tgp_multimodal.adapters.hf_reading import StockReader, Words, masked_scores
+from tgp_multimodal.adapters.hf_reading import StockReader, Words, looks_ahead, masked_scores
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.requests import (
@@ -67,8 +67,9 @@ class HfTransformers(Adapter):
     """A model of transformers, on the GPU if there is one.
 
     What it can do follows its architecture: causal language models score, write and embed; masked
-    ones guess hidden tokens and embed; all others embed, discriminators such as ELECTRA's among
-    them. Text features are means of the last states over all tokens, specials included, as
+    ones guess hidden tokens and embed; all others embed. Among these are discriminators such as
+    ELECTRA's, and models that have a causal head and look ahead (XLNet; BERT without `is_decoder`).
+    Text features are means of the last states over all tokens, specials included, as
     sentence-transformers computes them by default. How context and continuation join, how long
     texts are cut, and what stands in front of a text are as in lm-eval, with `add_bos_token` left
     out: the tokenizer says. No code of a model's own runs.
@@ -92,13 +93,18 @@ class HfTransformers(Adapter):
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         config = _opened(name, AutoConfig)
         self.kind = _kind(config)
-        self.supports = _CAN[self.kind]
         self.words = Words(_opened(name, AutoTokenizer))
         self.model = _network(name, weights, config, self.kind).to(foreign.device())
+        self.looks_ahead = self.kind == "causal" and looks_ahead(self.model)
+        if self.looks_ahead:
+            self.kind = "encoder"
+        self.supports = _CAN[self.kind]
         self.context = _context(self.model, self.words.tokenizer)
         self.reader = StockReader(self.model) if self.kind == "causal" else None
 
     def can(self, card: Card) -> str | None:
+        if self.looks_ahead and card.requests & (_CAN["causal"] - {Embed}):
+            return "cannot score or write, for it sees the tokens that it would have to guess"
         fills = "suffix" in (*card.columns, *card.templates)
         if fills and self.kind == "causal" and self.words.marks is None:
             return "cannot fill a gap"
