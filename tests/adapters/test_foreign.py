@@ -1,13 +1,15 @@
 """What adapters of foreign models share, and those of sentence-transformers, open_clip and timm."""
 
 import importlib
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import stock_models
 import torch
 from PIL import Image
-from random_networks import language_model
+from random_networks import language_model, multimodal
 from torch import nn
 
 from tgp_multimodal import export
@@ -130,6 +132,48 @@ def test_a_wrong_model_is_one_sentence(model, sentence, tmp_path):
     with pytest.raises(ValueError, match=sentence) as caught:
         make(model.format(tmp=tmp_path))
     assert "\n" not in str(caught.value)
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-99])
+
+
+def change(folder: Path, **settings: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+
+
+@pytest.mark.parametrize("kind", ["hf", "st"])
+@pytest.mark.parametrize(
+    ("damage", "word"),
+    [
+        (lambda f: cut(f / "model.safetensors"), "incomplete metadata"),
+        (lambda f: change(f, hidden_size=16), "ignore_mismatched_sizes"),
+        (lambda f: change(f, quantization_config={"quant_method": "aqlm"}), "aqlm"),
+    ],
+)
+def test_weights_that_cannot_be_read_are_one_sentence(kind, damage, word, corpus, tmp_path):
+    damage(stock_models.masked(tmp_path / "bert", corpus))
+    with pytest.raises(ValueError, match=f"{kind} model must be a folder .* Got .*{word}") as found:
+        make(f"{kind}:{tmp_path}/bert")
+    assert "\n" not in str(found.value)
+
+
+def test_files_that_were_cut_are_one_sentence(tokenizer, tmp_path):
+    cut(stock_models.open_clip_model(tmp_path / "clip") / "open_clip_model.safetensors")
+    (tmp_path / "page.pth").write_bytes(b"hello")
+    (tmp_path / "empty.pth").touch()
+    export.save(tmp_path / "ours", multimodal(tokenizer.vocabulary), tokenizer, {}, "")
+    cut(next((tmp_path / "ours" / "transformer").glob("*.safetensors")))
+    for model in (
+        f"openclip:{tmp_path}/clip",
+        f"openclip:ViT-B-32@{tmp_path}/page.pth",
+        f"timm:test_vit@{tmp_path}/page.pth",
+        f"timm:test_vit@{tmp_path}/empty.pth",
+        f"diffusers:{tmp_path}/ours",
+    ):
+        with pytest.raises(ValueError, match=r"model must .* Got .* instead \("):
+            make(model)
 
 
 def test_sentence_encoders_keep_their_settings(tokenizer, tmp_path):

@@ -41,8 +41,8 @@ class DiffusersPipeline(Adapter):
         self.name, self.batch = foreign.display_name("diffusers", name, kind), batch
         try:
             self.pipeline = diffusers.DiffusionPipeline.from_pretrained(name)
-        # The library raises any of these for a folder that is no pipeline.
-        except (OSError, ValueError, AttributeError, TypeError) as error:
+        # The library raises the last two for a folder that is no pipeline.
+        except (*foreign.UNOPENED, AttributeError, TypeError) as error:
             raise ValueError(
                 "diffusers model must be a text-to-image pipeline: a folder or hub name."
                 f" Got {model} instead ({foreign.first_line(error)})."

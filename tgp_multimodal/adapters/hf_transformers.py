@@ -308,7 +308,7 @@ def _text(tokenizer: Any, ids: list[int], ends: set[int], stop: tuple[str, ...])
 def _opened(name: str, opener: Any, **settings: Any) -> Any:
     try:
         return opener.from_pretrained(name, **settings)
-    except (OSError, ValueError, KeyError) as error:
+    except foreign.UNOPENED as error:
         raise ValueError(
             f"hf model must be a folder or hub name that transformers opens."
             f" Got {name} instead ({foreign.first_line(error)})."

@@ -56,8 +56,8 @@ class OpenClip(Adapter):
                     load_weights=not is_random,
                     require_pretrained=not is_random,
                 )
-        # The library raises RuntimeError for weights that do not fit.
-        except (OSError, ValueError, RuntimeError) as error:
+        # The library raises AssertionError for some weights that do not fit.
+        except (*foreign.UNOPENED, AssertionError) as error:
             raise ValueError(
                 "openclip model must be an architecture with weights of its own."
                 f" Got {model} instead ({foreign.first_line(error)})."

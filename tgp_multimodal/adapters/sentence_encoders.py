@@ -30,7 +30,7 @@ class SentenceEncoder(Adapter):
         self.name = foreign.display_name("st", model)
         try:
             self.encoder = library.SentenceTransformer(model, device=str(foreign.device()))
-        except (OSError, ValueError) as error:
+        except foreign.UNOPENED as error:
             raise ValueError(
                 "st model must be a folder or hub name that sentence-transformers opens."
                 f" Got {model} instead ({foreign.first_line(error)})."
