@@ -176,6 +176,22 @@ def test_files_that_were_cut_are_one_sentence(tokenizer, tmp_path):
             make(model)
 
 
+@pytest.mark.parametrize("kind", ["hf", "st", "diffusers"])
+def test_code_that_came_along_is_not_run_even_if_somebody_would_allow_it(
+    kind, tmp_path, monkeypatch
+):
+    own = {"AutoConfig": "own.Own", "AutoModel": "own.Own", "AutoTokenizer": ["own.Own", None]}
+    settings = {"model_type": "own", "auto_map": own, "architectures": ["OwnForCausalLM"]}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"auto_map": own}))
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": ["own", "Own"]}))
+    (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w').close()")
+    monkeypatch.setattr("builtins.input", lambda _: "y")
+    with pytest.raises(ValueError, match=f"{kind} model must be .* custom code"):
+        make(f"{kind}:{tmp_path}")
+    assert not (tmp_path / "was_run").exists()
+
+
 def test_sentence_encoders_keep_their_settings(tokenizer, tmp_path):
     export.save(tmp_path / "words", language_model(tokenizer.vocabulary), tokenizer, {}, "")
     model = make(f"st:{tmp_path}/words")

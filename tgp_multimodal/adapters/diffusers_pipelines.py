@@ -40,7 +40,9 @@ class DiffusersPipeline(Adapter):
         name, kind = foreign.split(model, _TYPES)
         self.name, self.batch = foreign.display_name("diffusers", name, kind), batch
         try:
-            self.pipeline = diffusers.DiffusionPipeline.from_pretrained(name)
+            self.pipeline = diffusers.DiffusionPipeline.from_pretrained(
+                name, trust_remote_code=False
+            )
         # The library raises the last two for a folder that is no pipeline.
         except (*foreign.UNOPENED, AttributeError, TypeError) as error:
             raise ValueError(

@@ -307,7 +307,8 @@ def _text(tokenizer: Any, ids: list[int], ends: set[int], stop: tuple[str, ...])
 
 def _opened(name: str, opener: Any, **settings: Any) -> Any:
     try:
-        return opener.from_pretrained(name, **settings)
+        # Left open, transformers asks on a terminal whether to run the code that came along.
+        return opener.from_pretrained(name, trust_remote_code=False, **settings)
     except foreign.UNOPENED as error:
         raise ValueError(
             f"hf model must be a folder or hub name that transformers opens."
@@ -335,7 +336,8 @@ def _network(name: str, weights: str, config: Any, kind: str) -> Any:
     dtype = torch.bfloat16 if weights == BFLOAT16 else torch.float32
     if weights == foreign.RANDOM:
         with foreign.same_randomness():
-            fresh = opener.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
+            own = {"dtype": dtype, "trust_remote_code": False}
+            fresh = opener.from_config(config, **own)  # type: ignore[no-untyped-call]
         return fresh.eval().requires_grad_(False)
     network, loading = _opened(name, opener, dtype=dtype, output_loading_info=True)
     # A pooler, which some architectures have on top, is not asked for anything.
