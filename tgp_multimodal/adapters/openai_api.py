@@ -65,7 +65,8 @@ class OpenAiApi(Adapter):
             out where the server has but one. The variable OPENAI_API_KEY holds the token.
 
     Raises:
-        ValueError: there is no such server or model.
+        ValueError: there is no such server or model, or it can do nothing.
+        RefusedError: the server is busy, or its quota is used up: what it can do is not known then.
     """
 
     embeds = frozenset({"text"})
@@ -82,6 +83,11 @@ class OpenAiApi(Adapter):
             (Embed,): lambda: self._vectors(["a"]),
         }
         self.supports = frozenset(k for kinds, ask in tries.items() if _works(ask) for k in kinds)
+        if not self.supports:
+            raise ValueError(
+                "openai model must write, score or embed."
+                f" Got {self.model}, which the server lets do none of these, instead."
+            )
         self.fills = _works(lambda: self._complete("a", suffix="b", max_tokens=1))
 
     def can(self, card: Card) -> str | None:
@@ -249,10 +255,18 @@ def _entry(listed: Sequence[dict[str, Any]], model: str) -> dict[str, Any]:
 
 
 def _works(ask: Callable[[], Any]) -> bool:
-    """Whether a server can do a thing; no, if it refuses or answers in another form."""
+    """Whether a server can do a thing; no, if it refuses or answers in another form.
+
+    Raises:
+        RefusedError: it did not say.
+    """
     try:
         ask()
-    except (RefusedError, KeyError, TypeError):
+    except RefusedError as error:
+        if error.is_transient:
+            raise
+        return False
+    except (KeyError, TypeError):
         return False
     return True
 
