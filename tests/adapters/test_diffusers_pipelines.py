@@ -2,6 +2,7 @@
 
 import inspect
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -66,6 +67,15 @@ def test_an_error_of_one_picture_is_not_hidden(folder, monkeypatch):
     monkeypatch.setattr(adapter, "pipeline", broken)
     with pytest.raises(RuntimeError, match="out of order"):
         adapter.answer(REQUESTS)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_nan_is_no_black_picture(folder, monkeypatch):
+    adapter = DiffusersPipeline(str(folder))
+    empty = SimpleNamespace(images=np.full((1, 16, 16, 3), np.nan, np.float32))
+    monkeypatch.setattr(adapter, "pipeline", lambda **_: empty)
+    with pytest.raises(ValueError, match=r"must be finite\. Got NaN in float32"):
+        adapter.answer(REQUESTS[:1])
 
 
 def test_cards_that_it_cannot_do_are_known(stock):

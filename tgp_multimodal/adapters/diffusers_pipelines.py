@@ -29,7 +29,8 @@ class DiffusersPipeline(Adapter):
         batch: pictures at once; no answer depends on it beyond rounding.
 
     Raises:
-        ValueError: there is no such pipeline, or it does not draw from a prompt alone.
+        ValueError: there is no such pipeline, or it does not draw from a prompt alone; from
+            `answer`: it draws NaN, as some decoders do in float16, which would pass for black.
     """
 
     supports = frozenset({Draw})
@@ -102,4 +103,9 @@ class DiffusersPipeline(Adapter):
         drawn = self.pipeline(
             prompt=prompts, generator=generators, output_type="np", **self.settings
         ).images
+        if not all(np.isfinite(picture).all() for picture in drawn):
+            raise ValueError(
+                f"pictures of {self.name} must be finite. Got NaN in {self.kind} instead:"
+                " another type may be wide enough."
+            )
         return [np.round(255 * np.clip(picture, 0, 1)).astype(np.uint8) for picture in drawn]
