@@ -1,6 +1,8 @@
 """The stock pipeline of our own export draws what we draw; what is no pipeline is said so."""
 
 import inspect
+import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -81,6 +83,19 @@ def test_nan_is_no_black_picture(folder, monkeypatch):
 def test_cards_that_it_cannot_do_are_known(stock):
     reasons = {name: stock.can(cards.find(name)) for name in ("image/digits", "image/scene_eval")}
     assert reasons == {"image/digits": "cannot answer Embed", "image/scene_eval": None}
+
+
+def test_the_digest_follows_the_settings_of_the_parts(folder, stock, tmp_path):
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    again = make(f"diffusers:{copy}").facts()
+    assert again["digest"] == stock.facts()["digest"]
+    config = copy / "transformer" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"theta": 7}))
+    other = make(f"diffusers:{copy}")
+    (one,), (two,) = stock.answer(REQUESTS[:1]), other.answer(REQUESTS[:1])
+    assert (one != two).any()
+    assert other.facts()["weights"] == again["weights"]
+    assert other.facts()["digest"] != again["digest"]
 
 
 def test_a_card_is_scored(stock, tmp_path):

@@ -97,6 +97,22 @@ def test_open_clip_vectors_are_the_librarys(tmp_path):
     assert np.abs(fresh - seen[0]).max() > 0.01
 
 
+def test_the_digest_of_open_clip_follows_its_settings(tmp_path):
+    folder = stock_models.open_clip_model(tmp_path / "clip")
+    path = folder / "open_clip_config.json"
+    settings = json.loads(path.read_text())["model_cfg"]
+    cleaned = {**settings["text_cfg"], "tokenizer_kwargs": {"clean": "canonicalize"}}
+    vectors, digests = [], []
+    for changed in ({}, {"quick_gelu": True}, {"text_cfg": cleaned}):
+        path.write_text(json.dumps({"model_cfg": settings | changed}))
+        model = make(f"openclip:{folder}")
+        vectors.append(model.answer([Embed("A dog!")])[0])
+        digests.append(model.facts()["digest"])
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        assert np.abs(vectors[i] - vectors[j]).max() > 0
+        assert digests[i] != digests[j]
+
+
 def test_timm_features_are_the_librarys(tmp_path):
     import timm
 
@@ -201,3 +217,7 @@ def test_sentence_encoders_keep_their_settings(tokenizer, tmp_path):
     short = model.facts()
     assert short["digest"] != facts["digest"]
     assert short["weights"] == facts["weights"]
+    change(tmp_path / "words" / "encoder", rms_norm_eps=0.1)
+    other = make(f"st:{tmp_path}/words").facts()
+    assert other["digest"] != facts["digest"]
+    assert other["weights"] == facts["weights"]

@@ -80,10 +80,20 @@ class DiffusersPipeline(Adapter):
     def facts(self) -> dict[str, Any]:
         parts = self.pipeline.components
         networks = nn.ModuleDict({k: v for k, v in parts.items() if isinstance(v, nn.Module)})
-        configs = {k: repr(v.config) for k, v in parts.items() if hasattr(v, "set_timesteps")}
+        said = {"": self.pipeline, **parts}
+        configs = {k: foreign.settings(v.config) for k, v in said.items() if hasattr(v, "config")}
+        words = {
+            k: sorted(v.get_vocab().items()) for k, v in parts.items() if hasattr(v, "get_vocab")
+        }
         defaults = str(inspect.signature(self.pipeline.__call__))
         digest, weights = foreign.model_digest(
-            networks, type(self.pipeline).__name__, configs, defaults, self.kind, self.version
+            networks,
+            type(self.pipeline).__name__,
+            configs,
+            words,
+            defaults,
+            self.kind,
+            self.version,
         )
         return {
             "digest": digest,

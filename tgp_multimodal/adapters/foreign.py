@@ -95,8 +95,8 @@ def parameters(network: nn.Module) -> int:
 
 
 def settings(config: Any) -> dict[str, Any]:
-    """What a configuration of transformers says of the answers, without paths and versions."""
-    found = config.to_dict()
+    """What a configuration of transformers or diffusers says, without paths and versions."""
+    found = config.to_dict() if hasattr(config, "to_dict") else dict(config)
     return {k: found[k] for k in sorted(found) if k[0] != "_" and k != "transformers_version"}
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from tgp_multimodal.adapters import foreign
 from tgp_multimodal.evaluation.adapter import Adapter
@@ -49,7 +50,10 @@ class SentenceEncoder(Adapter):
         encoder = self.encoder
         vocabulary = sorted(encoder.tokenizer.get_vocab().items())
         prompts = (encoder.prompts, encoder.default_prompt_name)
-        settings = (str(encoder), encoder.max_seq_length, prompts, vocabulary, self.version)
+        networks = [m for m in encoder.modules() if isinstance(m, PreTrainedModel)]
+        configs = [foreign.settings(network.config) for network in networks]
+        said = (str(encoder), encoder.max_seq_length, prompts, configs)
+        settings = (*said, vocabulary, self.version)
         digest, weights = foreign.model_digest(encoder, *settings)
         return {
             "digest": digest,
