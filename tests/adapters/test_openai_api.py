@@ -232,6 +232,20 @@ def test_a_server_that_is_busy_is_no_server_that_cannot(monkeypatch):
         make("openai:http://here/v1")
 
 
+@pytest.mark.parametrize("text", ["", " and more"])
+def test_a_server_that_overhears_the_wish_for_an_echo_gives_none(monkeypatch, text):
+    count = len(text.split())
+    offsets, nats = [*range(count)], [-1.0] * count
+    choice = {"index": 0, "text": text}
+    choice["logprobs"] = {"text_offset": offsets, "token_logprobs": nats}
+
+    def ask(_, path, content=None):
+        return {"data": [{"id": "m"}], "choices": [choice]}
+
+    monkeypatch.setattr(Server, "ask", ask)
+    assert make("openai:http://here/v1").supports == {Generate}
+
+
 @pytest.mark.parametrize("place", ["nano", "ftp://a/v1", "http://#a"])
 def test_places_that_are_none(place):
     with pytest.raises(ValueError, match="openai model must be ADDRESS#MODEL"):

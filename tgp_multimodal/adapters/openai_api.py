@@ -79,7 +79,7 @@ class OpenAiApi(Adapter):
         self.name = foreign.display_name("openai", self.model)
         tries: dict[tuple[type[Request], ...], Callable[[], Any]] = {
             (Generate,): lambda: self._complete("a", max_tokens=1),
-            (Score, Perplexity): lambda: self._echo(["a b"]),
+            (Score, Perplexity): self._tried_echo,
             (Embed,): lambda: self._vectors(["a"]),
         }
         self.supports = frozenset(k for kinds, ask in tries.items() if _works(ask) for k in kinds)
@@ -232,6 +232,12 @@ class OpenAiApi(Adapter):
             (list(_tokens(choice["logprobs"], len(text))), len(text))
             for text, choice in zip(texts, ordered, strict=True)
         ]
+
+    def _tried_echo(self) -> None:
+        """Raises KeyError where a server takes the wish for an echo and gives none."""
+        if self._complete("a b", echo=True, max_tokens=0).strip() != "a b":
+            raise KeyError("echo")
+        self._echo(["a b"])
 
     def _vectors(self, texts: Sequence[str]) -> list[np.ndarray]:
         content = {"model": self.model, "input": list(texts), "encoding_format": "float"}
