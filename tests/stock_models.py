@@ -71,6 +71,7 @@ def masked(folder: Path, texts: list[str], family: str = "bert", limit: int | No
     name, kind = {
         "bert": ("BertConfig", "MaskedLM"),
         "roberta": ("RobertaConfig", "MaskedLM"),
+        "bert tagger": ("BertConfig", "TokenClassification"),
         "mpnet": ("MPNetConfig", "MaskedLM"),
         "electra generator": ("ElectraConfig", "MaskedLM"),
         "electra discriminator": ("ElectraConfig", "PreTraining"),

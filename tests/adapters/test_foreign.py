@@ -150,6 +150,13 @@ def test_a_wrong_model_is_one_sentence(model, sentence, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", ["hf", "st"])
+def test_a_pooler_without_weights_is_the_same_each_time(kind, corpus, tmp_path):
+    folder = stock_models.masked(tmp_path / "bert", corpus, "bert tagger")
+    one, two = (make(f"{kind}:{folder}").facts() for _ in range(2))
+    assert one["digest"] == two["digest"]
+
+
 def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-99])
 

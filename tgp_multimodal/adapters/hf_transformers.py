@@ -339,7 +339,8 @@ def _network(name: str, weights: str, config: Any, kind: str) -> Any:
             own = {"dtype": dtype, "trust_remote_code": False}
             fresh = opener.from_config(config, **own)  # type: ignore[no-untyped-call]
         return fresh.eval().requires_grad_(False)
-    network, loading = _opened(name, opener, dtype=dtype, output_loading_info=True)
+    with foreign.same_randomness():  # what has no weights counts in the digest too
+        network, loading = _opened(name, opener, dtype=dtype, output_loading_info=True)
     # A pooler, which some architectures have on top, is not asked for anything.
     if missing := sorted(key for key in loading["missing_keys"] if "pooler" not in key):
         raise ValueError(

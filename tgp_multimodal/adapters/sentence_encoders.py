@@ -30,9 +30,10 @@ class SentenceEncoder(Adapter):
         self.version, self.batch = library.__version__, batch
         self.name = foreign.display_name("st", model)
         try:
-            self.encoder = library.SentenceTransformer(
-                model, device=str(foreign.device()), trust_remote_code=False
-            )
+            with foreign.same_randomness():  # a pooler may have no weights
+                self.encoder = library.SentenceTransformer(
+                    model, device=str(foreign.device()), trust_remote_code=False
+                )
         except foreign.UNOPENED as error:
             raise ValueError(
                 "st model must be a folder or hub name that sentence-transformers opens."
