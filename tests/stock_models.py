@@ -13,7 +13,10 @@ SIZES = {"vocab_size": VOCABULARY, "bos_token_id": 0, "eos_token_id": 1, "pad_to
 
 
 def causal(folder: Path, tokenizer: Tokenizer, family: str, **settings: Any) -> Path:
-    """A causal language model: gpt2, gemma2 (caps, windows), bloom (bias by distance), mamba."""
+    """A causal language model: gpt2, gemma2 (caps, windows), bloom (bias by distance), mamba.
+
+    Or one that has the head and is none: xlnet, xlm, bert.
+    """
     import transformers
 
     named = {
@@ -28,6 +31,15 @@ def causal(folder: Path, tokenizer: Tokenizer, family: str, **settings: Any) -> 
             },
         ),
         "bloom": ("BloomConfig", {"hidden_size": 32, "n_layer": 2, "n_head": 2}),
+        "xlnet": ("XLNetConfig", {"d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 48}),
+        "xlm": ("XLMConfig", {"emb_dim": 32, "n_layers": 2, "n_heads": 2}),
+        "bert": (
+            "BertConfig",
+            {
+                "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+                "num_attention_heads": 2,
+            },
+        ),
         "mamba": ("MambaConfig", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}),
     }  # fmt: skip
     name, sizes = named[family]
@@ -40,15 +52,18 @@ def causal(folder: Path, tokenizer: Tokenizer, family: str, **settings: Any) -> 
     return folder
 
 
-def masked(folder: Path, texts: list[str], family: str = "bert") -> Path:
-    """A masked language model with a WordPiece vocabulary of the texts, or ELECTRA's two halves."""
+def masked(folder: Path, texts: list[str], family: str = "bert", limit: int | None = 32) -> Path:
+    """A masked language model with a WordPiece vocabulary of the texts, or ELECTRA's two halves.
+
+    The network has 40 positions; the tokenizer says `limit`, or nothing.
+    """
     import transformers
 
     words = sorted({word for text in texts for word in text.lower().split()})
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.txt").write_text("\n".join([*special, *words]), encoding="utf-8")
-    tokenizer = transformers.BertTokenizer(str(folder / "vocab.txt"), model_max_length=32)
+    tokenizer = transformers.BertTokenizer(str(folder / "vocab.txt"), model_max_length=limit)
     sizes = {
         "vocab_size": len(tokenizer), "hidden_size": 32, "num_hidden_layers": 2,
         "num_attention_heads": 2, "intermediate_size": 48, "max_position_embeddings": 40,
@@ -56,6 +71,8 @@ def masked(folder: Path, texts: list[str], family: str = "bert") -> Path:
     name, kind = {
         "bert": ("BertConfig", "MaskedLM"),
         "roberta": ("RobertaConfig", "MaskedLM"),
+        "bert tagger": ("BertConfig", "TokenClassification"),
+        "mpnet": ("MPNetConfig", "MaskedLM"),
         "electra generator": ("ElectraConfig", "MaskedLM"),
         "electra discriminator": ("ElectraConfig", "PreTraining"),
     }[family]

@@ -1,7 +1,10 @@
 """The stock pipeline of our own export draws what we draw; what is no pipeline is said so."""
 
 import inspect
+import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -68,9 +71,31 @@ def test_an_error_of_one_picture_is_not_hidden(folder, monkeypatch):
         adapter.answer(REQUESTS)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_nan_is_no_black_picture(folder, monkeypatch):
+    adapter = DiffusersPipeline(str(folder))
+    empty = SimpleNamespace(images=np.full((1, 16, 16, 3), np.nan, np.float32))
+    monkeypatch.setattr(adapter, "pipeline", lambda **_: empty)
+    with pytest.raises(ValueError, match=r"must be finite\. Got NaN in float32"):
+        adapter.answer(REQUESTS[:1])
+
+
 def test_cards_that_it_cannot_do_are_known(stock):
     reasons = {name: stock.can(cards.find(name)) for name in ("image/digits", "image/scene_eval")}
     assert reasons == {"image/digits": "cannot answer Embed", "image/scene_eval": None}
+
+
+def test_the_digest_follows_the_settings_of_the_parts(folder, stock, tmp_path):
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    again = make(f"diffusers:{copy}").facts()
+    assert again["digest"] == stock.facts()["digest"]
+    config = copy / "transformer" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"theta": 7}))
+    other = make(f"diffusers:{copy}")
+    (one,), (two,) = stock.answer(REQUESTS[:1]), other.answer(REQUESTS[:1])
+    assert (one != two).any()
+    assert other.facts()["weights"] == again["weights"]
+    assert other.facts()["digest"] != again["digest"]
 
 
 def test_a_card_is_scored(stock, tmp_path):

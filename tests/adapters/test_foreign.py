@@ -1,13 +1,15 @@
 """What adapters of foreign models share, and those of sentence-transformers, open_clip and timm."""
 
 import importlib
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import stock_models
 import torch
 from PIL import Image
-from random_networks import language_model
+from random_networks import language_model, multimodal
 from torch import nn
 
 from tgp_multimodal import export
@@ -95,6 +97,22 @@ def test_open_clip_vectors_are_the_librarys(tmp_path):
     assert np.abs(fresh - seen[0]).max() > 0.01
 
 
+def test_the_digest_of_open_clip_follows_its_settings(tmp_path):
+    folder = stock_models.open_clip_model(tmp_path / "clip")
+    path = folder / "open_clip_config.json"
+    settings = json.loads(path.read_text())["model_cfg"]
+    cleaned = {**settings["text_cfg"], "tokenizer_kwargs": {"clean": "canonicalize"}}
+    vectors, digests = [], []
+    for changed in ({}, {"quick_gelu": True}, {"text_cfg": cleaned}):
+        path.write_text(json.dumps({"model_cfg": settings | changed}))
+        model = make(f"openclip:{folder}")
+        vectors.append(model.answer([Embed("A dog!")])[0])
+        digests.append(model.facts()["digest"])
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        assert np.abs(vectors[i] - vectors[j]).max() > 0
+        assert digests[i] != digests[j]
+
+
 def test_timm_features_are_the_librarys(tmp_path):
     import timm
 
@@ -132,6 +150,71 @@ def test_a_wrong_model_is_one_sentence(model, sentence, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", ["hf", "st"])
+def test_a_pooler_without_weights_is_the_same_each_time(kind, corpus, tmp_path):
+    folder = stock_models.masked(tmp_path / "bert", corpus, "bert tagger")
+    one, two = (make(f"{kind}:{folder}").facts() for _ in range(2))
+    assert one["digest"] == two["digest"]
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-99])
+
+
+def change(folder: Path, **settings: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+
+
+@pytest.mark.parametrize("kind", ["hf", "st"])
+@pytest.mark.parametrize(
+    ("damage", "word"),
+    [
+        (lambda f: cut(f / "model.safetensors"), "incomplete metadata"),
+        (lambda f: change(f, hidden_size=16), "ignore_mismatched_sizes"),
+        (lambda f: change(f, quantization_config={"quant_method": "aqlm"}), "aqlm"),
+    ],
+)
+def test_weights_that_cannot_be_read_are_one_sentence(kind, damage, word, corpus, tmp_path):
+    damage(stock_models.masked(tmp_path / "bert", corpus))
+    with pytest.raises(ValueError, match=f"{kind} model must be a folder .* Got .*{word}") as found:
+        make(f"{kind}:{tmp_path}/bert")
+    assert "\n" not in str(found.value)
+
+
+def test_files_that_were_cut_are_one_sentence(tokenizer, tmp_path):
+    cut(stock_models.open_clip_model(tmp_path / "clip") / "open_clip_model.safetensors")
+    (tmp_path / "page.pth").write_bytes(b"hello")
+    (tmp_path / "empty.pth").touch()
+    export.save(tmp_path / "ours", multimodal(tokenizer.vocabulary), tokenizer, {}, "")
+    cut(next((tmp_path / "ours" / "transformer").glob("*.safetensors")))
+    for model in (
+        f"openclip:{tmp_path}/clip",
+        f"openclip:ViT-B-32@{tmp_path}/page.pth",
+        f"timm:test_vit@{tmp_path}/page.pth",
+        f"timm:test_vit@{tmp_path}/empty.pth",
+        f"diffusers:{tmp_path}/ours",
+    ):
+        with pytest.raises(ValueError, match=r"model must .* Got .* instead \("):
+            make(model)
+
+
+@pytest.mark.parametrize("kind", ["hf", "st", "diffusers"])
+def test_code_that_came_along_is_not_run_even_if_somebody_would_allow_it(
+    kind, tmp_path, monkeypatch
+):
+    own = {"AutoConfig": "own.Own", "AutoModel": "own.Own", "AutoTokenizer": ["own.Own", None]}
+    settings = {"model_type": "own", "auto_map": own, "architectures": ["OwnForCausalLM"]}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"auto_map": own}))
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": ["own", "Own"]}))
+    (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w').close()")
+    monkeypatch.setattr("builtins.input", lambda _: "y")
+    with pytest.raises(ValueError, match=f"{kind} model must be .* custom code"):
+        make(f"{kind}:{tmp_path}")
+    assert not (tmp_path / "was_run").exists()
+
+
 def test_sentence_encoders_keep_their_settings(tokenizer, tmp_path):
     export.save(tmp_path / "words", language_model(tokenizer.vocabulary), tokenizer, {}, "")
     model = make(f"st:{tmp_path}/words")
@@ -141,3 +224,7 @@ def test_sentence_encoders_keep_their_settings(tokenizer, tmp_path):
     short = model.facts()
     assert short["digest"] != facts["digest"]
     assert short["weights"] == facts["weights"]
+    change(tmp_path / "words" / "encoder", rms_norm_eps=0.1)
+    other = make(f"st:{tmp_path}/words").facts()
+    assert other["digest"] != facts["digest"]
+    assert other["weights"] == facts["weights"]

@@ -227,6 +227,17 @@ def test_masked_scores_hide_each_token_in_turn(masked):
         assert answer == expected
 
 
+@pytest.mark.parametrize(("family", "context"), [("bert", 40), ("roberta", 39), ("mpnet", 38)])
+def test_a_long_text_has_no_more_ids_than_positions(family, context, corpus, tmp_path):
+    folder = stock_models.masked(tmp_path / family, corpus, family, limit=None)
+    model = make(f"hf:{folder}")
+    assert model.context == context
+    (answer,) = model.answer([MaskedScore("the river carried thin plates " * 20)])
+    assert answer.tokens == 100
+    (vector,) = model.answer([Embed("the river carried thin plates " * 20)])
+    assert np.isfinite(vector).all()
+
+
 def test_what_it_can_follows_the_architecture(stock, masked, folder):
     assert "cannot fill a gap" not in str(make(f"hf:{folder}").can(cards.find("code/infilling")))
     assert masked.can(cards.find("text/blimp_masked")) is None
@@ -234,6 +245,33 @@ def test_what_it_can_follows_the_architecture(stock, masked, folder):
     assert "cannot answer MaskedScore" in str(stock.can(cards.find("text/blimp_masked")))
     assert "cannot embed image" in str(stock.can(cards.find("image/digits")))
     assert make(f"hf:{folder}/encoder").supports == {Embed}
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "is_causal"),
+    [
+        ("xlnet", {}, False),
+        ("xlm", {}, False),
+        ("xlm", {"causal": True}, True),
+        ("bert", {}, False),
+        ("bert", {"is_decoder": True}, True),
+    ],
+)
+@pytest.mark.parametrize("weights", ["", "@random"])
+def test_what_sees_the_next_token_does_not_score_it(
+    family, settings, is_causal, weights, tokenizer, tmp_path
+):
+    folder = stock_models.causal(tmp_path / "model", tokenizer, family, **settings)
+    model = make(f"hf:{folder}{weights}")
+    (vector,) = model.answer([Embed("the river carried thin plates of ice")])
+    assert np.isfinite(vector).all()
+    if is_causal:
+        assert Score in model.supports
+        assert model.can(cards.find("text/blimp")) is None
+    else:
+        assert model.supports == {Embed}
+        assert "it sees the tokens" in model.can(cards.find("text/blimp"))
+        assert model.can(cards.find("text/pydoc_package")) is None
 
 
 def test_the_half_of_electra_that_guesses_nothing_is_an_encoder(corpus, tmp_path):

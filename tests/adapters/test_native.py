@@ -181,7 +181,7 @@ def test_names_and_facts(native, folder):
     assert facts["dtype"] == "float32"
 
 
-def test_an_edit_of_weights_tokenizer_or_dtype_is_another_model(folder, corpus):
+def test_an_edit_of_weights_tokenizer_dtype_or_context_is_another_model(folder, corpus):
     from tgp_multimodal.data.tokenizer import train
 
     def digest(edit):
@@ -198,6 +198,7 @@ def test_an_edit_of_weights_tokenizer_or_dtype_is_another_model(folder, corpus):
         "weights": nudge,
         "tokenizer": lambda m: setattr(m, "tokenizer", train(corpus[:9], vocabulary=300)),
         "dtype": lambda model: model.network.to(torch.bfloat16),
+        "context": lambda model: setattr(model.network.text, "context", 32),
     }
     assert len({digest(edit) for edit in edits.values()}) == len(edits)
     half = {digest(lambda model: model.network.to(torch.bfloat16)) for _ in range(2)}

@@ -16,6 +16,7 @@ from tgp_multimodal.adapters.openai_server import RefusedError, Server
 from tgp_multimodal.evaluation import cards
 from tgp_multimodal.evaluation.requests import Embed, Generate, Perplexity, Score
 
+HALF = '{"half'  # of an answer whose connection breaks
 TOKEN = "a-token-of-enough-characters"
 TEXTS = ["The river froze.", "", "def add(a, b):\n    return a + b", "Naïve café, 東京 \U0001f468"]
 
@@ -132,6 +133,8 @@ def stumbling():
                 return
             self.send_response(status)
             self.send_header("Retry-After", "3")
+            if content == HALF:
+                self.send_header("Content-Length", "99")
             self.end_headers()
             self.wfile.write(content.encode())
 
@@ -150,10 +153,17 @@ def test_it_asks_again_where_that_helps(stumbling):
     address, answers, asked = stumbling
     pauses = []
     server = Server(address, None, pauses.append)
-    answers += [(503, "{}"), (None, ""), (200, "no JSON"), (429, "x"), (200, '{"a": 1}')]
+    answers += [
+        (503, "{}"),
+        (None, ""),
+        (200, "no JSON"),
+        (429, "x"),
+        (200, HALF),
+        (200, '{"a": 1}'),
+    ]
     assert server.ask("completions", {"n": 1}) == {"a": 1}
-    assert asked == [{"n": 1}] * 5
-    assert pauses == [3, 6, 12, 24]
+    assert asked == [{"n": 1}] * 6
+    assert pauses == [3, 6, 12, 24, 30]
 
 
 def test_it_gives_up_where_that_does_not(stumbling):
@@ -186,6 +196,71 @@ def test_an_answer_that_is_none_is_asked_for_again(monkeypatch, error):
     with pytest.raises(RefusedError, match=r"server must answer at http://a\. Got"):
         Server("http://a", None, lambda _: None).ask("x")
     assert len(tries) == openai_server._TRIES
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_transient"),
+    [
+        ((429, "quota"), True),
+        ((503, ""), True),
+        ((None, ""), True),
+        ((200, HALF), True),
+        ((200, "no JSON"), False),
+        ((500, "no echo"), False),
+        ((404, "none"), False),
+    ],
+)
+def test_what_may_be_answered_another_day_is_told_apart(stumbling, answer, is_transient):
+    address, answers, _ = stumbling
+    answers += [answer] * openai_server._TRIES
+    with pytest.raises(RefusedError) as found:
+        Server(address, None, lambda _: None).ask("x", {})
+    assert found.value.is_transient == is_transient
+
+
+def offering(monkeypatch, **errors: RefusedError) -> None:
+    """A server of one model that writes and embeds, and refuses by what is asked of it."""
+
+    def ask(_, path, content=None):
+        kind = "echo" if "echo" in (content or {}) else path
+        if kind in errors:
+            raise errors[kind]
+        return {
+            "models": {"data": [{"id": "m"}]},
+            "completions": {"choices": [{"text": ""}]},
+            "embeddings": {"data": [{"index": 0, "embedding": [1.0]}]},
+        }[path]
+
+    monkeypatch.setattr(Server, "ask", ask)
+
+
+def test_a_server_that_is_busy_is_no_server_that_cannot(monkeypatch):
+    plain = RefusedError("no echo here")
+    offering(monkeypatch, echo=plain)
+    assert make("openai:http://here/v1").supports == {Generate, Embed}
+    offering(monkeypatch, echo=plain, completions=plain)
+    assert make("openai:http://here/v1").supports == {Embed}
+    for kind in ("echo", "completions", "embeddings"):
+        offering(monkeypatch, **{kind: RefusedError("no quota", is_transient=True)})
+        with pytest.raises(RefusedError, match="no quota"):
+            make("openai:http://here/v1")
+    offering(monkeypatch, echo=plain, completions=plain, embeddings=plain)
+    with pytest.raises(ValueError, match=r"openai model must write, score or embed\. Got m"):
+        make("openai:http://here/v1")
+
+
+@pytest.mark.parametrize("text", ["", " and more"])
+def test_a_server_that_overhears_the_wish_for_an_echo_gives_none(monkeypatch, text):
+    count = len(text.split())
+    offsets, nats = [*range(count)], [-1.0] * count
+    choice = {"index": 0, "text": text}
+    choice["logprobs"] = {"text_offset": offsets, "token_logprobs": nats}
+
+    def ask(_, path, content=None):
+        return {"data": [{"id": "m"}], "choices": [choice]}
+
+    monkeypatch.setattr(Server, "ask", ask)
+    assert make("openai:http://here/v1").supports == {Generate}
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,14 @@
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
+from weakref import WeakSet
 
 import pytest
 
+from tgp_multimodal.adapters import ADAPTERS, baselines, ray_grid
 from tgp_multimodal.cli import main
+from tgp_multimodal.evaluation.requests import Answer, Request
 
 
 def test_evaluate_prints_progress_and_a_table(
@@ -59,3 +64,61 @@ def test_a_mistake_is_one_line(
     error = capsys.readouterr().err
     assert sentence in error
     assert error.count("\n") == 1
+
+
+class Large(baselines.Pixels):
+    """A model of which memory holds one, and which is part of a cycle as networks can be."""
+
+    alive: ClassVar["WeakSet[Large]"] = WeakSet()
+    asked = 0
+
+    def __init__(self, name: str) -> None:
+        assert not Large.alive, "the one before it is still there"
+        if name == "broken":
+            raise ValueError("model must be whole. Got a broken one instead.")
+        super().__init__()
+        self.name, self.itself = name, self
+        Large.alive.add(self)
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        Large.asked += 1
+        return super().answer(requests)
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ADAPTERS, "large", f"{__name__}:Large")
+    monkeypatch.setattr(Large, "alive", WeakSet())
+    monkeypatch.setattr(Large, "asked", 0)
+
+
+@pytest.mark.usefixtures("large")
+def test_one_model_is_in_memory_at_a_time(tmp_path: Path) -> None:
+    where = ["--results", str(tmp_path), "--limit", "10", "--cards", "image/digits"]
+    assert main(["evaluate", "large:one", "large:two", "large:three", *where]) == 0
+    found = [json.loads((tmp_path / f"{n}/image__digits.json").read_text())
+             for n in ("one", "two", "three")]  # fmt: skip
+    assert [f["recipe"]["model"] for f in found] == ["large:one", "large:two", "large:three"]
+    assert Large.asked > 0
+
+
+@pytest.mark.usefixtures("large")
+def test_a_model_that_cannot_be_opened_is_told_before_another_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--results", str(tmp_path), "--limit", "10", "--cards", "image/digits"]
+    assert main(["evaluate", "large:one", "large:broken", *where]) == 2
+    assert "Got a broken one instead" in capsys.readouterr().err
+    assert Large.asked == 0
+
+
+@pytest.mark.usefixtures("large")
+def test_a_worker_holds_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    one = ray_grid._open("large:one", str(tmp_path))
+    assert ray_grid._open("large:one", str(tmp_path)) is one
+    del one
+    assert ray_grid._open("large:two", str(tmp_path)).name == "two"
+    assert len(Large.alive) == 1
+    ray_grid._open("majority", str(tmp_path))
+    assert not Large.alive

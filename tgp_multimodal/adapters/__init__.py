@@ -64,3 +64,27 @@ def make(model: str) -> "Adapter":
     adapter: Adapter = opener(*([argument] if argument else []))
     adapter.specification = model
     return adapter
+
+
+class OneModel:
+    """Holds the model that was opened last, and lets go of it before it opens another.
+
+    Models together may need more memory than there is, where each of them fits.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[str, Adapter] = {}
+
+    def opened(self, model: str) -> "Adapter":
+        """The model of a specification. Who keeps it keeps its memory.
+
+        Raises:
+            ValueError: as of `make`.
+        """
+        import gc
+
+        if model not in self._held:
+            self._held.clear()
+            gc.collect()  # networks can be parts of cycles
+            self._held[model] = make(model)
+        return self._held[model]

@@ -29,7 +29,8 @@ class DiffusersPipeline(Adapter):
         batch: pictures at once; no answer depends on it beyond rounding.
 
     Raises:
-        ValueError: there is no such pipeline, or it does not draw from a prompt alone.
+        ValueError: there is no such pipeline, or it does not draw from a prompt alone; from
+            `answer`: it draws NaN, as some decoders do in float16, which would pass for black.
     """
 
     supports = frozenset({Draw})
@@ -40,9 +41,11 @@ class DiffusersPipeline(Adapter):
         name, kind = foreign.split(model, _TYPES)
         self.name, self.batch = foreign.display_name("diffusers", name, kind), batch
         try:
-            self.pipeline = diffusers.DiffusionPipeline.from_pretrained(name)
-        # The library raises any of these for a folder that is no pipeline.
-        except (OSError, ValueError, AttributeError, TypeError) as error:
+            self.pipeline = diffusers.DiffusionPipeline.from_pretrained(
+                name, trust_remote_code=False
+            )
+        # The library raises the last two for a folder that is no pipeline.
+        except (*foreign.UNOPENED, AttributeError, TypeError) as error:
             raise ValueError(
                 "diffusers model must be a text-to-image pipeline: a folder or hub name."
                 f" Got {model} instead ({foreign.first_line(error)})."
@@ -77,10 +80,20 @@ class DiffusersPipeline(Adapter):
     def facts(self) -> dict[str, Any]:
         parts = self.pipeline.components
         networks = nn.ModuleDict({k: v for k, v in parts.items() if isinstance(v, nn.Module)})
-        configs = {k: repr(v.config) for k, v in parts.items() if hasattr(v, "set_timesteps")}
+        said = {"": self.pipeline, **parts}
+        configs = {k: foreign.settings(v.config) for k, v in said.items() if hasattr(v, "config")}
+        words = {
+            k: sorted(v.get_vocab().items()) for k, v in parts.items() if hasattr(v, "get_vocab")
+        }
         defaults = str(inspect.signature(self.pipeline.__call__))
         digest, weights = foreign.model_digest(
-            networks, type(self.pipeline).__name__, configs, defaults, self.kind, self.version
+            networks,
+            type(self.pipeline).__name__,
+            configs,
+            words,
+            defaults,
+            self.kind,
+            self.version,
         )
         return {
             "digest": digest,
@@ -100,4 +113,9 @@ class DiffusersPipeline(Adapter):
         drawn = self.pipeline(
             prompt=prompts, generator=generators, output_type="np", **self.settings
         ).images
+        if not all(np.isfinite(picture).all() for picture in drawn):
+            raise ValueError(
+                f"pictures of {self.name} must be finite. Got NaN in {self.kind} instead:"
+                " another type may be wide enough."
+            )
         return [np.round(255 * np.clip(picture, 0, 1)).astype(np.uint8) for picture in drawn]

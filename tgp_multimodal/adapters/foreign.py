@@ -9,12 +9,19 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from tgp_multimodal import __version__
 
 RANDOM = "random"  # in the place of weights: fresh ones, always the same
 _SEED = 20_260_101
+# What libraries raise for a model that they cannot open: RuntimeError for weights that do not fit,
+# ImportError for quantised ones, SafetensorError and EOFError for a file that was cut off, KeyError
+# for one that is something else.
+UNOPENED = (
+    OSError, ValueError, KeyError, ImportError, RuntimeError, EOFError, SafetensorError
+)  # fmt: skip
 
 
 def library(name: str, package: str) -> ModuleType:
@@ -88,8 +95,8 @@ def parameters(network: nn.Module) -> int:
 
 
 def settings(config: Any) -> dict[str, Any]:
-    """What a configuration of transformers says of the answers, without paths and versions."""
-    found = config.to_dict()
+    """What a configuration of transformers or diffusers says, without paths and versions."""
+    found = config.to_dict() if hasattr(config, "to_dict") else dict(config)
     return {k: found[k] for k in sorted(found) if k[0] != "_" and k != "transformers_version"}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import transformers
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -22,7 +23,7 @@ from transformers import (
 from transformers.utils import logging
 
 from tgp_multimodal.adapters import foreign
-from tgp_multimodal.adapters.hf_reading import StockReader, Words, masked_scores
+from tgp_multimodal.adapters.hf_reading import StockReader, Words, looks_ahead, masked_scores
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.requests import (
@@ -66,8 +67,9 @@ class HfTransformers(Adapter):
     """A model of transformers, on the GPU if there is one.
 
     What it can do follows its architecture: causal language models score, write and embed; masked
-    ones guess hidden tokens and embed; all others embed, discriminators such as ELECTRA's among
-    them. Text features are means of the last states over all tokens, specials included, as
+    ones guess hidden tokens and embed; all others embed. Among these are discriminators such as
+    ELECTRA's, and models that have a causal head and look ahead (XLNet; BERT without `is_decoder`).
+    Text features are means of the last states over all tokens, specials included, as
     sentence-transformers computes them by default. How context and continuation join, how long
     texts are cut, and what stands in front of a text are as in lm-eval, with `add_bos_token` left
     out: the tokenizer says. No code of a model's own runs.
@@ -91,13 +93,18 @@ class HfTransformers(Adapter):
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         config = _opened(name, AutoConfig)
         self.kind = _kind(config)
-        self.supports = _CAN[self.kind]
         self.words = Words(_opened(name, AutoTokenizer))
         self.model = _network(name, weights, config, self.kind).to(foreign.device())
-        self.context = _context(config, self.words.tokenizer)
+        self.looks_ahead = self.kind == "causal" and looks_ahead(self.model)
+        if self.looks_ahead:
+            self.kind = "encoder"
+        self.supports = _CAN[self.kind]
+        self.context = _context(self.model, self.words.tokenizer)
         self.reader = StockReader(self.model) if self.kind == "causal" else None
 
     def can(self, card: Card) -> str | None:
+        if self.looks_ahead and card.requests & (_CAN["causal"] - {Embed}):
+            return "cannot score or write, for it sees the tokens that it would have to guess"
         fills = "suffix" in (*card.columns, *card.templates)
         if fills and self.kind == "causal" and self.words.marks is None:
             return "cannot fill a gap"
@@ -300,8 +307,9 @@ def _text(tokenizer: Any, ids: list[int], ends: set[int], stop: tuple[str, ...])
 
 def _opened(name: str, opener: Any, **settings: Any) -> Any:
     try:
-        return opener.from_pretrained(name, **settings)
-    except (OSError, ValueError, KeyError) as error:
+        # Left open, transformers asks on a terminal whether to run the code that came along.
+        return opener.from_pretrained(name, trust_remote_code=False, **settings)
+    except foreign.UNOPENED as error:
         raise ValueError(
             f"hf model must be a folder or hub name that transformers opens."
             f" Got {name} instead ({foreign.first_line(error)})."
@@ -328,9 +336,11 @@ def _network(name: str, weights: str, config: Any, kind: str) -> Any:
     dtype = torch.bfloat16 if weights == BFLOAT16 else torch.float32
     if weights == foreign.RANDOM:
         with foreign.same_randomness():
-            fresh = opener.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
+            own = {"dtype": dtype, "trust_remote_code": False}
+            fresh = opener.from_config(config, **own)  # type: ignore[no-untyped-call]
         return fresh.eval().requires_grad_(False)
-    network, loading = _opened(name, opener, dtype=dtype, output_loading_info=True)
+    with foreign.same_randomness():  # what has no weights counts in the digest too
+        network, loading = _opened(name, opener, dtype=dtype, output_loading_info=True)
     # A pooler, which some architectures have on top, is not asked for anything.
     if missing := sorted(key for key in loading["missing_keys"] if "pooler" not in key):
         raise ValueError(
@@ -339,9 +349,24 @@ def _network(name: str, weights: str, config: Any, kind: str) -> Any:
     return network.eval().requires_grad_(False)
 
 
-def _context(config: Any, tokenizer: Any) -> int:
+def _context(network: Any, tokenizer: Any) -> int:
     """Most ids of a row: the smaller of what the network and what its tokenizer say."""
-    text = config.get_text_config()
+    text = network.config.get_text_config()
     said = [getattr(text, n, None) for n in ("max_position_embeddings", "n_positions", "n_ctx")]
-    limits = [*(size for size in said if size), tokenizer.model_max_length]
+    sizes = [size - _unused(network, size) for size in said if size]
+    limits = [*sizes, tokenizer.model_max_length]
     return min((int(size) for size in limits if size < _UNLIMITED), default=_USUAL_CONTEXT)
+
+
+def _unused(network: nn.Module, positions: int) -> int:
+    """How many of the positions no text can have.
+
+    RoBERTa and its kin count from the id behind that of the padding: of 514 rows 512 are used.
+    """
+    tables = (m for name, m in network.named_modules() if "position" in name.rpartition(".")[2])
+    fillers = (
+        table.padding_idx
+        for table in tables
+        if isinstance(table, nn.Embedding) and table.num_embeddings == positions
+    )
+    return max((filler + 1 for filler in fillers if filler is not None), default=0)

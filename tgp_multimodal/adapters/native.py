@@ -46,7 +46,7 @@ from tgp_multimodal.inference import (
 from tgp_multimodal.inference.drawing import Drawing
 from tgp_multimodal.inference.sampling import Sampling
 from tgp_multimodal.inference.text import Query
-from tgp_multimodal.models.networks import Multimodal, Network, random_twin
+from tgp_multimodal.models.networks import Multimodal, Network, describe, random_twin
 
 
 class Native(Adapter):
@@ -114,6 +114,7 @@ class Native(Adapter):
         dtype = str(next(self.network.parameters()).dtype).removeprefix("torch.")
         settings = (
             weights,
+            describe(self.network),
             dtype,
             self.tokenizer.digest,
             self.drawing,

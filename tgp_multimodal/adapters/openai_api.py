@@ -65,7 +65,8 @@ class OpenAiApi(Adapter):
             out where the server has but one. The variable OPENAI_API_KEY holds the token.
 
     Raises:
-        ValueError: there is no such server or model.
+        ValueError: there is no such server or model, or it can do nothing.
+        RefusedError: the server is busy, or its quota is used up: what it can do is not known then.
     """
 
     embeds = frozenset({"text"})
@@ -78,10 +79,15 @@ class OpenAiApi(Adapter):
         self.name = foreign.display_name("openai", self.model)
         tries: dict[tuple[type[Request], ...], Callable[[], Any]] = {
             (Generate,): lambda: self._complete("a", max_tokens=1),
-            (Score, Perplexity): lambda: self._echo(["a b"]),
+            (Score, Perplexity): self._tried_echo,
             (Embed,): lambda: self._vectors(["a"]),
         }
         self.supports = frozenset(k for kinds, ask in tries.items() if _works(ask) for k in kinds)
+        if not self.supports:
+            raise ValueError(
+                "openai model must write, score or embed."
+                f" Got {self.model}, which the server lets do none of these, instead."
+            )
         self.fills = _works(lambda: self._complete("a", suffix="b", max_tokens=1))
 
     def can(self, card: Card) -> str | None:
@@ -227,6 +233,12 @@ class OpenAiApi(Adapter):
             for text, choice in zip(texts, ordered, strict=True)
         ]
 
+    def _tried_echo(self) -> None:
+        """Raises KeyError where a server takes the wish for an echo and gives none."""
+        if self._complete("a b", echo=True, max_tokens=0).strip() != "a b":
+            raise KeyError("echo")
+        self._echo(["a b"])
+
     def _vectors(self, texts: Sequence[str]) -> list[np.ndarray]:
         content = {"model": self.model, "input": list(texts), "encoding_format": "float"}
         data = self.server.ask("embeddings", content)["data"]
@@ -249,10 +261,18 @@ def _entry(listed: Sequence[dict[str, Any]], model: str) -> dict[str, Any]:
 
 
 def _works(ask: Callable[[], Any]) -> bool:
-    """Whether a server can do a thing; no, if it refuses or answers in another form."""
+    """Whether a server can do a thing; no, if it refuses or answers in another form.
+
+    Raises:
+        RefusedError: it did not say.
+    """
     try:
         ask()
-    except (RefusedError, KeyError, TypeError):
+    except RefusedError as error:
+        if error.is_transient:
+            raise
+        return False
+    except (KeyError, TypeError):
         return False
     return True
 

@@ -12,20 +12,23 @@ from urllib.parse import urlsplit
 _TRIES = 7  # with the pauses below, half a minute
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 30.0  # seconds
 _TIMEOUT = 600.0  # seconds without a byte
-_AGAIN = {408, 409, 425, 429, 500, 502, 503, 504}
+_LATER = {408, 409, 425, 429, 502, 503, 504}  # said of the moment, not of what was asked
+_AGAIN = _LATER | {500}  # which some servers say of what they do not offer
 _TOO_LONG = "context_length_exceeded"
 
 
 class RefusedError(ValueError):
-    """The server will not answer this, however often it is asked.
+    """The server does not answer this, however often it is asked.
 
     Attributes:
         is_too_long: whether the text is longer than the context.
+        is_transient: whether it might answer the same another day: a quota is used up, or nobody
+            is there.
     """
 
-    def __init__(self, message: str, is_too_long: bool = False) -> None:
+    def __init__(self, message: str, is_too_long: bool = False, is_transient: bool = False) -> None:
         super().__init__(message)
-        self.is_too_long = is_too_long
+        self.is_too_long, self.is_transient = is_too_long, is_transient
 
 
 class Server:
@@ -69,14 +72,12 @@ class Server:
                     raise refusal from None
                 if wanted.isdigit():
                     pause = max(pause, float(wanted))
-            except (
-                OSError,
-                ValueError,
-                http.client.HTTPException,
-            ) as error:  # no connection, or one that broke
+            # No connection, one that broke, or no JSON.
+            except (OSError, http.client.HTTPException, ValueError) as error:
                 if not left:
                     raise RefusedError(
-                        f"server must answer at {self.address}. Got {error} instead."
+                        f"server must answer at {self.address}. Got {error} instead.",
+                        is_transient=not isinstance(error, ValueError),
                     ) from None
             self.sleep(min(pause, _LONGEST_PAUSE))
             pause *= 2
@@ -112,5 +113,7 @@ def _refusal(path: str, error: urllib.error.HTTPError) -> RefusedError:
         message, code = text, None
     is_too_long = code == _TOO_LONG or "context length" in message  # as vLLM says it
     return RefusedError(
-        f"{path} must be answered. Got {error.code} instead: {message[:300]}", is_too_long
+        f"{path} must be answered. Got {error.code} instead: {message[:300]}",
+        is_too_long,
+        error.code in _LATER,
     )

@@ -56,14 +56,15 @@ class OpenClip(Adapter):
                     load_weights=not is_random,
                     require_pretrained=not is_random,
                 )
-        # The library raises RuntimeError for weights that do not fit.
-        except (OSError, ValueError, RuntimeError) as error:
+        # The library raises AssertionError for some weights that do not fit.
+        except (*foreign.UNOPENED, AssertionError) as error:
             raise ValueError(
                 "openclip model must be an architecture with weights of its own."
                 f" Got {model} instead ({foreign.first_line(error)})."
             ) from error
         self.network = network.eval().requires_grad_(False).to(foreign.device())
         self.tokenizer = open_clip.get_tokenizer(source)
+        self.config = open_clip.get_model_config(source)
         self.device, self.version = foreign.device(), open_clip.__version__
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
@@ -83,6 +84,8 @@ class OpenClip(Adapter):
 
     def facts(self) -> dict[str, Any]:
         settings = (
+            self.config,
+            repr(self.network),  # some tags of weights have an activation of their own
             repr(self.transform),
             repr(self.tokenizer.context_length),
             self.version,

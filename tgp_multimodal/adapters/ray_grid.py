@@ -10,9 +10,10 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tgp_multimodal.adapters import OneModel
 
 if TYPE_CHECKING:
     from tgp_multimodal.evaluation.adapter import Adapter
@@ -25,6 +26,7 @@ Say = Callable[[str, str, str, str], None]
 _INHERITED = ("TGP_DATA", "HF_HOME", "HF_HUB_OFFLINE", "CUBLAS_WORKSPACE_CONFIG")
 _OBJECT_BYTES = 200_000_000  # what travels are cards and results
 _SECONDS = 10  # that a cluster has to answer
+_HELD = OneModel()  # of a worker
 
 
 class Grid(NamedTuple):
@@ -184,13 +186,10 @@ def _mistakes_as_data(function: Callable[..., Any], *given: Any) -> tuple[Any, s
         return None, str(error)
 
 
-@lru_cache(maxsize=1)
 def _open(model: str, place: str) -> "Adapter":
     """A worker keeps the model of its last task."""
-    from tgp_multimodal.adapters import make
-
     os.chdir(place)
-    return make(model)
+    return _HELD.opened(model)
 
 
 def _look(model: str, cards: Sequence["Card"], grid: Grid) -> tuple[str, dict[str, str]]:

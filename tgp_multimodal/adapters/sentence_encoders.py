@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from tgp_multimodal.adapters import foreign
 from tgp_multimodal.evaluation.adapter import Adapter
@@ -29,8 +30,11 @@ class SentenceEncoder(Adapter):
         self.version, self.batch = library.__version__, batch
         self.name = foreign.display_name("st", model)
         try:
-            self.encoder = library.SentenceTransformer(model, device=str(foreign.device()))
-        except (OSError, ValueError) as error:
+            with foreign.same_randomness():  # a pooler may have no weights
+                self.encoder = library.SentenceTransformer(
+                    model, device=str(foreign.device()), trust_remote_code=False
+                )
+        except foreign.UNOPENED as error:
             raise ValueError(
                 "st model must be a folder or hub name that sentence-transformers opens."
                 f" Got {model} instead ({foreign.first_line(error)})."
@@ -47,7 +51,10 @@ class SentenceEncoder(Adapter):
         encoder = self.encoder
         vocabulary = sorted(encoder.tokenizer.get_vocab().items())
         prompts = (encoder.prompts, encoder.default_prompt_name)
-        settings = (str(encoder), encoder.max_seq_length, prompts, vocabulary, self.version)
+        networks = [m for m in encoder.modules() if isinstance(m, PreTrainedModel)]
+        configs = [foreign.settings(network.config) for network in networks]
+        said = (str(encoder), encoder.max_seq_length, prompts, configs)
+        settings = (*said, vocabulary, self.version)
         digest, weights = foreign.model_digest(encoder, *settings)
         return {
             "digest": digest,

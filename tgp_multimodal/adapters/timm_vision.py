@@ -49,8 +49,7 @@ class TimmVision(Adapter):
                 network = timm.create_model(
                     name, pretrained=not is_random, pretrained_cfg_overlay=overlay, num_classes=0
                 )
-        # The library raises RuntimeError for weights that do not fit or are nowhere.
-        except (OSError, ValueError, RuntimeError) as error:
+        except foreign.UNOPENED as error:
             raise ValueError(
                 f"timm model must have weights. Got {model} instead ({foreign.first_line(error)})."
             ) from error

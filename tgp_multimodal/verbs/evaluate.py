@@ -130,26 +130,30 @@ def _here(
     unsafe_local: bool,
     console: "Console",
 ) -> "dict[str, list[Result]]":
-    """Name of each model -> its results, by this process and those that torchrun started."""
+    """Name of each model -> its results, by this process and those that torchrun started.
+
+    All models are opened before one is measured, so that a mistake is told at once; the first of
+    them last, for it is at hand then. One is in memory at a time.
+    """
     from pathlib import Path
 
-    from tgp_multimodal.adapters import make
+    from tgp_multimodal.adapters import OneModel
     from tgp_multimodal.evaluation import engine
     from tgp_multimodal.evaluation.contamination import open_corpora
 
     together = team()
-    adapters = [make(model) for model in models]
-    names = [adapter.name for adapter in adapters]
+    held = OneModel()
+    names = [held.opened(model).name for model in reversed(models)][::-1]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"models must have different names. Got {twice[0]} twice instead.")
     corpora = None
     if contamination:
         corpora = open_corpora([*map(Path, contamination)], folder / ".ngrams")
     found: dict[str, list[Result]] = {}
-    for adapter in adapters:
-        with _Progress(console, adapter.name, len(chosen)) as progress:
-            found[adapter.name] = engine.evaluate(
-                adapter,
+    for model, name in zip(models, names, strict=True):
+        with _Progress(console, name, len(chosen)) as progress:
+            found[name] = engine.evaluate(
+                held.opened(model),
                 chosen,
                 folder,
                 limit,
