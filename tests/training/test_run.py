@@ -140,6 +140,20 @@ def test_last_without_a_checkpoint_and_a_foreign_network_are_named(
         start(arguments, monkeypatch, "--ckpt_path", "last", deeper, "3")
 
 
+def test_a_run_goes_on_with_its_own_tokenizer_alone(arguments, tmp_path, monkeypatch):
+    start(arguments, monkeypatch, "--trainer.max_steps", "1")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    checkpoint = load_checkpoint(last)
+    own = checkpoint.pop("tokenizer")
+    torch.save({**checkpoint, "tokenizer": "another"}, last)
+    wanted = rf"must have the tokenizer of the checkpoint, another\. Got {own} instead"
+    with pytest.raises(ValueError, match=wanted):
+        start(arguments, monkeypatch, "--trainer.max_steps", "2", "--ckpt_path", "last")
+    torch.save(checkpoint, last)  # as an older version wrote it
+    start(arguments, monkeypatch, "--trainer.max_steps", "2", "--ckpt_path", "last")
+    assert load_checkpoint(last)["tokenizer"] == own
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
