@@ -106,6 +106,19 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(arguments, tmp_path, monkey
         assert all(torch.equal(before[k], after[k]) for k in before)
 
 
+def test_a_run_goes_on_at_the_rates_it_is_given_now(arguments, tmp_path, monkeypatch):
+    monkeypatch.setattr(RunCLI, "extra", lambda self: [InterruptAt(3)])
+    start(arguments, monkeypatch)
+    monkeypatch.setattr(RunCLI, "extra", lambda self: [])
+    lower = ["--model.optimizer.muon_lr", "0.005", "--model.optimizer.weight_decay", "0.1"]
+    cli = start(arguments, monkeypatch, "--ckpt_path", "last", *lower)
+    groups = {g["name"]: g for g in cli.trainer.optimizers[0].param_groups}
+    assert (groups["muon"]["peak_lr"], groups["muon"]["weight_decay"]) == (0.005, 0.1)
+    assert groups["rest"]["peak_lr"] == 3e-3
+    saved = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert saved["optimizer_states"][0]["param_groups"][0]["peak_lr"] == 0.005
+
+
 def test_a_checkpoint_opens_as_a_network_without_code(arguments, tmp_path, monkeypatch):
     cli = start(arguments, monkeypatch, "--trainer.max_steps", "2")
     checkpoint = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
