@@ -84,12 +84,26 @@ def test_keys_of_a_section_are_checked(option, value, complaint, arguments, monk
         start(arguments, monkeypatch, option, value)
 
 
+_SIZE = "--model.network.init_args.head.init_args.size"
+_VOCABULARY = "--model.network.init_args.text.init_args.vocabulary"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "complaint"),
+    [
+        ("--data.text.lenght", "64", "Got lenght instead"),
+        ("--data.captions", "null", r"must be those of model\.objectives"),
+        (_VOCABULARY, "300", r"must be at least the tokenizer's 320\. Got 300"),
+        (_SIZE, "16", r"head\.init_args\.size must be 8"),
+    ],
+)
 def test_a_new_run_that_cannot_start_leaves_the_old_one_where_it_was(
-    every_step, tmp_path, monkeypatch
+    every_step, tmp_path, monkeypatch, option, value, complaint
 ):
     start(every_step, monkeypatch, "2")
-    with pytest.raises(ValueError, match="Got lenght instead"):
-        start(every_step, monkeypatch, "2", "--data.text.lenght", "64")
+    automatic = ("--model.precision", "auto")  # which tries a step before the run starts
+    with pytest.raises(ValueError, match=complaint):
+        start(every_step, monkeypatch, "2", option, value, *automatic)
     assert steps(tmp_path / "run") == [0, 1]
     assert not (tmp_path / "run" / "earlier-1").exists()
 

@@ -254,6 +254,7 @@ class RunCLI(LightningCLI):
         _check(self.trainer)
         data, module = self.datamodule, self.model
         data.trainer, module.trainer = self.trainer, self.trainer
+        self.trainer.strategy.connect(module)  # as `fit` does later; the data are checked by it
         data.prepare_data()
         data.setup("fit")
         if self.trainer.global_step == 0 and not self._own().get("ckpt_path"):
