@@ -49,6 +49,19 @@ def test_steps_behind_the_checkpoint_are_logged_once(every_step, tmp_path, monke
     assert steps(tmp_path / "run") == list(range(6))
 
 
+@pytest.mark.parametrize("kept", [0.5, 1.0])
+def test_a_cut_last_line_is_dropped(kept, every_step, tmp_path, monkeypatch):
+    """Cut within a row, or where its line should end."""
+    start(every_step, monkeypatch, "3")
+    path = tmp_path / "run" / "metrics.csv"
+    *lines, last = path.read_text().splitlines()
+    row = next(line for line in reversed(lines) if line.count(",") == last.count(","))
+    path.write_text("\n".join([*lines, last, row[: int(kept * len(row))]]))
+    start(every_step, monkeypatch, "5", "--ckpt_path", "last")
+    assert steps(tmp_path / "run") == list(range(5))
+    assert len({len(row) for row in csv.reader(path.read_text().splitlines())}) == 1
+
+
 def test_another_run_in_the_folder_moves_the_first_aside(every_step, tmp_path, monkeypatch, capsys):
     run = tmp_path / "run"
     start(every_step, monkeypatch, "3")
