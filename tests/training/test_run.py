@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import time
 
@@ -11,6 +12,7 @@ from lightning.pytorch import Callback
 
 from tgp_multimodal.data import tokenizer as tokenizers
 from tgp_multimodal.data.pipeline import open_stream
+from tgp_multimodal.data.prepared import MANIFEST
 from tgp_multimodal.data.scene_language import prompts
 from tgp_multimodal.data.scenes import Scene, Thing, render
 from tgp_multimodal.export import load_checkpoint, network_from_checkpoint
@@ -301,6 +303,24 @@ def test_a_vocabulary_below_the_tokenizers_is_named(arguments, monkeypatch):
     smaller = "--model.network.init_args.text.init_args.vocabulary"
     with pytest.raises(ValueError, match=r"must be at least the tokenizer's 320. Got 300"):
         start(arguments, monkeypatch, smaller, "300")
+
+
+def test_data_without_a_validation_split_need_a_run_without_validation(
+    arguments, data_folder, tmp_path, monkeypatch
+):
+    start(arguments, monkeypatch, "--trainer.max_steps", "1")
+    shutil.copytree(data_folder, tmp_path / "data")
+    for kind in ("text", "pictures"):
+        manifest = json.loads((path := tmp_path / "data" / kind / MANIFEST).read_text())
+        del manifest["splits"]["validation"]
+        path.write_text(json.dumps(manifest))
+    options = ["--data.folder", str(tmp_path / "data"), "--sample_every", "4"]
+    wanted = r"validation split .*validation_share.*limit_val_batches 0\)\. Got train alone"
+    with pytest.raises(ValueError, match=wanted):
+        start(arguments, monkeypatch, *options)
+    assert not (tmp_path / "run" / "earlier-1").exists()
+    start(arguments, monkeypatch, *options, "--trainer.limit_val_batches", "0")
+    assert weights(tmp_path / "run" / "checkpoints" / "last.ckpt")[2] == 8
 
 
 @pytest.mark.slow
