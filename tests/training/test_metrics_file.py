@@ -65,6 +65,19 @@ def test_steps_behind_the_checkpoint_are_logged_once(every_step, tmp_path, monke
     assert steps(tmp_path / "run") == list(range(6))
 
 
+@pytest.mark.parametrize("kept", [0.5, 1.0])
+def test_a_cut_last_line_is_dropped(kept, every_step, tmp_path, monkeypatch):
+    """Cut within a row, or where its line should end."""
+    start(every_step, monkeypatch, "3")
+    path = tmp_path / "run" / "metrics.csv"
+    *lines, last = path.read_text().splitlines()
+    row = next(line for line in reversed(lines) if line.count(",") == last.count(","))
+    path.write_text("\n".join([*lines, last, row[: int(kept * len(row))]]))
+    start(every_step, monkeypatch, "5", "--ckpt_path", "last")
+    assert steps(tmp_path / "run") == list(range(5))
+    assert len({len(row) for row in csv.reader(path.read_text().splitlines())}) == 1
+
+
 def test_another_run_in_the_folder_moves_the_first_aside(every_step, tmp_path, monkeypatch, capsys):
     run = tmp_path / "run"
     start(every_step, monkeypatch, "3")
@@ -100,12 +113,26 @@ def test_keys_of_a_section_are_checked(option, value, complaint, arguments, monk
         start(arguments, monkeypatch, option, value)
 
 
+_SIZE = "--model.network.init_args.head.init_args.size"
+_VOCABULARY = "--model.network.init_args.text.init_args.vocabulary"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "complaint"),
+    [
+        ("--data.text.lenght", "64", "Got lenght instead"),
+        ("--data.captions", "null", r"must be those of model\.objectives"),
+        (_VOCABULARY, "300", r"must be at least the tokenizer's 320\. Got 300"),
+        (_SIZE, "16", r"head\.init_args\.size must be 8"),
+    ],
+)
 def test_a_new_run_that_cannot_start_leaves_the_old_one_where_it_was(
-    every_step, tmp_path, monkeypatch
+    every_step, tmp_path, monkeypatch, option, value, complaint
 ):
     start(every_step, monkeypatch, "2")
-    with pytest.raises(ValueError, match="Got lenght instead"):
-        start(every_step, monkeypatch, "2", "--data.text.lenght", "64")
+    automatic = ("--model.precision", "auto")  # which tries a step before the run starts
+    with pytest.raises(ValueError, match=complaint):
+        start(every_step, monkeypatch, "2", option, value, *automatic)
     assert steps(tmp_path / "run") == [0, 1]
     assert not (tmp_path / "run" / "earlier-1").exists()
 

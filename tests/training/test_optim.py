@@ -171,6 +171,32 @@ def test_the_state_survives_a_round_trip():
     assert all(torch.equal(a, b) for a, b in zip(whole, weights, strict=True))
 
 
+def test_rates_and_rules_are_those_of_the_run_and_not_of_the_checkpoint():
+    start, gradients = weights_and_gradients([(16, 8), (4,)], 2)
+    weights = [nn.Parameter(w.clone()) for w in start]
+
+    def optimizer(rate, decay, rule):
+        first = {"params": weights[:1], "lr": rate, "peak_lr": rate, "rule": rule}
+        last = {"params": weights[1:], "lr": 0.5, "peak_lr": 0.5, "weight_decay": 0.0}
+        return MuonAdamW([first, last], weight_decay=decay)
+
+    def steps(made):
+        for step in gradients:
+            for weight, gradient in zip(weights, step, strict=True):
+                weight.grad = gradient.clone()
+            made.step()
+        return made.state_dict()
+
+    other = optimizer(0.01, 0.2, "adamw")
+    other.load_state_dict(steps(optimizer(0.02, 0.1, "muon")))
+    found = [(g["peak_lr"], g["weight_decay"], g["rule"]) for g in other.param_groups]
+    assert found == [(0.01, 0.2, "adamw"), (0.5, 0.0, "adamw")]
+    ages = [other.state[w].get("step", 0) for w in weights]
+    steps(other)  # AdamW begins where Muon was, and goes on where it was itself
+    assert ages == [0, 2]
+    assert [other.state[w]["step"] for w in weights] == [2, 4]
+
+
 def test_the_schedule_is_a_trapezoid():
     assert trapezoid(0.0, 0.1, 0.5) == 0
     assert trapezoid(0.05, 0.1, 0.5) == pytest.approx(0.5)

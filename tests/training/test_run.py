@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import time
 
@@ -11,6 +12,7 @@ from lightning.pytorch import Callback
 
 from tgp_multimodal.data import tokenizer as tokenizers
 from tgp_multimodal.data.pipeline import open_stream
+from tgp_multimodal.data.prepared import MANIFEST
 from tgp_multimodal.data.scene_language import prompts
 from tgp_multimodal.data.scenes import Scene, Thing, render
 from tgp_multimodal.export import load_checkpoint, network_from_checkpoint
@@ -106,6 +108,19 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(arguments, tmp_path, monkey
         assert all(torch.equal(before[k], after[k]) for k in before)
 
 
+def test_a_run_goes_on_at_the_rates_it_is_given_now(arguments, tmp_path, monkeypatch):
+    monkeypatch.setattr(RunCLI, "extra", lambda self: [InterruptAt(3)])
+    start(arguments, monkeypatch)
+    monkeypatch.setattr(RunCLI, "extra", lambda self: [])
+    lower = ["--model.optimizer.muon_lr", "0.005", "--model.optimizer.weight_decay", "0.1"]
+    cli = start(arguments, monkeypatch, "--ckpt_path", "last", *lower)
+    groups = {g["name"]: g for g in cli.trainer.optimizers[0].param_groups}
+    assert (groups["muon"]["peak_lr"], groups["muon"]["weight_decay"]) == (0.005, 0.1)
+    assert groups["rest"]["peak_lr"] == 3e-3
+    saved = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert saved["optimizer_states"][0]["param_groups"][0]["peak_lr"] == 0.005
+
+
 def test_a_checkpoint_opens_as_a_network_without_code(arguments, tmp_path, monkeypatch):
     cli = start(arguments, monkeypatch, "--trainer.max_steps", "2")
     checkpoint = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
@@ -138,6 +153,20 @@ def test_last_without_a_checkpoint_and_a_foreign_network_are_named(
     deeper = "--model.network.init_args.text.init_args.depth"
     with pytest.raises(ValueError, match=r"network must be the one of the checkpoint"):
         start(arguments, monkeypatch, "--ckpt_path", "last", deeper, "3")
+
+
+def test_a_run_goes_on_with_its_own_tokenizer_alone(arguments, tmp_path, monkeypatch):
+    start(arguments, monkeypatch, "--trainer.max_steps", "1")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    checkpoint = load_checkpoint(last)
+    own = checkpoint.pop("tokenizer")
+    torch.save({**checkpoint, "tokenizer": "another"}, last)
+    wanted = rf"must have the tokenizer of the checkpoint, another\. Got {own} instead"
+    with pytest.raises(ValueError, match=wanted):
+        start(arguments, monkeypatch, "--trainer.max_steps", "2", "--ckpt_path", "last")
+    torch.save(checkpoint, last)  # as an older version wrote it
+    start(arguments, monkeypatch, "--trainer.max_steps", "2", "--ckpt_path", "last")
+    assert load_checkpoint(last)["tokenizer"] == own
 
 
 @pytest.mark.parametrize(
@@ -274,6 +303,24 @@ def test_a_vocabulary_below_the_tokenizers_is_named(arguments, monkeypatch):
     smaller = "--model.network.init_args.text.init_args.vocabulary"
     with pytest.raises(ValueError, match=r"must be at least the tokenizer's 320. Got 300"):
         start(arguments, monkeypatch, smaller, "300")
+
+
+def test_data_without_a_validation_split_need_a_run_without_validation(
+    arguments, data_folder, tmp_path, monkeypatch
+):
+    start(arguments, monkeypatch, "--trainer.max_steps", "1")
+    shutil.copytree(data_folder, tmp_path / "data")
+    for kind in ("text", "pictures"):
+        manifest = json.loads((path := tmp_path / "data" / kind / MANIFEST).read_text())
+        del manifest["splits"]["validation"]
+        path.write_text(json.dumps(manifest))
+    options = ["--data.folder", str(tmp_path / "data"), "--sample_every", "4"]
+    wanted = r"validation split .*validation_share.*limit_val_batches 0\)\. Got train alone"
+    with pytest.raises(ValueError, match=wanted):
+        start(arguments, monkeypatch, *options)
+    assert not (tmp_path / "run" / "earlier-1").exists()
+    start(arguments, monkeypatch, *options, "--trainer.limit_val_batches", "0")
+    assert weights(tmp_path / "run" / "checkpoints" / "last.ckpt")[2] == 8
 
 
 @pytest.mark.slow

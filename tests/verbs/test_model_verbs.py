@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 
 import pytest
 import torch
@@ -60,6 +61,17 @@ def test_export_takes_averaged_weights_and_the_runs_facts(run, folder, tmp_path,
     assert main(["export", source, "--output", str(tmp_path / "other")]) == 0
     assert "other" in capsys.readouterr().out
     assert exports.load(tmp_path / "other").digest == loaded.digest
+
+
+def test_export_takes_no_other_tokenizer_than_the_run_s(run, tokenizer, tmp_path, capsys):
+    shutil.copytree(run, tmp_path / "run")
+    path = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    checkpoint = exports.load_checkpoint(path)
+    for spoken, code in (("another", 2), (tokenizer.digest, 0)):
+        torch.save({**checkpoint, "tokenizer": spoken}, path)
+        assert main(["export", str(tmp_path / "run"), "--output", str(tmp_path / "e")]) == code
+        assert (tmp_path / "e").exists() == (code == 0)
+    assert "must be the one of the checkpoint, another" in capsys.readouterr().err
 
 
 def stored(root, name, weights, contamination, **more):

@@ -134,6 +134,19 @@ class StreamData(LightningDataModule):
             )
         if self.pictures is not None and network is not None:
             self._check_size(network)
+        self._check_held_out()
+
+    def _check_held_out(self) -> None:
+        """Refuses data without a validation split, unless nothing is validated."""
+        if getattr(self.trainer, "limit_val_batches", 0) == 0:
+            return
+        for kind in self._kinds() + ["pictures"] * (self.pictures is not None):
+            if "validation" not in (splits := manifest(self.folder / kind)["splits"]):
+                raise ValueError(
+                    "data.folder must hold a validation split (--validation_share of `tgp prepare`)"
+                    ", or nothing be validated (--trainer.limit_val_batches 0). "
+                    f"Got {', '.join(splits)} alone in {self.folder / kind} instead."
+                )
 
     def _check_streams(self) -> None:
         """Refuses streams that no objective learns from, and objectives without a stream."""

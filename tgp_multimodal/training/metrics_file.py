@@ -40,6 +40,8 @@ class MetricsFile(CSVLogger):
 class GoesOn(Callback):
     """Drops the rows of steps that are done again, behind the checkpoint that a run goes on from.
 
+    And a row that is cut, as a full disk or a power cut leaves the last one.
+
     Args:
         folder: the run's folder.
     """
@@ -52,9 +54,14 @@ class GoesOn(Callback):
         if not self.path.is_file():
             return
         with self.path.open(newline="", encoding="utf-8") as file:
-            header, *rows = csv.reader(file)
-        named = [dict(zip(header, row, strict=True)) for row in rows]
-        left = [r for r, n in zip(rows, named, strict=True) if _is_before(n, trainer.global_step)]
+            text = file.read()
+        if not text:
+            return
+        header, *rows = csv.reader(text.splitlines())
+        is_cut = not text.endswith("\n")
+        whole = [row for row in (rows[:-1] if is_cut else rows) if len(row) == len(header)]
+        named = [dict(zip(header, row, strict=True)) for row in whole]
+        left = [r for r, n in zip(whole, named, strict=True) if _is_before(n, trainer.global_step)]
         if len(left) < len(rows):
             with self.path.open("w", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerows([header, *left])

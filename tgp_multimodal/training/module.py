@@ -304,12 +304,25 @@ class TrainingModule(LightningModule):
         checkpoint["guard"] = self.guard.state
         checkpoint["guided"] = any(o.teaches_guidance for o in self.objectives.values())
         checkpoint["random"] = torch.get_rng_state()  # our own draws are functions of the step
+        if (tokenizer := self._tokenizer()) is not None:
+            checkpoint["tokenizer"] = tokenizer
+
+    def _tokenizer(self) -> str | None:
+        """Digest of the tokenizer of the data, if data are there."""
+        data = getattr(self.trainer, "datamodule", None)
+        return getattr(getattr(data, "tokenizer", None), "digest", None)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         mine, saved = self.description, checkpoint["network_description"]
         if mine != saved:
             raise ValueError(
                 f"network must be the one of the checkpoint, {saved}. Got {mine} instead."
+            )
+        spoken, read = checkpoint.get("tokenizer"), self._tokenizer()
+        if None not in (spoken, read) and spoken != read:  # older versions did not keep it
+            raise ValueError(
+                f"data.folder must have the tokenizer of the checkpoint, {spoken}. "
+                f"Got {read} instead."
             )
         now = self.network.state_dict()
         self.average = {k: spread(v, now[k]) for k, v in checkpoint["ema"].items()}

@@ -16,6 +16,8 @@ from torch.optim import Optimizer
 from tgp_multimodal.training.parts import joined, own, spread
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+# What a run that goes on may have otherwise than the one that was saved, in each group.
+_SETTINGS = ("peak_lr", "weight_decay", "rule")
 
 
 class MuonAdamW(Optimizer):
@@ -53,6 +55,13 @@ class MuonAdamW(Optimizer):
         }
         super().__init__(list(groups), defaults)
         self.iterations, self.dtype = iterations, dtype
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes over what was learned; rates and rules stay those that this run was given."""
+        given = [{k: g[k] for k in _SETTINGS if k in g} for g in self.param_groups]
+        super().load_state_dict(state_dict)
+        for group, settings in zip(self.param_groups, given, strict=True):
+            group.update(settings)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

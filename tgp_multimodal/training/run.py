@@ -35,6 +35,7 @@ from tgp_multimodal.training.callbacks import (
 )
 from tgp_multimodal.training.checkpoints import Checkpoint, folder_of, newest
 from tgp_multimodal.training.datamodules import StreamData
+from tgp_multimodal.training.inner_options import apart, whole
 from tgp_multimodal.training.metrics_file import GoesOn, MetricsFile
 from tgp_multimodal.training.module import TrainingModule
 from tgp_multimodal.training.sizes import SizeName, differences
@@ -167,6 +168,17 @@ class RunCLI(LightningCLI):
             help="steps between two checkpoints; 0: one at the end",
         )
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        plain, inner = apart(args)
+        if inner:
+            # Once without them, for what the configs say of their neighbours.
+            silent = [a for a in plain if not a.startswith("--print_config")]
+            super().parse_arguments(parser, silent)
+            name = self.config.get("subcommand")
+            config = self.config[name] if name else self.config
+            args = [*plain, *whole(config["data"], inner)]
+        super().parse_arguments(parser, args)
+
     def before_instantiate_classes(self) -> None:
         config = self._own()
         if self._names_data and not self._names_embedded:
@@ -244,6 +256,7 @@ class RunCLI(LightningCLI):
         _check(self.trainer)
         data, module = self.datamodule, self.model
         data.trainer, module.trainer = self.trainer, self.trainer
+        self.trainer.strategy.connect(module)  # as `fit` does later; the data are checked by it
         data.prepare_data()
         data.setup("fit")
         data.training_stream()  # refuses what is mistyped before anything is moved

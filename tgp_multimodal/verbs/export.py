@@ -32,7 +32,13 @@ def export(source: str, output: str | None = None, results: str | None = None) -
         run = path.resolve().parent.parent
     checkpoint = exports.load_checkpoint(path)
     network = exports.network_from_checkpoint(checkpoint)
-    tokenizer = tokenizers.load(_tokenizer_folder(run))
+    tokenizer = tokenizers.load(place := _tokenizer_folder(run))
+    spoken = checkpoint.get("tokenizer", tokenizer.digest)  # older versions did not keep it
+    if tokenizer.digest != spoken:
+        raise ValueError(
+            f"tokenizer in {place} must be the one of the checkpoint, {spoken}. "
+            f"Got {tokenizer.digest} instead."
+        )
     facts = run_facts(run, checkpoint)
     if results is not None:
         facts["results"] = benchmarks(Path(results), exports.weights_digest(network))
