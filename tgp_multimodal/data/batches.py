@@ -7,7 +7,7 @@ Shape letters: B batch, L length in tokens.
 
 import logging
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -86,7 +86,8 @@ def text_batches(
         parts = [text_batches(*common, n, size, seed, shard) for _, n, size in stages]
         ends = [until for until, _, _ in stages[:-1]]
         return grain.MapDataset.source(RandomAccess(lambda i: parts[bisect_right(ends, i)][i]))
-    check_streams("streams", [*weights, *infill], split.streams)
+    check_streams("weights", weights, split.streams)
+    check_streams("infill", infill, split.streams)
     names = present(weights, split)
     sources = [
         grain.MapDataset.source(
@@ -155,7 +156,8 @@ def passage_batches(
     Raises:
         ValueError: a weight names a stream that is not there, or one without such pairs.
     """
-    check_streams("streams", [*weights, *docstrings], split.streams)
+    check_streams("weights", weights, split.streams)
+    check_streams("docstrings", docstrings, split.streams)
     described = [name for name, share in docstrings.items() if share > 0]
     names = present(weights, split) if weights or not described else []
     samplers: list[Any] = [PassagePairs(split, n, length, seed) for n in names]
@@ -194,8 +196,13 @@ def present(weights: Mapping[str, float], split: TextSplit | PictureSplit | Chat
     return names
 
 
-def check_streams(name: str, wanted: Sequence[str], there: Sequence[str]) -> None:
+def check_streams(setting: str, wanted: Iterable[str], there: Sequence[str]) -> None:
     """Refuses streams that the prepared data do not have.
+
+    Args:
+        setting: what names them.
+        wanted: names.
+        there: streams of the prepared data.
 
     Raises:
         ValueError: there is one.
@@ -203,6 +210,6 @@ def check_streams(name: str, wanted: Sequence[str], there: Sequence[str]) -> Non
     for stream in wanted:
         if stream not in there:
             raise ValueError(
-                f"{name} must be among those of the prepared data: {', '.join(there)}. "
-                f"Got {stream!r} instead."
+                f"streams of {setting} must be among those of the prepared data: "
+                f"{', '.join(there)}. Got {stream!r} instead."
             )
