@@ -103,7 +103,7 @@ def same_numbers(run, other):
     assert one.keys() == several.keys()
     assert sum(name.endswith("value") for _, name in one) >= 2 * STEPS
     for key, value in one.items():  # a norm may be in the hundreds
-        near = pytest.approx(value, abs=1e-4, rel=2e-4 if key[1].endswith("norm") else 0)
+        near = pytest.approx(value, abs=1e-4, rel=5e-4 if key[1].endswith("norm") else 0)
         assert several[key] == near, key
 
 
@@ -115,7 +115,8 @@ def same_weights(run, other):
         for name, value in one[part].items():
             assert type(several[part][name]) is torch.Tensor
             mine, theirs = (without_bias_of_keys(name, x) for x in (several[part][name], value))
-            torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=0, msg=name)
+            # Sums in another order differ by 5e-7 at the first step, and by 1e-4 at the twentieth.
+            torch.testing.assert_close(mine, theirs, atol=2e-4, rtol=0, msg=name)
 
 
 def without_bias_of_keys(name, value):
