@@ -26,7 +26,8 @@ def load(folder: str | Path) -> "Model":
         ValueError: the folder is no export.
     """
     from tgp_multimodal import export
-    from tgp_multimodal.inference.model import Model, usual_device
+    from tgp_multimodal.inference.devices import usual_device
+    from tgp_multimodal.inference.model import Model
 
     loaded = export.load(Path(folder))
     loaded.network.to(usual_device())

@@ -37,3 +37,25 @@ def test_a_wide_view_that_needs_many_items_is_chosen_on_all_of_them(
     assert found.details["views"]["narrow"] > found.details["views"]["wide"]
     assert found.details["finals"]["wide"] == 1 > found.details["finals"]["narrow"]
     assert (found.details["view"], found.value) == ("wide", 1.0)
+
+
+def test_views_are_compared_on_items_of_all_classes_whatever_their_order(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every second item is of one class: of every second item alone all views look alike."""
+    module = import_module("tgp_multimodal.evaluation.protocols.probe")
+    monkeypatch.setattr(module, "_COMPARED", 20)
+    rows = {
+        split: [{"item": str(i), "label": "ab"[i % 2]} for i in range(start, start + count)]
+        for split, start, count in (("train", 0, 40), ("validation", 40, 20), ("test", 60, 20))
+    }
+
+    def seen(request: Embed) -> np.ndarray:
+        number = int(str(request.item))
+        return np.eye(2)[number % 2 if request.view == "good" else number // 3 % 2]
+
+    class Two(Planted):
+        def views(self, modality: str) -> tuple[str, ...]:
+            return ("bad", "good")
+
+    assert run("probe", rows, Two(embed=seen)).details["view"] == "good"

@@ -100,11 +100,6 @@ def settings(config: Any) -> dict[str, Any]:
     return {k: found[k] for k in sorted(found) if k[0] != "_" and k != "transformers_version"}
 
 
-def device() -> torch.device:
-    """The GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 @contextmanager
 def same_randomness() -> Iterator[None]:
     """Fresh weights that are made inside are always the same; randomness outside is untouched."""

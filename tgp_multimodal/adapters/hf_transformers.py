@@ -37,6 +37,7 @@ from tgp_multimodal.evaluation.requests import (
     Score,
     ScoreAnswer,
 )
+from tgp_multimodal.inference.devices import usual_device
 from tgp_multimodal.inference.likelihoods import (
     Row,
     add_up,
@@ -94,7 +95,7 @@ class HfTransformers(Adapter):
         config = _opened(name, AutoConfig)
         self.kind = _kind(config)
         self.words = Words(_opened(name, AutoTokenizer))
-        self.model = _network(name, weights, config, self.kind).to(foreign.device())
+        self.model = _network(name, weights, config, self.kind).to(usual_device())
         self.looks_ahead = self.kind == "causal" and looks_ahead(self.model)
         if self.looks_ahead:
             self.kind = "encoder"

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from tgp_multimodal.adapters import foreign
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.requests import Answer, Embed, Request
+from tgp_multimodal.inference.devices import usual_device
 
 
 class SentenceEncoder(Adapter):
@@ -32,7 +33,7 @@ class SentenceEncoder(Adapter):
         try:
             with foreign.same_randomness():  # a pooler may have no weights
                 self.encoder = library.SentenceTransformer(
-                    model, device=str(foreign.device()), trust_remote_code=False
+                    model, device=str(usual_device()), trust_remote_code=False
                 )
         except foreign.UNOPENED as error:
             raise ValueError(

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from tgp_multimodal.data.labelled import Predicted
 from tgp_multimodal.data.tokenizer import Tokenizer
+from tgp_multimodal.inference.devices import usual_device
 from tgp_multimodal.inference.task_network import Task, TaskNetwork, encode, outputs, softmax
 from tgp_multimodal.models.networks import Network
 
@@ -152,5 +152,4 @@ def read(folder: Path, network: Network, tokenizer: Tokenizer) -> Adapted:
         adapted.head.linear.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ValueError(f"{path} must hold the map of {FILE}. Got {error} instead.") from error
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Adapted(adapted.eval().requires_grad_(False).to(device), tokenizer)
+    return Adapted(adapted.eval().requires_grad_(False).to(usual_device()), tokenizer)

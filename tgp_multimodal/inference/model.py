@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
 
 from tgp_multimodal.data.chat_template import Message
@@ -285,11 +284,6 @@ class Model:
                 f"Got a {type(self.network).__name__} instead."
             )
         return self.network
-
-
-def usual_device() -> torch.device:
-    """The GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _several(pictures: Pictures) -> list[object]:

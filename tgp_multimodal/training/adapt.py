@@ -20,6 +20,7 @@ from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.evaluation.results import replace
 from tgp_multimodal.evaluation.task_scores import usual
 from tgp_multimodal.export import Loaded
+from tgp_multimodal.inference.devices import usual_device
 from tgp_multimodal.inference.task_network import Task, TaskNetwork
 from tgp_multimodal.training import adapt_lora
 from tgp_multimodal.training.adapt_runs import Maker, Say, Settings, best_rate, train, try_rates
@@ -99,7 +100,7 @@ def _learn(
     metric = splits.metric or usual(splits.kind, label_names(splits.train, splits.kind))
     of = {"weights": loaded.digest, "items": _digest(splits), "settings": asdict(settings)}
     plan = _read_plan(folder, json.loads(json.dumps(of)))
-    network = copy.deepcopy(loaded.network).to(_device())
+    network = copy.deepcopy(loaded.network).to(usual_device())
     if plan is None:
         task = task_of(network, splits, settings.length, settings.pairs)
         task = best_reading(network, loaded.tokenizer, task, splits, metric)
@@ -184,10 +185,6 @@ def free(network: TaskNetwork, settings: Settings) -> None:
     else:
         network.network.text.requires_grad_(True)
     network.head.requires_grad_(True)
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _head(network: TaskNetwork) -> int:

@@ -33,8 +33,8 @@ class Throughput(Callback):
 
     A bar on a terminal, a plain line now and then elsewhere. Rates are those of all processes
     together; `mfu` is the share of one device's best rate that the products of the formula took
-    (model FLOPs utilisation). The loss is the sum
-    that this step minimised: of the streams that it learned from, and of no other.
+    (model FLOPs utilisation). The loss is the sum that this step minimised: of the streams that it
+    learned from, and of no other.
 
     Args:
         every: steps between two updates; the loss is read, and so the device waited for, only then.
