@@ -109,19 +109,6 @@ def test_long_prompts_are_cut(network, tokenizer):
     assert mask_BL.sum(1).tolist() == [64, 1 + len(tokenizer.encode("x"))]
 
 
-def test_prompts_are_cleaned_as_the_stock_pipeline_does():
-    from diffusers.pipelines.prx.pipeline_prx_pixel import _basic_clean
-
-    for prompt in [
-        "  a  b\n",
-        "a &amp;amp; b",
-        "\u2018q\u2019 \u00e2\u20ac\u2122",
-        "caf\u00c3\u00a9",
-        "",
-    ]:
-        assert image.clean_prompt(prompt) == _basic_clean(prompt)
-
-
 def test_bytes_by_hand():
     pixels = torch.tensor([-2.0, -1.0, 0.0, 1.0, 3.0]).view(1, 1, 1, 5).expand(1, 3, 1, 5)
     assert image.to_bytes(pixels)[0, 0, :, 0].tolist() == [0, 0, 128, 255, 255]

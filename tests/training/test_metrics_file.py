@@ -94,9 +94,13 @@ def test_another_run_in_the_folder_moves_the_first_aside(every_step, tmp_path, m
 
 def test_a_mistyped_checkpoint_changes_nothing(every_step, tmp_path, monkeypatch):
     start(every_step, monkeypatch, "2")
-    wanted = r"ckpt_path must be last or a checkpoint file\. Got runs/nope\.ckpt instead"
+    wanted = r"ckpt_path must be last or a whole checkpoint\. Got runs/nope\.ckpt instead"
     with pytest.raises(ValueError, match=wanted):
         start(every_step, monkeypatch, "4", "--ckpt_path", "runs/nope.ckpt")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    (half := tmp_path / "half.ckpt").write_bytes(last.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match=r"Got .*half\.ckpt, which is damaged, instead"):
+        start(every_step, monkeypatch, "4", "--ckpt_path", str(half))
     assert steps(tmp_path / "run") == [0, 1]
 
 
@@ -144,6 +148,9 @@ def test_going_on_from_the_run_moved_aside_moves_the_newer_one(every_step, tmp_p
     first = run / "earlier-1" / "checkpoints" / "last.ckpt"
     with pytest.raises(ValueError, match="Got lenght instead"):
         start(every_step, monkeypatch, "5", "--ckpt_path", str(first), "--data.text.lenght", "64")
+    deeper = ("--model.network.init_args.text.init_args.depth", "3")
+    with pytest.raises(ValueError, match="network must be the one of the checkpoint"):
+        start(every_step, monkeypatch, "5", "--ckpt_path", str(first), *deeper)
     assert steps(run) == [0]  # still there
     start(every_step, monkeypatch, "5", "--ckpt_path", str(first))
     assert steps(run) == [3, 4]

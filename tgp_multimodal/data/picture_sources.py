@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tgp_multimodal.data import images, rows
+from tgp_multimodal.data.captions import clean
 from tgp_multimodal.data.quarantine import Bad
 from tgp_multimodal.data.records import Pair, Picture
 from tgp_multimodal.data.sources import (
@@ -268,10 +269,14 @@ def _inside(root: Path, name: str) -> Path:
 
 def _captions(value: Any, column: str) -> tuple[str, ...]:
     several = value if isinstance(value, list) else [value]
-    found = [valid_text(v, column).strip() for v in several if v or len(several) == 1]
+    return _cleaned([valid_text(v, column) for v in several if v or len(several) == 1])
+
+
+def _cleaned(captions: Sequence[str]) -> tuple[str, ...]:
+    found = tuple(dict.fromkeys(c for c in map(clean, captions) if c))
     if not found:
         raise ValueError("empty text")
-    return tuple(dict.fromkeys(found))
+    return found
 
 
 def _loose(
@@ -287,8 +292,8 @@ def _loose(
     with_text = any(f.with_suffix(".txt").is_file() for f in files)
     for file in files:
         try:
-            caption = _beside(file) if with_text else _label(file, root)
-            yield Captioned(file.read_bytes(), (caption,), stream, str(root), _name(file, root))
+            captions = _cleaned([_beside(file) if with_text else _label(file, root)])
+            yield Captioned(file.read_bytes(), captions, stream, str(root), _name(file, root))
         except (ValueError, OSError) as error:
             yield Bad(str(root), _name(file, root), str(error))
 

@@ -3,14 +3,13 @@
 Shape letters: B pictures of a batch, N pictures, C channels, Y rows, X columns, L prompt length.
 """
 
-import html
 from collections.abc import Callable, Sequence
 
-import ftfy
 import numpy as np
 import torch
 from torch import Tensor
 
+from tgp_multimodal.data.captions import clean
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.diffusion.samplers import Denoise, euler_times, find
 from tgp_multimodal.inference.drawing import Drawing, check, rows_columns
@@ -130,15 +129,10 @@ def read_prompts(
     network: Multimodal, tokenizer: Tokenizer, prompts: Sequence[str]
 ) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
     """Keys and values of prompts in every block of the head, and the mask (B, L)."""
-    encoded = tokenizer.encode_batch([clean_prompt(p) for p in prompts], bos=True)
+    encoded = tokenizer.encode_batch([clean(p) for p in prompts], bos=True)
     rows = [ids[:PROMPT_TOKENS] for ids in encoded]
     token_BL, mask_BL = padded(rows, tokenizer.pad, network.head.txt_in.weight.device)
     return network.head.text_keys_values(network.text(token_BL)), mask_BL
-
-
-def clean_prompt(prompt: str) -> str:
-    """A prompt as the stock pipeline cleans it: mojibake mended, entities read, ends stripped."""
-    return html.unescape(html.unescape(ftfy.fix_text(prompt))).strip()
 
 
 def own_noise(seeds: Sequence[int], rows: int, columns: int) -> Callable[[], Tensor]:

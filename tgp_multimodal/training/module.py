@@ -312,18 +312,30 @@ class TrainingModule(LightningModule):
         data = getattr(self.trainer, "datamodule", None)
         return getattr(getattr(data, "tokenizer", None), "digest", None)
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        mine, saved = self.description, checkpoint["network_description"]
+    def check_fits(self, checkpoint: dict[str, Any], read: str | None) -> None:
+        """Checks that a run can go on from a checkpoint with this network and these data.
+
+        Args:
+            checkpoint: it.
+            read: digest of the data's tokenizer, if that is known.
+
+        Raises:
+            ValueError: another network wrote it, or one that read another tokenizer's ids.
+        """
+        mine, saved = self.description, checkpoint.get("network_description")
         if mine != saved:
             raise ValueError(
                 f"network must be the one of the checkpoint, {saved}. Got {mine} instead."
             )
-        spoken, read = checkpoint.get("tokenizer"), self._tokenizer()
+        spoken = checkpoint.get("tokenizer")
         if None not in (spoken, read) and spoken != read:  # older versions did not keep it
             raise ValueError(
                 f"data.folder must have the tokenizer of the checkpoint, {spoken}. "
                 f"Got {read} instead."
             )
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.check_fits(checkpoint, self._tokenizer())
         now = self.network.state_dict()
         self.average = {k: spread(v, now[k]) for k, v in checkpoint["ema"].items()}
         self.guard.state = checkpoint["guard"]

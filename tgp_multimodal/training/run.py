@@ -14,6 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from tgp_multimodal.export import load_checkpoint
 from tgp_multimodal.models.diffusion_head import DiffusionHead
 from tgp_multimodal.models.image_tower import ImageTower
 from tgp_multimodal.models.networks import DualEncoder, LanguageModel, Multimodal
@@ -33,7 +34,7 @@ from tgp_multimodal.training.callbacks import (
     SceneCurve,
     Throughput,
 )
-from tgp_multimodal.training.checkpoints import Checkpoint, folder_of, newest
+from tgp_multimodal.training.checkpoints import Checkpoint, folder_of, is_whole, newest
 from tgp_multimodal.training.datamodules import StreamData
 from tgp_multimodal.training.inner_options import apart, whole
 from tgp_multimodal.training.metrics_file import GoesOn, MetricsFile
@@ -179,6 +180,9 @@ class RunCLI(LightningCLI):
             args = [*plain, *whole(config["data"], inner)]
         super().parse_arguments(parser, args)
 
+    def _parse_ckpt_path(self) -> None:
+        """Reads no options out of a checkpoint, as Lightning would: ours hold none."""
+
     def before_instantiate_classes(self) -> None:
         config = self._own()
         if self._names_data and not self._names_embedded:
@@ -196,10 +200,9 @@ class RunCLI(LightningCLI):
                     "Got none there instead."
                 )
             config["ckpt_path"] = str(last)
-        elif config.get("ckpt_path") and not Path(config["ckpt_path"]).is_file():
-            raise ValueError(
-                f"ckpt_path must be last or a checkpoint file. Got {config['ckpt_path']} instead."
-            )
+        elif (given := config.get("ckpt_path")) and not is_whole(Path(given)):
+            found = f"{given}, which is damaged," if Path(given).is_file() else given
+            raise ValueError(f"ckpt_path must be last or a whole checkpoint. Got {found} instead.")
 
     @rank_zero_only
     def _tell_differences(self, size: str, model: dict[str, Any]) -> None:
@@ -241,7 +244,10 @@ class RunCLI(LightningCLI):
         # Only now, when nothing that was mistyped can stop the new run any more.
         config = self._own()
         run, start = Path(config["trainer"]["default_root_dir"]), config.get("ckpt_path")
-        if start is None or folder_of(run).resolve() not in Path(start).resolve().parents:
+        if start is None:
+            _make_room(run)
+        elif folder_of(run).resolve() not in Path(start).resolve().parents:
+            self.model.check_fits(load_checkpoint(Path(start)), self.datamodule.tokenizer.digest)
             _make_room(run)
 
     def prepare(self, is_timed: bool = False, is_resumed: bool = False) -> None:
