@@ -264,3 +264,20 @@ def test_posed_scenes_stand_near_their_places_and_stay_apart():
             assert thing.y + thing.size / 2 <= 31 / 32
         seen = scene_check.check(scenes.render(found.scene), found.truth)
         assert seen.correct, (found.caption, seen.reason)
+
+
+def test_usual_scenes_are_what_the_caption_says_and_usual_in_all_else():
+    mix = scenes.Mix(single=0.3, two=0.4, colours_named=0.5, posed=1.0, usual=1.0)
+    seen = Counter()
+    for i in range(600):
+        scene, truth, caption = scenes.sample_described(np.random.default_rng([6, i]), mix=mix)
+        assert understood(caption) == truth
+        assert is_true(truth, scene), (caption, scene)
+        assert not scenes.is_held_out(scene)
+        assert truth.background is not None or scene.background == "black"
+        if truth.groups[0].colour is None:
+            assert {thing.colour for thing in scene.things} == {"yellow"}
+        if len(scene.things) == 2 and truth.relation is None:
+            assert scenes.relation_between(*scene.things) == "left of"
+        seen.update([scene.background, truth.relation, *(t.colour for t in scene.things)])
+    assert {*COLOURS, *BACKGROUNDS, *RELATIONS, None} == {*seen}  # named ones are as varied as ever

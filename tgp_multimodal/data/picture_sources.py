@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tgp_multimodal.data import images, rows
-from tgp_multimodal.data.captions import clean
+from tgp_multimodal.data.captions import cleaned
 from tgp_multimodal.data.quarantine import Bad
 from tgp_multimodal.data.records import Pair, Picture
 from tgp_multimodal.data.sources import (
@@ -269,14 +269,7 @@ def _inside(root: Path, name: str) -> Path:
 
 def _captions(value: Any, column: str) -> tuple[str, ...]:
     several = value if isinstance(value, list) else [value]
-    return _cleaned([valid_text(v, column) for v in several if v or len(several) == 1])
-
-
-def _cleaned(captions: Sequence[str]) -> tuple[str, ...]:
-    found = tuple(dict.fromkeys(c for c in map(clean, captions) if c))
-    if not found:
-        raise ValueError("empty text")
-    return found
+    return cleaned([valid_text(v, column) for v in several if v or len(several) == 1])
 
 
 def _loose(
@@ -292,7 +285,7 @@ def _loose(
     with_text = any(f.with_suffix(".txt").is_file() for f in files)
     for file in files:
         try:
-            captions = _cleaned([_beside(file) if with_text else _label(file, root)])
+            captions = cleaned([_beside(file) if with_text else _label(file, root)])
             yield Captioned(file.read_bytes(), captions, stream, str(root), _name(file, root))
         except (ValueError, OSError) as error:
             yield Bad(str(root), _name(file, root), str(error))

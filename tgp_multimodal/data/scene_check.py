@@ -23,7 +23,8 @@ import numpy as np
 from scipy import ndimage
 
 from tgp_multimodal.data.scene_language import BACKGROUNDS, COLOURS, SHAPES, Group, Truth
-from tgp_multimodal.data.scenes import PALETTE, Thing, coverage
+from tgp_multimodal.data.scene_shapes import coverage
+from tgp_multimodal.data.scenes import PALETTE, Thing
 
 UNKNOWN = "unknown"
 
