@@ -290,7 +290,7 @@ def test_drawn_scenes_follow_their_shares(tokenizer):
     [
         (
             {"singel": 0.5},
-            r"among single, two, colours_named, background_named, .*relation_named, usual\. Got singel",
+            r"among single, two, colours_named, background_named, .*usual\. Got singel",
         ),
         ({"single": 0.8, "two": 0.4}, r"single \+ two at most 1\. Got .*0\.8"),
         ({"colours_named": -0.1}, r"between 0 and 1"),
