@@ -316,7 +316,7 @@ class TrainingModule(LightningModule):
         """Checks that a run can go on from a checkpoint with this network and these data.
 
         Args:
-            checkpoint: it.
+            checkpoint: what `load_checkpoint` read.
             read: digest of the data's tokenizer, if that is known.
 
         Raises:
