@@ -29,7 +29,7 @@ def network(tokenizer):
 @torch.no_grad()
 def test_features_by_hand(network, tokenizer):
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    found = features(network, tokenizer, [pixels], View(2, 0.1))[0]
+    found = features(network, tokenizer, [pixels], View(2, 0.1, units=False))[0]
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
     null = network.text(torch.tensor([[tokenizer.bos]]))
     text = network.head.text_keys_values(null)
@@ -41,18 +41,33 @@ def test_features_by_hand(network, tokenizer):
     width = network.head.width
     np.testing.assert_allclose(found[:width], state[0].mean(0), atol=TOLERANCE)
     np.testing.assert_allclose(found[width:].reshape(width, 4).T, quarters, atol=TOLERANCE)
-    fine = features(network, tokenizer, [pixels], View(2, 0.1, 4))[0]
+    fine = features(network, tokenizer, [pixels], View(2, 0.1, 4, False))[0]
     np.testing.assert_allclose(fine[:width], found[:width], atol=TOLERANCE)
     places = fine[width:].reshape(width, 16).T  # as many cells as patches
     np.testing.assert_allclose(places, state[0], atol=TOLERANCE)
 
 
 @torch.no_grad()
+def test_units_are_what_the_last_projection_of_a_block_reads(network, tokenizer):
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    block = network.head.blocks[1]
+    seen_there = []
+    hook = block.down_proj.register_forward_pre_hook(lambda _, given: seen_there.append(given[0]))
+    found = features(network, tokenizer, [pixels], View(2, 0.1))[0]
+    hook.remove()
+    (unit,) = seen_there
+    width = block.down_proj.in_features
+    assert found.shape == (5 * width,)
+    np.testing.assert_allclose(found[:width], unit[0].mean(0), atol=TOLERANCE)
+
+
+@torch.no_grad()
 def test_fine_cells_are_means_of_their_patches():
     head = DiffusionHead(64, 48, 3, 3, patch=4, size=32)  # 8 x 8 patches
     state = torch.randn(2, 64, 48)
-    found = pooled(state, head, 4)
-    assert found.shape == (2, feature_count(head, 4))
+    fine = View(1, 0.2, 4, units=False)
+    found = pooled((state, None), head, fine)
+    assert found.shape == (2, feature_count(head, fine))
     grid = state.view(2, 8, 8, 48)
     corners = [(y, x) for y in range(0, 8, 2) for x in range(0, 8, 2)]
     cells = [grid[:, y : y + 2, x : x + 2].mean((1, 2)) for y, x in corners]
@@ -66,7 +81,8 @@ def test_features_of_pictures_of_any_kind(network, tokenizer):
         for shape in [(16, 16, 3), (28, 28), (8, 40, 1), (64, 64, 3)]
     ]
     many = features(network, tokenizer, pictures)
-    assert many.shape == (4, 5 * network.head.width)
+    width = feature_count(network.head, usual(network.head))
+    assert many.shape == (4, width)
     for size in (1, 3):
         again = features(network, tokenizer, pictures, batch=size)
         np.testing.assert_allclose(again, many, atol=TOLERANCE)
@@ -75,7 +91,7 @@ def test_features_of_pictures_of_any_kind(network, tokenizer):
     np.testing.assert_allclose(
         features(network, tokenizer, [grey]), features(network, tokenizer, [colour])
     )
-    assert features(network, tokenizer, []).shape == (0, 5 * network.head.width)
+    assert features(network, tokenizer, []).shape == (0, width)
 
 
 def test_views_of_one_pass_are_those_of_single_passes(network, tokenizer):
@@ -106,8 +122,11 @@ def test_what_is_no_picture_is_refused(network, tokenizer, picture):
 
 
 def test_blocks_that_do_not_exist_are_refused(network, tokenizer):
-    with pytest.raises(ValueError, match=r"block must be between 0 and 3\. Got 4 instead\."):
+    with pytest.raises(ValueError, match=r"block must be between 1 and 3\. Got 4 instead\."):
         features(network, tokenizer, [], View(4, 0.1))
+    with pytest.raises(ValueError, match=r"block must be between 1 and 3\. Got 0 instead\."):
+        features(network, tokenizer, [], View(0, 0.1))
+    assert len(features(network, tokenizer, [], View(0, 0.1, units=False))) == 0
 
 
 def test_any_picture_is_seen_as_training_pictures_are():

@@ -79,10 +79,10 @@ class _Letters:
         return [list(t) for t in texts]
 
 
-@pytest.mark.parametrize("grid", [2, 4])
-def test_pictures_are_read_as_probes_read_them(tokenizer, grid):
+@pytest.mark.parametrize(("grid", "units"), [(2, True), (4, True), (2, False)])
+def test_pictures_are_read_as_probes_read_them(tokenizer, grid, units):
     pictures = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
-    view = picture_features.View(2, 0.05, grid)
+    view = picture_features.View(2, 0.05, grid, units)
     task = Task("classification", "picture", LABELS, **view._asdict())
     made = network(tokenizer, task, True)
     found = np.concatenate(told(made, tokenizer, pictures, is_features=True))

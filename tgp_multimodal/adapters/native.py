@@ -135,7 +135,7 @@ class Native(Adapter):
         }
 
     def views(self, modality: str) -> Sequence[str]:
-        """States of pictures by block, time and fineness of places; texts have one vector."""
+        """Features of pictures by block, time and fineness of places; texts have one vector."""
         if modality != "image" or not isinstance(self.network, Multimodal):
             return ("",)
         return [str(view) for view in picture_features.views(self.network.head)]

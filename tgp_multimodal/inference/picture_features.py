@@ -1,7 +1,7 @@
-"""Pictures in, features out: states of the diffusion head.
+"""Pictures in, features out: what the diffusion head makes of them on the way.
 
 Shape letters: B pictures of a batch, N pictures, C channels, Y rows, X columns, P patches, G rows
-of cells, D width.
+of cells, D width of what is read.
 """
 
 from collections.abc import Sequence
@@ -31,29 +31,36 @@ class View(NamedTuple):
         time: t that the head is told.
         grid: rows and columns of cells, G, over each of which patches are averaged; where they do
             not divide those of the patches, cells overlap.
+        units: read the units of the last block's feed-forward part, which a plane tells more from
+            than from the stream behind it (LOG.md); False: the stream.
     """
 
     block: int
     time: float
     grid: int = 2
+    units: bool = True
 
     def __str__(self) -> str:
         fine = f", {self.grid} x {self.grid}" if self.grid != 2 else ""
-        return f"block {self.block}, t {self.time:g}{fine}"
+        what = "units of " if self.units else ""
+        return f"{what}block {self.block}, t {self.time:g}{fine}"
 
 
 def usual(head: DiffusionHead) -> View:
-    """Two thirds of the blocks at t = 0.05."""
-    return View(-(-head.depth * 2 // 3), 0.05)
+    """The middle block at t = 0.05."""
+    return View(max(1, head.depth // 2), 0.05)
 
 
 def views(head: DiffusionHead) -> list[View]:
-    """What is worth trying, the usual one first: some depths at two small times, in two grids."""
+    """What is worth trying, the usual one first: some depths at two small times.
+
+    At the larger one in fine cells too, whose features are so many that every other costs memory.
+    """
     first = usual(head)
     depths = sorted({first.block, *(max(1, round(share * head.depth)) for share in _SHARES)})
     every = [View(d, t) for d in depths for t in TIMES]
     if head.size // head.patch >= FINE:
-        every += [View(d, t, FINE) for d in depths for t in TIMES]
+        every += [View(d, TIMES[-1], FINE) for d in depths]
     return [first, *(v for v in every if v != first)]
 
 
@@ -76,7 +83,7 @@ def features_of_views(
     wanted: Sequence[View],
     batch: int = 4 * BATCH,
 ) -> list[np.ndarray]:
-    """For each view the stream after its block: null prompt, clean pixels, small t.
+    """For each view what is read at its block: null prompt, clean pixels, small t.
 
     Means over the cells of a grid stand behind the mean over all patches, (N, (1 + G G) D) (the
     protocol of DDAE, Xiang et al. 2023, arXiv:2303.09769, with places kept: coarse ones where
@@ -95,8 +102,9 @@ def features_of_views(
     """
     head = network.head
     for view in wanted:
-        if not 0 <= view.block <= head.depth:
-            raise ValueError(f"block must be between 0 and {head.depth}. Got {view.block} instead.")
+        if not view.units <= view.block <= head.depth:
+            wanted = f"between {int(view.units)} and {head.depth}"
+            raise ValueError(f"block must be {wanted}. Got {view.block} instead.")
     text, mask_1L = read_prompts(network, tokenizer, [""])
     parts: dict[View, list[np.ndarray]] = {view: [] for view in wanted}
     for start in range(0, len(pictures), batch):
@@ -107,23 +115,33 @@ def features_of_views(
             asked = sorted({view.block for view in wanted if view.time == time})
             time_BD = head.time_in(torch.full((count,), time, device=pixels.device))
             walk = head.walk(pixels, time_BD, own, mask_1L.expand(count, -1), asked[-1])
-            for block, patch_BPD in enumerate(walk):
+            for block, read in enumerate(walk):
                 for view in parts:
                     if (view.block, view.time) == (block, time):
-                        parts[view].append(pooled(patch_BPD, head, view.grid).cpu().numpy())
+                        parts[view].append(pooled(read, head, view).cpu().numpy())
     if not len(pictures):
-        return [np.zeros((0, feature_count(head, view.grid)), dtype=np.float32) for view in wanted]
+        return [np.zeros((0, feature_count(head, view)), dtype=np.float32) for view in wanted]
     return [np.concatenate(parts[view]) for view in wanted]
 
 
-def pooled(patch_BPD: Tensor, head: DiffusionHead, grid: int = 2) -> Tensor:
-    """Means over all patches and over each cell of a grid of them, (B, (1 + G G) D)."""
+def pooled(read: tuple[Tensor, Tensor | None], head: DiffusionHead, view: View) -> Tensor:
+    """Means over all patches and over each cell of a grid of them, (B, (1 + G G) D).
+
+    Args:
+        read: a block's stream and units, as `DiffusionHead.walk` gives them.
+        head: the head.
+        view: which of the two, and the grid.
+    """
+    stream_BPD, unit_BPD = read
+    patch_BPD = unit_BPD if view.units else stream_BPD
+    assert patch_BPD is not None, "units are read behind a block"
     rows = head.size // head.patch
     patch_BDYX = patch_BPD.transpose(1, 2).reshape(len(patch_BPD), -1, rows, rows).float()
-    cells = F.adaptive_avg_pool2d(patch_BDYX, min(grid, rows)).flatten(1)
+    cells = F.adaptive_avg_pool2d(patch_BDYX, min(view.grid, rows)).flatten(1)
     return torch.cat((patch_BDYX.mean((2, 3)), cells), dim=1)
 
 
-def feature_count(head: DiffusionHead, grid: int = 2) -> int:
+def feature_count(head: DiffusionHead, view: View) -> int:
     """How many numbers `pooled` gives for a picture, (1 + G G) D."""
-    return (1 + min(grid, head.size // head.patch) ** 2) * head.width
+    width = int(head.width * head.feed_forward_ratio) if view.units else head.width
+    return (1 + min(view.grid, head.size // head.patch) ** 2) * width

@@ -1,13 +1,14 @@
 """A network with a linear map on its states: what judges items once it is adapted to a task.
 
 The map reads the mean over the tokens of a text (BOS included), of both texts of a pair, or of each
-word; of a picture the pooled states of the diffusion head. A mean and a linear map may change
+word; of a picture what the diffusion head makes of it, pooled. A mean and a linear map may change
 places, so for texts and words the map is at once a stock token classifier (`stock_export`).
 
 Shape letters: N items, R rows of tokens, L length, D width, U units (texts or words), F features, K
 outputs, C channels, Y rows, X columns of pixels, B pictures.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -44,8 +45,8 @@ class Task:
         pairs: two texts "apart" give [u, v, |u - v|, u * v] of their means; "joint" they are one
             row, BOS first EOS second, in which they see each other.
         words: a word is the "mean" of its tokens or its "last" one.
-        block, time, grid: where in the diffusion head pictures are looked at, and over how many
-            rows of cells states are averaged; see `picture_features`.
+        block, time, grid, units: where in the diffusion head pictures are looked at; see `View`.
+            Folders written before units were read do not say, and read the stream.
         offset, spread: mean and deviation of a quantity; the network gives it in these units.
     """
 
@@ -58,6 +59,7 @@ class Task:
     block: int = 0
     time: float = 0.0
     grid: int = 2
+    units: bool = False
     offset: float = 0.0
     spread: float = 1.0
 
@@ -65,6 +67,11 @@ class Task:
     def outputs(self) -> int:
         """Numbers that the network gives for an item or word, K."""
         return len(self.labels) if self.kind != "regression" else 1
+
+    @property
+    def view(self) -> View:
+        """Where in the diffusion head pictures are looked at."""
+        return View(self.block, self.time, self.grid, self.units)
 
 
 class Encoded(NamedTuple):
@@ -251,10 +258,10 @@ class TaskNetwork(nn.Module):
         assert isinstance(self.network, Multimodal)
         head, count = self.network.head, len(pixels_BCYX)
         own = [(k.expand(count, -1, -1, -1), v.expand(count, -1, -1, -1)) for k, v in prompt.text]
-        time_B = torch.full((count,), self.task.time, device=pixels_BCYX.device)
+        time_BD = head.time_in(torch.full((count,), self.task.time, device=pixels_BCYX.device))
         mask_BL = prompt.mask_1L.expand(count, -1)
-        patch_BPD, _ = head.states(pixels_BCYX, time_B, own, mask_BL, self.task.block)
-        return pooled(patch_BPD, head, self.task.grid)
+        walk = head.walk(pixels_BCYX, time_BD, own, mask_BL, self.task.block)
+        return pooled(deque(walk, maxlen=1)[0], head, self.task.view)
 
     def prompt(self, tokenizer: Tokenizer) -> "Prompt | None":
         """What pictures are looked at with: the null prompt in every block; None for texts."""
@@ -293,7 +300,7 @@ def check_reads(network: Network, reads: str) -> None:
 def _features(network: Network, task: Task) -> int:
     if task.reads == "picture":
         assert isinstance(network, Multimodal)
-        return feature_count(network.head, task.grid)
+        return feature_count(network.head, task.view)
     width = network.text.width
     return 4 * width if task.reads == "pair" and task.pairs == "apart" else width
 

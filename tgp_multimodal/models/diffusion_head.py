@@ -4,8 +4,8 @@ Parameter names and arithmetic are those of `diffusers.PRXTransformer2DModel`, s
 copy without renaming. Text enters as keys and values only, image patches do the rest; time
 modulates every block (adaLN-zero).
 
-Shape letters: B batch, C channels, Y rows, X columns, P patches, L text length, D width, H heads,
-K head size.
+Shape letters: B batch, C channels, Y rows, X columns, P patches, L text length, D width, F units of
+the feed-forward part, H heads, K head size.
 """
 
 import math
@@ -103,13 +103,14 @@ class HeadBlock(nn.Module):
         time_BD: Tensor,
         rotary: tuple[Tensor, Tensor],
         allowed: Tensor | None,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
+        """The stream behind the block, (B, P, D), and its feed-forward part's units, (B, P, F)."""
         shift, scale, gate, shift_ff, scale_ff, gate_ff = self.modulation(time_BD)
         x = (1 + scale) * F.layer_norm(patch_BPD, (self.width,), eps=1e-6) + shift
         patch_BPD = patch_BPD + gate * self.attention(x, text, rotary, allowed)
         x = (1 + scale_ff) * F.layer_norm(patch_BPD, (self.width,), eps=1e-6) + shift_ff
-        x = F.gelu(self.gate_proj(x), approximate="tanh") * self.up_proj(x)
-        return patch_BPD + gate_ff * self.down_proj(x)
+        unit_BPF = F.gelu(self.gate_proj(x), approximate="tanh") * self.up_proj(x)
+        return patch_BPD + gate_ff * self.down_proj(unit_BPF), unit_BPF
 
 
 class TimeEmbedder(nn.Module):
@@ -263,7 +264,8 @@ class DiffusionHead(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """As `denoise`, and the residual stream after `block` blocks on the way, (B, P, D)."""
         time_BD = self.time_in(time_B)
-        states = dict(enumerate(self.walk(pixels_BCYX, time_BD, text, mask_BL, self.depth)))
+        walk = self.walk(pixels_BCYX, time_BD, text, mask_BL, self.depth)
+        states = [patch_BPD for patch_BPD, _ in walk]
         rows, columns = pixels_BCYX.shape[-2:]
         patch_BPD = self.final_layer(states[self.depth], time_BD)
         return self.to_pixels(patch_BPD, (rows, columns)), states[block]
@@ -279,7 +281,8 @@ class DiffusionHead(nn.Module):
         """The residual stream after `depth` blocks, (B, P, D), and the time vector (B, D)."""
         time_BD = self.time_in(time_B)
         # The last one alone: drawing need not hold the states of every block.
-        (patch_BPD,) = deque(self.walk(pixels_BCYX, time_BD, text, mask_BL, depth), maxlen=1)
+        walk = self.walk(pixels_BCYX, time_BD, text, mask_BL, depth)
+        ((patch_BPD, _),) = deque(walk, maxlen=1)
         return patch_BPD, time_BD
 
     def walk(
@@ -289,8 +292,11 @@ class DiffusionHead(nn.Module):
         text: list[tuple[Tensor, Tensor]],
         mask_BL: Tensor | None,
         depth: int,
-    ) -> Iterator[Tensor]:
-        """The residual stream (B, P, D) before the first block and after each of `depth` blocks."""
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """The residual stream (B, P, D) before the first block and after each of `depth` blocks.
+
+        Behind it the units of the block's feed-forward part, (B, P, F); none before the first.
+        """
         patch_BPD = self.img_in(self.to_patches(pixels_BCYX))
         rows, columns = pixels_BCYX.shape[-2:]
         rotary = self.rotary((rows, columns), pixels_BCYX.device)
@@ -298,10 +304,10 @@ class DiffusionHead(nn.Module):
         if mask_BL is not None:
             image_BP = mask_BL.new_ones(patch_BPD.shape[:2], dtype=torch.bool)
             allowed = torch.cat((mask_BL.bool(), image_BP), dim=1)[:, None, None]
-        yield patch_BPD
+        yield patch_BPD, None
         for block, keys_values in zip(self._blocks[:depth], text, strict=False):
-            patch_BPD = block(patch_BPD, keys_values, time_BD, rotary, allowed)
-            yield patch_BPD
+            patch_BPD, unit_BPF = block(patch_BPD, keys_values, time_BD, rotary, allowed)
+            yield patch_BPD, unit_BPF
 
     def rotary(self, size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
         """Cosines and sines (P, K/2).

@@ -14,7 +14,7 @@ from tgp_multimodal.data.labelled import Splits, label_names
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.evaluation import task_scores
 from tgp_multimodal.evaluation.task_start import Plane, Targets, fit
-from tgp_multimodal.inference.picture_features import View, features_of_views, views
+from tgp_multimodal.inference.picture_features import features_of_views, views
 from tgp_multimodal.inference.task_network import (
     Pairs,
     Task,
@@ -58,8 +58,7 @@ def task_of(network: Network, splits: Splits, length: int, pairs: Pairs) -> Task
         values = np.array([item.label for item in splits.train], dtype=float)
         return replace(task, offset=float(values.mean()), spread=float(values.std()) or 1.0)
     if splits.reads == "picture":
-        block, time, grid = view_of(network)
-        return replace(task, block=block, time=time, grid=grid)
+        return replace(task, **view_of(network)._asdict())
     return task
 
 
@@ -101,7 +100,7 @@ def _features_of(
     assert isinstance(network, Multimodal)
     data = encoded(splits, tasks[0], tokenizer)
     pictures = [item.item for item in (*splits.train, *splits.validation)]
-    wanted = [View(task.block, task.time, task.grid) for task in tasks]
+    wanted = [task.view for task in tasks]
     return [(f, data) for f in features_of_views(network, tokenizer, pictures, wanted)]
 
 

@@ -332,7 +332,8 @@ def _best(views: Sequence[str], known: Known, test: Sequence[Any], ask: Ask) -> 
 def _fit(view: str, features_ND: Features, known: Known) -> _Fit:
     width = int(features_ND.shape[1])
     if not sparse.issparse(features_ND):
-        features_ND = StandardScaler().fit(features_ND[known.fit_on]).transform(features_ND)
+        scaler = StandardScaler(copy=False).fit(features_ND[known.fit_on])  # they may be gigabytes
+        features_ND = scaler.transform(features_ND)
     # Matrices this small are fastest on one thread, and by far where other processes compute too.
     with threadpool_limits(1, user_api="blas"):
         axes = rotate(features_ND, len(known.items))
