@@ -168,11 +168,17 @@ def _slopes(
 
 
 def eigen(gram: np.ndarray, largest: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues of a symmetric matrix from the smallest on, and their vectors as columns."""
+    """Eigenvalues of a symmetric matrix from the smallest on, and their vectors as columns.
+
+    The matrix may be overwritten.
+    """
     size = len(gram)
     if largest is None or largest >= size:
         return np.linalg.eigh(gram)
-    values, vectors = linalg.eigh(gram, subset_by_index=(size - largest, size - 1))
+    # In place, since it may be a gigabyte: its transpose, which is itself, lies as LAPACK reads.
+    values, vectors = linalg.eigh(
+        gram.T, subset_by_index=(size - largest, size - 1), overwrite_a=True
+    )
     return values, vectors
 
 

@@ -199,7 +199,9 @@ def look(items: Sequence[Any], views: Sequence[str], ask: Ask) -> Iterator[Featu
     parts = [item if isinstance(item, tuple) else (item,) for item in items]
     answers = ask([Embed(part, view) for pair in parts for part in pair for view in views])
     for number in range(len(views)):
-        features = stack(answers[number :: len(views)])
+        own = slice(number, None, len(views))
+        features = stack(answers[own])
+        answers[own] = [None] * len(answers[own])  # of pictures they may be a gigabyte
         if parts and len(parts[0]) == 2:
             features = _joined(features[::2], features[1::2])
         yield features
