@@ -155,7 +155,7 @@ def test_kinds_of_answers(native):
     assert all(isinstance(t, str) and t for t in native.answer(REQUESTS["generate"])[:2])
     text, image, *_ = native.answer(REQUESTS["embed"])
     assert text.shape == (64,)
-    assert image.shape == (240,)
+    assert image.shape == (5 * 120,)  # means over a picture and its quarters of 2.5 x 48 units
     drawn = native.answer(REQUESTS["draw"])
     assert drawn[0].shape == (16, 16, 3)
     assert (drawn[0] != drawn[1]).any()

@@ -13,8 +13,9 @@ import tgp_multimodal
 from tgp_multimodal import export
 from tgp_multimodal.data.labelled import Splits
 from tgp_multimodal.inference.adapted import Adapted
+from tgp_multimodal.inference.task_network import Task, TaskNetwork
 from tgp_multimodal.training import adapt_results, adapt_runs
-from tgp_multimodal.training.adapt import learn
+from tgp_multimodal.training.adapt import free, learn
 from tgp_multimodal.training.adapt_runs import Settings
 
 pytestmark = pytest.mark.filterwarnings(
@@ -183,6 +184,19 @@ def test_pictures(tokenizer, tmp_path):
     assert not any(n.startswith("text.") or "txt_" in n for n in moved)
     with pytest.raises(ValueError, match="method must be full or head for pictures"):
         learn(loaded, splits, Settings("lora"))
+
+
+@pytest.mark.parametrize("units", [True, False])
+def test_weights_behind_the_features_of_a_picture_stay(tokenizer, units):
+    way = {"block": 2, "time": 0.1, "units": units}
+    made = TaskNetwork(
+        multimodal(tokenizer.vocabulary), Task("classification", "picture", ("a", "b"), **way)
+    )
+    free(made, Settings("full"))
+    trained = {n for n, w in made.network.head.named_parameters() if w.requires_grad}
+    assert {"blocks.0.down_proj.weight", "blocks.1.up_proj.weight"} <= trained
+    assert ("blocks.1.down_proj.weight" in trained) != units
+    assert not any(name.startswith("blocks.2") for name in trained)
 
 
 def _differs(loaded, name, weight):

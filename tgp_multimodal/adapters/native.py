@@ -54,10 +54,10 @@ class Native(Adapter):
     """A folder that `tgp export` wrote, on the GPU if there is one.
 
     Text features are means of the bidirectional, final-normed states, which is what
-    sentence-transformers computes from the folder; picture features are means of states in a block
-    of the diffusion head, and which ones a probe chooses (`views`). An image tower, where there is
-    one, puts pictures into the space of the text features. Pictures are drawn with the settings of
-    `Drawing`, without guidance where training put it into the weights.
+    sentence-transformers computes from the folder; picture features are means of the units of a
+    block of the diffusion head, and of which block a probe chooses (`views`). An image tower, where
+    there is one, puts pictures into the space of the text features. Pictures are drawn with the
+    settings of `Drawing`, without guidance where training put it into the weights.
     New text may take half of the context, so that a prompt keeps the other half.
 
     Args:

@@ -54,7 +54,7 @@ def usual(head: DiffusionHead) -> View:
 def views(head: DiffusionHead) -> list[View]:
     """What is worth trying, the usual one first: some depths at two small times.
 
-    At the larger one in fine cells too, whose features are so many that every other costs memory.
+    In fine cells at the larger time alone: their features are many, and each view takes memory.
     """
     first = usual(head)
     depths = sorted({first.block, *(max(1, round(share * head.depth)) for share in _SHARES)})
@@ -103,10 +103,11 @@ def features_of_views(
     head = network.head
     for view in wanted:
         if not view.units <= view.block <= head.depth:
-            wanted = f"between {int(view.units)} and {head.depth}"
-            raise ValueError(f"block must be {wanted}. Got {view.block} instead.")
+            allowed = f"between {int(view.units)} and {head.depth}"
+            raise ValueError(f"block must be {allowed}. Got {view.block} instead.")
     text, mask_1L = read_prompts(network, tokenizer, [""])
-    parts: dict[View, list[np.ndarray]] = {view: [] for view in wanted}
+    sizes = [(len(pictures), feature_count(head, view)) for view in wanted]
+    found = [np.empty(size, dtype=np.float32) for size in sizes]
     for start in range(0, len(pictures), batch):
         pixels = torch.stack([seen.pixels(p, head.size) for p in pictures[start : start + batch]])
         pixels, count = pixels.to(mask_1L.device), len(pixels)
@@ -114,21 +115,20 @@ def features_of_views(
         for time in {view.time for view in wanted}:
             asked = sorted({view.block for view in wanted if view.time == time})
             time_BD = head.time_in(torch.full((count,), time, device=pixels.device))
-            walk = head.walk(pixels, time_BD, own, mask_1L.expand(count, -1), asked[-1])
+            walk = head.walk_units(pixels, time_BD, own, mask_1L.expand(count, -1), asked[-1])
             for block, read in enumerate(walk):
-                for view in parts:
+                for view, features_ND in zip(wanted, found, strict=True):
                     if (view.block, view.time) == (block, time):
-                        parts[view].append(pooled(read, head, view).cpu().numpy())
-    if not len(pictures):
-        return [np.zeros((0, feature_count(head, view)), dtype=np.float32) for view in wanted]
-    return [np.concatenate(parts[view]) for view in wanted]
+                        own_BD = pooled(read, head, view).cpu().numpy()
+                        features_ND[start : start + count] = own_BD
+    return found
 
 
 def pooled(read: tuple[Tensor, Tensor | None], head: DiffusionHead, view: View) -> Tensor:
     """Means over all patches and over each cell of a grid of them, (B, (1 + G G) D).
 
     Args:
-        read: a block's stream and units, as `DiffusionHead.walk` gives them.
+        read: a block's stream and units, as `DiffusionHead.walk_units` gives them.
         head: the head.
         view: which of the two, and the grid.
     """

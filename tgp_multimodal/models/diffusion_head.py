@@ -103,6 +103,16 @@ class HeadBlock(nn.Module):
         time_BD: Tensor,
         rotary: tuple[Tensor, Tensor],
         allowed: Tensor | None,
+    ) -> Tensor:
+        return self.with_units(patch_BPD, text, time_BD, rotary, allowed)[0]
+
+    def with_units(
+        self,
+        patch_BPD: Tensor,
+        text: tuple[Tensor, Tensor],
+        time_BD: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        allowed: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """The stream behind the block, (B, P, D), and its feed-forward part's units, (B, P, F)."""
         shift, scale, gate, shift_ff, scale_ff, gate_ff = self.modulation(time_BD)
@@ -264,8 +274,7 @@ class DiffusionHead(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """As `denoise`, and the residual stream after `block` blocks on the way, (B, P, D)."""
         time_BD = self.time_in(time_B)
-        walk = self.walk(pixels_BCYX, time_BD, text, mask_BL, self.depth)
-        states = [patch_BPD for patch_BPD, _ in walk]
+        states = dict(enumerate(self.walk(pixels_BCYX, time_BD, text, mask_BL, self.depth)))
         rows, columns = pixels_BCYX.shape[-2:]
         patch_BPD = self.final_layer(states[self.depth], time_BD)
         return self.to_pixels(patch_BPD, (rows, columns)), states[block]
@@ -281,8 +290,7 @@ class DiffusionHead(nn.Module):
         """The residual stream after `depth` blocks, (B, P, D), and the time vector (B, D)."""
         time_BD = self.time_in(time_B)
         # The last one alone: drawing need not hold the states of every block.
-        walk = self.walk(pixels_BCYX, time_BD, text, mask_BL, depth)
-        ((patch_BPD, _),) = deque(walk, maxlen=1)
+        (patch_BPD,) = deque(self.walk(pixels_BCYX, time_BD, text, mask_BL, depth), maxlen=1)
         return patch_BPD, time_BD
 
     def walk(
@@ -292,22 +300,45 @@ class DiffusionHead(nn.Module):
         text: list[tuple[Tensor, Tensor]],
         mask_BL: Tensor | None,
         depth: int,
-    ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """The residual stream (B, P, D) before the first block and after each of `depth` blocks.
+    ) -> Iterator[Tensor]:
+        """The residual stream (B, P, D) before the first block and after each of `depth` blocks."""
+        patch_BPD, rotary, allowed = self._enter(pixels_BCYX, mask_BL)
+        yield patch_BPD
+        for block, keys_values in zip(self._blocks[:depth], text, strict=False):
+            patch_BPD = block(patch_BPD, keys_values, time_BD, rotary, allowed)
+            yield patch_BPD
 
-        Behind it the units of the block's feed-forward part, (B, P, F); none before the first.
+    def walk_units(
+        self,
+        pixels_BCYX: Tensor,
+        time_BD: Tensor,
+        text: list[tuple[Tensor, Tensor]],
+        mask_BL: Tensor | None,
+        depth: int,
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """As `walk`, and beside the stream the units (B, P, F) of the block that it comes from.
+
+        There are none before the first block. For looking alone: hooks and compiled forms of the
+        blocks do not run.
         """
+        patch_BPD, rotary, allowed = self._enter(pixels_BCYX, mask_BL)
+        yield patch_BPD, None
+        for block, keys_values in zip(self._blocks[:depth], text, strict=False):
+            both = block.with_units(patch_BPD, keys_values, time_BD, rotary, allowed)
+            patch_BPD, _ = both
+            yield both
+
+    def _enter(
+        self, pixels_BCYX: Tensor, mask_BL: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor | None]:
+        """The stream before the first block, rotary tables, and what patches may look at."""
         patch_BPD = self.img_in(self.to_patches(pixels_BCYX))
         rows, columns = pixels_BCYX.shape[-2:]
         rotary = self.rotary((rows, columns), pixels_BCYX.device)
-        allowed = None
-        if mask_BL is not None:
-            image_BP = mask_BL.new_ones(patch_BPD.shape[:2], dtype=torch.bool)
-            allowed = torch.cat((mask_BL.bool(), image_BP), dim=1)[:, None, None]
-        yield patch_BPD, None
-        for block, keys_values in zip(self._blocks[:depth], text, strict=False):
-            patch_BPD, unit_BPF = block(patch_BPD, keys_values, time_BD, rotary, allowed)
-            yield patch_BPD, unit_BPF
+        if mask_BL is None:
+            return patch_BPD, rotary, None
+        image_BP = mask_BL.new_ones(patch_BPD.shape[:2], dtype=torch.bool)
+        return patch_BPD, rotary, torch.cat((mask_BL.bool(), image_BP), dim=1)[:, None, None]
 
     def rotary(self, size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
         """Cosines and sines (P, K/2).

@@ -180,11 +180,20 @@ def free(network: TaskNetwork, settings: Settings) -> None:
         head = network.network.get_submodule("head")
         for name, weight in head.named_parameters():
             parts = name.split(".")
-            is_behind = parts[0] == "blocks" and int(parts[1]) >= network.task.block
-            weight.requires_grad_(not is_behind and not set(parts) & set(_FROZEN))
+            weight.requires_grad_(
+                not _is_behind(parts, network.task) and not set(parts) & set(_FROZEN)
+            )
     else:
         network.network.text.requires_grad_(True)
     network.head.requires_grad_(True)
+
+
+def _is_behind(parts: list[str], task: Task) -> bool:
+    """Whether a weight of the head, by the parts of its name, comes after the features."""
+    if parts[0] != "blocks":
+        return False
+    passed = int(parts[1]) + 1
+    return passed > task.block or (task.units and passed == task.block and parts[2] == "down_proj")
 
 
 def _head(network: TaskNetwork) -> int:

@@ -27,7 +27,7 @@ from tgp_multimodal.inference.task_network import (
 from tgp_multimodal.models.networks import Multimodal, Network
 from tgp_multimodal.training.adapt_module import Examples, answers
 
-_COMPARED = 1000  # most training items on which ways to read are compared
+_COMPARED = 1000  # most training items, and validation items, on which ways to read are compared
 
 
 class Data(NamedTuple):
@@ -78,8 +78,9 @@ def best_reading(
         tasks = [replace(task, **v._asdict()) for v in views(network.head)]
     else:
         return task
-    few = splits.train[:: -(-len(splits.train) // _COMPARED)]
-    found = _features_of(network, tokenizer, tasks, splits._replace(train=few))
+    few, held = (p[:: max(1, -(-len(p) // _COMPARED))] for p in (splits.train, splits.validation))
+    fewer = splits._replace(train=few, validation=held)
+    found = _features_of(network, tokenizer, tasks, fewer)
     planes = [
         fitted(features, data, one, metric, splits.positive)
         for one, (features, data) in zip(tasks, found, strict=True)

@@ -205,6 +205,7 @@ def look(items: Sequence[Any], views: Sequence[str], ask: Ask) -> Iterator[Featu
         if parts and len(parts[0]) == 2:
             features = _joined(features[::2], features[1::2])
         yield features
+        del features
 
 
 def _joined(first_ND: Features, second_ND: Features) -> Features:
@@ -326,6 +327,7 @@ def _best(views: Sequence[str], known: Known, test: Sequence[Any], ask: Ask) -> 
         finals[view] = found.sweep.best
         if best is None or found.sweep.best > best.sweep.best:
             best = found
+        del features_ND  # before the next ones are there
     assert best is not None, "every adapter has a view"
     told: _Told = {"view": best.view} if best.view else {}
     return best, told | ({"finals": finals} if len(views) > 1 else {})
