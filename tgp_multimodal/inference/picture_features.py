@@ -31,8 +31,9 @@ class View(NamedTuple):
         time: t that the head is told.
         grid: rows and columns of cells, G, over each of which patches are averaged; where they do
             not divide those of the patches, cells overlap.
-        units: read the units of the last block's feed-forward part, which a plane tells more from
-            than from the stream behind it (LOG.md); False: the stream.
+        units: read the units of the last block's feed-forward part, from which a plane tells most
+            things better than from the stream behind it, but not colours (LOG.md); False: the
+            stream.
     """
 
     block: int
@@ -52,13 +53,13 @@ def usual(head: DiffusionHead) -> View:
 
 
 def views(head: DiffusionHead) -> list[View]:
-    """What is worth trying, the usual one first: some depths at two small times.
+    """What is worth trying, the usual one first: units and stream at some depths, two small times.
 
-    In fine cells at the larger time alone: their features are many, and each view takes memory.
+    Fine cells are of units at the larger time alone: features are many, and each view takes memory.
     """
     first = usual(head)
     depths = sorted({first.block, *(max(1, round(share * head.depth)) for share in _SHARES)})
-    every = [View(d, t) for d in depths for t in TIMES]
+    every = [View(d, t, units=u) for u in (True, False) for d in depths for t in TIMES]
     if head.size // head.patch >= FINE:
         every += [View(d, TIMES[-1], FINE) for d in depths]
     return [first, *(v for v in every if v != first)]
