@@ -13,13 +13,13 @@ _SHOWN = (
     "image/scene_shape", "image/scene_eval",
 )  # fmt: skip
 _SCENES = 4000
-_OVERHEAD = 1.4  # a step of training over its forward and backward passes: optimizer, data, checks
-_AFTERWARDS = 250  # exporting, evaluating and drawing take about as long as so many passes
+_OVERHEAD = 1.45  # a step of training over its forward and backward passes: optimizer, data, checks
+_AFTERWARDS = 400  # exporting, evaluating and drawing take about as long as so many passes
 
 
 def quickstart(
     folder: str = "runs/quickstart",
-    minutes: float = 9.5,
+    minutes: float = 10.5,
     steps: int | None = None,
     config: str = "configs/quickstart.yaml",
     suite: str = "embedded",
