@@ -88,7 +88,7 @@ def test_embed_texts_and_pictures(model):
     assert model.embed(["a", "b", "c"]).shape == (3, 64)
     pictures = model.draw(["a circle", "a square"], steps=2)
     vectors = model.embed(pictures)
-    assert vectors.shape == (2, 5 * 48)
+    assert vectors.shape == (2, 5 * 120)  # means over a picture and its quarters of 2.5 x 48 units
     pixels = np.stack([np.asarray(p) for p in pictures])
     assert np.array_equal(model.embed(pixels), vectors)
     assert np.array_equal(model.embed(list(pixels)), vectors)
