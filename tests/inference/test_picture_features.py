@@ -99,7 +99,7 @@ def test_views_of_one_pass_are_those_of_single_passes(network, tokenizer):
     pictures = [generator.integers(0, 256, (16, 16, 3), dtype=np.uint8) for _ in range(5)]
     wanted = views(network.head)
     assert len(set(wanted)) == len({str(v) for v in wanted}) == len(wanted) > 4
-    assert {v.grid for v in wanted} == {2, 4}
+    assert {(v.grid, v.units) for v in wanted} == {(2, True), (2, False), (4, True)}
     deep = DiffusionHead(64, 48, 10, 3, patch=4, size=16)
     assert {v.grid for v in views(deep) if v.block == usual(deep).block} == {2, 4}
     assert {v.grid for v in views(DiffusionHead(64, 48, 3, 3, patch=8, size=16))} == {2}

@@ -90,6 +90,12 @@ def test_pictures_are_read_as_probes_read_them(tokenizer, grid, units):
     np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
+def test_a_task_that_does_not_say_reads_the_stream(tokenizer):
+    task = Task("classification", "picture", LABELS, block=2)  # as written before there were units
+    made = network(tokenizer, task, True)
+    assert made.head.linear.in_features == 5 * made.network.head.width
+
+
 @pytest.mark.parametrize("reads", ["text", "pair", "words"])
 def test_no_answer_depends_on_its_company(tokenizer, corpus, reads):
     items = {

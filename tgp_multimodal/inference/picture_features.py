@@ -144,5 +144,5 @@ def pooled(read: tuple[Tensor, Tensor | None], head: DiffusionHead, view: View) 
 
 def feature_count(head: DiffusionHead, view: View) -> int:
     """How many numbers `pooled` gives for a picture, (1 + G G) D."""
-    width = int(head.width * head.feed_forward_ratio) if view.units else head.width
+    width = head.units if view.units else head.width
     return (1 + min(view.grid, head.size // head.patch) ** 2) * width

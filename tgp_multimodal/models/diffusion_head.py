@@ -199,8 +199,8 @@ class DiffusionHead(nn.Module):
         self.img_in = nn.Linear(channels, width)
         self.time_in = TimeEmbedder(width)
         self.txt_in = nn.Linear(text_width, width)
-        feed_forward = int(width * feed_forward_ratio)
-        self.blocks = nn.ModuleList(HeadBlock(width, heads, feed_forward) for _ in range(depth))
+        self.units = int(width * feed_forward_ratio)  # of a block's feed-forward part, F
+        self.blocks = nn.ModuleList(HeadBlock(width, heads, self.units) for _ in range(depth))
         self.final_layer = FinalLayer(width, channels)
         self.reset_parameters()
 

@@ -39,8 +39,7 @@ def head_flops(head: DiffusionHead, pictures: int, rows: int, columns: int, leng
     """
     width, patches = head.width, rows // head.patch * (columns // head.patch)
     channels = 3 * head.patch**2
-    feed_forward = int(width * head.feed_forward_ratio)
-    block = 2 * (4 * width**2 + 3 * width * feed_forward) + 4 * width * (length + patches)
+    block = 2 * (4 * width**2 + 3 * width * head.units) + 4 * width * (length + patches)
     patch = head.depth * block + 2 * 2 * channels * width
     token = 2 * head.text_width * width + head.depth * 2 * 2 * width**2
     time = 2 * (256 * width + width**2) + head.depth * 2 * 6 * width**2 + 2 * 2 * width**2
