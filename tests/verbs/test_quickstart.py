@@ -17,8 +17,8 @@ def test_a_plan_fits_into_what_is_left_unless_that_is_nothing(seconds, left):
     assert 20 <= steps <= 20_000
     if 20 < steps < 20_000:
         # Training and what comes after it take what is left, but for rounding to ten steps.
-        training = steps * seconds * verb._OVERHEAD
-        assert training + verb._AFTERWARDS * seconds == pytest.approx(left, abs=7 * seconds + 1e-6)
+        training, rounding = (n * seconds * verb._OVERHEAD for n in (steps, 5.001))
+        assert training + verb._AFTERWARDS * seconds == pytest.approx(left, abs=rounding)
 
 
 @given(seconds=SECONDS, left=st.floats(1, 1e5), more=st.floats(0, 1e4))
