@@ -58,6 +58,41 @@ def test_equals_prx_without_a_mask(head, stock):
     assert (head(pixels, time_B, text_BLD) - theirs).abs().max() <= TOLERANCE
 
 
+@pytest.mark.parametrize("is_masked", [True, False])
+def test_gradients_equal_those_of_prx(head, stock, is_masked):
+    pixels, time_B, text_BLD, mask_BL = inputs(4, 8, 24)
+    texts = [text_BLD.clone().requires_grad_() for _ in range(2)]
+    mask_BL = mask_BL if is_masked else None
+    mine = head(pixels, time_B, texts[0], mask_BL)
+    theirs = stock(pixels, time_B, texts[1], mask_BL, return_dict=False)[0]
+    assert (mine - theirs).abs().max() <= TOLERANCE
+    for network, out, text in ((head, mine, texts[0]), (stock, theirs, texts[1])):
+        network.zero_grad()
+        out.sin().sum().backward()
+        assert text.grad is not None
+    expected = dict(stock.named_parameters())
+    pairs = {name: (p.grad, expected[name].grad) for name, p in head.named_parameters()}
+    for name, (ours, stocks) in {**pairs, "text": (texts[0].grad, texts[1].grad)}.items():
+        assert (ours - stocks).abs().max() <= 1e-5 * stocks.abs().max(), name
+
+
+def test_gradients_by_hand_in_bfloat16_are_those_of_the_formula(head, monkeypatch):
+    pixels, time_B, text_BLD, mask_BL = inputs(4)
+
+    def gradient():
+        head.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            out = head(pixels, time_B, text_BLD, mask_BL)
+        out.float().sin().sum().backward()
+        return {name: p.grad.clone() for name, p in head.named_parameters()}
+
+    by_hand = gradient()
+    for part in ("layers", "diffusion_head"):
+        monkeypatch.setattr(f"tgp_multimodal.models.{part}.by_hand", lambda x: False)
+    for name, formula in gradient().items():
+        assert (by_hand[name] - formula).norm() <= 0.02 * formula.norm(), name
+
+
 @torch.no_grad()
 def test_masked_text_is_looked_at_by_nobody(head):
     pixels, time_B, text_BLD, mask_BL = inputs(4)

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from random_networks import with_tower
@@ -28,8 +30,9 @@ def run(make, start, gradients):
 
 def test_the_matrix_rule_is_that_of_torch():
     start, gradients = weights_and_gradients([(24, 16), (16, 24), (16, 16), (24, 16)], 4)
+    group = {"lr": 0.02, "rule": "muon"}
     ours = run(
-        lambda w: MuonAdamW([{"params": w, "lr": 0.02, "rule": "muon"}], dtype=torch.bfloat16),
+        lambda w: MuonAdamW([{"params": w, **group}], iterations=5, dtype=torch.bfloat16),
         start,
         gradients,
     )
@@ -81,13 +84,27 @@ def test_orthogonal_matrices_have_singular_values_near_one(shape):
     assert values.max() < 1.3
 
 
+@pytest.mark.parametrize(("iterations", "smallest"), [(3, 0.01), (4, 0.003), (5, 0.003)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_singular_values_of_every_size_land_near_one(iterations, smallest, dtype):
+    flat, one_alone = torch.ones(25), torch.full((25,), 1.1 * smallest)
+    one_alone[0] = 1.0
+    sloping = torch.logspace(math.log10(2 * smallest), 0, 25)
+    generator = torch.Generator().manual_seed(3)
+    turn = torch.linalg.qr(torch.randn(3, 25, 25, generator=generator))[0]
+    matrices = turn * torch.stack([flat, one_alone, sloping])[:, None]
+    found = torch.linalg.svdvals(orthogonal(matrices, iterations, dtype))
+    assert found.min() > 0.6
+    assert found.max() < 1.35
+
+
 @pytest.mark.parametrize("rank", [2, 24])
 @pytest.mark.parametrize("shape", [(3, 24, 96), (2, 120, 24), (1, 24, 24), (2, 1, 9)])
 def test_iterations_on_small_products_equal_those_on_the_matrices(shape, rank):
     generator = torch.Generator().manual_seed(2)
     left = torch.randn(shape[0], shape[1], rank, generator=generator)
     matrices = left @ torch.randn(shape[0], rank, shape[2], generator=generator)
-    for iterations in (1, 3, 5):
+    for iterations in (1, 3, 4, 5):
         ours = orthogonal(matrices, iterations, torch.float32)
         plain = orthogonal(matrices, iterations, torch.float64)  # goes the plain way
         assert torch.allclose(ours, plain, atol=1e-4), (shape, rank, iterations)

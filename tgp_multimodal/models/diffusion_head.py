@@ -16,7 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tgp_multimodal.models.layers import RMSNorm, attention, rotary_tables, rotate_neighbours
+from tgp_multimodal.models.eager import PatchesAttended
+from tgp_multimodal.models.layers import (
+    RMSNorm,
+    attention,
+    by_hand,
+    rotary_tables,
+    rotate_neighbours,
+)
 from tgp_multimodal.models.local_start import look_nearby
 
 ROPE_THETA = 10000.0
@@ -53,12 +60,26 @@ class HeadAttention(nn.Module):
         allowed: Tensor | None,
     ) -> Tensor:
         all_three = _heads(self.img_qkv_proj(patch_BPD), 3, self.heads)
+        if patch_BPD.device.type == "cpu" and by_hand(all_three):
+            return self.to_out[0](self._by_hand(all_three, text, rotary, allowed))
         query, key, value = all_three.transpose(1, 3).unbind(2)
         query = rotate_neighbours(self.norm_q(query), *rotary).to(value.dtype)
         key = rotate_neighbours(self.norm_k(key), *rotary).to(value.dtype)
         key = torch.cat((text[0].to(key.dtype), key), dim=2)
         value = torch.cat((text[1], value), dim=2)
         return self.to_out[0](attention(query, key, value, allowed).transpose(1, 2).flatten(2))
+
+    def _by_hand(
+        self,
+        all_three: Tensor,
+        text: tuple[Tensor, Tensor],
+        rotary: tuple[Tensor, Tensor],
+        allowed: Tensor | None,
+    ) -> Tensor:
+        scaled = self.norm_q.weight * all_three.shape[-1] ** -0.5
+        gain = torch.cat((scaled.repeat(self.heads), self.norm_k.weight.repeat(self.heads)))
+        turn = torch.complex(*rotary)[:, None, None]
+        return PatchesAttended.apply(all_three, *text, gain, self.norm_q.eps, turn, allowed)
 
 
 def _heads(x: Tensor, parts: int, heads: int) -> Tensor:

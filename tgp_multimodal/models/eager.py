@@ -4,7 +4,8 @@ Autograd walks through every operation of a formula, and on a processor each wal
 the whole tensor. These compute the same gradients in a third of the walks. A compiler joins them by
 itself, so compiled code keeps the plain formulas.
 
-Shape letters: B batch, L queries, M keys, H heads, K head size, D normalised axis.
+Shape letters: B batch, L queries or positions of text, M keys, P patches, H heads, K head size,
+D normalised axis.
 """
 
 from typing import Any
@@ -71,29 +72,121 @@ def _pairs(x: Tensor, are_halves: bool) -> tuple[Tensor, Tensor]:
 
 
 class Attended(torch.autograd.Function):
-    """softmax(q kT) v, with the rows of the softmax in float32.
-
-    The gradient of the logits is p (dp - sum(p dp)), and that sum is the product of the output with
-    its gradient (Dao et al. 2022, arXiv:2205.14135, section 3.1).
-    """
+    """softmax(q kT) v, with the rows of the softmax in float32."""
 
     @staticmethod
     def forward(
         ctx: Any, query_BHLK: Tensor, key_BHMK: Tensor, value_BHMK: Tensor, allowed: Tensor | None
     ) -> Tensor:
-        logits = query_BHLK @ key_BHMK.mT
-        if allowed is not None:
-            logits.masked_fill_(~allowed, torch.finfo(logits.dtype).min)
-        share_BHLM = logits.softmax(dim=-1, dtype=torch.float32).to(value_BHMK.dtype)
-        out_BHLK = share_BHLM @ value_BHMK
-        ctx.save_for_backward(query_BHLK, key_BHMK, value_BHMK, share_BHLM, out_BHLK)
-        return out_BHLK
+        share, out = _attend(query_BHLK, key_BHMK, value_BHMK, allowed)
+        ctx.save_for_backward(query_BHLK, key_BHMK, value_BHMK, share, out)
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, by_out: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, share, out = ctx.saved_tensors
-        by_value = share.mT @ by_out
-        along = (out.float() * by_out).sum(-1, keepdim=True)
-        by_logits = (by_out @ value.mT - along).mul_(share).to(share.dtype)
-        return by_logits @ key, by_logits.mT @ query, by_value, None
+        return *_by_three(by_out, *ctx.saved_tensors), None
+
+
+def _attend(
+    query_BHLK: Tensor, key_BHMK: Tensor, value_BHMK: Tensor, allowed: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """What each query takes of each value, (B, H, L, M), and what comes of it, (B, H, L, K)."""
+    logits = query_BHLK @ key_BHMK.mT
+    if allowed is not None:
+        logits.masked_fill_(~allowed, torch.finfo(logits.dtype).min)
+    share_BHLM = logits.softmax(dim=-1, dtype=torch.float32).to(value_BHMK.dtype)
+    return share_BHLM, share_BHLM @ value_BHMK
+
+
+def _by_three(
+    by_out: Tensor, query: Tensor, key: Tensor, value: Tensor, share: Tensor, out: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of query, key and value.
+
+    That of the logits is p (dp - sum(p dp)), and the sum is the product of the output with its
+    gradient (Dao et al. 2022, arXiv:2205.14135, section 3.1).
+    """
+    by_value = share.mT @ by_out
+    along = (out.float() * by_out).sum(-1, keepdim=True)
+    by_logits = (by_out @ value.mT - along).mul_(share).to(share.dtype)
+    return by_logits @ key, by_logits.mT @ query, by_value
+
+
+class PatchesAttended(torch.autograd.Function):
+    """Attention of patches over text and patches, from their projections to what the heads return.
+
+    Queries and keys of patches are normalised and rotated side by side in one float32 tensor, and
+    written once, to where the products of matrices read them. Returns (B, P, H K).
+
+    Args:
+        projected: queries, keys and values of the patches, (B, P, 3, H, K).
+        text_key_BHLK: keys of the text, normalised.
+        text_value_BHLK: its values.
+        gain: of the normalised queries of all heads, with the scale of their products, then of the
+            keys; (2 H K).
+        eps: of the normalisation.
+        turn: rotation of neighbouring channels, as complex numbers (P, 1, 1, K/2).
+        allowed: True where a patch may look, (B, 1, 1, L + P); None: everywhere.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        projected: Tensor,
+        text_key_BHLK: Tensor,
+        text_value_BHLK: Tensor,
+        gain: Tensor,
+        eps: float,
+        turn: Tensor,
+        allowed: Tensor | None,
+    ) -> Tensor:
+        batch, patches, _, heads, size = projected.shape
+        pair = projected[:, :, :2].float()
+        length = torch.linalg.vector_norm(pair, dim=-1, keepdim=True)
+        scale = length.square_().div_(size).add_(eps).rsqrt_()
+        pair = pair * scale
+        pair.view(-1, len(gain)).mul_(gain)
+        _complex(pair).mul_(turn)
+        query, new_key = pair.permute(2, 0, 3, 1, 4).unbind()
+        query = query.to(projected.dtype, memory_format=torch.contiguous_format)
+        start = text_key_BHLK.shape[2]
+        key, value = query.new_empty(2, batch, heads, start + patches, size).unbind()
+        key[:, :, :start], key[:, :, start:] = text_key_BHLK, new_key
+        value[:, :, :start] = text_value_BHLK
+        value[:, :, start:] = _swapped(projected[:, :, 2])
+        share, out = _attend(query, key, value, allowed)
+        ctx.save_for_backward(projected, scale, gain, turn, query, key, value, share, out)
+        return _swapped(out).flatten(2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, by_out: Tensor) -> tuple[Tensor | None, ...]:
+        projected, scale, gain, turn, *attended = ctx.saved_tensors
+        batch, patches, _, heads, size = projected.shape
+        by_out = _swapped(by_out.reshape(batch, patches, heads, size)).contiguous()
+        by_query, by_key, by_value = _by_three(by_out, *attended)
+        start = by_key.shape[2] - patches
+        by_pair = scale.new_empty(batch, patches, 2, heads, size)
+        by_pair[:, :, 0], by_pair[:, :, 1] = _swapped(by_query), _swapped(by_key[:, :, start:])
+        _complex(by_pair).mul_(turn.conj())
+        unit = projected[:, :, :2] * scale
+        product = by_pair * unit
+        by_gain = product.view(-1, len(gain)).sum(0)
+        product.view(-1, len(gain)).mul_(gain)
+        by_pair.view(-1, len(gain)).mul_(gain)
+        by_pair.addcmul_(unit, product.mean(-1, keepdim=True), value=-1).mul_(scale)
+        by_projected = torch.empty_like(projected, memory_format=torch.contiguous_format)
+        by_projected[:, :, :2], by_projected[:, :, 2] = by_pair, _swapped(by_value[:, :, start:])
+        text = by_key[:, :, :start], by_value[:, :, :start]
+        return by_projected, *text, by_gain, None, None, None
+
+
+def _complex(x: Tensor) -> Tensor:
+    """Neighbouring channels as one complex number, in the same memory."""
+    return torch.view_as_complex(x.view(*x.shape[:-1], -1, 2))
+
+
+def _swapped(x: Tensor) -> Tensor:
+    """Axes 1 and 2, heads and patches, in each other's place."""
+    return x.transpose(1, 2)

@@ -29,7 +29,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalises the last axis of `x`; the type of `x` is kept."""
-        if _by_hand(x):
+        if by_hand(x):
             return Normalised.apply(x, self.weight, self.eps)
         wide = x.float()
         wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
@@ -54,7 +54,7 @@ def rotary_tables(position: Tensor, size: int, theta: float) -> tuple[Tensor, Te
 
 def rotate_halves(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """Rotates channel i together with channel i + K/2, the pairing that Qwen3 uses."""
-    if _by_hand(x):
+    if by_hand(x):
         return Turned.apply(x, cosine, sine, True)
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1)
@@ -62,7 +62,7 @@ def rotate_halves(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
 
 def rotate_neighbours(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """Rotates channel 2i together with channel 2i + 1, the pairing that PRX uses."""
-    if _by_hand(x):
+    if by_hand(x):
         return Turned.apply(x, cosine, sine, False)
     even, odd = x.view(*x.shape[:-1], -1, 2).unbind(-1)
     return torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), dim=-1).flatten(-2)
@@ -96,7 +96,7 @@ def attention(
     if query_BHLK.device.type != "cpu":
         return F.scaled_dot_product_attention(query_BHLK, key_BHMK, value_BHMK, attn_mask=allowed)
     query_BHLK = query_BHLK * query_BHLK.shape[-1] ** -0.5
-    if _by_hand(query_BHLK):
+    if by_hand(query_BHLK):
         return Attended.apply(query_BHLK, key_BHMK, value_BHMK, allowed)
     logits = query_BHLK @ key_BHMK.transpose(-1, -2)
     if allowed is not None:
@@ -104,7 +104,7 @@ def attention(
     return logits.softmax(dim=-1, dtype=torch.float32).to(value_BHMK.dtype) @ value_BHMK
 
 
-def _by_hand(x: Tensor) -> bool:
+def by_hand(x: Tensor) -> bool:
     """Whether the backward pass is worth writing by hand: no compiler will join its operations."""
     return torch.is_grad_enabled() and not torch.compiler.is_compiling() and x.requires_grad
 

@@ -38,7 +38,7 @@ class OptimizerSettings:
         warmup: share of the run in which the rates rise.
         decay: share of the run, at its end, in which they fall to zero.
         iterations: Newton-Schulz iterations of Muon; 3 for networks so small that the optimizer is
-            a large part of a step.
+            a large part of a step, 5 for those of torch.optim.Muon.
         momentum: Muon's decay rate at the start and after `momentum_steps`, linear between; Jordan
             et al. 2024 begin at 0.85.
         momentum_steps: steps of that ramp.
@@ -55,7 +55,7 @@ class OptimizerSettings:
     weight_decay: float = 0.0
     warmup: float = 0.03
     decay: float = 0.4
-    iterations: int = 5
+    iterations: int = 4
     momentum: tuple[float, float] = (0.95, 0.95)
     momentum_steps: int = 300
     spike_factor: float = 10.0
