@@ -20,6 +20,7 @@ def shipped(*parts: str) -> Path:
         path = place.joinpath(*parts)
         if path.exists():
             return path
+    below = " or ".join(map(str, places))
     raise FileNotFoundError(
-        f"{'/'.join(parts)} must ship with tgp_multimodal. Got no such file below {places} instead."
+        f"{'/'.join(parts)} must ship with tgp_multimodal. Got no such file below {below} instead."
     )

@@ -42,7 +42,7 @@ def test_a_step_is_measured_only_to_plan_with_it(tmp_path, monkeypatch, begun, s
     (cli := MagicMock()).stop.stopped, cli.seconds_per_step = False, 1.0
     monkeypatch.setattr(run, "RunCLI", lambda *given, **named: cli)
     monkeypatch.setattr(checkpoints, "newest", lambda folder: begun)
-    verb._pretrain(tmp_path, "configs/quickstart.yaml", 0.0, steps)
+    verb._pretrain(tmp_path, verb._settings("configs/quickstart.yaml"), 0.0, steps)
     cli.prepare.assert_called_once_with(is_timed=is_timed, is_resumed=begun is not None)
 
 
@@ -78,3 +78,14 @@ def test_a_fresh_start_deletes_runs_alone(tmp_path, monkeypatch, names, is_gone)
     with pytest.raises(error, match=message):
         verb.quickstart(str(tmp_path), fresh=True)
     assert all((tmp_path / name).exists() != is_gone for name in names)
+
+
+def test_a_config_that_is_not_there_is_refused_before_anything_is_done(tmp_path):
+    (tmp_path / "run" / "data" / "tokenizer").mkdir(parents=True)
+    (tmp_path / "run" / "data" / "tokenizer" / "tokenizer.json").touch()
+    for fresh in (False, True):
+        with pytest.raises(
+            FileNotFoundError, match=r"config must be a file\. Got configs/no\.yaml"
+        ):
+            verb.quickstart(str(tmp_path / "run"), config="configs/no.yaml", fresh=fresh)
+    assert (tmp_path / "run" / "data" / "tokenizer" / "tokenizer.json").is_file()

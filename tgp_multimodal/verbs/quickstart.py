@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ def quickstart(
         raise ValueError(f"steps must be at least 1. Got {steps} instead.")
     if minutes <= 0:
         raise ValueError(f"minutes must be above 0. Got {minutes} instead.")
+    settings = _settings(config)
     if fresh and run.exists():
         if any(run.iterdir()) and not _is_run(run):
             raise ValueError(f"folder must be new or a run's. Got {run} instead.")
@@ -63,7 +64,7 @@ def quickstart(
         with _stage("preparing text and pictures from this installation"):
             _prepare(run)
         with _stage("pretraining"):
-            _pretrain(run, config, start + minutes * 60, steps)
+            _pretrain(run, settings, start + minutes * 60, steps)
         with _stage("exporting"):
             _export(run)
     with _stage("evaluating"):
@@ -77,6 +78,19 @@ def quickstart(
     )
     print(f'draw your own:    tgp draw {run / "export"} "a red circle left of a blue square"')
     print(f"all of it took {(time.monotonic() - start) / 60:.1f} minutes")
+
+
+def _settings(config: str) -> Path:
+    """The file of that name, or the one of that name that ships with the package."""
+    from tgp_multimodal.resources import shipped
+
+    path = Path(config)
+    if path.is_file():
+        return path
+    if str(path.parent) in (".", "configs"):
+        with suppress(FileNotFoundError):
+            return shipped("configs", path.name)
+    raise FileNotFoundError(f"config must be a file. Got {config} instead.")
 
 
 def _is_run(folder: Path) -> bool:
@@ -115,16 +129,14 @@ def _counts(splits: dict[str, dict[str, int]]) -> str:
     )
 
 
-def _pretrain(run: Path, config: str, end: float, steps: int | None) -> None:
-    from tgp_multimodal.resources import shipped
+def _pretrain(run: Path, settings: Path, end: float, steps: int | None) -> None:
     from tgp_multimodal.training.checkpoints import newest
     from tgp_multimodal.training.run import RunCLI
 
-    path = Path(config) if Path(config).is_file() else shipped(*Path(config).parts)
     where = ["--trainer.default_root_dir", str(run), "--data.folder", str(run / "data")]
     sys.argv = ["tgp quickstart"]  # LightningCLI warns when it finds other arguments here
     begun = newest(run)
-    cli = RunCLI(["--config", str(path), *where], run=False)
+    cli = RunCLI(["--config", str(settings), *where], run=False)
     cli.prepare(is_timed=steps is None and begun is None, is_resumed=begun is not None)
     if steps is not None:
         planned, why = steps, "as asked"
