@@ -83,9 +83,9 @@ def test_a_fresh_start_deletes_runs_alone(tmp_path, monkeypatch, names, is_gone)
 def test_a_config_that_is_not_there_is_refused_before_anything_is_done(tmp_path):
     (tmp_path / "run" / "data" / "tokenizer").mkdir(parents=True)
     (tmp_path / "run" / "data" / "tokenizer" / "tokenizer.json").touch()
+    assert verb._settings("nano.yaml") == verb._settings("configs/nano.yaml")
+    message = r"config must be a file\. Got configs/no\.yaml instead"
     for fresh in (False, True):
-        with pytest.raises(
-            FileNotFoundError, match=r"config must be a file\. Got configs/no\.yaml"
-        ):
+        with pytest.raises(FileNotFoundError, match=message):
             verb.quickstart(str(tmp_path / "run"), config="configs/no.yaml", fresh=fresh)
     assert (tmp_path / "run" / "data" / "tokenizer" / "tokenizer.json").is_file()
