@@ -5,6 +5,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tgp_multimodal.resources import shipped
 from tgp_multimodal.training import checkpoints, run
 from tgp_multimodal.verbs import quickstart as verb
 
@@ -83,7 +84,7 @@ def test_a_fresh_start_deletes_runs_alone(tmp_path, monkeypatch, names, is_gone)
 def test_a_config_that_is_not_there_is_refused_before_anything_is_done(tmp_path):
     (tmp_path / "run" / "data" / "tokenizer").mkdir(parents=True)
     (tmp_path / "run" / "data" / "tokenizer" / "tokenizer.json").touch()
-    assert verb._settings("nano.yaml") == verb._settings("configs/nano.yaml")
+    assert verb._settings("nano.yaml").samefile(shipped("configs", "nano.yaml"))
     message = r"config must be a file\. Got configs/no\.yaml instead"
     for fresh in (False, True):
         with pytest.raises(FileNotFoundError, match=message):
