@@ -72,14 +72,14 @@ def _pairs(x: Tensor, are_halves: bool) -> tuple[Tensor, Tensor]:
 
 
 class Attended(torch.autograd.Function):
-    """softmax(q kT) v, with the rows of the softmax in float32."""
+    """`attend` alone; what it returns first is kept for the way back."""
 
     @staticmethod
     def forward(
         ctx: Any, query_BHLK: Tensor, key_BHMK: Tensor, value_BHMK: Tensor, allowed: Tensor | None
     ) -> Tensor:
-        share, out = _attend(query_BHLK, key_BHMK, value_BHMK, allowed)
-        ctx.save_for_backward(query_BHLK, key_BHMK, value_BHMK, share, out)
+        share, out = attend(query_BHLK, key_BHMK, value_BHMK, allowed)
+        ctx.save_for_backward(query_BHLK, key_BHMK, value_BHMK, share)
         return out
 
     @staticmethod
@@ -88,29 +88,30 @@ class Attended(torch.autograd.Function):
         return *_by_three(by_out, *ctx.saved_tensors), None
 
 
-def _attend(
+def attend(
     query_BHLK: Tensor, key_BHMK: Tensor, value_BHMK: Tensor, allowed: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """What each query takes of each value, (B, H, L, M), and what comes of it, (B, H, L, K)."""
+    """softmax(q kT) of shape (B, H, L, M), and its product with v, (B, H, L, K).
+
+    On CPUs softmax sums in float32 whatever it reads and writes, and adding a penalty to what may
+    not be looked at takes a fifth of the time of filling it in.
+    """
     logits = query_BHLK @ key_BHMK.mT
     if allowed is not None:
-        logits.masked_fill_(~allowed, torch.finfo(logits.dtype).min)
-    share_BHLM = logits.softmax(dim=-1, dtype=torch.float32).to(value_BHMK.dtype)
+        penalty = logits.new_zeros(allowed.shape)
+        logits.add_(penalty.masked_fill_(~allowed, torch.finfo(logits.dtype).min))
+    share_BHLM = logits.softmax(dim=-1)
     return share_BHLM, share_BHLM @ value_BHMK
 
 
 def _by_three(
-    by_out: Tensor, query: Tensor, key: Tensor, value: Tensor, share: Tensor, out: Tensor
+    by_out: Tensor, query: Tensor, key: Tensor, value: Tensor, share: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of query, key and value.
-
-    That of the logits is p (dp - sum(p dp)), and the sum is the product of the output with its
-    gradient (Dao et al. 2022, arXiv:2205.14135, section 3.1).
-    """
-    by_value = share.mT @ by_out
-    along = (out.float() * by_out).sum(-1, keepdim=True)
-    by_logits = (by_out @ value.mT - along).mul_(share).to(share.dtype)
-    return by_logits @ key, by_logits.mT @ query, by_value
+    """Gradients of query, key and value."""
+    by_share = by_out @ value.mT
+    # What autograd calls for a softmax; it too sums in float32.
+    by_logits = torch.ops.aten._softmax_backward_data(by_share, share, -1, share.dtype)
+    return by_logits @ key, by_logits.mT @ query, share.mT @ by_out
 
 
 class PatchesAttended(torch.autograd.Function):
@@ -155,8 +156,8 @@ class PatchesAttended(torch.autograd.Function):
         key[:, :, :start], key[:, :, start:] = text_key_BHLK, new_key
         value[:, :, :start] = text_value_BHLK
         value[:, :, start:] = _swapped(projected[:, :, 2])
-        share, out = _attend(query, key, value, allowed)
-        ctx.save_for_backward(projected, scale, gain, turn, query, key, value, share, out)
+        share, out = attend(query, key, value, allowed)
+        ctx.save_for_backward(projected, scale, gain, turn, query, key, value, share)
         return _swapped(out).flatten(2)
 
     @staticmethod

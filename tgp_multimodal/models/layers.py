@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tgp_multimodal.models.eager import Attended, Normalised, Turned
+from tgp_multimodal.models.eager import Attended, Normalised, Turned, attend
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
@@ -98,6 +98,8 @@ def attention(
     query_BHLK = query_BHLK * query_BHLK.shape[-1] ** -0.5
     if by_hand(query_BHLK):
         return Attended.apply(query_BHLK, key_BHMK, value_BHMK, allowed)
+    if not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        return attend(query_BHLK, key_BHMK, value_BHMK, allowed)[1]
     logits = query_BHLK @ key_BHMK.transpose(-1, -2)
     if allowed is not None:
         logits = logits.masked_fill(~allowed, torch.finfo(logits.dtype).min)
