@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_CELLS_CPU, _CELLS = 2**21, 2**27  # logits at once: 8 MB in float32, about what a cache holds
+_CELLS_CPU, _CELLS = 2**23, 2**27  # logits at once; with fewer the table is added up more often
 
 
 def weighted_nats(
