@@ -47,13 +47,18 @@ def test_rotation_by_hand():
     torch.testing.assert_close(rotate_neighbours(x, *tables)[0, [0, 1]], torch.cat(expected))
 
 
-def test_attention_is_torchs():
+@pytest.mark.parametrize("learns", [True, False])
+def test_attention_is_torchs(learns):
     query, key, value = torch.randn(3, 2, 4, 6, 8)
     allowed = torch.rand(2, 1, 6, 6) > 0.4
     allowed |= torch.eye(6, dtype=torch.bool)
     for mask in (None, allowed):
         expected = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        torch.testing.assert_close(attention(query, key, value, mask), expected, atol=1e-6, rtol=0)
+        with torch.set_grad_enabled(learns):
+            mine = attention(query, key, value, mask)
+            rounded = attention(*(x.bfloat16() for x in (query, key, value)), mask)
+        torch.testing.assert_close(mine, expected, atol=1e-6, rtol=0)
+        torch.testing.assert_close(rounded.float(), expected, atol=0.03, rtol=0)
 
 
 def test_cache_gives_back_what_it_was_given():

@@ -43,7 +43,7 @@ def test_a_step_is_measured_only_to_plan_with_it(tmp_path, monkeypatch, begun, s
     (cli := MagicMock()).stop.stopped, cli.seconds_per_step = False, 1.0
     monkeypatch.setattr(run, "RunCLI", lambda *given, **named: cli)
     monkeypatch.setattr(checkpoints, "newest", lambda folder: begun)
-    verb._pretrain(tmp_path, verb._settings("configs/quickstart.yaml"), 0.0, steps)
+    verb._pretrain(tmp_path, verb._config_path("configs/quickstart.yaml"), 0.0, steps)
     cli.prepare.assert_called_once_with(is_timed=is_timed, is_resumed=begun is not None)
 
 
@@ -84,9 +84,13 @@ def test_a_fresh_start_deletes_runs_alone(tmp_path, monkeypatch, names, is_gone)
 def test_a_config_that_is_not_there_is_refused_before_anything_is_done(tmp_path):
     (tmp_path / "run" / "data" / "tokenizer").mkdir(parents=True)
     (tmp_path / "run" / "data" / "tokenizer" / "tokenizer.json").touch()
-    assert verb._settings("nano.yaml").samefile(shipped("configs", "nano.yaml"))
-    message = r"config must be a file\. Got configs/no\.yaml instead"
+    assert verb._config_path("nano.yaml").samefile(shipped("configs", "nano.yaml"))
     for fresh in (False, True):
-        with pytest.raises(FileNotFoundError, match=message):
-            verb.quickstart(str(tmp_path / "run"), config="configs/no.yaml", fresh=fresh)
+        for config in ("configs/no.yaml", ".", ""):
+            with pytest.raises(FileNotFoundError, match=r"config must be a file\. Got .* instead"):
+                verb.quickstart(str(tmp_path / "run"), config=config, fresh=fresh)
+    (tmp_path / "run" / "config.yaml").touch()
+    own = str(tmp_path / "run" / "config.yaml")
+    with pytest.raises(ValueError, match="config must lie outside a folder that is begun afresh"):
+        verb.quickstart(str(tmp_path / "run"), config=own, fresh=True)
     assert (tmp_path / "run" / "data" / "tokenizer" / "tokenizer.json").is_file()

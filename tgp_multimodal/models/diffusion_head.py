@@ -61,7 +61,7 @@ class HeadAttention(nn.Module):
     ) -> Tensor:
         all_three = _heads(self.img_qkv_proj(patch_BPD), 3, self.heads)
         if patch_BPD.device.type == "cpu" and by_hand(all_three):
-            return self.to_out[0](self._by_hand(all_three, text, rotary, allowed))
+            return self.to_out[0](self._attended(all_three, text, rotary, allowed))
         query, key, value = all_three.transpose(1, 3).unbind(2)
         query = rotate_neighbours(self.norm_q(query), *rotary).to(value.dtype)
         key = rotate_neighbours(self.norm_k(key), *rotary).to(value.dtype)
@@ -69,13 +69,14 @@ class HeadAttention(nn.Module):
         value = torch.cat((text[1], value), dim=2)
         return self.to_out[0](attention(query, key, value, allowed).transpose(1, 2).flatten(2))
 
-    def _by_hand(
+    def _attended(
         self,
         all_three: Tensor,
         text: tuple[Tensor, Tensor],
         rotary: tuple[Tensor, Tensor],
         allowed: Tensor | None,
     ) -> Tensor:
+        """What the heads return, by the function whose backward pass is written by hand."""
         scaled = self.norm_q.weight * all_three.shape[-1] ** -0.5
         gain = torch.cat((scaled.repeat(self.heads), self.norm_k.weight.repeat(self.heads)))
         turn = torch.complex(*rotary)[:, None, None]

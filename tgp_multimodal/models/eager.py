@@ -72,7 +72,7 @@ def _pairs(x: Tensor, are_halves: bool) -> tuple[Tensor, Tensor]:
 
 
 class Attended(torch.autograd.Function):
-    """`attend` alone; what it returns first is kept for the way back."""
+    """`attend`, which keeps its softmax for the backward pass."""
 
     @staticmethod
     def forward(
@@ -93,8 +93,15 @@ def attend(
 ) -> tuple[Tensor, Tensor]:
     """softmax(q kT) of shape (B, H, L, M), and its product with v, (B, H, L, K).
 
-    On CPUs softmax sums in float32 whatever it reads and writes, and adding a penalty to what may
-    not be looked at takes a fifth of the time of filling it in.
+    On CPUs softmax sums in float32 whatever it reads and writes, and to add a penalty where nobody
+    may look is faster than to fill it in.
+
+    Args:
+        query_BHLK: queries with the scale of the products; of one type with keys and values.
+        key_BHMK: keys.
+        value_BHMK: values.
+        allowed: True where a query may look, broadcastable to (B, H, L, M), somewhere in each row;
+            None: everywhere.
     """
     logits = query_BHLK @ key_BHMK.mT
     if allowed is not None:
@@ -143,19 +150,20 @@ class PatchesAttended(torch.autograd.Function):
         allowed: Tensor | None,
     ) -> Tensor:
         batch, patches, _, heads, size = projected.shape
-        pair = projected[:, :, :2].float()
-        length = torch.linalg.vector_norm(pair, dim=-1, keepdim=True)
-        scale = length.square_().div_(size).add_(eps).rsqrt_()
-        pair = pair * scale
-        pair.view(-1, len(gain)).mul_(gain)
-        _complex(pair).mul_(turn)
-        query, new_key = pair.permute(2, 0, 3, 1, 4).unbind()
-        query = query.to(projected.dtype, memory_format=torch.contiguous_format)
-        start = text_key_BHLK.shape[2]
-        key, value = query.new_empty(2, batch, heads, start + patches, size).unbind()
-        key[:, :, :start], key[:, :, start:] = text_key_BHLK, new_key
-        value[:, :, :start] = text_value_BHLK
-        value[:, :, start:] = _swapped(projected[:, :, 2])
+        assert len(text_key_BHLK) == batch, (len(text_key_BHLK), batch)
+        both = projected[:, :, :2].float()
+        norm = torch.linalg.vector_norm(both, dim=-1, keepdim=True)
+        scale = norm.square_().div_(size).add_(eps).rsqrt_()
+        both = both * scale
+        both.view(-1, len(gain)).mul_(gain)
+        _complex(both).mul_(turn)
+        query, patch_key = both.permute(2, 0, 3, 1, 4).unbind()
+        query = query.to(projected.dtype, copy=True, memory_format=torch.contiguous_format)
+        length = text_key_BHLK.shape[2]
+        key, value = query.new_empty(2, batch, heads, length + patches, size).unbind()
+        key[:, :, :length], key[:, :, length:] = text_key_BHLK, patch_key
+        value[:, :, :length] = text_value_BHLK
+        value[:, :, length:] = _swapped(projected[:, :, 2])
         share, out = attend(query, key, value, allowed)
         ctx.save_for_backward(projected, scale, gain, turn, query, key, value, share)
         return _swapped(out).flatten(2)
@@ -167,19 +175,19 @@ class PatchesAttended(torch.autograd.Function):
         batch, patches, _, heads, size = projected.shape
         by_out = _swapped(by_out.reshape(batch, patches, heads, size)).contiguous()
         by_query, by_key, by_value = _by_three(by_out, *attended)
-        start = by_key.shape[2] - patches
-        by_pair = scale.new_empty(batch, patches, 2, heads, size)
-        by_pair[:, :, 0], by_pair[:, :, 1] = _swapped(by_query), _swapped(by_key[:, :, start:])
-        _complex(by_pair).mul_(turn.conj())
+        length = by_key.shape[2] - patches
+        by_both = scale.new_empty(batch, patches, 2, heads, size)
+        by_both[:, :, 0], by_both[:, :, 1] = _swapped(by_query), _swapped(by_key[:, :, length:])
+        _complex(by_both).mul_(turn.conj())
         unit = projected[:, :, :2] * scale
-        product = by_pair * unit
+        product = by_both * unit
         by_gain = product.view(-1, len(gain)).sum(0)
         product.view(-1, len(gain)).mul_(gain)
-        by_pair.view(-1, len(gain)).mul_(gain)
-        by_pair.addcmul_(unit, product.mean(-1, keepdim=True), value=-1).mul_(scale)
+        by_both.view(-1, len(gain)).mul_(gain)
+        by_both.addcmul_(unit, product.mean(-1, keepdim=True), value=-1).mul_(scale)
         by_projected = torch.empty_like(projected, memory_format=torch.contiguous_format)
-        by_projected[:, :, :2], by_projected[:, :, 2] = by_pair, _swapped(by_value[:, :, start:])
-        text = by_key[:, :, :start], by_value[:, :, :start]
+        by_projected[:, :, :2], by_projected[:, :, 2] = by_both, _swapped(by_value[:, :, length:])
+        text = by_key[:, :, :length], by_value[:, :, :length]
         return by_projected, *text, by_gain, None, None, None
 
 

@@ -1,7 +1,7 @@
 """Cross-entropy over a vocabulary without ever holding all logits.
 
-The gradient of each chunk of positions is computed while its logits are still in the cache, so
-nothing of the size positions x vocabulary is kept for the backward pass. That asks for a loss whose
+The gradient of each chunk of positions is computed together with its loss, so nothing of the size
+positions x vocabulary is kept for the backward pass. That asks for a loss whose
 weights are known beforehand, which every mean of nats has.
 
 Shape letters: N positions, D width, V vocabulary.
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_CELLS_CPU, _CELLS = 2**23, 2**27  # logits at once; with fewer the table is added up more often
+# Logits at once, 32 MB in float32 on CPUs; each chunk adds to the whole gradient of the table.
+_CELLS_CPU, _CELLS = 2**23, 2**27
 
 
 def weighted_nats(
@@ -96,7 +97,7 @@ def _in_place(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Nats, logarithm of the partition, and the gradient of the weighted sum by the logits.
 
-    In the memory of the logits where they are float32, which stays in the cache of a processor.
+    In the memory of the logits where they are float32.
     """
     dtype, logits = logits.dtype, logits.float()
     of_target, largest = logits.gather(-1, target_N1)[:, 0], logits.amax(dim=-1)

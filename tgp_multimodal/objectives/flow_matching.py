@@ -114,7 +114,7 @@ class FlowMatching(Objective):
 
         With the guess c of the caption, the guess u of the null prompt and the mean picture m, the
         guess that is trained towards m + (1 - 1/w) (c - u) rests at c = u + w (m - u). Where the
-        caption was dropped, c is u and nothing is added.
+        caption was dropped, c is u up to rounding, and nothing is added.
         """
         only_bos = torch.zeros_like(mask_BL)
         only_bos[:, 0] = True

@@ -38,7 +38,7 @@ class OptimizerSettings:
         warmup: share of the run in which the rates rise.
         decay: share of the run, at its end, in which they fall to zero.
         iterations: Newton-Schulz iterations of Muon; 3 for networks so small that the optimizer is
-            a large part of a step, 5 for those of torch.optim.Muon.
+            a large part of a step, 5 for what torch.optim.Muon does.
         momentum: Muon's decay rate at the start and after `momentum_steps`, linear between; Jordan
             et al. 2024 begin at 0.85.
         momentum_steps: steps of that ramp.

@@ -1,8 +1,8 @@
 """Muon for the matrices inside the blocks, AdamW for everything else, as one optimizer object.
 
 One object, because two make Lightning count every step twice. The algorithm is torch.optim.Muon's,
-but for fewer iterations with better polynomials where they are asked for; the Newton-Schulz
-iterations of all matrices of one shape run as one batch, in bfloat16 where that is fast.
+but for four Newton-Schulz iterations with polynomials of their own in the place of five equal ones;
+those of all matrices of one shape run as one batch, in bfloat16 where that is fast.
 """
 
 from collections import defaultdict
@@ -17,11 +17,11 @@ from tgp_multimodal.training.parts import joined, own, spread
 
 _Coefficients: TypeAlias = tuple[float, float, float]  # a x + b x^3 + c x^5
 
-_EVERY: _Coefficients = (3.4445, -4.7750, 2.0315)  # Jordan's, the same in every iteration
+_JORDANS: _Coefficients = (3.4445, -4.7750, 2.0315)  # the same in every iteration
 # Each iteration's own polynomial, the one that brings singular values nearest to 1 from where the
 # iterations before it leave them (Amsel et al. 2025, arXiv:2505.16932, algorithm 1): from [0.003,
 # 1] with four iterations, from [0.01, 1] with three, and 2 % of room for rounding each time.
-_EACH: dict[int, list[_Coefficients]] = {
+_OF_EACH: dict[int, list[_Coefficients]] = {
     4: [
         (7.3851, -20.1776, 14.2126),
         (4.0756, -3.3914, 0.7276),
@@ -155,8 +155,8 @@ class MuonAdamW(Optimizer):
 def orthogonal(matrices_NRC: Tensor, iterations: int, dtype: torch.dtype) -> Tensor:
     """The nearest orthogonal matrices, roughly (quintic Newton-Schulz).
 
-    Singular values land in about [0.7, 1.2], which is as good as 1 for this purpose; those below a
-    thousandth of the length of all (five iterations or four) or a hundredth (three) stay smaller.
+    Singular values land in about [0.7, 1.3], which is as good as 1 for this purpose; those below
+    0.003 (four iterations) or 0.01 (three) of the root of their squares' sum stay smaller.
 
     Args:
         matrices_NRC: any matrices.
@@ -169,24 +169,25 @@ def orthogonal(matrices_NRC: Tensor, iterations: int, dtype: torch.dtype) -> Ten
         x = x.mT
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     rows, columns = x.shape[-2:]
-    plan = _EACH.get(iterations) or [_EVERY] * iterations
-    # Rounding grows tenfold with each iteration on products x xT; float32 has room for five.
+    polynomials = _OF_EACH.get(iterations) or [_JORDANS] * iterations
+    # On products x xT rounding grows with the square of the slope at 0, in all 20,000 times in five
+    # of Jordan's iterations and less in the others; that is what float32 has room for.
     if columns >= 2 * rows and dtype == torch.float32 and 1 < iterations <= 5:
-        x = _polynomial(x @ x.mT, plan) @ x
+        x = _polynomial(x @ x.mT, polynomials) @ x
     else:
-        for coefficients in plan:
+        for coefficients in polynomials:
             x = _factor(x @ x.mT, coefficients) @ x
     return (x.mT if tall else x).to(matrices_NRC.dtype)
 
 
-def _polynomial(gram_NRR: Tensor, plan: list[_Coefficients]) -> Tensor:
+def _polynomial(gram_NRR: Tensor, polynomials: list[_Coefficients]) -> Tensor:
     """The matrix by which the iterations multiply a matrix x in all, from x xT alone.
 
     All factors are polynomials in x xT, so they commute, and wide matrices enter two products
     instead of two for each iteration.
     """
-    factor = product = _factor(gram_NRR, plan[0])
-    for coefficients in plan[1:]:
+    factor = product = _factor(gram_NRR, polynomials[0])
+    for coefficients in polynomials[1:]:
         gram_NRR = factor @ (factor @ gram_NRR)
         factor = _factor(gram_NRR, coefficients)
         product = factor @ product

@@ -52,8 +52,12 @@ def quickstart(
         raise ValueError(f"steps must be at least 1. Got {steps} instead.")
     if minutes <= 0:
         raise ValueError(f"minutes must be above 0. Got {minutes} instead.")
-    settings = _settings(config)
+    path = _config_path(config)
     if fresh and run.exists():
+        if path.resolve().is_relative_to(run.resolve()):
+            raise ValueError(
+                f"config must lie outside a folder that is begun afresh. Got {path} instead."
+            )
         if any(run.iterdir()) and not _is_run(run):
             raise ValueError(f"folder must be new or a run's. Got {run} instead.")
         shutil.rmtree(run)
@@ -64,7 +68,7 @@ def quickstart(
         with _stage("preparing text and pictures from this installation"):
             _prepare(run)
         with _stage("pretraining"):
-            _pretrain(run, settings, start + minutes * 60, steps)
+            _pretrain(run, path, start + minutes * 60, steps)
         with _stage("exporting"):
             _export(run)
     with _stage("evaluating"):
@@ -80,7 +84,7 @@ def quickstart(
     print(f"all of it took {(time.monotonic() - start) / 60:.1f} minutes")
 
 
-def _settings(config: str) -> Path:
+def _config_path(config: str) -> Path:
     """The file of that name, or the one of that name that ships with the package."""
     from tgp_multimodal.resources import shipped
 
@@ -89,7 +93,8 @@ def _settings(config: str) -> Path:
         return path
     if str(path.parent) in (".", "configs"):
         with suppress(FileNotFoundError):
-            return shipped("configs", path.name)
+            if (config_path := shipped("configs", path.name)).is_file():
+                return config_path
     raise FileNotFoundError(f"config must be a file. Got {config} instead.")
 
 
@@ -129,14 +134,14 @@ def _counts(splits: dict[str, dict[str, int]]) -> str:
     )
 
 
-def _pretrain(run: Path, settings: Path, end: float, steps: int | None) -> None:
+def _pretrain(run: Path, config: Path, end: float, steps: int | None) -> None:
     from tgp_multimodal.training.checkpoints import newest
     from tgp_multimodal.training.run import RunCLI
 
     where = ["--trainer.default_root_dir", str(run), "--data.folder", str(run / "data")]
     sys.argv = ["tgp quickstart"]  # LightningCLI warns when it finds other arguments here
     begun = newest(run)
-    cli = RunCLI(["--config", str(settings), *where], run=False)
+    cli = RunCLI(["--config", str(config), *where], run=False)
     cli.prepare(is_timed=steps is None and begun is None, is_resumed=begun is not None)
     if steps is not None:
         planned, why = steps, "as asked"
