@@ -205,7 +205,9 @@ def _numbers(facts: Mapping[str, Any]) -> Iterator[str]:
     if not metrics:
         yield "No measurement was recorded."
         return
-    yield "| measured at the end of training | value |"
+    at = facts.get("measured_at")  # exports of older versions do not say
+    when = "last in training" if at is None else f"at step {at:,}"
+    yield f"| measured {when} | value |"
     yield "|---|---|"
     for key, value in metrics.items():
         yield f"| {key} | {value:.4g} |"

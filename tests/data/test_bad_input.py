@@ -41,7 +41,7 @@ def test_a_truncated_jpeg(tmp_path, capsys):
     arguments = (tmp_path / "o", "--pictures", folder, "--vocabulary", 300, "--size", 16)
     code, _, error = run(capsys, *arguments)
     assert code == 2
-    assert f"bad rows must be at most 1 % of {folder} (--allow_bad). Got 1 of 20, all of" in error
+    assert f"bad rows must be at most 1 % of {folder} (--allow_bad). Got 1 of 20 read so" in error
     assert "noise/007.jpeg: picture must be a whole image file. Got image file is trunc" in error
     assert nothing_is_left(tmp_path / "o")
     code, out, _ = run(capsys, *arguments, "--allow_bad", 0.05)
@@ -61,7 +61,7 @@ def test_a_jsonl_with_a_broken_line(tmp_path, capsys):
     arguments = (tmp_path / "o", "--text", path, "--vocabulary", 300)
     code, _, error = run(capsys, *arguments)
     assert code == 2
-    assert "Got 1 of 50, all of them in" in error
+    assert "Got 1 of 50 read so far, listed in" in error
     assert f"; {path} line 9: broken JSON (Expecting ':' delimiter at character 9)." in error
     code, _, _ = run(capsys, *arguments, "--allow_bad", 0.02)
     assert code == 0
@@ -89,7 +89,7 @@ def test_text_that_is_not_utf8(tmp_path, capsys):
         (tmp_path / f"{i}.txt").write_bytes(text.encode("latin-1" if i == 2 else "utf-8"))
     code, _, error = run(capsys, tmp_path / "o", "--text", tmp_path, "--vocabulary", 300)
     assert code == 2
-    assert "Got 1 of 4, all" in error
+    assert "Got 1 of 4 read so far" in error
     assert "2.txt whole file: not UTF-8 (byte 0xe9 at 18)." in error
 
 

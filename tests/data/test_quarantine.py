@@ -39,8 +39,8 @@ def test_more_than_allowed_stops(tmp_path):
     path = tmp_path / "q.jsonl"
     assert len(kept(path, rows(99, 1))) == 99
     expected = (
-        r"bad rows must be at most 1 % of x\.jsonl \(--allow_bad\)\. Got 2 of 100, all of them in "
-        r".*q\.jsonl, instead; x\.jsonl line 0: broken; x\.jsonl line 1: broken\.$"
+        r"bad rows must be at most 1 % of x\.jsonl \(--allow_bad\)\. Got 2 of 100 read so far, "
+        r"listed in .*q\.jsonl, instead; x\.jsonl line 0: broken; x\.jsonl line 1: broken\.$"
     )
     with pytest.raises(ValueError, match=expected):
         kept(path, rows(98, 2))
@@ -53,7 +53,7 @@ def test_a_large_source_of_nothing_but_bad_rows_stops_early(tmp_path):
         while True:
             yield Bad("x", "1", "broken")
 
-    with pytest.raises(ValueError, match=r"Got 11 of 11,.* x 1: broken; \.\.\.$"):
+    with pytest.raises(ValueError, match=r"Got 11 of 11 read so far,.* x 1: broken; \.\.\.$"):
         kept(tmp_path / "q.jsonl", endless())
 
 

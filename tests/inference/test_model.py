@@ -94,8 +94,9 @@ def test_embed_texts_and_pictures(model):
     assert np.array_equal(model.embed(list(pixels)), vectors)
     alone = Model(language_model(model.tokenizer.vocabulary), model.tokenizer, "digest")
     assert alone.embed([]).shape == (0, alone.embed(["a"]).shape[1])
-    with pytest.raises(ValueError, match="items must be a list"):
-        model.embed("one text")
+    for one_item in ("one text", Image.new("RGB", (16, 16))):
+        with pytest.raises(ValueError, match="items must be a list"):
+            model.embed(one_item)
 
 
 def test_a_picture_is_seen_as_its_camera_was_held(model):

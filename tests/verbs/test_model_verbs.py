@@ -32,7 +32,7 @@ def run(tokenizer, tmp_path_factory):
     }
     torch.save(checkpoint, folder / "checkpoints" / "last.ckpt")
     tokenizer.save(folder / "data" / "tokenizer")
-    (folder / "metrics.csv").write_text("step,val/bits,train/x\n1,9.5,1\n2,,1\n3,8.5,\n")
+    (folder / "metrics.csv").write_text("step,val/bits,train/x\n1,9.5,1\n2,,1\n39,8.5,\n49,7.5,\n")
     manifest = {"precision": "float32", "data": {"text": {"splits": {}, "digest": "d"}}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
@@ -53,7 +53,9 @@ def test_export_takes_averaged_weights_and_the_runs_facts(run, folder, tmp_path,
     loaded = exports.load(run / "export")
     assert loaded.facts["steps"] == 40
     assert loaded.facts["run"] == "tiny"
-    assert loaded.facts["metrics"] == {"val/bits": 8.5}
+    assert loaded.facts["metrics"] == {"val/bits": 8.5}  # 7.5 is of steps behind the checkpoint
+    assert loaded.facts["measured_at"] == 39
+    assert "| measured at step 39 | value |" in (run / "export" / "README.md").read_text()
     assert loaded.facts["precision"] == "float32"
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert torch.equal(loaded.network.text.norm.weight, checkpoint["ema"]["text.norm.weight"])
@@ -358,6 +360,7 @@ def test_mistakes_of_search(folder, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("verb", ["write", "fill", "draw", "search"])
+@pytest.mark.usefixtures("folder")
 def test_a_folder_that_is_no_export(run, verb, capsys, tmp_path):
     arguments = {
         "write": ["x"], "fill": ["--prefix", "x"], "draw": ["x", "--output", str(tmp_path)],

@@ -124,6 +124,6 @@ class Quarantine:
         named = tally.named()
         raise ValueError(
             f"bad rows must be at most {100 * self.allow_bad:g} % of {tally.name} (--allow_bad). "
-            f"Got {tally.bad:,} of {tally.rows:,}, all of them in {self.path}, instead; "
+            f"Got {tally.bad:,} of {tally.rows:,} read so far, listed in {self.path}, instead; "
             f"{named if named.endswith('; ...') else named.rstrip('.') + '.'}"
         )

@@ -202,10 +202,8 @@ class Model:
 
     def embed(self, items: Sequence[str] | Pictures) -> np.ndarray:
         """Feature vectors (N, D) of texts, or of pictures (D differs between the two)."""
-        if isinstance(items, str):
-            raise ValueError(
-                f"items must be a list of texts or pictures. Got the text {items!r} instead."
-            )
+        if isinstance(items, str) or not hasattr(items, "__len__"):
+            raise ValueError(f"items must be a list of texts or pictures. Got {items!r} instead.")
         has_head = isinstance(self.network, Multimodal)
         if (len(items) or not has_head) and all(isinstance(item, str) for item in items):
             return text.embed(self.network.text, self.tokenizer, [str(item) for item in items])

@@ -58,7 +58,7 @@ def draw(
         tgp draw runs/nano/export "a red circle left of a blue square"
         tgp draw runs/nano/export "a green triangle" --count 8 --output triangles
         tgp draw runs/nano/export "two circles" --sampler dpm --steps 12 --size 32x48
-        tgp draw runs/nano/export "a blue circle" --image photo.png --strength 0.6
+        tgp draw runs/nano/export "a blue circle" --image photo.png --strength 0.9
         tgp draw runs/nano/export --grid prompts.txt --count 4
     """
     from pathlib import Path

@@ -59,7 +59,8 @@ def run_facts(run: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
         content = json.loads(manifest.read_text(encoding="utf-8"))
         kept = ("data", "precision", "device", "environment")
         found |= {key: content[key] for key in kept if key in content}
-    found["metrics"] = _last_metrics(run / "metrics.csv")
+    steps = checkpoint.get("global_step")
+    found["metrics"], found["measured_at"] = _last_metrics(run / "metrics.csv", steps)
     return found
 
 
@@ -91,18 +92,26 @@ def benchmarks(results: Path, weights: str) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row["card"])
 
 
-def _last_metrics(path: Path) -> dict[str, float]:
-    """The last value of each validation column of a metrics file."""
+def _last_metrics(path: Path, steps: int | None) -> tuple[dict[str, float], int | None]:
+    """The last value of each validation column of a metrics file, and the step of the last one.
+
+    What was measured behind the last step of the checkpoint is another network's.
+    """
     import csv
 
-    if not path.is_file():
-        return {}
     last: dict[str, float] = {}
+    at = None
+    if not path.is_file():
+        return last, at
     with path.open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
             values = {k: v for k, v in row.items() if k and k.startswith("val") and v}
+            step = int(row["step"]) if row.get("step") else None
+            if not values or (step is not None and steps is not None and step > steps):
+                continue
             last |= {key: float(value) for key, value in values.items()}
-    return last
+            at = step
+    return last, at
 
 
 def _tokenizer_folder(run: Path) -> Path:
