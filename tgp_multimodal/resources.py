@@ -9,6 +9,18 @@ from pathlib import Path
 _PACKAGE = Path(__file__).resolve().parent
 
 
+def shipped_config(given: str | Path) -> Path | None:
+    """The shipped config that a user means by `nano.yaml` or `configs/nano.yaml`; None: none."""
+    path = Path(given)
+    if str(path.parent) not in (".", "configs"):
+        return None
+    try:
+        found = shipped("configs", path.name)
+    except FileNotFoundError:
+        return None
+    return found if found.is_file() else None
+
+
 def shipped(*parts: str) -> Path:
     """Path of a shipped file or folder, for example `shipped("configs", "nano.yaml")`.
 

@@ -6,7 +6,7 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
-from tgp_multimodal.resources import shipped
+from tgp_multimodal.resources import shipped_config
 
 _SUBCOMMANDS = ("fit", "validate", "test", "predict")
 _CONFIG, _SIZE, _START = ("-c", "--config"), ("--size",), ("--init_from",)
@@ -52,9 +52,9 @@ def with_configs(options: list[str]) -> list[str]:
     folders = _values(options, _START) or _keys(paths, "init_from")
     start = None
     if sizes:
-        start = _shipped_config(f"{sizes[-1]}.yaml")  # of no such size: the parser says so
+        start = shipped_config(f"{sizes[-1]}.yaml")  # of no such size: the parser says so
     elif not paths:
-        start = _shipped_config("nano.yaml")
+        start = shipped_config("nano.yaml")
     network = _network(folders[-1]) if folders else []
     return [*network, *options] if start is None else ["--config", str(start), *network, *options]
 
@@ -98,9 +98,9 @@ def _found(options: list[str]) -> list[str]:
 def _path(given: str) -> str:
     """The given path; where no file is there, that of the shipped config of the name, if any."""
     path = Path(given)
-    if given.lstrip().startswith("{") or path.is_file() or str(path.parent) not in (".", "configs"):
+    if given.lstrip().startswith("{") or path.is_file():
         return given
-    config = _shipped_config(path.name)
+    config = shipped_config(path)
     if config is None:
         return given
     _say(f"no file {given} here; reading {config}")
@@ -111,13 +111,6 @@ def _say(message: str) -> None:
     """Speaks once for all the processes that a run starts on a machine."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
         print(message, file=sys.stderr)
-
-
-def _shipped_config(name: str) -> Path | None:
-    try:
-        return shipped("configs", name)
-    except FileNotFoundError:
-        return None
 
 
 def _keys(paths: list[str], name: str) -> list[str]:

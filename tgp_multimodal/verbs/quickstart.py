@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,16 +86,12 @@ def quickstart(
 
 def _config_path(config: str) -> Path:
     """The file of that name, or the one of that name that ships with the package."""
-    from tgp_multimodal.resources import shipped
+    from tgp_multimodal.resources import shipped_config
 
-    path = Path(config)
-    if path.is_file():
-        return path
-    if str(path.parent) in (".", "configs"):
-        with suppress(FileNotFoundError):
-            if (config_path := shipped("configs", path.name)).is_file():
-                return config_path
-    raise FileNotFoundError(f"config must be a file. Got {config} instead.")
+    path = Path(config) if Path(config).is_file() else shipped_config(config)
+    if path is None:
+        raise FileNotFoundError(f"config must be a file. Got {config} instead.")
+    return path
 
 
 def _is_run(folder: Path) -> bool:
