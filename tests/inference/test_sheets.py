@@ -1,5 +1,7 @@
 """Sheets of pictures: where they hang, and how large."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -31,6 +33,16 @@ def test_a_grid_has_rows_of_captions_and_columns_of_headings():
         (slice(tops[3], tops[3] + 40), slice(0, lefts[0] - 1)),
     ]:
         assert ink[rows, columns].any()
+
+
+def test_wide_pictures_leave_no_gap_under_them():
+    pictures = [Image.new("RGB", (16, 4), colour) for colour in COLOURS]
+    grid = grid_sheet(pictures, ["a", "b"], ["x", "y", "z"], side=80)
+    upper, lower = places(grid, "red")[0], places(grid, "yellow")[0]
+    assert lower.min() - upper.max() < 20
+    sheet = contact_sheet(pictures, COLOURS, columns=1, side=80)
+    rows = [places(sheet, colour)[0] for colour in COLOURS]
+    assert all(40 > b.min() - a.max() > 20 for a, b in pairwise(rows))
 
 
 def test_long_headings_push_pictures_down():

@@ -1,9 +1,13 @@
 """What a run has logged stays, however often it is stopped, started again or mistyped."""
 
 import csv
+import signal
 
 import pytest
-from test_run import QUIET, start
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from test_run import QUIET, InterruptAt, start
+
+from tgp_multimodal.training.run import RunCLI
 
 pytestmark = QUIET
 
@@ -50,6 +54,32 @@ def test_a_line_tells_of_streams_that_its_step_left_out(
     found = told(tmp_path / "run")
     assert found == {step: each[step - 1] for step in (1, 3, 5, 7)}
     assert len(set(found.values())) == 4
+
+
+def test_a_stop_between_two_lines_repeats_none(arguments, tmp_path, monkeypatch):
+    monkeypatch.setattr(RunCLI, "extra", lambda self: [InterruptAt(5, signal.SIGTERM)])
+    stopped = start([*arguments, "--trainer.log_every_n_steps", "4"], monkeypatch)
+    assert stopped.trainer.global_step == 6
+    assert stopped.stop.exit_status == 143
+    assert steps(tmp_path / "run") == [3]
+    events = EventAccumulator(str(tmp_path / "run")).Reload()
+    assert [event.step for event in events.Scalars("train/text/value")] == [3]
+
+
+def validated(run):
+    rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
+    return [int(r["step"]) + 1 for r in rows if r["validation/text/causal_nats_per_token"]]
+
+
+def test_the_last_step_is_validated_but_not_that_of_a_stop(arguments, tmp_path, monkeypatch):
+    start(arguments, monkeypatch, "--trainer.max_steps", "6")
+    assert validated(tmp_path / "run") == [4, 6]
+    monkeypatch.setattr(RunCLI, "extra", lambda self: [InterruptAt(6)])
+    start(arguments, monkeypatch, "--ckpt_path", "last", "--trainer.max_steps", "10")
+    assert validated(tmp_path / "run") == [4, 6]
+    monkeypatch.setattr(RunCLI, "extra", lambda self: [])
+    start(arguments, monkeypatch, "--ckpt_path", "last", "--trainer.max_steps", "10")
+    assert validated(tmp_path / "run") == [4, 6, 8, 10]
 
 
 def test_steps_behind_the_checkpoint_are_logged_once(every_step, tmp_path, monkeypatch):

@@ -43,14 +43,14 @@ def weights(path):
 
 
 class InterruptAt(Callback):
-    """Presses Ctrl-C in the middle of a step."""
+    """Presses Ctrl-C in the middle of a step, or sends another signal."""
 
-    def __init__(self, step):
-        self.step = step
+    def __init__(self, step, number=signal.SIGINT):
+        self.step, self.number = step, number
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         if trainer.global_step == self.step:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), self.number)
 
 
 def test_a_run_leaves_everything_in_its_folder(arguments, tmp_path, monkeypatch):
@@ -290,6 +290,24 @@ def test_a_folder_that_was_named_must_be_there(arguments, tmp_path, monkeypatch)
     with pytest.raises(ValueError, match=r"must be a folder that `tgp prepare` wrote. Got .*mien"):
         start(arguments, monkeypatch, "--config", str(more), "--data.folder", missing)
     assert not (tmp_path / "mien").exists()
+
+
+def test_the_embedded_corpus_comes_in_the_size_of_the_network(arguments, tmp_path, monkeypatch):
+    asked = []
+
+    def prepare(folder, **settings):
+        asked.append(settings)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("tgp_multimodal.training.datamodules.prepare_embedded", prepare)
+    where = ["--data.embedded", "true", "--data.folder", str(tmp_path / "new")]
+    for size in ("8", "16"):
+        with pytest.raises(ValueError, match="enough"):
+            start(
+                [*arguments, *where, "--model.network.init_args.head.init_args.size", size],
+                monkeypatch,
+            )
+    assert asked == [{"size": 8}, {"size": 16}]
 
 
 def test_shares_deep_in_a_setting_may_come_from_the_command_line(arguments, monkeypatch):

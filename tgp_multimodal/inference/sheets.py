@@ -36,7 +36,8 @@ def contact_sheet(
     columns = columns or min(8, len(pictures), max(4, round(len(pictures) ** 0.5)))
     font = ImageFont.load_default(13)
     wrapped = [_wrapped(caption, font, side) for caption in captions]
-    cell_height = side + _LINE * max(len(lines) for lines in wrapped) + _GAP
+    tallest = max(_fitted(picture, side)[1] for picture in pictures)
+    cell_height = tallest + _LINE * max(len(lines) for lines in wrapped) + _GAP
     rows = -(-len(pictures) // columns)
     size = (columns * (side + _GAP) + _GAP, rows * cell_height + _GAP)
     sheet = Image.new("RGB", size, _PAPER)
@@ -45,7 +46,7 @@ def contact_sheet(
         left = _GAP + index % columns * (side + _GAP)
         top = _GAP + index // columns * cell_height
         _hang(sheet, picture, left, top, side)
-        _write(pen, lines, left, top + side + 3, font)
+        _write(pen, lines, left, top + tallest + 3, font)
     return sheet
 
 
@@ -73,18 +74,21 @@ def grid_sheet(
         )
     font = ImageFont.load_default(13)
     columns, cell = len(headings), side + _GAP
+    wrapped = [_wrapped(caption, font, 2 * side) for caption in captions]
+    tallest = max(_fitted(picture, side)[1] for picture in pictures)
+    row_height = max(tallest, _LINE * max(len(lines) for lines in wrapped)) + _GAP
     above = [_wrapped(heading, font, side) for heading in headings]
     first_left, first_top = 2 * side + 2 * _GAP, _GAP + _LINE * max(map(len, above))
-    size = (first_left + columns * cell, first_top + len(captions) * cell)
+    size = (first_left + columns * cell, first_top + len(captions) * row_height)
     sheet = Image.new("RGB", size, _PAPER)
     pen = ImageDraw.Draw(sheet)
     for column, lines in enumerate(above):
         _write(pen, lines, first_left + column * cell, _GAP // 2, font)
-    for row, caption in enumerate(captions):
-        _write(pen, _wrapped(caption, font, 2 * side), _GAP, first_top + row * cell, font)
+    for row, lines in enumerate(wrapped):
+        _write(pen, lines, _GAP, first_top + row * row_height, font)
     for index, picture in enumerate(pictures):
         row, column = divmod(index, columns)
-        _hang(sheet, picture, first_left + column * cell, first_top + row * cell, side)
+        _hang(sheet, picture, first_left + column * cell, first_top + row * row_height, side)
     return sheet
 
 
@@ -98,12 +102,18 @@ def _hang(
 ) -> None:
     """Puts a framed picture on the sheet, its longer side enlarged to `side`."""
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    longest = max(image.size)
-    width, height = (max(1, round(side * length / longest)) for length in image.size)
+    width, height = _fitted(picture, side)
     enlarged = image.convert("RGB").resize((width, height), Image.Resampling.NEAREST)
     sheet.paste(enlarged, (left, top))
     frame = (left - 1, top - 1, left + width, top + height)
     ImageDraw.Draw(sheet).rectangle(frame, outline=_FRAME)
+
+
+def _fitted(picture: np.ndarray | Image.Image, side: int) -> tuple[int, int]:
+    """Width and height on the sheet: the longer is `side`."""
+    shape = picture.size if isinstance(picture, Image.Image) else picture.shape[1::-1]
+    width, height = (max(1, round(side * length / max(shape))) for length in shape)
+    return width, height
 
 
 def _wrapped(caption: str, font: _Font, width: int) -> list[str]:

@@ -213,11 +213,17 @@ class CleanStop(Callback):
 
     Attributes:
         stopped: whether the run was stopped this way.
+        signal: the number of the signal that asked for it.
     """
 
     def __init__(self) -> None:
-        self.stopped = False
+        self.stopped, self.signal = False, int(signal.SIGINT)
         self._before: dict[int, Any] = {}
+
+    @property
+    def exit_status(self) -> int:
+        """What a process that was stopped by the signal returns to its shell."""
+        return 128 + self.signal
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -229,6 +235,7 @@ class CleanStop(Callback):
         if trainer.world_size > 1:  # a signal may reach one process alone, or in different steps
             self.stopped = trainer.strategy.reduce_boolean_decision(self.stopped, all=False)
         if self.stopped:
+            trainer.limit_val_batches = 0  # who must make room has seconds, not minutes
             trainer.should_stop = True
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
@@ -239,11 +246,24 @@ class CleanStop(Callback):
         if self.stopped:
             signal.signal(number, signal.SIG_DFL)
             raise KeyboardInterrupt
-        self.stopped = True
+        self.stopped, self.signal = True, number
         print(
             "\nstopping after this step; the run will be saved (Ctrl-C again stops at once)",
             file=sys.stderr,
         )
+
+
+class LastValidation(Callback):
+    """Validates behind the last step, too, whatever `val_check_interval` is.
+
+    That is what Lightning does where a callback ends the run.
+    """
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int
+    ) -> None:
+        if trainer.global_step == trainer.max_steps:
+            trainer.should_stop = True
 
 
 class Manifest(Callback):

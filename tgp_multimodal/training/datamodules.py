@@ -57,7 +57,8 @@ class StreamData(LightningDataModule):
 
     Args:
         folder: what `tgp prepare` wrote: `tokenizer/` with `text/`, `pictures/`, `chat/`. If it is
-            missing and `embedded` is set, the embedded corpus is prepared there.
+            missing and `embedded` is set, the embedded corpus is prepared there, with pictures of
+            the network's size.
         text: weights and infilling shares of the text streams, row length and rows per batch; see
             `text_batches`. A batch is that of all processes together, here and below.
         pictures: weights of the picture streams, longest caption, pictures per batch, and which
@@ -104,7 +105,7 @@ class StreamData(LightningDataModule):
 
     def prepare_data(self) -> None:
         if self.embedded and not (self.folder / "tokenizer").is_dir():
-            prepare_embedded(self.folder)
+            prepare_embedded(self.folder, size=max(self._sizes().values(), default=32))
 
     def setup(self, stage: str) -> None:
         if not self.folder.is_dir():
@@ -132,8 +133,8 @@ class StreamData(LightningDataModule):
                 f"{self.tokenizer.vocabulary}. "
                 f"Got {network.text.vocabulary} instead."
             )
-        if self.pictures is not None and network is not None:
-            self._check_size(network)
+        if self.pictures is not None:
+            self._check_sizes()
         self._check_held_out()
 
     def _check_held_out(self) -> None:
@@ -173,15 +174,20 @@ class StreamData(LightningDataModule):
         reads_text = self.text is not None or self.passages is not None
         return ["text"] * reads_text + ["chat"] * (self.chat is not None)
 
-    def _check_size(self, network: Any) -> None:
+    def _sizes(self) -> dict[str, int]:
+        """Side of the pictures that each part of the network draws or sees."""
+        network = getattr(getattr(self.trainer, "lightning_module", None), "network", None)
+        parts = {name: getattr(network, name, None) for name in ("head", "tower")}
+        return {name: part.size for name, part in parts.items() if part is not None}
+
+    def _check_sizes(self) -> None:
         """Refuses a part that would draw or see pictures of another size than it learns from."""
         stored = manifest(self.folder / "pictures")["splits"]["train"]["rows"]
-        for name in ("head", "tower"):
-            part = getattr(network, name, None)
-            if part is not None and part.size != stored:
+        for name, size in self._sizes().items():
+            if size != stored:
                 raise ValueError(
                     f"model.network.init_args.{name}.init_args.size must be {stored}, the size of "
-                    f"the pictures in {self.folder}. Got {part.size} instead."
+                    f"the pictures in {self.folder}. Got {size} instead."
                 )
 
     def first_batch(self) -> dict[str, Any]:

@@ -6,13 +6,34 @@ from typing import Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 _NAME = "metrics.csv"
 
 
-class MetricsFile(CSVLogger):
+class _Once:
+    """Leaves out a line that says what the last one said.
+
+    When a run is asked to stop, Lightning writes a line behind that step, and where none was due it
+    has the values of an earlier step.
+    """
+
+    _last: dict[str, Any] | None = None
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        learnt = {name: v for name, v in metrics.items() if name.startswith("train/")}
+        if learnt and learnt == self._last:
+            return
+        self._last = learnt or self._last
+        super().log_metrics(metrics, step)  # type: ignore[misc]
+
+
+class Board(_Once, TensorBoardLogger):
+    """TensorBoard's events of a run."""
+
+
+class MetricsFile(_Once, CSVLogger):
     """Lightning's logger, which deletes the file at every start, made to keep it.
 
     Args:

@@ -11,7 +11,6 @@ import jsonargparse
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from tgp_multimodal.export import load_checkpoint
@@ -29,6 +28,7 @@ from tgp_multimodal.objectives.together import Together
 from tgp_multimodal.training.allocator import keep_freed_memory
 from tgp_multimodal.training.callbacks import (
     CleanStop,
+    LastValidation,
     Manifest,
     SampleSheet,
     SceneCurve,
@@ -37,7 +37,7 @@ from tgp_multimodal.training.callbacks import (
 from tgp_multimodal.training.checkpoints import Checkpoint, folder_of, is_whole, newest
 from tgp_multimodal.training.datamodules import StreamData
 from tgp_multimodal.training.inner_options import apart, whole
-from tgp_multimodal.training.metrics_file import GoesOn, MetricsFile
+from tgp_multimodal.training.metrics_file import Board, GoesOn, MetricsFile
 from tgp_multimodal.training.module import TrainingModule
 from tgp_multimodal.training.sizes import SizeName, differences
 
@@ -214,14 +214,14 @@ class RunCLI(LightningCLI):
         folder = Path(config["trainer"]["default_root_dir"])
         self.stop = CleanStop()
         callbacks = [
-            self.stop, GoesOn(folder), Throughput(),
+            self.stop, LastValidation(), GoesOn(folder), Throughput(),
             SampleSheet(folder, config["sample_every"], config["sample_prompts"]),
             SceneCurve(config["scene_eval_every"]), Checkpoint(folder, config["save_every"]),
             Manifest(folder),
         ]  # fmt: skip
         loggers = [
             MetricsFile(folder),
-            TensorBoardLogger(folder, name="", version=""),
+            Board(folder, name="", version=""),
         ]
         given = config["trainer"].get("callbacks") or []
         return super().instantiate_trainer(

@@ -29,7 +29,7 @@ def run(argv: list[str]) -> None:
     folder = cli.trainer.default_root_dir
     if cli.stop.stopped:
         _say(f"stopped and saved; go on with: tgp fit {shlex.join(argv)} --ckpt_path last")
-        raise SystemExit(130)
+        raise SystemExit(cli.stop.exit_status)
     if cli.trainer.is_global_zero:
         print(f"the run lies in {folder}; export it with: tgp export {folder}")
 

@@ -151,7 +151,7 @@ def _pretrain(run: Path, config: Path, end: float, steps: int | None) -> None:
     cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=begun)
     if cli.stop.stopped:
         print("stopped and saved; go on with the same command", file=sys.stderr)
-        raise SystemExit(130)
+        raise SystemExit(cli.stop.exit_status)
 
 
 def plan(seconds: float, left: float) -> int:
