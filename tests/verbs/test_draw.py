@@ -82,12 +82,17 @@ def test_nothing_in_the_folder_is_replaced(folder, tmp_path, capsys):
     assert capsys.readouterr().out.endswith("sheet-006.png\n")
 
 
-@pytest.mark.parametrize(("size", "shape"), [("24", (24, 24)), ("8x20", (8, 20))])
-def test_size_is_a_side_or_rows_and_columns(folder, tmp_path, size, shape):
+@pytest.mark.parametrize(
+    ("size", "shape", "is_told"),
+    [("24", (24, 24), True), ("8x20", (8, 20), False), ("4x12", (4, 12), True)],
+)
+def test_size_is_a_side_or_rows_and_columns(folder, tmp_path, capsys, size, shape, is_told):
     options = ["--steps", "2", "--sampler", "unipc", "--size", size, "--output", str(tmp_path)]
     assert main(["draw", folder, *options, "x", "y"]) == 0
     assert pixels(tmp_path / "000-x.png").shape == (*shape, 3)
     assert (tmp_path / "sheet.png").exists()
+    told = f"note: {shape[0]}x{shape[1]} is far from 16x16, the size of training"
+    assert (told in capsys.readouterr().err) == is_told
 
 
 def test_a_picture_is_drawn_over(folder, photo, mask, tmp_path):

@@ -43,6 +43,11 @@ class Model:
         """That of pictures where none is asked for: 1 if it is in the weights already, else 4."""
         return 1.0 if self.guided else Drawing().guidance
 
+    @property
+    def usual_size(self) -> int:
+        """Side in pixels of the pictures that the network learned to draw."""
+        return self._with_head().head.size
+
     def write(
         self,
         prompt: str,

@@ -102,6 +102,20 @@ def draw(
     for i, (prompt, picture) in enumerate(zip(wanted, pictures, strict=True)):
         _save(picture, place, first + i, {"prompt": prompt, "seed": seeds[i], **facts})
     _save_sheet(pictures, wanted, seeds[:count] if grid else None, place, first)
+    _tell_size(pictures[0].size, model.usual_size)
+
+
+def _tell_size(drawn: tuple[int, int], trained: int) -> None:
+    """Says so where pictures are not nearly as large as those of training."""
+    import sys
+
+    columns, rows = drawn
+    if not trained**2 / 2 <= rows * columns <= 2 * trained**2:
+        print(
+            f"note: {rows}x{columns} is far from {trained}x{trained}, the size of training: expect "
+            "more, fewer or broken things",
+            file=sys.stderr,
+        )
 
 
 def _prompts(prompts: list[str] | None, grid: str | None) -> list[str]:
