@@ -4,6 +4,7 @@ from scipy import sparse
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
+from tgp_multimodal.evaluation import logistic
 from tgp_multimodal.evaluation.logistic import rotate, solve
 
 
@@ -48,9 +49,13 @@ def test_the_usual_tolerance_is_at_least_as_good_as_scikit_learns(c: float) -> N
     assert mine <= cost(features, reference.coef_.T, reference.intercept_) * (1 + 1e-5)
 
 
+@pytest.mark.parametrize("exact", [4000, 20])
 @pytest.mark.parametrize("width", [30, 200])
-def test_the_largest_axes_are_those_of_all_axes(width: int) -> None:
+def test_the_largest_axes_are_those_of_all_axes(
+    width: int, exact: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Features of five strong directions: what those tell is all that there is to know."""
+    monkeypatch.setattr(logistic, "_EXACT", exact)
     rng = np.random.default_rng(1)
     features = rng.standard_normal((120, 5)) @ rng.standard_normal((5, width))
     features += 1e-3 * rng.standard_normal((120, width))
@@ -59,6 +64,20 @@ def test_the_largest_axes_are_those_of_all_axes(width: int) -> None:
     assert whole.shape[1] == min(width, 90)
     np.testing.assert_allclose(largest, squares[-5:], rtol=1e-6)
     np.testing.assert_allclose(np.abs(few), np.abs(whole[:, -5:]), atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_axes_by_products_alone_are_orthogonal_and_hold_most(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = np.random.default_rng(1).standard_normal((120, width))
+    exact = rotate(features, 90, 30)
+    monkeypatch.setattr(logistic, "_EXACT", 20)
+    at, squares = rotate(features, 90, 30)
+    assert at.shape == (120, 30)
+    np.testing.assert_allclose((at[:90] ** 2).sum(0), squares)
+    assert np.all((at**2).sum(1) <= (features**2).sum(1))
+    assert 0.7 * exact.squares_R.sum() < squares.sum() < exact.squares_R.sum()
 
 
 def test_a_warm_start_ends_where_a_cold_one_does() -> None:

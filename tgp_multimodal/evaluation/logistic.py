@@ -21,6 +21,7 @@ Features: TypeAlias = np.ndarray | sparse.csr_matrix
 # classes are nearly alike; the usual one moves probabilities by 1e-4, and is enough to choose C by.
 FINE = 1e-8
 _ROWS = 256  # of a block
+_EXACT = 4000  # rows of a matrix that is decomposed exactly, however little of it is wanted
 MOST_AXES = 4000  # of dense features; beyond, a fit takes minutes for nothing that is seen
 
 
@@ -59,8 +60,8 @@ def rotate(features_ND: Features, known: int, largest: int | None = None) -> Axe
     Args:
         features_ND: all items.
         known: how many of them span the axes.
-        largest: keep so many axes, those along which the items differ most, and lose the rest: a
-            fifth of the time or less; left out: all of them.
+        largest: keep so many axes, those along which the items differ most or nearly, and lose the
+            rest: a fifth of the time or less; left out: all of them.
     """
     fitted = features_ND[:known]
     width = features_ND.shape[1]
@@ -71,10 +72,13 @@ def rotate(features_ND: Features, known: int, largest: int | None = None) -> Axe
     if width <= known:
         basis_DR, squares_R = principal_axes(fitted, largest)
         return Axes(np.asarray(features_ND @ basis_DR), squares_R)
-    squares, basis_NR = eigen(_dense(fitted @ fitted.T), largest)
-    kept = squares > squares[-1] * 1e-12
-    at_NR = _dense(features_ND @ fitted.T) @ basis_NR[:, kept] / np.sqrt(squares[kept])
-    return Axes(at_NR, squares[kept])
+    gram_NN = _dense(fitted @ fitted.T)
+    squares_R, basis_NR = eigen(gram_NN, largest)
+    kept = squares_R > squares_R[-1] * 1e-12
+    basis_NR = basis_NR[:, kept] / np.sqrt(squares_R[kept])
+    others_NR = _dense(features_ND[known:] @ fitted.T) @ basis_NR
+    at_NR = np.concatenate([gram_NN @ basis_NR, others_NR])
+    return Axes(at_NR, np.square(at_NR[:known]).sum(0))
 
 
 def principal_axes(
@@ -170,16 +174,28 @@ def _slopes(
 def eigen(gram: np.ndarray, largest: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues of a symmetric matrix from the smallest on, and their vectors as columns.
 
-    The matrix may be overwritten.
+    Of a large matrix, of which at most half is wanted, they are approximate; see `_ritz`.
     """
     size = len(gram)
     if largest is None or largest >= size:
         return np.linalg.eigh(gram)
-    # In place, since it may be a gigabyte: its transpose, which is itself, lies as LAPACK reads.
-    values, vectors = linalg.eigh(
-        gram.T, subset_by_index=(size - largest, size - 1), overwrite_a=True
-    )
-    return values, vectors
+    if size > _EXACT and 2 * largest <= size:
+        return _ritz(gram, largest)
+    return linalg.eigh(gram, subset_by_index=(size - largest, size - 1))
+
+
+def _ritz(gram: np.ndarray, largest: int) -> tuple[np.ndarray, np.ndarray]:
+    """About the largest eigenvalues and their vectors, by large products alone.
+
+    The Ritz pairs of what the matrix makes of random directions (Halko et al. 2011,
+    arXiv:0909.4061). The vectors are as orthogonal, and conjugate with respect to the matrix, as
+    exact ones, so they are axes like any others; where eigenvalues lie close together they share
+    directions with some that are left out.
+    """
+    drawn = np.random.default_rng(0).standard_normal((len(gram), largest + largest // 10 + 10))
+    basis, _ = linalg.qr(gram @ drawn, mode="economic", overwrite_a=True, check_finite=False)
+    values, vectors = np.linalg.eigh(basis.T @ (gram @ basis))
+    return values[-largest:], basis @ vectors[:, -largest:]
 
 
 def _dense(matrix: Any) -> np.ndarray:

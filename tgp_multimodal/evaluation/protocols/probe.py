@@ -300,8 +300,9 @@ def shortlist(
         views, look([known.items[i] for i in chosen], views, ask), strict=True
     ):
         scaled_ND = StandardScaler().fit(features_ND[train]).transform(features_ND)
+        axes = rotate(scaled_ND, len(few), _AXES)
         with threadpool_limits(1, user_api="blas"):
-            found = sweep(rotate(scaled_ND, len(few), _AXES), label_N, train, held)
+            found = sweep(axes, label_N, train, held)
         accuracies[view] = found.best
         first = best.setdefault(int(features_ND.shape[1]), view)
         if accuracies[view] > accuracies[first]:
@@ -338,9 +339,9 @@ def _fit(view: str, features_ND: Features, known: Known) -> _Fit:
     if not sparse.issparse(features_ND):
         scaler = StandardScaler(copy=False).fit(features_ND[known.fit_on])  # they may be gigabytes
         features_ND = scaler.transform(features_ND)
-    # Matrices this small are fastest on one thread, and by far where other processes compute too.
+    axes = rotate(features_ND, len(known.items))
+    # Products this small are fastest on one thread, and by far where other processes compute too.
     with threadpool_limits(1, user_api="blas"):
-        axes = rotate(features_ND, len(known.items))
         return _Fit(view, axes, width, sweep(axes, known.label_N, known.fit_on, known.held))
 
 
