@@ -174,12 +174,12 @@ def _slopes(
 def eigen(gram: np.ndarray, largest: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues of a symmetric matrix from the smallest on, and their vectors as columns.
 
-    Of a large matrix, of which at most half is wanted, they are approximate; see `_ritz`.
+    Of a large matrix, of which at most two thirds are wanted, they are about those; see `_ritz`.
     """
     size = len(gram)
     if largest is None or largest >= size:
         return np.linalg.eigh(gram)
-    if size > _EXACT and 2 * largest <= size:
+    if size > _EXACT and 3 * largest <= 2 * size:
         return _ritz(gram, largest)
     return linalg.eigh(gram, subset_by_index=(size - largest, size - 1))
 
