@@ -75,8 +75,10 @@ def test_axes_by_products_alone_are_orthogonal_and_hold_most(
     monkeypatch.setattr(logistic, "_EXACT", 20)
     at, squares = rotate(features, 90, 30)
     assert at.shape == (120, 30)
+    axes = rotate(np.vstack([features, np.eye(width)]), 90, 30).at_NR[120:]
+    np.testing.assert_allclose(axes.T @ axes, np.eye(30), atol=1e-8)
+    np.testing.assert_allclose(features @ axes, at, atol=1e-8)
     np.testing.assert_allclose((at[:90] ** 2).sum(0), squares)
-    assert np.all((at**2).sum(1) <= (features**2).sum(1))
     assert 0.7 * exact.squares_R.sum() < squares.sum() < exact.squares_R.sum()
 
 

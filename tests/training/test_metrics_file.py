@@ -82,6 +82,13 @@ def test_the_last_step_is_validated_but_not_that_of_a_stop(arguments, tmp_path, 
     assert validated(tmp_path / "run") == [4, 6, 8, 10]
 
 
+def test_who_asks_in_the_last_step_gets_a_finished_run(arguments, tmp_path, monkeypatch):
+    monkeypatch.setattr(RunCLI, "extra", lambda self: [InterruptAt(5)])
+    done = start(arguments, monkeypatch, "--trainer.max_steps", "6")
+    assert not done.stop.stopped
+    assert validated(tmp_path / "run") == [4, 6]
+
+
 def test_steps_behind_the_checkpoint_are_logged_once(every_step, tmp_path, monkeypatch):
     start(every_step, monkeypatch, "3")
     path = tmp_path / "run" / "metrics.csv"

@@ -107,7 +107,8 @@ def _basis(scaled_NF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return principal_axes(scaled_NF, MOST_AXES)
     squares, side_NR = eigen(scaled_NF @ scaled_NF.T, MOST_AXES)
     kept = squares > squares[-1] * 1e-12
-    return scaled_NF.T @ side_NR[:, kept] / np.sqrt(squares[kept]), squares[kept]
+    basis_FR = scaled_NF.T @ side_NR[:, kept] / np.sqrt(squares[kept])
+    return basis_FR, np.square(scaled_NF @ basis_FR).sum(0)
 
 
 # One map (R, outputs) with its bias; or one plane for each label, None where there is nothing

@@ -212,8 +212,8 @@ class CleanStop(Callback):
     A second Ctrl-C stops at once.
 
     Attributes:
-        stopped: whether the run was stopped this way.
-        signal: the number of the signal that asked for it.
+        stopped: whether the run was stopped this way, before its last step.
+        signal: the number of the signal that asked for it; of several processes the highest.
     """
 
     def __init__(self) -> None:
@@ -234,11 +234,15 @@ class CleanStop(Callback):
     ) -> None:
         if trainer.world_size > 1:  # a signal may reach one process alone, or in different steps
             self.stopped = trainer.strategy.reduce_boolean_decision(self.stopped, all=False)
-        if self.stopped:
+        if self.stopped and not _is_done(trainer):
+            if trainer.world_size > 1:
+                told = torch.tensor(self.signal, device=trainer.strategy.root_device)
+                self.signal = int(trainer.strategy.reduce(told, reduce_op="max"))
             trainer.limit_val_batches = 0  # who must make room has seconds, not minutes
             trainer.should_stop = True
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self.stopped = self.stopped and not _is_done(trainer)
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -262,8 +266,12 @@ class LastValidation(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int
     ) -> None:
-        if trainer.global_step == trainer.max_steps:
+        if _is_done(trainer):
             trainer.should_stop = True
+
+
+def _is_done(trainer: Trainer) -> bool:
+    return 0 < trainer.max_steps <= trainer.global_step
 
 
 class Manifest(Callback):

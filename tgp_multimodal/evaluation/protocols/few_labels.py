@@ -169,8 +169,7 @@ def _ways(
     (features_ND,) = look(both, [view], ask)
     if examples.card.setting("standardised") and not sparse.issparse(features_ND):
         features_ND = StandardScaler().fit(features_ND[:count]).transform(features_ND)
-    with threadpool_limits(1, user_api="blas"):
-        axes = rotate(features_ND, count)
+    axes = rotate(features_ND, count)
     facts = {"features": int(features_ND.shape[1])} | ({"view": view} if view else {})
     classes = len(names)
     ways: dict[str, Say] = {
