@@ -97,8 +97,7 @@ def draw(
         "weights": model.digest,
         "software": f"tgp-multimodal {tgp_multimodal.__version__}",
     }
-    place = Path(output)
-    first = _first(place)
+    first = _first(place := Path(output))
     for i, (prompt, picture) in enumerate(zip(wanted, pictures, strict=True)):
         _save(picture, place, first + i, {"prompt": prompt, "seed": seeds[i], **facts})
     _save_sheet(pictures, wanted, seeds[:count] if grid else None, place, first)
