@@ -301,13 +301,13 @@ def test_the_embedded_corpus_comes_in_the_size_of_the_network(arguments, tmp_pat
 
     monkeypatch.setattr("tgp_multimodal.training.datamodules.prepare_embedded", prepare)
     where = ["--data.embedded", "true", "--data.folder", str(tmp_path / "new")]
-    for size in ("8", "16"):
+    for size in ("16", "24"):
         with pytest.raises(ValueError, match="enough"):
             start(
                 [*arguments, *where, "--model.network.init_args.head.init_args.size", size],
                 monkeypatch,
             )
-    assert asked == [{"size": 8}, {"size": 16}]
+    assert asked == [{"size": 16}, {"size": 24}]
 
 
 def test_shares_deep_in_a_setting_may_come_from_the_command_line(arguments, monkeypatch):

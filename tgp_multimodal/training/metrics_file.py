@@ -15,7 +15,7 @@ _NAME = "metrics.csv"
 class _Once:
     """Leaves out a line that says what the last one said.
 
-    When a run is asked to stop, Lightning writes a line behind that step, and where none was due it
+    When a callback ends a run, Lightning writes a line behind that step, and where none was due it
     has the values of an earlier step.
     """
 
