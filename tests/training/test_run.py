@@ -174,6 +174,7 @@ def test_a_run_goes_on_with_its_own_tokenizer_alone(arguments, tmp_path, monkeyp
     [
         (["--trainer.accumulate_grad_batches", "2"], "trainer.accumulate_grad_batches must be 1"),
         (["--trainer.limit_train_batches", "4"], "trainer.limit_train_batches must be left out"),
+        (["--trainer.min_steps", "6"], "trainer.min_steps and trainer.min_epochs must be left out"),
         (["--trainer.max_steps", "-1"], "trainer.max_steps must be at least 1"),
         (["--data.captions", "null"], r"must be those of model.objectives \(captions, passages,"),
     ],

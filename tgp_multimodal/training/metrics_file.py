@@ -12,37 +12,49 @@ from lightning.pytorch.utilities import rank_zero_only
 _NAME = "metrics.csv"
 
 
-class _Once:
-    """Leaves out a line that says what the last one said.
+class _WhenDue:
+    """Leaves out what Lightning writes of a step that is not told, and its epochs.
 
-    When a callback ends a run, Lightning writes a line behind that step, and where none was due it
-    has the values of an earlier step.
+    When a callback ends a run, it writes a line behind that step, too, and where none was due the
+    values are those of an earlier step. A stream has no epochs; those here count the starts.
+
+    Attributes:
+        every: steps between two lines.
     """
 
-    _last: dict[str, Any] | None = None
+    every: int
 
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
-        learnt = {name: v for name, v in metrics.items() if name.startswith("train/")}
-        if learnt and learnt == self._last:
-            return
-        self._last = learnt or self._last
-        super().log_metrics(metrics, step)  # type: ignore[misc]
+        told = {name: value for name, value in metrics.items() if name != "epoch"}
+        is_due = step is None or (step + 1) % self.every == 0
+        if told and (is_due or not any(name.startswith("train/") for name in told)):
+            super().log_metrics(told, step)  # type: ignore[misc]
 
 
-class Board(_Once, TensorBoardLogger):
-    """TensorBoard's events of a run."""
+class Board(_WhenDue, TensorBoardLogger):
+    """TensorBoard's events of a run.
+
+    Args:
+        folder: the run's folder.
+        every: steps between two lines.
+    """
+
+    def __init__(self, folder: Path, every: int) -> None:
+        super().__init__(folder, name="", version="")
+        self.every = every
 
 
-class MetricsFile(_Once, CSVLogger):
+class MetricsFile(_WhenDue, CSVLogger):
     """Lightning's logger, which deletes the file at every start, made to keep it.
 
     Args:
         folder: the run's folder.
+        every: steps between two lines.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, every: int) -> None:
         super().__init__(folder, name="", version="")
-        self.path = Path(folder) / _NAME
+        self.path, self.every = Path(folder) / _NAME, every
 
     @property
     @rank_zero_experiment
@@ -58,7 +70,7 @@ class MetricsFile(_Once, CSVLogger):
         return writer
 
 
-class GoesOn(Callback):
+class DropsRows(Callback):
     """Drops the rows of steps that are done again, behind the checkpoint that a run goes on from.
 
     And a row that is cut, as a full disk or a power cut leaves the last one.
@@ -86,6 +98,19 @@ class GoesOn(Callback):
         if len(left) < len(rows):
             with self.path.open("w", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerows([header, *left])
+
+
+def was_validated(folder: Path, step: int) -> bool:
+    """Whether `metrics.csv` has a line of the validation behind a step."""
+    path = Path(folder) / _NAME
+    if not path.is_file():
+        return False
+    with path.open(newline="", encoding="utf-8") as file:
+        return any(
+            int(row["step"]) == step - 1
+            and any(value for key, value in row.items() if key.startswith("validation/"))
+            for row in csv.DictReader(file)
+        )
 
 
 def _is_before(row: dict[str, str], steps: int) -> bool:

@@ -123,7 +123,9 @@ class TrainingModule(LightningModule):
         self.description = describe(network)
         self.guard = SpikeGuard(optimizer.spike_factor)
         self.seed = 0
-        self._latest: dict[str, Tensor] = {}  # what each stream told when it was last learned from
+        self._latest: dict[
+            str, Tensor | float
+        ] = {}  # what each stream told when it was last learned from
 
     @property
     def progress(self) -> float:
@@ -302,6 +304,7 @@ class TrainingModule(LightningModule):
         checkpoint["ema"] = {k: stored(v) for k, v in self.average.items()}
         checkpoint["precision"] = self._chosen().name
         checkpoint["guard"] = self.guard.state
+        checkpoint["latest"] = {name: float(value) for name, value in self._latest.items()}
         checkpoint["guided"] = any(o.teaches_guidance for o in self.objectives.values())
         checkpoint["random"] = torch.get_rng_state()  # our own draws are functions of the step
         if (tokenizer := self._tokenizer()) is not None:
@@ -339,6 +342,7 @@ class TrainingModule(LightningModule):
         now = self.network.state_dict()
         self.average = {k: spread(v, now[k]) for k, v in checkpoint["ema"].items()}
         self.guard.state = checkpoint["guard"]
+        self._latest = checkpoint.get("latest", {})  # older versions did not keep it
         # A run goes on in the arithmetic it began with, whatever is faster today.
         self.arithmetic = Precision(checkpoint["precision"])
         for optimizer in self.trainer.optimizers:  # some strategies make them before they load

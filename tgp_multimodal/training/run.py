@@ -36,8 +36,9 @@ from tgp_multimodal.training.callbacks import (
 )
 from tgp_multimodal.training.checkpoints import Checkpoint, folder_of, is_whole, newest
 from tgp_multimodal.training.datamodules import StreamData
+from tgp_multimodal.training.going_on import GoesOn
 from tgp_multimodal.training.inner_options import apart, whole
-from tgp_multimodal.training.metrics_file import Board, GoesOn, MetricsFile
+from tgp_multimodal.training.metrics_file import Board, DropsRows, MetricsFile
 from tgp_multimodal.training.module import TrainingModule
 from tgp_multimodal.training.sizes import SizeName, differences
 
@@ -214,15 +215,13 @@ class RunCLI(LightningCLI):
         folder = Path(config["trainer"]["default_root_dir"])
         self.stop = CleanStop()
         callbacks = [
-            self.stop, LastValidation(), GoesOn(folder), Throughput(),
+            self.stop, LastValidation(), DropsRows(folder), GoesOn(folder), Throughput(),
             SampleSheet(folder, config["sample_every"], config["sample_prompts"]),
             SceneCurve(config["scene_eval_every"]), Checkpoint(folder, config["save_every"]),
             Manifest(folder),
         ]  # fmt: skip
-        loggers = [
-            MetricsFile(folder),
-            Board(folder, name="", version=""),
-        ]
+        every = config["trainer"].get("log_every_n_steps") or 50  # Lightning's default
+        loggers = [MetricsFile(folder, every), Board(folder, every)]
         given = config["trainer"].get("callbacks") or []
         return super().instantiate_trainer(
             logger=loggers,
@@ -295,6 +294,12 @@ def _check(trainer: Trainer) -> None:
         raise ValueError(
             "trainer.max_steps must be at least 1, for the schedule needs to know the end. "
             f"Got {trainer.max_steps} instead."
+        )
+    if trainer.fit_loop.min_epochs or trainer.fit_loop.min_steps:
+        raise ValueError(
+            "trainer.min_steps and trainer.min_epochs must be left out (they would keep a run from "
+            f"being stopped). Got {trainer.fit_loop.min_steps} and {trainer.fit_loop.min_epochs} "
+            "instead."
         )
     if trainer.accumulate_grad_batches != 1:
         raise ValueError(

@@ -1,0 +1,73 @@
+"""What a run writes down does not depend on where it was stopped."""
+
+import csv
+import signal
+
+import pytest
+from test_run import QUIET, InterruptAt, start
+
+from tgp_multimodal.training.run import RunCLI
+
+pytestmark = QUIET
+
+TIMED = ("_per_second", "mfu")
+
+
+def written(run):
+    """All lines of `metrics.csv` in their order, without what a clock says."""
+    rows = csv.DictReader((run / "metrics.csv").read_text().splitlines())
+    return [{k: v for k, v in row.items() if v and not k.endswith(TIMED)} for row in rows]
+
+
+@pytest.fixture
+def fit(arguments, monkeypatch):
+    """Starts the run of `arguments`, with a line every four steps; stopped in a step if wanted."""
+
+    def started(*more, stop_in=None, number=signal.SIGTERM):
+        stops = [] if stop_in is None else [InterruptAt(stop_in, number)]
+        monkeypatch.setattr(RunCLI, "extra", lambda self: stops)
+        return start([*arguments, "--trainer.log_every_n_steps", "4", *more], monkeypatch)
+
+    return started
+
+
+@pytest.mark.parametrize("last", [3, 7, 8, 9])
+def test_a_run_that_was_stopped_and_went_on_writes_the_same(last, fit, tmp_path):
+    """Behind step 8 a validation is due, and a line."""
+    fit("--trainer.max_steps", "12")
+    whole = written(tmp_path / "run")
+    assert [row["step"] for row in whole] == ["3", "3", "7", "7", "11", "11"]
+    fit("--trainer.max_steps", "12", stop_in=last - 1)
+    fit("--trainer.max_steps", "12", "--ckpt_path", "last")
+    assert written(tmp_path / "run") == whole
+
+
+def test_a_stop_before_the_first_line_writes_none(fit, tmp_path):
+    fit(stop_in=2)
+    assert not (tmp_path / "run" / "metrics.csv").exists()
+    fit("--ckpt_path", "last")
+    assert [row["step"] for row in written(tmp_path / "run")] == ["3", "3", "7", "7"]
+
+
+def test_a_validation_that_a_killed_run_had_written_is_not_done_again(fit, tmp_path):
+    """A checkpoint is older than the validation behind its step."""
+    fit("--trainer.max_steps", "8", "--save_every", "4")
+    before = written(tmp_path / "run")
+    (tmp_path / "run" / "checkpoints" / "last.ckpt").unlink()  # killed before step 8 was saved
+    fit("--trainer.max_steps", "8", "--ckpt_path", "last")
+    assert written(tmp_path / "run") == before
+
+
+def test_a_longer_run_behind_a_finished_one_keeps_its_count(fit, tmp_path):
+    fit("--trainer.max_steps", "8")
+    fit("--trainer.max_steps", "14", "--ckpt_path", "last")
+    found = [row["step"] for row in written(tmp_path / "run")]
+    assert found == ["3", "3", "7", "7", "11", "11", "13"]
+
+
+def test_another_folder_begins_with_the_validation_of_its_start(fit, tmp_path):
+    fit("--trainer.max_steps", "4")
+    first, start_from = tmp_path / "run", tmp_path / "run" / "checkpoints" / "last.ckpt"
+    fit("--ckpt_path", str(start_from), "--trainer.default_root_dir", str(tmp_path / "other"))
+    assert [row["step"] for row in written(tmp_path / "other")] == ["3", "7", "7"]
+    assert written(tmp_path / "other")[0] == written(first)[1]
