@@ -1,10 +1,13 @@
 """`tgp prepare` from raw data to a prepared set: what bad input gets, and that nothing is lost."""
 
 import os
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from raw_data import jsonl, picture_folder, run, texts_of, words
 
 from tgp_multimodal.data import prepare as work
@@ -12,7 +15,7 @@ from tgp_multimodal.data import prepared, sources
 from tgp_multimodal.data import tokenizer as tokenizers
 from tgp_multimodal.data.picture_sources import pictures
 from tgp_multimodal.data.prepare import Settings, prepare
-from tgp_multimodal.data.splits import Keyed, split, whole
+from tgp_multimodal.data.splits import Keyed, smallest, split, undivided
 
 SMALL = Settings(vocabulary=300, size=16)
 
@@ -56,7 +59,7 @@ def test_a_larger_share_keeps_what_a_smaller_one_took(tmp_path):
     items = [Keyed(None, unit, "s", unit) for unit in np.random.default_rng(0).random(500)]
 
     def validation(share):
-        return {i for name, i in split(items, share, whole) if name == "validation"}
+        return {i for name, i in split(items, share, undivided) if name == "validation"}
 
     assert validation(0) == set()
     assert len(validation(1e-9)) == 1
@@ -67,7 +70,7 @@ def test_a_larger_share_keeps_what_a_smaller_one_took(tmp_path):
 def test_no_item_is_lost_and_every_stream_has_validation():
     random = np.random.default_rng(1)
     items = [Keyed(None, u, f"s{i % 3}", i) for i, u in enumerate(random.random(90))]
-    out = list(split(items, 0.001, whole))
+    out = list(split(items, 0.001, undivided))
     assert sorted(i for _, i in out) == list(range(90))
     for stream in range(3):
         chosen = [i for name, i in out if name == "validation" and i % 3 == stream]
@@ -77,7 +80,7 @@ def test_no_item_is_lost_and_every_stream_has_validation():
 
 def test_fixed_splits_are_kept():
     items = [Keyed("test", 0.0, "s", 1), Keyed("validation", 0.9, "s", 2), Keyed(None, 0.5, "s", 3)]
-    out = {item: name for name, item in split(items, 0.1, whole)}
+    out = {item: name for name, item in split(items, 0.1, undivided)}
     assert out == {1: "test", 2: "validation", 3: "train"}
 
 
@@ -163,6 +166,15 @@ def test_the_tokenizer_is_trained_on_a_sample_of_a_large_corpus(tmp_path, monkey
     assert 200 < sum(map(len, trained_on[0])) <= 300
     numbers = sorted(int(text.split()[1]) for text in trained_on[0])
     assert numbers[0] < 150 < 350 < numbers[-1]  # from all over the file
+
+
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=12), st.randoms(use_true_random=False))
+def test_the_sample_depends_on_no_order(sizes, shuffler):
+    """The longest beginning, by hashes, that has room; at least one text."""
+    texts = [(0.1 * place, "x" * size) for place, size in enumerate(sizes)]
+    fit = sum(total <= 100 for total in accumulate(sizes))
+    shuffled = shuffler.sample(texts, len(texts))
+    assert smallest(shuffled, 100) == [text for _, text in texts[: max(1, fit)]][::-1]
 
 
 def test_pictures_alone_train_a_tokenizer_on_their_captions(tmp_path):

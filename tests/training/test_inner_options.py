@@ -7,7 +7,7 @@ import pytest
 import yaml
 from test_run import QUIET, start
 
-from tgp_multimodal.training.inner_options import apart, whole
+from tgp_multimodal.training.inner_options import apart, merged
 from tgp_multimodal.training.run import RunCLI
 
 pytestmark = QUIET
@@ -45,7 +45,7 @@ def test_shares_lie_as_deep_as_they_like():
     words = ["--seed", "1", "--data.pictures.drawn.scenes.single", "0.5", "--data.chat.weights.a=1"]
     plain, inner = apart(words)
     assert plain == ["--seed", "1"]
-    given = dict(word.split("=") for word in whole(data, inner))
+    given = dict(word.split("=") for word in merged(data, inner))
     assert {name: json.loads(value) for name, value in given.items()} == {
         "--data.pictures.drawn": {"scenes": {"single": 0.5, "two": 0.3}},
         "--data.chat.weights": {"a": 1},

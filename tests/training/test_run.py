@@ -169,21 +169,6 @@ def test_a_run_goes_on_with_its_own_tokenizer_alone(arguments, tmp_path, monkeyp
     assert load_checkpoint(last)["tokenizer"] == own
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--trainer.accumulate_grad_batches", "2"], "trainer.accumulate_grad_batches must be 1"),
-        (["--trainer.limit_train_batches", "4"], "trainer.limit_train_batches must be left out"),
-        (["--trainer.min_steps", "6"], "trainer.min_steps and trainer.min_epochs must be left out"),
-        (["--trainer.max_steps", "-1"], "trainer.max_steps must be at least 1"),
-        (["--data.captions", "null"], r"must be those of model.objectives \(captions, passages,"),
-    ],
-)
-def test_what_would_go_wrong_in_silence_is_refused(arguments, monkeypatch, options, message):
-    with pytest.raises(ValueError, match=message):
-        start(arguments, monkeypatch, *options)
-
-
 def test_nothing_is_written_every_zero_steps(arguments, tmp_path, monkeypatch):
     never = ["--sample_every", "0", "--save_every", "0", "--trainer.log_every_n_steps", "0"]
     start(arguments, monkeypatch, *never)
@@ -282,15 +267,6 @@ def test_steps_are_tried_only_where_a_product_does_not_tell(bfloat16, answer, ca
 
     assert fastest({run: 1.0}, holder).name == answer
     assert tried == calls
-
-
-def test_a_folder_that_was_named_must_be_there(arguments, tmp_path, monkeypatch):
-    """The embedded corpus is not put into the place of data that were asked for by name."""
-    (more := tmp_path / "more.yaml").write_text("data: {embedded: true}")
-    missing = str(tmp_path / "mien")
-    with pytest.raises(ValueError, match=r"must be a folder that `tgp prepare` wrote. Got .*mien"):
-        start(arguments, monkeypatch, "--config", str(more), "--data.folder", missing)
-    assert not (tmp_path / "mien").exists()
 
 
 def test_the_embedded_corpus_comes_in_the_size_of_the_network(arguments, tmp_path, monkeypatch):

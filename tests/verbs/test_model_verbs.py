@@ -12,6 +12,7 @@ from random_networks import multimodal
 import tgp_multimodal as tgp
 from tgp_multimodal import export as exports
 from tgp_multimodal.cli import main
+from tgp_multimodal.data import tokenizer as tokenizers
 from tgp_multimodal.models.networks import describe
 
 
@@ -32,7 +33,7 @@ def run(tokenizer, tmp_path_factory):
     }
     torch.save(checkpoint, folder / "checkpoints" / "last.ckpt")
     tokenizer.save(folder / "data" / "tokenizer")
-    (folder / "metrics.csv").write_text("step,val/bits,train/x\n1,9.5,1\n2,,1\n39,8.5,\n49,7.5,\n")
+    (folder / "metrics.csv").write_text("step,val/bits,train/x\n1,9.5,1\n2,,1\n39,8.5,\n40,7.5,\n")
     manifest = {"precision": "float32", "data": {"text": {"splits": {}, "digest": "d"}}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
@@ -54,8 +55,8 @@ def test_export_takes_averaged_weights_and_the_runs_facts(run, folder, tmp_path,
     assert loaded.facts["steps"] == 40
     assert loaded.facts["run"] == "tiny"
     assert loaded.facts["metrics"] == {"val/bits": 8.5}  # 7.5 is of steps behind the checkpoint
-    assert loaded.facts["measured_at"] == 39
-    assert "| measured at step 39 | value |" in (run / "export" / "README.md").read_text()
+    assert loaded.facts["measured_at"] == 40
+    assert "| measured at step 40 | value |" in (run / "export" / "README.md").read_text()
     assert loaded.facts["precision"] == "float32"
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert torch.equal(loaded.network.text.norm.weight, checkpoint["ema"]["text.norm.weight"])
@@ -74,6 +75,30 @@ def test_export_takes_no_other_tokenizer_than_the_run_s(run, tokenizer, tmp_path
         assert main(["export", str(tmp_path / "run"), "--output", str(tmp_path / "e")]) == code
         assert (tmp_path / "e").exists() == (code == 0)
     assert "must be the one of the checkpoint, another" in capsys.readouterr().err
+
+
+def test_export_finds_the_tokenizer_of_the_data_that_the_run_names(
+    run, tokenizer, corpus, tmp_path
+):
+    """Another run left data in the folder."""
+    shutil.copytree(run, there := tmp_path / "run")
+    path = there / "checkpoints" / "last.ckpt"
+    torch.save({**exports.load_checkpoint(path), "tokenizer": tokenizer.digest}, path)
+    (there / "data").rename(tmp_path / "mine")
+    tokenizers.train(corpus[:2], vocabulary=300).save(there / "data" / "tokenizer")
+    (there / "config.yaml").write_text(f"data: {{folder: {tmp_path / 'mine'}}}")
+    assert main(["export", str(there)]) == 0
+    assert exports.load(there / "export").tokenizer.digest == tokenizer.digest
+
+
+def test_export_takes_the_checkpoint_before_a_damaged_one(run, folder, tmp_path):
+    shutil.copytree(run, there := tmp_path / "run")
+    last = there / "checkpoints" / "last.ckpt"
+    shutil.copyfile(last, last.with_name("previous.ckpt"))
+    last.write_bytes(last.read_bytes()[:-1000])
+    with pytest.warns(UserWarning, match=r"last.ckpt is damaged"):
+        assert main(["export", str(there), "--output", str(tmp_path / "e")]) == 0
+    assert exports.load(tmp_path / "e").digest == exports.load(folder).digest
 
 
 def stored(root, name, weights, contamination, **more):

@@ -17,7 +17,6 @@ a conversation is a hash of its first question.
 """
 
 import hashlib
-import heapq
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,7 +38,7 @@ from tgp_multimodal.data.quality import Quality
 from tgp_multimodal.data.quarantine import ALLOWED, Quarantine, Tally
 from tgp_multimodal.data.records import Document
 from tgp_multimodal.data.sources import Source
-from tgp_multimodal.data.splits import Keyed, halved, split, whole
+from tgp_multimodal.data.splits import Keyed, halved, smallest, split, undivided
 from tgp_multimodal.data.staging import leave_out, same_work, staged
 from tgp_multimodal.data.tokenizer import Tokenizer
 
@@ -233,7 +232,7 @@ class _Work:
         shutil.rmtree(self.folder / "pictures", ignore_errors=True)  # of a run that was stopped
         with PictureWriter(self.folder / "pictures") as writer:
             rows = self._pictures(sources, quarantine, facts, quality)
-            for name, picture in split(rows, self.settings.validation_share, whole):
+            for name, picture in split(rows, self.settings.validation_share, undivided):
                 writer.add(name, picture)
                 quality.add(picture)
             return writer.finish(facts, {"quality": quality.numbers(writer.described(), tokenizer)})
@@ -246,25 +245,20 @@ class _Work:
         with ChatWriter(self.folder / "chat", tokenizer) as writer:
             told = [rendered(source, tokenizer) for source in sources]
             rows = self._conversations(told, quarantine, "tokenizing", facts)
-            for name, conversation in split(rows, self.settings.validation_share, whole):
+            for name, conversation in split(rows, self.settings.validation_share, undivided):
                 writer.add(name, conversation)
             return writer.finish(facts)
 
     def _sample(self, items: Iterable[Keyed]) -> list[str]:
-        """Texts of training, the same whatever their order: those of the smallest hashes."""
-        heap: list[tuple[float, str]] = []
-        room = _SAMPLE * self.settings.vocabulary
-        for keyed in items:
-            if (keyed.split or "train") != "train":
-                continue
-            if keyed.split is None and keyed.unit < self.settings.validation_share:
-                continue
-            text = keyed.item.text
-            heapq.heappush(heap, (-keyed.unit, text))
-            room -= len(text)
-            while room < 0 and len(heap) > 1:
-                room += len(heapq.heappop(heap)[1])
-        return [text for _, text in sorted(heap)]
+        """Texts of training for the tokenizer."""
+        share = self.settings.validation_share
+        texts = (
+            (keyed.unit, keyed.item.text)
+            for keyed in items
+            if (keyed.split or "train") == "train"
+            and not (keyed.split is None and keyed.unit < share)
+        )
+        return smallest(texts, _SAMPLE * self.settings.vocabulary)
 
     def _documents(
         self,

@@ -1,5 +1,6 @@
 """Which items are for training and which for validation: a hash of each says so."""
 
+import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
@@ -60,7 +61,29 @@ def split(items: Iterable[Keyed], share: float, halve: Callable[[Any], Any]) -> 
             yield "train" if stream in validated else "validation", keyed.item
 
 
-def whole(item: T) -> Iterator[tuple[str, T]]:
+def smallest(texts: Iterable[tuple[float, str]], room: int) -> list[str]:
+    """Those of the smallest hashes that have room together, largest hash first, at least one.
+
+    They do not depend on the order: no text comes in behind one that had no room.
+
+    Args:
+        texts: each with its hash.
+        room: how many characters are wanted at most.
+    """
+    heap: list[tuple[float, str]] = []
+    ceiling = float("inf")
+    for unit, text in texts:
+        if unit >= ceiling:
+            continue
+        heapq.heappush(heap, (-unit, text))
+        room -= len(text)
+        while room < 0 and len(heap) > 1:
+            above, dropped = heapq.heappop(heap)
+            ceiling, room = -above, room + len(dropped)
+    return [text for _, text in sorted(heap)]
+
+
+def undivided(item: T) -> Iterator[tuple[str, T]]:
     """Leaves the only item of a stream to training, for one that cannot be cut."""
     yield "train", item
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from tgp_multimodal.training.parts import own, whole
+from tgp_multimodal.training.parts import gathered, own
 
 _MEMORY = 0.98  # decay of the running mean of the logarithm of the norm: some 50 steps
 _YOUNG = 20  # steps before a large norm counts as a spike
@@ -44,7 +44,7 @@ class SpikeGuard:
             The norm before, a scalar.
         """
         gradients = [w.grad for w in weights if w.grad is not None]
-        norm = whole(nn.utils.get_total_norm(gradients))
+        norm = gathered(nn.utils.get_total_norm(gradients))
         gradients = own(gradients)
         is_sound = self._judge(norm)
         scale = torch.ones_like(norm)

@@ -40,7 +40,7 @@ def apart(arguments: Sequence[str]) -> tuple[list[str], list[Inner]]:
     return plain, inner
 
 
-def whole(data: Mapping[str, Any], options: Sequence[Inner]) -> list[str]:
+def merged(data: Mapping[str, Any], options: Sequence[Inner]) -> list[str]:
     """The options that give the outermost values whole, with what lies beside the inner ones.
 
     Args:

@@ -18,7 +18,7 @@ from tgp_multimodal.objectives import ranks
 from tgp_multimodal.objectives.base import Objective
 from tgp_multimodal.training.guard import SpikeGuard
 from tgp_multimodal.training.optim import MuonAdamW, parameter_groups, trapezoid
-from tgp_multimodal.training.parts import own, spread, stored, whole
+from tgp_multimodal.training.parts import gathered, own, spread, stored
 from tgp_multimodal.training.precision import Precision, fastest
 from tgp_multimodal.training.sharding import FullySharded, is_sharded, shard
 from tgp_multimodal.training.start import start, tokenizer_digest
@@ -296,7 +296,7 @@ class TrainingModule(LightningModule):
             return
         with torch.device("meta"):
             network = cast(Network, from_description(self.description))
-        network.load_state_dict({k: whole(v) for k, v in self.average.items()}, assign=True)
+        network.load_state_dict({k: gathered(v) for k, v in self.average.items()}, assign=True)
         yield network
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -19,13 +19,13 @@ def own(tensors: Iterable[Tensor]) -> list[Tensor]:
     return [t.to_local() if isinstance(t, DTensor) else t for t in tensors]
 
 
-def whole(tensor: Tensor) -> Tensor:
+def gathered(tensor: Tensor) -> Tensor:
     """A tensor with the parts of all processes; every process must ask."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def stored(tensor: Tensor) -> Tensor:
-    """As `whole`, for process 0, which writes; in the memory of the processor, which is larger."""
+    """As `gathered`, for process 0, which writes; in the memory of the processor, which is larger."""
     if not isinstance(tensor, DTensor):
         return tensor
     found = tensor.full_tensor()

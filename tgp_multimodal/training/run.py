@@ -3,13 +3,16 @@
 import argparse
 import logging
 import sys
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import jsonargparse
 import torch
+import yaml
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import Checkpoint as CheckpointOfLightning
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -37,7 +40,7 @@ from tgp_multimodal.training.callbacks import (
 from tgp_multimodal.training.checkpoints import Checkpoint, folder_of, is_whole, newest
 from tgp_multimodal.training.datamodules import StreamData
 from tgp_multimodal.training.going_on import GoesOn
-from tgp_multimodal.training.inner_options import apart, whole
+from tgp_multimodal.training.inner_options import apart, merged
 from tgp_multimodal.training.metrics_file import Board, DropsRows, MetricsFile
 from tgp_multimodal.training.module import TrainingModule
 from tgp_multimodal.training.sizes import SizeName, differences
@@ -178,7 +181,7 @@ class RunCLI(LightningCLI):
             super().parse_arguments(parser, silent)
             name = self.config.get("subcommand")
             config = self.config[name] if name else self.config
-            args = [*plain, *whole(config["data"], inner)]
+            args = [*plain, *merged(config["data"], inner)]
         super().parse_arguments(parser, args)
 
     def _parse_ckpt_path(self) -> None:
@@ -186,7 +189,7 @@ class RunCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self._own()
-        if self._names_data and not self._names_embedded:
+        if not self._names_embedded and (self._names_data or not _is_embedded(config["config"])):
             config["data"]["embedded"] = False  # a mistyped folder must not become another corpus
         if config.get("init_from"):
             config["model"]["init_from"] = config["init_from"]
@@ -221,11 +224,11 @@ class RunCLI(LightningCLI):
             Manifest(folder),
         ]  # fmt: skip
         every = config["trainer"].get("log_every_n_steps") or 50  # Lightning's default
-        loggers = [MetricsFile(folder, every), Board(folder, every)]
-        given = config["trainer"].get("callbacks") or []
+        given = self._get(self.config_init, "trainer")
+        _check_given(given)
         return super().instantiate_trainer(
-            logger=loggers,
-            callbacks=[*given, *callbacks, *self.extra()],
+            logger=[MetricsFile(folder, every), Board(folder, every), *_several(given["logger"])],
+            callbacks=[*_several(given["callbacks"]), *callbacks, *self.extra()],
             enable_checkpointing=False,
             **kwargs,
         )
@@ -282,6 +285,46 @@ class RunCLI(LightningCLI):
         """Changes the length of the run before it starts."""
         self.trainer.fit_loop.epoch_loop.max_steps = steps
         self.config["trainer"]["max_steps"] = steps
+
+
+def _is_embedded(configs: Sequence[Any] | None) -> bool:
+    """Whether the last YAML that names the folder of the data wants the embedded corpus there.
+
+    Args:
+        configs: their paths; None for one that stood on the command line itself.
+    """
+    for path in filter(None, reversed(configs or ())):
+        data = (yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}).get("data") or {}
+        if "folder" in data:
+            return bool(data.get("embedded"))
+    return True
+
+
+def _several(given: Any) -> list[Any]:
+    """A setting of the trainer that may be left out, one thing or a list."""
+    if isinstance(given, list | tuple):
+        return [*given]
+    return [] if given in (None, True) else [given]
+
+
+def _check_given(trainer: Mapping[str, Any]) -> None:
+    """Refuses settings of the trainer that the runs of this package replace.
+
+    Raises:
+        ValueError: such a setting is given.
+    """
+    if trainer["logger"] is False:
+        raise ValueError(
+            "trainer.logger must be left out or what writes besides metrics.csv and TensorBoard. "
+            "Got False instead."
+        )
+    kept = [c for c in _several(trainer["callbacks"]) if isinstance(c, CheckpointOfLightning)]
+    if trainer["enable_checkpointing"] is not None or kept:
+        given = kept[0] if kept else f"enable_checkpointing {trainer['enable_checkpointing']}"
+        raise ValueError(
+            "trainer must leave checkpoints to --save_every (0 for one at the end). "
+            f"Got {type(given).__name__ if kept else given} instead."
+        )
 
 
 def _check(trainer: Trainer) -> None:

@@ -1,7 +1,10 @@
 """`tgp export`: a training checkpoint becomes one folder that stock libraries load."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tgp_multimodal.data.tokenizer import Tokenizer
 
 
 def export(source: str, output: str | None = None, results: str | None = None) -> None:
@@ -11,7 +14,7 @@ def export(source: str, output: str | None = None, results: str | None = None) -
     taken where the checkpoint has some.
 
     Args:
-        source: run folder (its checkpoints/last.ckpt is taken), or a checkpoint file in one.
+        source: run folder (its newest whole checkpoint is taken), or a checkpoint file in one.
         output: folder to write; left out: export/ in the run folder.
         results: folder that `tgp evaluate` wrote: what it says of these very weights goes into the
             model card, and what of the test items stands in training text.
@@ -22,23 +25,16 @@ def export(source: str, output: str | None = None, results: str | None = None) -
         tgp export runs/nano --results runs/nano/results
     """
     from tgp_multimodal import export as exports
-    from tgp_multimodal.data import tokenizer as tokenizers
     from tgp_multimodal.model_card import model_card
+    from tgp_multimodal.training.checkpoints import folder_of, newest
 
     path = Path(source)
+    run = path if path.is_dir() else path.resolve().parent.parent
     if path.is_dir():
-        run, path = path, path / "checkpoints" / "last.ckpt"
-    else:
-        run = path.resolve().parent.parent
+        path = newest(run) or folder_of(run) / "last.ckpt"  # which the error then names
     checkpoint = exports.load_checkpoint(path)
     network = exports.network_from_checkpoint(checkpoint)
-    tokenizer = tokenizers.load(place := _tokenizer_folder(run))
-    spoken = checkpoint.get("tokenizer", tokenizer.digest)  # older versions did not keep it
-    if tokenizer.digest != spoken:
-        raise ValueError(
-            f"tokenizer in {place} must be the one of the checkpoint, {spoken}. "
-            f"Got {tokenizer.digest} instead."
-        )
+    tokenizer = _tokenizer(run, checkpoint.get("tokenizer"))
     facts = run_facts(run, checkpoint)
     if results is not None:
         facts["results"] = benchmarks(Path(results), exports.weights_digest(network))
@@ -93,9 +89,10 @@ def benchmarks(results: Path, weights: str) -> list[dict[str, Any]]:
 
 
 def _last_metrics(path: Path, steps: int | None) -> tuple[dict[str, float], int | None]:
-    """The last value of each validation column of a metrics file, and the step of the last one.
+    """The last value of each validation column of a metrics file, and the steps done by then.
 
-    What was measured behind the last step of the checkpoint is another network's.
+    What was measured behind the last step of the checkpoint is another network's. A line has the
+    number of its step from 0.
     """
     import csv
 
@@ -107,24 +104,43 @@ def _last_metrics(path: Path, steps: int | None) -> tuple[dict[str, float], int 
         for row in csv.DictReader(stream):
             values = {k: v for k, v in row.items() if k and k.startswith("val") and v}
             step = int(row["step"]) if row.get("step") else None
-            if not values or (step is not None and steps is not None and step > steps):
+            if not values or (step is not None and steps is not None and step >= steps):
                 continue
             last |= {key: float(value) for key, value in values.items()}
-            at = step
+            at = None if step is None else step + 1
     return last, at
 
 
-def _tokenizer_folder(run: Path) -> Path:
+def _tokenizer(run: Path, spoken: str | None) -> "Tokenizer":
+    """The tokenizer of a run: in its folder, with the data that its config names, or with its own.
+
+    Args:
+        run: the run's folder.
+        spoken: digest of the tokenizer that the checkpoint knows; None: of an older version.
+
+    Raises:
+        FileNotFoundError: there is no tokenizer.
+        ValueError: there are others alone.
+    """
     import yaml
+
+    from tgp_multimodal.data import tokenizer as tokenizers
 
     places = [run / "tokenizer", run / "data" / "tokenizer"]
     config = run / "config.yaml"
     if config.is_file():
         data = (yaml.safe_load(config.read_text(encoding="utf-8")) or {}).get("data") or {}
         if isinstance(data, dict) and data.get("folder"):
-            places.append(Path(data["folder"]) / "tokenizer")
-    for place in places:
-        if (place / "tokenizer.json").is_file():
-            return place
-    listed = ", ".join(map(str, places))
-    raise FileNotFoundError(f"tokenizer must be in one of {listed}. Got none there instead.")
+            places.insert(1, Path(data["folder"]) / "tokenizer")
+    there = [place for place in places if (place / "tokenizer.json").is_file()]
+    found = {place: tokenizers.load(place) for place in there}
+    for tokenizer in found.values():
+        if spoken in (None, tokenizer.digest):
+            return tokenizer
+    if not found:
+        listed = ", ".join(map(str, dict.fromkeys(places)))
+        raise FileNotFoundError(f"tokenizer must be in one of {listed}. Got none there instead.")
+    listed = ", ".join(f"{tokenizer.digest} in {place}" for place, tokenizer in found.items())
+    raise ValueError(
+        f"tokenizer must be the one of the checkpoint, {spoken}. Got {listed} instead."
+    )
