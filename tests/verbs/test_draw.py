@@ -95,6 +95,13 @@ def test_size_is_a_side_or_rows_and_columns(folder, tmp_path, capsys, size, shap
     assert (told in capsys.readouterr().err) == is_told
 
 
+def test_prompts_that_are_not_read_to_their_end_are_told(folder, tmp_path, capsys):
+    long = "a red circle " * 40
+    options = ["--steps", "2", "--output", str(tmp_path)]
+    assert main(["draw", folder, *options, "x", long, "--count", "2"]) == 0
+    assert capsys.readouterr().err.count("only the first 64 tokens of a prompt are read") == 1
+
+
 def test_a_picture_is_drawn_over(folder, photo, mask, tmp_path):
     given = ["--image", photo, "--steps", "3", "--sampler", "dpm"]
     plain, masked = tmp_path / "plain", tmp_path / "masked"

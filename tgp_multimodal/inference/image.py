@@ -129,10 +129,19 @@ def read_prompts(
     network: Multimodal, tokenizer: Tokenizer, prompts: Sequence[str]
 ) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
     """Keys and values of prompts in every block of the head, and the mask (B, L)."""
-    encoded = tokenizer.encode_batch([clean(p) for p in prompts], bos=True)
-    rows = [ids[:PROMPT_TOKENS] for ids in encoded]
+    rows = [ids[:PROMPT_TOKENS] for ids in _encoded(tokenizer, prompts)]
     token_BL, mask_BL = padded(rows, tokenizer.pad, network.head.txt_in.weight.device)
     return network.head.text_keys_values(network.text(token_BL)), mask_BL
+
+
+def too_long(tokenizer: Tokenizer, prompts: Sequence[str]) -> list[str]:
+    """The prompts of which the head reads the beginning alone."""
+    ids = _encoded(tokenizer, prompts)
+    return [p for p, own in zip(prompts, ids, strict=True) if len(own) > PROMPT_TOKENS]
+
+
+def _encoded(tokenizer: Tokenizer, prompts: Sequence[str]) -> list[list[int]]:
+    return tokenizer.encode_batch([clean(p) for p in prompts], bos=True)
 
 
 def own_noise(seeds: Sequence[int], rows: int, columns: int) -> Callable[[], Tensor]:

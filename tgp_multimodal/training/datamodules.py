@@ -19,6 +19,7 @@ from tgp_multimodal.data.pipeline import Stream, open_stream
 from tgp_multimodal.data.prepare_embedded import prepare_embedded
 from tgp_multimodal.data.prepared import manifest, open_pictures
 from tgp_multimodal.data.tokenizer import Tokenizer
+from tgp_multimodal.models.networks import PROMPT_TOKENS
 
 
 class Loader:
@@ -181,7 +182,7 @@ class StreamData(LightningDataModule):
         return {name: part.size for name, part in parts.items() if part is not None}
 
     def _check_sizes(self) -> None:
-        """Refuses a part that would draw or see pictures of another size than it learns from."""
+        """Refuses a part that would draw or see other pictures or captions than it learns from."""
         stored = manifest(self.folder / "pictures")["splits"]["train"]["rows"]
         for name, size in self._sizes().items():
             if size != stored:
@@ -189,6 +190,12 @@ class StreamData(LightningDataModule):
                     f"model.network.init_args.{name}.init_args.size must be {stored}, the size of "
                     f"the pictures in {self.folder}. Got {size} instead."
                 )
+        longest = (self.pictures or {}).get("longest", PROMPT_TOKENS)
+        if "head" in self._sizes() and longest > PROMPT_TOKENS:
+            raise ValueError(
+                f"data.pictures.longest must be at most {PROMPT_TOKENS}, the tokens that a prompt "
+                f"may have. Got {longest} instead."
+            )
 
     def first_batch(self) -> dict[str, Any]:
         """Batch 0 of the training stream, for measuring."""

@@ -25,7 +25,7 @@ def gathered(tensor: Tensor) -> Tensor:
 
 
 def stored(tensor: Tensor) -> Tensor:
-    """As `gathered`, for process 0, which writes; in the memory of the processor, which is larger."""
+    """As `gathered`, for process 0, which writes; in the processor's memory, which is larger."""
     if not isinstance(tensor, DTensor):
         return tensor
     found = tensor.full_tensor()

@@ -102,6 +102,22 @@ def draw(
         _save(picture, place, first + i, {"prompt": prompt, "seed": seeds[i], **facts})
     _save_sheet(pictures, wanted, seeds[:count] if grid else None, place, first)
     _tell_size(pictures[0].size, model.usual_size)
+    _tell_cut(model, [*dict.fromkeys(wanted), negative_prompt or ""])
+
+
+def _tell_cut(model: Any, prompts: list[str]) -> None:
+    """Says of which prompts the end was not read."""
+    import sys
+
+    from tgp_multimodal.inference.image import too_long
+    from tgp_multimodal.models.networks import PROMPT_TOKENS
+
+    for prompt in too_long(model.tokenizer, prompts):
+        print(
+            f"note: only the first {PROMPT_TOKENS} tokens of a prompt are read, which is not all "
+            f"of {prompt[:40]!r}...",
+            file=sys.stderr,
+        )
 
 
 def _tell_size(drawn: tuple[int, int], trained: int) -> None:
