@@ -91,18 +91,21 @@ def draw(
         pictures = model.draw(
             wanted, seed=seeds, size=_size(size), **settings, **given, progress=progress
         )
-    facts = {
-        **{name: value for name, value in settings.items() if value is not None},
-        **{name: path for name, path in (("image", image), ("mask", mask)) if path},
-        "weights": model.digest,
-        "software": f"tgp-multimodal {tgp_multimodal.__version__}",
-    }
+    facts = _facts(settings | {"image": image, "mask": mask}, model.digest)
     first = _first(place := Path(output))
     for i, (prompt, picture) in enumerate(zip(wanted, pictures, strict=True)):
         _save(picture, place, first + i, {"prompt": prompt, "seed": seeds[i], **facts})
     _save_sheet(pictures, wanted, seeds[:count] if grid else None, place, first)
     _tell_size(pictures[0].size, model.usual_size)
     _tell_cut(model, [*dict.fromkeys(wanted), negative_prompt or ""])
+
+
+def _facts(settings: dict[str, Any], weights: str) -> dict[str, Any]:
+    """What a picture says of how it was drawn, beside its prompt and seed."""
+    import tgp_multimodal
+
+    given = {name: value for name, value in settings.items() if value is not None}
+    return given | {"weights": weights, "software": f"tgp-multimodal {tgp_multimodal.__version__}"}
 
 
 def _tell_cut(model: Any, prompts: list[str]) -> None:
