@@ -249,6 +249,21 @@ def test_a_server_that_is_busy_is_no_server_that_cannot(monkeypatch):
         make("openai:http://here/v1")
 
 
+@pytest.mark.parametrize("first", [None, -2.0])
+def test_whether_the_first_token_counts_is_a_fact(monkeypatch, first):
+    table = {"text_offset": [0, 1], "token_logprobs": [first, -1.0]}
+    choice = {"index": 0, "text": "a b", "logprobs": table}
+
+    def ask(_, path, content=None):
+        return {"data": [{"id": "m"}], "choices": [choice]}
+
+    monkeypatch.setattr(Server, "ask", ask)
+    adapter = make("openai:http://here/v1")
+    assert adapter.facts()["scores_first_token"] == (first is not None)
+    (answer,) = adapter.answer([Perplexity("a b")])
+    assert (answer.nats, answer.tokens) == ((3.0, 2) if first else (1.0, 1))
+
+
 @pytest.mark.parametrize("text", ["", " and more"])
 def test_a_server_that_overhears_the_wish_for_an_echo_gives_none(monkeypatch, text):
     count = len(text.split())

@@ -132,8 +132,20 @@ def test_what_does_not_compare_stands_apart(tmp_path, change):
     assert len({c.label for c in found.columns}) == 2
 
 
-def test_results_of_other_training_files_stand_apart(tmp_path):
-    recipe = {"model": "m", "card": {"source": {"files": {"train": "a.csv", "test": "b.csv"}}}}
+@pytest.mark.parametrize("protocol", ["likeness", "denoising"])
+def test_pictures_of_other_sizes_stand_apart(tmp_path, protocol):
+    for model, size in (("one", 32), ("two", 32), ("three", 64)):
+        write_one(tmp_path, model, "image/digits", 0.5, protocol=protocol, details={"size": size})
+    found = build(tmp_path)
+    assert [{r.model for r in c.results} for c in found.columns] == [{"one", "two"}, {"three"}]
+    assert ["64 pixels" in c.label for c in found.columns] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "source", [{"files": {"train": "a.csv", "test": "b.csv"}}, {"folder": "fish"}]
+)
+def test_results_of_other_training_files_stand_apart(tmp_path, source):
+    recipe = {"model": "m", "card": {"source": source}}
     for model, source in (("one", "first"), ("two", "first"), ("three", "second")):
         said = {"recipe": recipe, "environment": {"source": source}}
         write_one(tmp_path, model, "image/digits", 0.5, **said)

@@ -191,6 +191,18 @@ def test_a_sentence_of_words_is_one_text_and_its_tags_are_none(card: Card, tmp_p
         assert found[size]["overlap"] == {"test-0": 1}
 
 
+def test_what_stands_in_front_of_every_item_is_no_text_of_it(card: Card, tmp_path: Path) -> None:
+    corpora = open_corpora([corpus(tmp_path / "data", True)], tmp_path / "cache")
+    result = measured(card, tmp_path / "results", None)
+    fields = {"prompt": item(4), "preamble": item(3), "topic": item(3)}
+    found = report(
+        result, [{"id": "test-0", "correct": True}], [Example("test-0", fields, "test-0")], corpora
+    )
+    assert [(found[size]["checked"], found[size]["flagged"]) for size in ("13", "8")] == [
+        (1, 0)
+    ] * 2
+
+
 @pytest.mark.parametrize(("ids", "overlap"), [("ab", {"a": 1}), (("0", "1", "2"), {"1": 1})])
 def test_items_are_groups_where_records_are(
     card: Card, tmp_path: Path, ids: Sequence[str], overlap: dict[str, float]

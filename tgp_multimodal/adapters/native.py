@@ -80,7 +80,8 @@ class Native(Adapter):
         self.batch_tokens, self.batch = batch_tokens, batch
         self.drawing = Drawing(guidance=1.0) if loaded.facts.get("guided") else Drawing()
         self.name = self._name(folder.resolve())
-        has_head = isinstance(self.network, Multimodal)
+        if has_head := isinstance(self.network, Multimodal):
+            self.picture_size = self.network.head.size
         text_alone = (Score, MaskedScore, Perplexity, Generate, Embed, EmbedTokens)
         has_tower = self.network.tower is not None
         drawn = (Draw, Denoise, Compare) if has_head else ()

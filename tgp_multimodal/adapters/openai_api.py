@@ -53,7 +53,8 @@ class OpenAiApi(Adapter):
     come from the echo of a text with its log-probabilities, which few servers offer, and the join
     is lm-eval's: white space moves, and the continuation is what is left behind as many tokens as
     the context alone has (these are counted only where a token spans the join). A token that a
-    server gives no number, the first where nothing stands in front of it, costs nothing.
+    server gives no number, the first where nothing stands in front of it, costs nothing; the fact
+    `scores_first_token` says whether that one has a number (None: no likelihoods at all).
 
     Nobody but the server knows the ids, so texts that are longer than its context are cut by
     characters: contexts lose their left end, texts to embed their right one, and a text for
@@ -77,6 +78,7 @@ class OpenAiApi(Adapter):
         self.entry = _entry(self.server.ask("models")["data"], model)
         self.model = str(self.entry["id"])
         self.name = foreign.display_name("openai", self.model)
+        self.scores_first_token: bool | None = None
         tries: dict[tuple[type[Request], ...], Callable[[], Any]] = {
             (Generate,): lambda: self._complete("a", max_tokens=1),
             (Score, Perplexity): self._tried_echo,
@@ -121,6 +123,7 @@ class OpenAiApi(Adapter):
             "parameters": int(self.entry.get("parameters") or 0),
             "context": self.entry.get("max_model_len"),
             "server": self.server.address,
+            "scores_first_token": self.scores_first_token,
         }
 
     def _score(self, requests: Sequence[Score]) -> list[Answer]:
@@ -237,7 +240,8 @@ class OpenAiApi(Adapter):
         """Raises KeyError where a server takes the wish for an echo and gives none."""
         if self._complete("a b", echo=True, max_tokens=0).strip() != "a b":
             raise KeyError("echo")
-        self._echo(["a b"])
+        (tokens, _), *_ = self._echo(["a b"])
+        self.scores_first_token = any(token.start == 0 for token in tokens)
 
     def _vectors(self, texts: Sequence[str]) -> list[np.ndarray]:
         content = {"model": self.model, "input": list(texts), "encoding_format": "float"}

@@ -18,12 +18,14 @@ class Adapter(ABC):
         supports: the request classes that it can answer.
         embeds: which items `Embed` may hold, "text" and "image".
         specification: what `adapters.make` was given; empty where the model was made by hand.
+        picture_size: side in pixels of the pictures that `Denoise` compares, if it can.
     """
 
     name: str
     supports: frozenset[type[Request]]
     embeds: frozenset[str] = frozenset({"text", "image"})
     specification: str = ""
+    picture_size: int | None = None
 
     @abstractmethod
     def answer(self, requests: Sequence[Request]) -> list[Answer]:

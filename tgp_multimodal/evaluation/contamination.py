@@ -4,7 +4,8 @@ Two rules, each on every text of an item that is long enough, a flag on one flag
 of 13 words that training text holds too (Brown et al. 2020, arXiv:2005.14165, appendix C), and 70 %
 of its runs of 8 words (Chowdhery et al. 2022, arXiv:2204.02311, section 8). Words are as
 `data.ngrams` has them, so that case and punctuation do not hide a copy. A sentence that is given
-word by word is one text, and its tags are none. Pictures are not looked at.
+word by word is one text, and its tags are none; nor are what is said in front of every item and the
+topic. Pictures are not looked at.
 """
 
 from collections import defaultdict
@@ -23,6 +24,7 @@ from tgp_multimodal.evaluation.results import Result
 
 # Words of a gram -> from which share of a text's grams on the item is flagged.
 LEVELS = {13: 0.0, 8: 0.7}  # above 0: one gram is enough
+_NOT_OWN = ("tags", "preamble", "topic")  # fields that say nothing, or the same of many items
 
 
 class Corpora(NamedTuple):
@@ -106,8 +108,8 @@ def _texts_of_records(
 
 
 def _written(fields: dict[str, Any]) -> dict[str, Any]:
-    """Fields as running text has them: words of a sentence in one, tags nowhere."""
-    found = {name: value for name, value in fields.items() if name != "tags"}
+    """Fields as running text has them: words of a sentence in one, none that are not the item's."""
+    found = {name: value for name, value in fields.items() if name not in _NOT_OWN}
     return found | ({"tokens": " ".join(fields["tokens"])} if "tokens" in fields else {})
 
 

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +17,11 @@ from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.runtime import Undefined
 from jinja2.sandbox import SandboxedEnvironment
 from PIL import Image
-from pyarrow import csv
 
 from tgp_multimodal.data import images
 from tgp_multimodal.evaluation import embedded_tasks, held_out
 from tgp_multimodal.evaluation.cards import SPLITS, Card, paths_of
+from tgp_multimodal.evaluation.csv_rows import csv_rows
 from tgp_multimodal.evaluation.item_checks import check
 from tgp_multimodal.evaluation.names import unknown
 from tgp_multimodal.evaluation.pairing import paired
@@ -29,7 +29,6 @@ from tgp_multimodal.evaluation.pairing import paired
 # Endings of the files that a card may name.
 FORMATS = ("json", "jsonl", "parquet", "csv")
 _JINJA = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
-_CSV = csv.ParseOptions(newlines_in_values=True)
 _SUBSET_SEED = 20240613
 _TRAIN_PER_TEST = 8  # a limited run keeps at most so many training items for each test item
 
@@ -118,7 +117,25 @@ class Examples:
         }.get(self.card.protocol, ("train", "validation"))
         for split in wanted:
             getattr(self, split)
+        self._check_labels(wanted)
         return len(self.test)
+
+    def _check_labels(self, splits: Sequence[str]) -> None:
+        """Refuses labels that are text in one split and numbers in another: none would be equal."""
+        found = {
+            split: {isinstance(e.fields["label"], str) for e in getattr(self, split)}
+            for split in ("test", *splits)
+            if "label" in self.card.columns
+        }
+        if len(set().union(*found.values())) > 1:
+            told = ", ".join(
+                f"{' and '.join(('numbers', 'text')[kind] for kind in sorted(kinds))} in {split}"
+                for split, kinds in found.items()
+            )
+            raise ValueError(
+                f"{self.card.name}: label must be text in all splits or in none. "
+                f"Got {told} instead."
+            )
 
     @property
     def digest(self) -> str:
@@ -195,7 +212,8 @@ def _stored(card: Card, split: str) -> list[Row]:
     if "prepared" in card.source:
         return held_out.rows(card, split)
     if "files" in card.source:
-        return [row for path in _files(card, split) for row in _file_rows(path)]
+        others = [path for name in card.source["files"] for path in _files(card, name)]
+        return [row for path in _files(card, split) for row in _file_rows(path, others)]
     if "hub" in card.source:
         return _hub_rows(card, split)
     path = _parquet(card, split)
@@ -250,12 +268,17 @@ def _files(card: Card, split: str) -> list[Path]:
     return paths
 
 
-def _file_rows(path: Path) -> list[Row]:
-    """Rows of one file; one that lacks a column that others have gets None there."""
+def _file_rows(path: Path, others: Sequence[Path]) -> list[Row]:
+    """Rows of one file; one that lacks a column that others have gets None there.
+
+    Args:
+        path: the file.
+        others: all files of the card.
+    """
     if path.suffix == ".parquet":
         return [_decoded(row, path) for row in parquet.read_table(path).to_pylist()]
     if path.suffix == ".csv":
-        return csv.read_csv(path, parse_options=_CSV).to_pylist()
+        return csv_rows(path, others)
     text = path.read_text(encoding="utf-8")
     try:
         is_list = text.lstrip().startswith("[")

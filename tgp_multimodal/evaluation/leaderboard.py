@@ -54,10 +54,12 @@ class Column:
     @property
     def mark(self) -> str:
         """Which card, which test items and which files, in a few characters."""
+        side = _side(self.best)
+        size = "" if side is None else f" {side} pixels"
         limit = "" if self.best.limit is None else f" limit {self.best.limit}"
         digests = (self.best.card_digest, self.best.data_digest, _files(self.best))
         short = "/".join(digest[:6] for digest in digests if digest)
-        return f"v{self.best.card_version} {short}{limit}"
+        return f"v{self.best.card_version} {short}{size}{limit}"
 
     @property
     def label(self) -> str:
@@ -257,15 +259,20 @@ def read(folder: Path) -> tuple[list[File], list[str]]:
 def _key(result: Result) -> tuple[object, ...]:
     """Results with equal keys compare; others never stand in one column."""
     card = (result.domain, result.card, result.card_version, result.card_digest, result.metric)
-    return (*card, result.data_digest, _files(result), result.limit)
+    return (*card, result.data_digest, _files(result), _side(result), result.limit)
 
 
 def _files(result: Result) -> str:
-    """The digest of the files that the card names, which is not in the card's own; else empty."""
+    """The digest of all that was read, training and corpus rows too; empty where the card tells."""
     card = result.recipe.get("card")
     source = card.get("source") if isinstance(card, dict) else None
-    is_told = isinstance(source, dict) and "files" in source
+    is_told = isinstance(source, dict) and bool({"files", "folder"} & set(source))
     return str(result.environment.get("source", "")) if is_told else ""
+
+
+def _side(result: Result) -> int | None:
+    """The size of the pictures, where the number depends on it and each model has its own."""
+    return result.details.get("size") if result.protocol in ("denoising", "likeness") else None
 
 
 def _quality(result: Result) -> tuple[float, str]:
@@ -295,7 +302,7 @@ def _split(columns: Sequence[Column]) -> list[str]:
             column.is_main = column.is_main and place == 0
         marks = "; ".join(f"{c.mark}: {', '.join(r.model for r in c.results)}" for c in versions)
         warnings.append(
-            f"{card} was measured in {len(versions)} versions or on different test items ({marks})."
+            f"{card} was measured in {len(versions)} versions or on different items ({marks})."
             f" They do not compare and stand apart; means use {versions[0].mark}."
         )
     return warnings

@@ -1,7 +1,7 @@
 """What the diffusion head says of given pictures: how well it cleans them, and which caption helps.
 
-The noise of a picture is a function of its pixels alone, so that errors compare between captions
-and between models.
+The noise of a picture is a function of its pixels in the size of the head alone, so that errors
+compare between captions, and between models of one size.
 
 Shape letters: B pictures of a batch, N pictures, K captions, T times, C channels, Y rows, X
 columns.

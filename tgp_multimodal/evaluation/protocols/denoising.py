@@ -17,7 +17,8 @@ def denoising(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
 
     `details["by_time"]` has the error at each time, and `details["caption_saves"]` the share of the
     error without caption that the caption takes away, with its paired interval: a head that does
-    not read its prompts saves nothing.
+    not read its prompts saves nothing. Errors are of pictures in the model's own size, and fall
+    with it, so that models of different sizes do not share a column (`details["size"]`).
     """
     test = examples.test
     pictures = [e.fields["item"] for e in test]
@@ -29,6 +30,7 @@ def denoising(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     group = groups(test)
     saved = bootstrap((blind_N - error_N).tolist(), group, blind_N.tolist())
     details = {
+        "size": adapter.picture_size,
         "by_time": _by_time(error_NT),
         "by_time_without_caption": _by_time(blind_NT),
         "caption_saves": float(1 - error_N.sum() / blind_N.sum()),

@@ -25,7 +25,8 @@ def likeness(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     In the feature space that the card names (`evaluation.picture_spaces`), where the real pictures
     are brought to the size of the drawn ones first. Besides: the Fréchet distance, precision and
     recall, and the same numbers for training pictures in the place of the drawn ones, which is what
-    a perfect painter would get.
+    a perfect painter would get. The distance depends on that size (`details["size"]`): models that
+    draw in different sizes do not share a column.
 
     Raises:
         ValueError: there are fewer than two pictures.
@@ -41,7 +42,11 @@ def likeness(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     side = len(drawn[0])
     real = [resized(np.asarray(e.fields["item"]), side) for e in test]
     real_ND, drawn_MD = features(space, real), features(space, drawn)
-    details: dict[str, Any] = {"kid": 1000 * kernel_distance(real_ND, drawn_MD), "space": space}
+    details: dict[str, Any] = {
+        "kid": 1000 * kernel_distance(real_ND, drawn_MD),
+        "space": space,
+        "size": side,
+    }
     details |= _more(real_ND, drawn_MD)
     trained = [resized(np.asarray(e.fields["item"]), side) for e in examples.train[: len(test)]]
     if len(trained) > 1:

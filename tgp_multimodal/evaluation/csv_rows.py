@@ -1,0 +1,47 @@
+"""Rows of CSV files, whose cells have no types but those that a reader finds.
+
+A column is text in all files of a card where it is text in one: a label `1` of a file in which all
+are numbers is the same label as in a file that has the label `unknown`, too.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import csv
+
+_LINES = csv.ParseOptions(newlines_in_values=True)
+
+
+def csv_rows(path: Path, others: Sequence[Path] = ()) -> list[dict[str, Any]]:
+    """Rows of a file.
+
+    Args:
+        path: a CSV file.
+        others: the files that its columns agree with in their types.
+    """
+    files = [path, *(other for other in others if other.suffix == ".csv" and other != path)]
+    found: dict[str, set[pa.DataType]] = {}
+    for facts, file in ((file.stat(), file) for file in files):
+        for name, kind in _types(file, facts.st_mtime_ns, facts.st_size).items():
+            found.setdefault(name, set()).add(kind)
+    kinds = {name: _common(several - {pa.null()}) for name, several in found.items()}
+    options = csv.ConvertOptions(column_types={n: k for n, k in kinds.items() if k is not None})
+    table = csv.read_csv(path, parse_options=_LINES, convert_options=options)
+    return list(table.to_pylist())
+
+
+def _common(kinds: set[pa.DataType]) -> pa.DataType | None:
+    """The type of a column that has these in several files; None where the reader may choose."""
+    if len(kinds) < 2:
+        return next(iter(kinds), None)
+    are_numbers = all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in kinds)
+    return pa.float64() if are_numbers else pa.string()
+
+
+@lru_cache(maxsize=256)
+def _types(path: Path, changed: int, size: int) -> dict[str, pa.DataType]:
+    schema = csv.read_csv(path, parse_options=_LINES).schema
+    return dict(zip(schema.names, schema.types, strict=True))
