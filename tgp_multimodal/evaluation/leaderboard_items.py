@@ -86,7 +86,7 @@ class Items:
         if self.score_N is None or not self.ids:
             return False
         mean = float(np.average(self.score_N, weights=self.weight_N))
-        return math.isclose(mean, value, rel_tol=1e-3, abs_tol=1e-4)
+        return math.isclose(mean, value, rel_tol=1e-6, abs_tol=1e-9)
 
 
 class Comparison(NamedTuple):
