@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tgp_multimodal.data import contamination as work
 from tgp_multimodal.data.contamination import IndexWriter, open_index, shares
 from tgp_multimodal.data.ngrams import ngrams, words
-from tgp_multimodal.data.prepare import Settings, prepare
+from tgp_multimodal.data.prepare import prepare
+from tgp_multimodal.data.prepare_settings import Settings
 from tgp_multimodal.data.records import Document
 from tgp_multimodal.data.sources import Source
 

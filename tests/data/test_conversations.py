@@ -14,7 +14,8 @@ from tgp_multimodal.data.chat_template import TEMPLATE, encode
 from tgp_multimodal.data.conversations import Columns, Conversation, conversations, turns
 from tgp_multimodal.data.packed_chat import PackedChat, best_fit, chat_batches
 from tgp_multimodal.data.pipeline import open_stream
-from tgp_multimodal.data.prepare import Settings, prepare
+from tgp_multimodal.data.prepare import prepare
+from tgp_multimodal.data.prepare_settings import Settings
 from tgp_multimodal.data.prepared_chat import ChatWriter, open_chat
 from tgp_multimodal.data.quarantine import Bad
 from tgp_multimodal.data.tokenizer import Tokenizer

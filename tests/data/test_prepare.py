@@ -14,7 +14,8 @@ from tgp_multimodal.data import prepare as work
 from tgp_multimodal.data import prepared, sources
 from tgp_multimodal.data import tokenizer as tokenizers
 from tgp_multimodal.data.picture_sources import pictures
-from tgp_multimodal.data.prepare import Settings, prepare
+from tgp_multimodal.data.prepare import prepare
+from tgp_multimodal.data.prepare_settings import Settings
 from tgp_multimodal.data.splits import Keyed, smallest, split, undivided
 
 SMALL = Settings(vocabulary=300, size=16)

@@ -12,7 +12,8 @@ from raw_data import image, run
 
 from tgp_multimodal.data import prepared
 from tgp_multimodal.data.picture_sources import Columns, pictures
-from tgp_multimodal.data.prepare import Settings, prepare
+from tgp_multimodal.data.prepare import prepare
+from tgp_multimodal.data.prepare_settings import Settings
 from tgp_multimodal.data.records import Pair
 from tgp_multimodal.data.sources import Source
 

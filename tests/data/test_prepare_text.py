@@ -7,7 +7,8 @@ from raw_data import image, jsonl, picture_folder, run, texts_of, words
 from tgp_multimodal.data import prepared, sources
 from tgp_multimodal.data import tokenizer as tokenizers
 from tgp_multimodal.data.picture_sources import pictures
-from tgp_multimodal.data.prepare import Settings, prepare
+from tgp_multimodal.data.prepare import prepare
+from tgp_multimodal.data.prepare_settings import Settings
 
 SMALL = Settings(vocabulary=300, size=16, validation_share=0)
 

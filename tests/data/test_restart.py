@@ -14,7 +14,7 @@ from tgp_multimodal.data import fast_encoding, prepare, sources
 from tgp_multimodal.data import tokenizer as tokenizers
 from tgp_multimodal.data.contamination import IndexWriter
 from tgp_multimodal.data.picture_sources import Columns, pictures
-from tgp_multimodal.data.prepare import Settings
+from tgp_multimodal.data.prepare_settings import Settings
 from tgp_multimodal.data.prepared import PictureWriter
 
 SMALL = Settings(vocabulary=300)

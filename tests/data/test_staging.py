@@ -10,7 +10,8 @@ import pytest
 
 from tgp_multimodal.data import prepared, sources
 from tgp_multimodal.data import tokenizer as tokenizers
-from tgp_multimodal.data.prepare import Settings, prepare
+from tgp_multimodal.data.prepare import prepare
+from tgp_multimodal.data.prepare_settings import Settings
 from tgp_multimodal.data.records import Document, Pair
 from tgp_multimodal.data.sources import Source
 

@@ -12,7 +12,8 @@ from planted_models import Planted
 
 from tgp_multimodal.cli import main
 from tgp_multimodal.data import contamination as indices
-from tgp_multimodal.data.prepare import Settings, prepare
+from tgp_multimodal.data.prepare import prepare
+from tgp_multimodal.data.prepare_settings import Settings
 from tgp_multimodal.data.records import Document
 from tgp_multimodal.data.sources import Source
 from tgp_multimodal.evaluation import embedded_tasks, engine, results

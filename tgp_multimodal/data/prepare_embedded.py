@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 
 from tgp_multimodal.data import embedded, scenes
-from tgp_multimodal.data.prepare import Prepared, Progress, Settings, prepare
+from tgp_multimodal.data.prepare import Prepared, prepare
+from tgp_multimodal.data.prepare_settings import Progress, Settings
 from tgp_multimodal.data.records import Document, Pair
 from tgp_multimodal.data.sources import Source
 

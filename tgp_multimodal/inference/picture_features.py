@@ -106,6 +106,10 @@ def features_of_views(
         if not view.units <= view.block <= head.depth:
             allowed = f"between {int(view.units)} and {head.depth}"
             raise ValueError(f"block must be {allowed}. Got {view.block} instead.")
+    # Of each time and block the numbers of the views that are read there.
+    places: dict[float, dict[int, list[int]]] = {}
+    for number, view in enumerate(wanted):
+        places.setdefault(view.time, {}).setdefault(view.block, []).append(number)
     text, mask_1L = read_prompts(network, tokenizer, [""])
     sizes = [(len(pictures), feature_count(head, view)) for view in wanted]
     found = [np.empty(size, dtype=np.float32) for size in sizes]
@@ -113,15 +117,13 @@ def features_of_views(
         pixels = torch.stack([seen.pixels(p, head.size) for p in pictures[start : start + batch]])
         pixels, count = pixels.to(mask_1L.device), len(pixels)
         own = [(k.expand(count, -1, -1, -1), v.expand(count, -1, -1, -1)) for k, v in text]
-        for time in {view.time for view in wanted}:
-            asked = sorted({view.block for view in wanted if view.time == time})
+        for time, at in places.items():
             time_BD = head.time_in(torch.full((count,), time, device=pixels.device))
-            walk = head.walk_units(pixels, time_BD, own, mask_1L.expand(count, -1), asked[-1])
+            walk = head.walk_units(pixels, time_BD, own, mask_1L.expand(count, -1), max(at))
             for block, read in enumerate(walk):
-                for view, features_ND in zip(wanted, found, strict=True):
-                    if (view.block, view.time) == (block, time):
-                        own_BD = pooled(read, head, view).cpu().numpy()
-                        features_ND[start : start + count] = own_BD
+                for number in at.get(block, ()):
+                    own_BD = pooled(read, head, wanted[number]).cpu().numpy()
+                    found[number][start : start + count] = own_BD
     return found
 
 

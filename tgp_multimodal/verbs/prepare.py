@@ -131,6 +131,7 @@ def prepare(
 
     from tgp_multimodal.data import conversations, picture_sources, sources
     from tgp_multimodal.data import prepare as work
+    from tgp_multimodal.data.prepare_settings import Settings
 
     columns = picture_sources.Columns(image_column, caption_column, stream_column)
     said = conversations.Columns(messages_column, prompt_column, response_column)
@@ -145,7 +146,7 @@ def prepare(
         captioned += prepare_embedded.picture_sources(size, count, seed=0)
     elif scenes is not None:
         raise ValueError(f"embedded must be given with scenes. Got scenes {scenes} alone instead.")
-    settings = work.Settings(
+    settings = Settings(
         vocabulary, size, validation_share, allow_bad, limit, workers, keep_duplicates,
         near_duplicates, near_threshold, ngrams,
     )  # fmt: skip
