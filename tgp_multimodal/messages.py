@@ -105,6 +105,10 @@ def parser_sentence(message: str, parser: argparse.ArgumentParser | None, progra
         return f"{name} must be an existing file. Got {_relative(found[1])} instead."
     if "Problems parsing config" in message:
         return f"config must be valid YAML. Got this instead: {message.partition(':')[2]}"
+    if found := re.search(r"Unexpected config: ?(.*)", message):
+        return (
+            f"config must be keys with values. Got {found[1].strip() or 'an empty file'} instead."
+        )
     return _value_sentence(message, parser)
 
 

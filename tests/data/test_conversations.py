@@ -184,7 +184,7 @@ def test_a_long_conversation_loses_its_end_or_is_left_out(chatty, tmp_path):
     with pytest.raises(ValueError, match=r"an answer of a, b begins within it\. Got 4 instead"):
         chat_batches(split, chatty, length=4, **settings)
     with pytest.raises(
-        ValueError, match=r"streams of weights must be among .*: a, b\. Got 'c' instead"
+        ValueError, match=r"data\.chat\.weights must name streams .* has a, b\. Got c instead"
     ):
         chat_batches(split, chatty, length=50, weights={"c": 1.0}, **settings)
 

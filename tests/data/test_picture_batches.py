@@ -230,7 +230,7 @@ def test_options_that_are_off_leave_the_others_as_they_are(described, tokenizer)
     [
         (
             {"flips": {"photo": 0.5}},
-            r"streams of flips must be among .*photos, icons\. Got 'photo'",
+            r"pictures\.flips must .* photos, icons\. Got photo instead\. Did you mean photos\?",
         ),
         ({"flips": {"photos": 1.5}}, r"flips must be from 0 to 1\. Got 1\.5 for 'photos' instead"),
         ({"greys": {"icons": -1}}, r"greys must be from 0 to 1\. Got -1 for 'icons' instead"),

@@ -44,6 +44,12 @@ def test_types_are_those_of_all_files(two: tuple[Path, Path]) -> None:
     assert csv_rows(second)[0] == {"n": 7, "m": 3, "e": "x", "label": 7, "more": 1}
 
 
+def test_an_empty_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("")
+    with pytest.raises(ValueError, match=r"a.csv must have a line with the names of columns"):
+        csv_rows(tmp_path / "a.csv")
+
+
 @pytest.fixture
 def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
@@ -60,7 +66,9 @@ def test_labels_are_equal_whatever_else_their_file_holds(
 ) -> None:
     card.write_text(CARD.replace("TEST", "test.csv"))
     assert main(["evaluate", "tfidf", "--cards", str(card), "--results", "results"]) == 0
-    assert "accuracy 1.0000" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "accuracy 1.0000" in out
+    assert "8 of 8 test items are training items, too" in out
 
 
 def test_labels_of_two_kinds_are_refused(card: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -75,7 +75,11 @@ def test_files_that_cannot_be_read_are_named(
     (tmp_path / "card.yaml").write_text(said, encoding="utf-8")
     assert main(["evaluate", "tfidf", "--cards", "card.yaml"]) == 2
     error = capsys.readouterr().err
-    assert f"files must hold files that end in json, jsonl, parquet, csv. Got {wrong}" in error
+    said = {
+        "a.txt": "files must hold files that end in json, jsonl, parquet, csv. Got a.txt",
+        "nowhere.csv": "files must be there. Got nowhere.csv, which is not, instead",
+    }
+    assert said[wrong] in error
 
 
 def test_the_table_holds_every_protocol() -> None:

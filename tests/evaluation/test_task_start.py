@@ -68,3 +68,14 @@ def test_labels_one_by_one_and_one_that_nothing_has():
     stock = LogisticRegression(C=plane.c, max_iter=5000).fit(scaled[fit_on], y[fit_on, 0])
     expected = stock.decision_function(scaled)
     np.testing.assert_allclose(outputs(plane, x)[:, 0], expected, rtol=2e-2, atol=5e-2)
+
+
+def test_where_all_are_right_the_shares_say_so():
+    """A strong penalty gives every item the right class and hardly more than chance."""
+    x, y = features(80, 4), np.arange(80) % 2
+    x[:, 0] += 40 * y
+    fit_on, held = np.arange(60), np.arange(60, 80)
+    plane = fit(x, Targets("classes", y, 2), fit_on, held, accuracy_of(y[held]))
+    margin = np.diff(outputs(plane, x[held]), axis=1)[:, 0] * (2 * y[held] - 1)
+    assert plane.score == 1
+    assert margin.min() > 3

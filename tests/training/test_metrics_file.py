@@ -118,6 +118,7 @@ def test_a_cut_last_line_is_dropped(kept, every_step, tmp_path, monkeypatch):
 def test_another_run_in_the_folder_moves_the_first_aside(every_step, tmp_path, monkeypatch, capsys):
     run = tmp_path / "run"
     start(every_step, monkeypatch, "3")
+    (run / "export").mkdir()
     before = (run / "checkpoints" / "last.ckpt").read_bytes()
     start(every_step, monkeypatch, "2")
     assert "was moved to" in capsys.readouterr().err
@@ -125,6 +126,8 @@ def test_another_run_in_the_folder_moves_the_first_aside(every_step, tmp_path, m
     assert steps(run / "earlier-1") == [0, 1, 2]
     assert (run / "earlier-1" / "checkpoints" / "last.ckpt").read_bytes() == before
     assert (run / "earlier-1" / "config.yaml").is_file()
+    assert (run / "earlier-1" / "export").is_dir()
+    assert not (run / "export").exists()
     start(every_step, monkeypatch, "1")
     assert steps(run / "earlier-2") == [0, 1]
 

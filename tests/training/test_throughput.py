@@ -4,9 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from test_run import QUIET, start
 
 from tgp_multimodal.training import callbacks
 from tgp_multimodal.training.callbacks import Throughput
+
+pytestmark = QUIET
 
 
 @pytest.mark.parametrize("processes", [1, 4])
@@ -30,3 +33,17 @@ def test_rates_are_of_all_processes_and_the_share_is_of_one_device(processes, mo
         "teraflops_per_second": 3 * processes,
         "mfu": 0.25,
     }
+
+
+def test_without_a_terminal_the_first_and_the_last_numbers_are_lines(
+    arguments, monkeypatch, capsys
+):
+    start(arguments, monkeypatch, "--trainer.max_steps", "7")
+    plan, *lines = capsys.readouterr().err.splitlines()
+    assert plan.startswith("training 0.0 M parameters in float32 on cpu, steps 0 to 7, with the")
+    assert [line.split("  loss ")[0] for line in lines] == ["step 2/7", "step 7/7"]
+    assert lines[-1].endswith("0 s left")
+    start(arguments, monkeypatch, "--trainer.max_steps", "9", "--ckpt_path", "last")
+    plan, *lines = capsys.readouterr().err.splitlines()
+    assert "steps 7 to 9" in plan
+    assert [line.split("  loss ")[0] for line in lines] == ["step 8/9", "step 9/9"]

@@ -40,11 +40,21 @@ def test_a_run_that_goes_on_keeps_its_number_of_steps(tmp_path):
 def test_a_step_is_measured_only_to_plan_with_it(tmp_path, monkeypatch, begun, steps, is_timed):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"trainer": {"max_steps": 30}}))
     monkeypatch.setattr("sys.argv", ["tgp"])
-    (cli := MagicMock()).stop.stopped, cli.seconds_per_step = False, 1.0
+    (cli := MagicMock()).stop.asked, cli.seconds_per_step = False, 1.0
     monkeypatch.setattr(run, "RunCLI", lambda *given, **named: cli)
     monkeypatch.setattr(checkpoints, "newest", lambda folder: begun)
     verb._pretrain(tmp_path, verb._config_path("configs/quickstart.yaml"), 0.0, steps)
     cli.prepare.assert_called_once_with(is_timed=is_timed, is_resumed=begun is not None)
+
+
+def test_who_asks_to_stop_in_the_last_step_waits_for_nothing_else(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["tgp"])
+    (cli := MagicMock()).stop.configure_mock(asked=True, stopped=False, exit_status=130)
+    monkeypatch.setattr(run, "RunCLI", lambda *given, **named: cli)
+    with pytest.raises(SystemExit) as left:
+        verb._pretrain(tmp_path, verb._config_path("configs/quickstart.yaml"), 0.0, 30)
+    assert left.value.code == 130
+    assert "go on with the same command" in capsys.readouterr().err
 
 
 def test_no_time_at_all_is_refused(tmp_path):

@@ -53,7 +53,7 @@ def make(model: str) -> "Adapter":
                 "model must be a folder that `tgp export` wrote, or KIND:MODEL, like"
                 f" hf:{model}. Got {model} instead."
             )
-        raise ValueError(unknown("model", kind, ADAPTERS))
+        raise ValueError(unknown("model, which may be a folder,", kind, ADAPTERS))
     module, name = ADAPTERS[kind].split(":")
     opener = getattr(import_module(module), name)
     takes = list(signature(opener).parameters.values())

@@ -8,6 +8,7 @@ Shape letters: B batch, L length in tokens.
 import logging
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -86,8 +87,8 @@ def text_batches(
         parts = [text_batches(*common, n, size, seed, shard) for _, n, size in stages]
         ends = [until for until, _, _ in stages[:-1]]
         return grain.MapDataset.source(RandomAccess(lambda i: parts[bisect_right(ends, i)][i]))
-    check_streams("weights", weights, split.streams)
-    check_streams("infill", infill, split.streams)
+    check_streams("data.text.weights", weights, split.streams)
+    check_streams("data.text.infill", infill, split.streams)
     names = present(weights, split)
     sources = [
         grain.MapDataset.source(
@@ -156,8 +157,8 @@ def passage_batches(
     Raises:
         ValueError: a weight names a stream that is not there, or one without such pairs.
     """
-    check_streams("weights", weights, split.streams)
-    check_streams("docstrings", docstrings, split.streams)
+    check_streams("data.passages.weights", weights, split.streams)
+    check_streams("data.passages.docstrings", docstrings, split.streams)
     described = [name for name, share in docstrings.items() if share > 0]
     names = present(weights, split) if weights or not described else []
     samplers: list[Any] = [PassagePairs(split, n, length, seed) for n in names]
@@ -209,7 +210,9 @@ def check_streams(setting: str, wanted: Iterable[str], there: Sequence[str]) -> 
     """
     for stream in wanted:
         if stream not in there:
+            meant = get_close_matches(stream, there, 1)
             raise ValueError(
-                f"streams of {setting} must be among those of the prepared data: "
-                f"{', '.join(there)}. Got {stream!r} instead."
+                f"{setting} must name streams of the prepared data, which has "
+                f"{', '.join(there)}. Got {stream} instead."
+                + "".join(f" Did you mean {word}?" for word in meant)
             )

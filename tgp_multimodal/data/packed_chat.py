@@ -124,7 +124,7 @@ def chat_batches(
     Raises:
         ValueError: a weight names a stream that is not there, or no answer begins within `length`.
     """
-    check_streams("weights", weights, split.streams)
+    check_streams("data.chat.weights", weights, split.streams)
     names = present(weights or dict.fromkeys(split.streams, 1.0), split)
     packed = {n: PackedChat(split, n, length + 1, tokenizer.pad, seed) for n in names}
     if short := [n for n, rows in packed.items() if not len(rows)]:

@@ -80,8 +80,8 @@ def picture_batches(
         ValueError: a weight names a stream that is not there, a share is none, or a stream of drawn
             scenes is to be flipped or cropped.
     """
-    check_streams("weights", weights, split.streams)
-    check_streams("drawn", drawn, split.streams)
+    check_streams("data.pictures.weights", weights, split.streams)
+    check_streams("data.pictures.drawn", drawn, split.streams)
     for name, shares in (("flips", flips), ("crops", crops), ("greys", greys)):
         _check_shares(name, shares, split.streams, () if name == "greys" else drawn)
 
@@ -142,8 +142,8 @@ def caption_batches(
     Raises:
         ValueError: a weight names a stream that is not there, or a share of a mix is none.
     """
-    check_streams("weights", weights, split.streams)
-    check_streams("drawn", drawn, split.streams)
+    check_streams("data.pictures.weights", weights, split.streams)
+    check_streams("data.pictures.drawn", drawn, split.streams)
 
     def source(name: str) -> Any:
         if name in drawn:
@@ -239,7 +239,7 @@ def _endless(seed: int, size: int, shares: Mapping[str, float]) -> Endless:
 def _check_shares(
     name: str, shares: Mapping[str, float], there: Sequence[str], drawn: Collection[str]
 ) -> None:
-    check_streams(name, shares, there)
+    check_streams(f"data.pictures.{name}", shares, there)
     for stream, share in shares.items():
         if stream in drawn:
             raise ValueError(

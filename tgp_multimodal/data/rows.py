@@ -80,6 +80,8 @@ def column(option: str, name: str, there: Sequence[str], where: object) -> str:
     """
     if name in there:
         return name
+    if not there:
+        raise ValueError(f"{where} must have columns. Got none, as of an empty file, instead.")
     close = difflib.get_close_matches(name, there, n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
     raise ValueError(

@@ -43,5 +43,7 @@ def _common(kinds: set[pa.DataType]) -> pa.DataType | None:
 
 @lru_cache(maxsize=256)
 def _types(path: Path, changed: int, size: int) -> dict[str, pa.DataType]:
+    if not size:
+        raise ValueError(f"{path} must have a line with the names of columns. Got nothing instead.")
     schema = csv.read_csv(path, parse_options=_LINES).schema
     return dict(zip(schema.names, schema.types, strict=True))

@@ -25,6 +25,8 @@ from tgp_multimodal.evaluation.sandbox import Sandbox, SandboxError
 # Called with (what happens, name of the card, sentence); what: skipped, kept, data, asking, done.
 Progress: TypeAlias = Callable[[str, str, str], None]
 
+_PROBED = ("probe", "few_labels", "tagging", "multi_label")  # protocols that fit on training items
+
 
 def evaluate(
     adapter: Adapter,
@@ -140,7 +142,9 @@ def _result(run: _Run, card: Card) -> Result:
     stored = run.team.gather(stored)[0]
     if run.team.rank == 0:
         journal.remove()
-    run.say("done", card.name, f"{card.metric} {stored.value:.4f}, {seconds:.1f} s")
+    copies = stored.details.get("copies_in_training", 0)
+    told = f"; {copies} of {count} test items are training items, too" if copies else ""
+    run.say("done", card.name, f"{card.metric} {stored.value:.4f}, {seconds:.1f} s{told}")
     return stored
 
 
@@ -172,7 +176,17 @@ def _measure(run: _Run, examples: Examples, journal: AnswerJournal) -> Outcome:
     for record in outcome.records:
         if record["id"] in group:
             record.setdefault("group", group[record["id"]])
+    if copies := _copies(examples):
+        outcome.details["copies_in_training"] = copies
     return outcome
+
+
+def _copies(examples: Examples) -> int:
+    """Test items of a card with a probe that are training items, too, in every field."""
+    if examples.card.protocol not in _PROBED:
+        return 0
+    known = {e.digest for e in examples.train}
+    return sum(e.digest in known for e in examples.test)
 
 
 def _sealed(

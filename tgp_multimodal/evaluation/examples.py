@@ -262,7 +262,11 @@ def _folder(card: Card) -> Path:
 def _files(card: Card, split: str) -> list[Path]:
     paths = paths_of(card.source["files"].get(split, []))
     for path in paths:
-        if not path.is_file() or path.suffix[1:] not in FORMATS:
+        if not path.is_file():
+            raise ValueError(
+                f"{card.name}: files must be there. Got {path}, which is not, instead."
+            )
+        if path.suffix[1:] not in FORMATS:
             wanted = f"hold files that end in {', '.join(FORMATS)}"
             raise ValueError(f"{card.name}: files must {wanted}. Got {path} instead.")
     return paths

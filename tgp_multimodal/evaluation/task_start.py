@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits
 
 from tgp_multimodal.evaluation.logistic import (
@@ -76,7 +77,8 @@ def fit(
         targets: of all items.
         fit_on: places of those that are fitted on.
         held: places of those that the penalty is chosen on.
-        judge: of the outputs for `held`; ties go to the stronger penalty.
+        judge: of the outputs for `held`. Of classes, ties go to the higher likelihood of `held`, so
+            that shares mean something where all are right; other ties to the stronger penalty.
         is_refitted: whether the answer is fitted once more, on both together.
     """
     mean_F, scale_F = features_NF[fit_on].mean(0), features_NF[fit_on].std(0)
@@ -86,19 +88,28 @@ def fit(
     with threadpool_limits(1, user_api="blas"):
         basis_FR, squares_R = _basis(scaled_NF)
         axes = Axes(scaled_NF @ basis_FR, squares_R)
-        best: tuple[float, float] = (-np.inf, DECADES[0])
+        best, chosen_c = (-np.inf, -np.inf), DECADES[0]
         idle, maps = 0, None
         for c in DECADES:
             maps = _solve(axes, targets, fit_on, c, maps)
             weight_RK, bias_K = _joined(maps)
-            score = judge(axes.at_NR[held] @ weight_RK + bias_K)
-            idle = 0 if score > best[0] else idle + 1
-            best = max(best, (score, c), key=lambda pair: pair[0])
-            if idle >= _PATIENCE and best[1] > DECADES[0]:
+            outputs_NK = axes.at_NR[held] @ weight_RK + bias_K
+            found = judge(outputs_NK), _likelihood(outputs_NK, targets, held)
+            idle = 0 if found > best else idle + 1
+            best, chosen_c = max((best, chosen_c), (found, c), key=lambda pair: pair[0])
+            if idle >= _PATIENCE and chosen_c > DECADES[0]:
                 break
         chosen = np.concatenate([fit_on, held]) if is_refitted else fit_on
-        weight_RK, bias_K = _joined(_solve(axes, targets, chosen, best[1], None))
-    return Plane(mean_F, scale_F, (basis_FR @ weight_RK).T, bias_K, best[1], best[0])
+        weight_RK, bias_K = _joined(_solve(axes, targets, chosen, chosen_c, None))
+    return Plane(mean_F, scale_F, (basis_FR @ weight_RK).T, bias_K, chosen_c, best[0])
+
+
+def _likelihood(outputs_NK: np.ndarray, targets: Targets, held: np.ndarray) -> float:
+    """Mean log-likelihood of the classes of the held items; 0 where targets are none."""
+    if targets.kind != "classes":
+        return 0.0
+    shares_NK = log_softmax(outputs_NK, axis=1)
+    return float(np.take_along_axis(shares_NK, targets.values[held][:, None], axis=1).mean())
 
 
 def _basis(scaled_NF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

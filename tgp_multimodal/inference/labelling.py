@@ -53,7 +53,9 @@ class Labelling:
             raise ValueError(
                 f"second must {wanted} a model of {reads}. Got {self.columns.second} instead."
             )
-        if not path.is_file() or not rows.is_table(path):
+        if not path.is_file():
+            raise ValueError(f"input must be there. Got {path}, which is not, instead.")
+        if not rows.is_table(path):
             kinds = ", ".join(rows.SUFFIXES)
             raise ValueError(f"input must be a file of a known kind ({kinds}). Got {path} instead.")
         found = rows.read(path, self._all(path), late=None)

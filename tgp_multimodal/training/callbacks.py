@@ -21,6 +21,8 @@ from tgp_multimodal.inference.image import draw
 from tgp_multimodal.inference.sheets import contact_sheet
 from tgp_multimodal.training.peak import peak_flops
 
+_QUIET = 20.0  # seconds between two plain lines
+
 SHEET_PROMPTS = (
     "a red circle", "a blue square on a white background", "a green triangle",
     "a yellow circle on a black background", "a red circle left of a blue square",
@@ -31,25 +33,33 @@ SHEET_PROMPTS = (
 class Throughput(Callback):
     """Shows step, loss, rates and the time left; logs the rates, and how busy the device is.
 
-    A bar on a terminal, a plain line now and then elsewhere. Rates are those of all processes
+    A bar on a terminal; elsewhere a plain line for the first numbers, the last ones and at most
+    every 20 seconds between. Rates are those of all processes
     together; `mfu` is the share of one device's best rate that the products of the formula took
     (model FLOPs utilisation). The loss is the sum that this step minimised: of the streams that it
     learned from, and of no other.
 
     Args:
-        every: steps between two updates; the loss is read, and so the device waited for, only then.
+        every: steps between two updates, fewer where lines are logged more often; the loss is
+            read, and so the device waited for, only then.
     """
 
     def __init__(self, every: int = 20) -> None:
         self.every = every
+        self._told = -_QUIET  # when the last plain line was written
         self.bar: Progress | None = None
         self.peak: float | None = None
         self._since, self._tokens, self._images, self._flops = 0.0, 0, 0, 0
+        self._steps = 0
 
     def on_train_start(self, trainer: Trainer, module: Any) -> None:
         dtype = module.arithmetic.dtype if module.arithmetic else torch.float32
         self.peak = peak_flops(module.device, dtype)
+        told = int(getattr(trainer, "log_every_n_steps", 0))
+        self.every = min(self.every, told or self.every)
         self._begin()
+        if trainer.is_global_zero:
+            print(_plan(trainer, module), file=sys.stderr)
         if trainer.is_global_zero and sys.stderr.isatty():
             columns = (
                 TextColumn("pretraining"), BarColumn(),
@@ -64,15 +74,18 @@ class Throughput(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_index: int
     ) -> None:
+        self._steps += 1
         self._flops += module.flops(batch, trainer.global_step - 1)
         for name in ("text", "chat"):
             if name in batch:
                 self._tokens += batch[name].token_BL[:, 1:].numel() * trainer.world_size
         if "pictures" in batch:
             self._images += len(batch["pictures"].pixels_BCYX) * trainer.world_size
-        if trainer.global_step % self.every == 0:
+        if trainer.global_step % self.every == 0 or _is_done(trainer):
             self._report(trainer, module, float(trainer.strategy.reduce(outputs["loss"])))
             self._begin()
+        elif self.bar is not None:
+            self.bar.update(self.bar.task_ids[0], completed=trainer.global_step)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         if self.bar is not None:
@@ -85,7 +98,7 @@ class Throughput(Callback):
 
     def _begin(self) -> None:
         self._since, self._tokens, self._images = time.monotonic(), 0, 0
-        self._flops = 0
+        self._flops = self._steps = 0
 
     def _report(self, trainer: Trainer, module: LightningModule, loss: float) -> None:
         seconds = max(time.monotonic() - self._since, 1e-9)
@@ -108,12 +121,27 @@ class Throughput(Callback):
         text = "  ".join(words)
         if self.bar is not None:
             self.bar.update(self.bar.task_ids[0], completed=trainer.global_step, description=text)
-        elif trainer.is_global_zero and trainer.global_step % (5 * self.every) == 0:
-            left = (trainer.max_steps - trainer.global_step) * seconds / self.every
+        elif trainer.is_global_zero and (
+            _is_done(trainer) or time.monotonic() - self._told >= _QUIET
+        ):
+            self._told = time.monotonic()
+            left = (trainer.max_steps - trainer.global_step) * seconds / self._steps
             print(
                 f"step {trainer.global_step}/{trainer.max_steps}  {text}  {left:,.0f} s left",
                 file=sys.stderr,
             )
+
+
+def _plan(trainer: Trainer, module: Any) -> str:
+    """What is about to be trained, on what and where, in a line."""
+    count = sum(p.numel() for p in module.network.parameters()) / 1e6
+    precision = module.arithmetic.name if module.arithmetic else "float32"
+    data = trainer.datamodule.folder  # type: ignore[attr-defined]
+    return (
+        f"training {count:.1f} M parameters in {precision} on {module.device}, steps "
+        f"{trainer.global_step} to {trainer.max_steps}, with the data in {data}; the run lies in "
+        f"{trainer.default_root_dir}"
+    )
 
 
 class SampleSheet(Callback):
@@ -214,10 +242,12 @@ class CleanStop(Callback):
     Attributes:
         stopped: whether the run was stopped this way, before its last step.
         signal: the number of the signal that asked for it; of several processes the highest.
+        asked: whether this process was asked at all.
     """
 
     def __init__(self) -> None:
-        self.stopped, self.signal = False, int(signal.SIGINT)
+        self.stopped = self.asked = False
+        self.signal = int(signal.SIGINT)
         self._before: dict[int, Any] = {}
 
     @property
@@ -250,7 +280,8 @@ class CleanStop(Callback):
         if self.stopped:
             signal.signal(number, signal.SIG_DFL)
             raise KeyboardInterrupt
-        self.stopped, self.signal = True, number
+        self.stopped = self.asked = True
+        self.signal = number
         print(
             "\nstopping after this step; the run will be saved (Ctrl-C again stops at once)",
             file=sys.stderr,

@@ -123,9 +123,11 @@ class RunCLI(LightningCLI):
             # The command line turns the errors of a parser into one sentence (messages.py).
             parser_kwargs={
                 "exit_on_error": False,
+                "allow_abbrev": False,
                 "formatter_class": _HelpFormatter,
                 "fit": {
                     "exit_on_error": False,
+                    "allow_abbrev": False,
                     "description": "Pretrains from YAML configs; later ones and options win.",
                     "epilog": EXAMPLES,
                 },
@@ -247,10 +249,10 @@ class RunCLI(LightningCLI):
         config = self._own()
         run, start = Path(config["trainer"]["default_root_dir"]), config.get("ckpt_path")
         if start is None:
-            _make_room(run)
+            _make_room(run, config.get("init_from"))
         elif folder_of(run).resolve() not in Path(start).resolve().parents:
             self.model.check_fits(load_checkpoint(Path(start)), self.datamodule.tokenizer.digest)
-            _make_room(run)
+            _make_room(run, config.get("init_from"))
 
     def prepare(self, is_timed: bool = False, is_resumed: bool = False) -> None:
         """Prepares the data and chooses the arithmetic, which the optimizer must know early.
@@ -358,13 +360,18 @@ def _check(trainer: Trainer) -> None:
 
 
 @rank_zero_only
-def _make_room(folder: Path) -> None:
-    """Moves aside what another run left, if that has come as far as a checkpoint."""
+def _make_room(folder: Path, start: str | None) -> None:
+    """Moves aside what another run left, if that has come as far as a checkpoint.
+
+    Its export, too, unless that is what the new run starts from, and will again when it goes on.
+    """
     if not any(folder_of(folder).glob("*.ckpt")):
         return
     aside = next(p for n in count(1) if not (p := folder / f"earlier-{n}").exists())
     aside.mkdir()
-    for pattern in _OF_A_RUN:
+    own = folder / "export"
+    is_start = start is not None and Path(start).resolve() == own.resolve()
+    for pattern in (*_OF_A_RUN, *(() if is_start else (own.name,))):
         for path in folder.glob(pattern):
             path.rename(aside / path.name)
     kept = folder_of(aside) / "last.ckpt"

@@ -149,7 +149,7 @@ def _pretrain(run: Path, config: Path, end: float, steps: int | None) -> None:
     cli.set_steps(planned)
     print(f"   {planned} steps ({why})")
     cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=begun)
-    if cli.stop.stopped:
+    if cli.stop.asked:  # in the last step, too: what comes next takes minutes
         print("stopped and saved; go on with the same command", file=sys.stderr)
         raise SystemExit(cli.stop.exit_status)
 
