@@ -24,6 +24,7 @@ pytestmark = QUIET
         (["--trainer.min_steps", "6"], "trainer.min_steps and trainer.min_epochs must be left out"),
         (["--trainer.max_steps", "-1"], "trainer.max_steps must be at least 1"),
         (["--data.pictures.longest", "65"], "data.pictures.longest must be at most 64"),
+        (["--data.text.batch", "0"], r"batch of data.text must be at least 1. Got 0 instead"),
         (["--data.captions", "null"], r"must be those of model.objectives \(captions, passages,"),
     ],
 )

@@ -6,6 +6,7 @@ import signal
 import pytest
 from test_run import QUIET, InterruptAt, start
 
+from tgp_multimodal.cli import main
 from tgp_multimodal.training.run import RunCLI
 
 pytestmark = QUIET
@@ -71,3 +72,9 @@ def test_another_folder_begins_with_the_validation_of_its_start(fit, tmp_path):
     fit("--ckpt_path", str(start_from), "--trainer.default_root_dir", str(tmp_path / "other"))
     assert [row["step"] for row in written(tmp_path / "other")] == ["3", "7", "7"]
     assert written(tmp_path / "other")[0] == written(first)[1]
+
+
+def test_a_run_that_has_no_step_left_says_so(fit, arguments, capsys):
+    fit()
+    assert main(["fit", *arguments, "--ckpt_path", "last"]) == 0
+    assert "no step was left to do: trainer.max_steps is 8" in capsys.readouterr().err

@@ -243,10 +243,11 @@ class CleanStop(Callback):
         stopped: whether the run was stopped this way, before its last step.
         signal: the number of the signal that asked for it; of several processes the highest.
         asked: whether this process was asked at all.
+        began: whether there was a step left to do.
     """
 
     def __init__(self) -> None:
-        self.stopped = self.asked = False
+        self.stopped = self.asked = self.began = False
         self.signal = int(signal.SIGINT)
         self._before: dict[int, Any] = {}
 
@@ -256,6 +257,7 @@ class CleanStop(Callback):
         return 128 + self.signal
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self.began = True
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._asked)
 

@@ -283,6 +283,8 @@ def _numbers(name: str, setting: Any) -> Any:
 
 def _share(name: str, stream: dict[str, Any] | None, processes: int) -> dict[str, Any] | None:
     """The settings of a stream, with the batches of one of several processes."""
+    if stream is not None and stream.get("batch", 1) < 1:
+        raise ValueError(f"batch of data.{name} must be at least 1. Got {stream['batch']} instead.")
     if stream is None or processes == 1 or "batch" not in stream:
         return stream
     if stream["batch"] % processes:

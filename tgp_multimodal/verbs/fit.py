@@ -30,6 +30,8 @@ def run(argv: list[str]) -> None:
     if cli.stop.stopped:
         _say(f"stopped and saved; go on with: tgp fit {shlex.join(argv)} --ckpt_path last")
         raise SystemExit(cli.stop.exit_status)
+    if subcommand == "fit" and not cli.stop.began:
+        _say(f"no step was left to do: trainer.max_steps is {cli.trainer.max_steps}")
     if cli.trainer.is_global_zero:
         print(f"the run lies in {folder}; export it with: tgp export {folder}")
 
