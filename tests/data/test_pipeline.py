@@ -82,7 +82,7 @@ def test_seeds_differ(text, pictures, tokenizer):
 
 
 def test_unknown_streams_and_empty_mixtures_are_named(text, pictures, tokenizer):
-    with pytest.raises(ValueError, match=r"of weights must .* prose, code. Got 'cod' instead"):
+    with pytest.raises(ValueError, match=r"text.weights must .* prose, code. Got cod instead"):
         text_batches(text, tokenizer, {"cod": 1.0}, {}, 16, 4, 0)
     with pytest.raises(ValueError, match=r"of infill must .* prose, code. Got 'python' instead"):
         text_batches(text, tokenizer, {"code": 1.0}, {"python": 0.5}, 16, 4, 0)
