@@ -84,7 +84,7 @@ def test_seeds_differ(text, pictures, tokenizer):
 def test_unknown_streams_and_empty_mixtures_are_named(text, pictures, tokenizer):
     with pytest.raises(ValueError, match=r"text.weights must .* prose, code. Got cod instead"):
         text_batches(text, tokenizer, {"cod": 1.0}, {}, 16, 4, 0)
-    with pytest.raises(ValueError, match=r"of infill must .* prose, code. Got 'python' instead"):
+    with pytest.raises(ValueError, match=r"text.infill must .* prose, code. Got python instead"):
         text_batches(text, tokenizer, {"code": 1.0}, {"python": 0.5}, 16, 4, 0)
     with pytest.raises(ValueError, match=r"weights must be positive for one of scenes"):
         picture_batches(pictures, tokenizer, {"scenes": 0.0}, 12, 3, 0)
