@@ -38,6 +38,7 @@ def test_rates_are_of_all_processes_and_the_share_is_of_one_device(processes, mo
 def test_without_a_terminal_the_first_and_the_last_numbers_are_lines(
     arguments, monkeypatch, capsys
 ):
+    monkeypatch.setattr(callbacks, "_QUIET", 1e9)  # however slow the machine
     start(arguments, monkeypatch, "--trainer.max_steps", "7")
     plan, *lines = capsys.readouterr().err.splitlines()
     assert plan.startswith("training 0.0 M parameters in float32 on cpu, steps 0 to 7, with the")
