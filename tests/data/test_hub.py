@@ -11,7 +11,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from tgp_multimodal.data import hub
-from tgp_multimodal.data.picture_sources import Captioned, Columns
+from tgp_multimodal.data.picture_rows import Captioned, Columns
 from tgp_multimodal.data.quarantine import Bad
 
 

@@ -214,3 +214,22 @@ def test_labels_that_training_does_not_know_are_named():
         check_seen("validation", items("a", "c", "c"), "classification", known)
     with pytest.raises(ValueError, match="'z'"):
         check_seen("test", items(("a", "z")), "multi_label", ["a"])
+
+
+@pytest.mark.parametrize(
+    ("label", "kind", "reason"),
+    [
+        (5, "multi_label", "label must be a list of names. Got 5 instead"),
+        (5, "tagging", "tags must be 2, one for each word. Got 5 instead"),
+        (float("nan"), "classification", "label must be a name. Got nan instead"),
+    ],
+)
+def test_a_label_of_another_kind_costs_its_row(label, kind, reason):
+    assert labelled(*raws(label), kind) == Bad("f.csv", "line 0", reason)
+
+
+def test_hidden_folders_and_files_are_no_classes(tmp_path):
+    for name in ("cat/a.png", "cat/._a.png", ".ipynb_checkpoints/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    assert [raw.label for raw in folder_of_pictures(tmp_path)] == ["cat"]

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from tgp_multimodal.data.picture_sources import Captioned, Columns, decoded, pictures
+from tgp_multimodal.data.picture_rows import Captioned, Columns
+from tgp_multimodal.data.picture_sources import decoded, pictures
 from tgp_multimodal.data.quarantine import Bad
 from tgp_multimodal.data.records import Pair, Picture
 
@@ -347,3 +348,16 @@ def test_hidden_members_of_an_archive_are_passed_over(tmp_path):
     path = archive(tmp_path / "a.tar", **hidden, **{".DS_Store": b"x"})
     assert found(path) == [(RED, ("red",))]
     assert bad(path) == []
+
+
+def test_a_pattern_over_folders_of_labels_keeps_the_first_one(tmp_path):
+    files(tmp_path / "birds", ant_bird_in_a__png=RED, owl_in_b__png=BLUE, owl_in_c__jfif=RED)
+    expected = [(RED, ("ant bird",)), (BLUE, ("owl",)), (RED, ("owl",))]
+    assert found(f"birds={tmp_path}/birds/*/*") == found(tmp_path / "birds") == expected
+    assert bad(f"birds={tmp_path}/birds/*/*") == []
+
+
+def test_a_blank_caption_among_others_is_none(tmp_path):
+    path = table(tmp_path / "a.parquet", image=[RED] * 2, captions=[["good", " "], ["\n"]])
+    assert found(path) == [(RED, ("good",))]
+    assert len(bad(path)) == 1

@@ -96,6 +96,20 @@ def ramped(text, tokenizer, **more):
     return text_batches(text, tokenizer, weights, {}, 16, 4, 0, ramp=stages, **more)
 
 
+def test_a_held_out_stream_too_small_for_a_row_is_left_out_and_told(text, tokenizer):
+    small = text._replace(stream=np.where(np.arange(80) == 3, 1, 0).astype(np.uint8))
+    rows = {"weights": {"prose": 0.5, "code": 0.5}, "infill": {}, "length": 200}
+    with pytest.raises(ValueError, match=r"stream 'code' must hold at least one row of 201 tokens"):
+        text_batches(small, tokenizer, **rows, batch=2, seed=0)
+    held_out = small._replace(name="validation")
+    with pytest.warns(UserWarning, match=r"left out: validation of stream 'code' must hold .* 201"):
+        given = text_batches(held_out, tokenizer, **rows, batch=2, seed=0)
+    alone = text_batches(held_out, tokenizer, **rows | {"weights": {"prose": 1.0}}, batch=2, seed=0)
+    assert equal({"text": given[5]}, {"text": alone[5]})
+    with pytest.raises(ValueError, match=r"Got \d+ tokens instead: a larger --validation_share"):
+        text_batches(held_out, tokenizer, **rows | {"weights": {"code": 1.0}}, batch=2, seed=0)
+
+
 def test_a_ramp_has_its_stages_and_then_the_batches_of_a_run_without_one(text, tokenizer):
     batches = [ramped(text, tokenizer)[i] for i in range(8)]
     shapes = [b.token_BL.shape for b in batches]

@@ -1,22 +1,22 @@
 """`tgp prepare` from raw data to a prepared set: what bad input gets, and that nothing is lost."""
 
+import hashlib
 import os
 from itertools import accumulate
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from raw_data import jsonl, picture_folder, run, texts_of, words
 
+from tgp_multimodal.data import intake, prepared, sources
 from tgp_multimodal.data import prepare as work
-from tgp_multimodal.data import prepared, sources
 from tgp_multimodal.data import tokenizer as tokenizers
 from tgp_multimodal.data.picture_sources import pictures
 from tgp_multimodal.data.prepare import prepare
 from tgp_multimodal.data.prepare_settings import Settings
-from tgp_multimodal.data.splits import Keyed, smallest, split, undivided
+from tgp_multimodal.data.splits import smallest
 
 SMALL = Settings(vocabulary=300, size=16)
 
@@ -56,33 +56,17 @@ def test_the_split_of_a_document_is_stable(tmp_path):
     assert validation("more", [*words(200), "one more"]) - {"one more"} == some
 
 
-def test_a_larger_share_keeps_what_a_smaller_one_took(tmp_path):
-    items = [Keyed(None, unit, "s", unit) for unit in np.random.default_rng(0).random(500)]
+def test_a_document_that_its_hash_holds_back_is_learned_from_if_it_is_the_only_one(tmp_path):
+    def hash_of(text):
+        return intake._unit(hashlib.sha256(text.encode()).digest())
 
-    def validation(share):
-        return {i for name, i in split(items, share, undivided) if name == "validation"}
-
-    assert validation(0) == set()
-    assert len(validation(1e-9)) == 1
-    assert validation(1e-9) < validation(0.05) < validation(0.2)
-    assert validation(0.2) == {k.unit for k in items if k.unit < 0.2}
-
-
-def test_no_item_is_lost_and_every_stream_has_validation():
-    random = np.random.default_rng(1)
-    items = [Keyed(None, u, f"s{i % 3}", i) for i, u in enumerate(random.random(90))]
-    out = list(split(items, 0.001, undivided))
-    assert sorted(i for _, i in out) == list(range(90))
-    for stream in range(3):
-        chosen = [i for name, i in out if name == "validation" and i % 3 == stream]
-        smallest = min((k for k in items if k.stream == f"s{stream}"), key=lambda k: k.unit)
-        assert chosen == [smallest.item]
-
-
-def test_fixed_splits_are_kept():
-    items = [Keyed("test", 0.0, "s", 1), Keyed("validation", 0.9, "s", 2), Keyed(None, 0.5, "s", 3)]
-    out = {item: name for name, item in split(items, 0.1, undivided)}
-    assert out == {1: "test", 2: "validation", 3: "train"}
+    text = next(t for t in (f"{i}\n" * 400 for i in range(999)) if hash_of(t) < 0.1)
+    (tmp_path / "a.txt").write_text(text)
+    settings = SMALL._replace(validation_share=0.1)
+    prepare(tmp_path / "o", [sources.text(str(tmp_path / "a.txt"))], [], settings)
+    (train,), (validation,) = (texts_of(tmp_path / "o", n) for n in ("train", "validation"))
+    assert train + validation == text
+    assert len(train) > 0.8 * len(text)
 
 
 def test_the_only_document_is_cut_at_a_line(tmp_path):

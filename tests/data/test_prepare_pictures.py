@@ -11,7 +11,8 @@ from pyarrow import parquet
 from raw_data import image, run
 
 from tgp_multimodal.data import prepared
-from tgp_multimodal.data.picture_sources import Columns, pictures
+from tgp_multimodal.data.picture_rows import Columns
+from tgp_multimodal.data.picture_sources import pictures
 from tgp_multimodal.data.prepare import prepare
 from tgp_multimodal.data.prepare_settings import Settings
 from tgp_multimodal.data.records import Pair
@@ -96,6 +97,35 @@ def test_duplicates_may_be_kept(tmp_path):
     made(tmp_path / "o", path, settings=kept)
     seen = prepared.open_pictures(tmp_path / "o" / "pictures", "train")
     assert seen.captions == [("a",), ("b",)]
+
+
+def test_a_picture_stays_in_its_split_in_any_size(tmp_path):
+    images, said = [image(i) for i in range(60)], [f"number {i}" for i in range(60)]
+    path = table(tmp_path / "a.parquet", image=images, text=said)
+    sides = []
+    for size in (8, 16):
+        folder = tmp_path / str(size)
+        made(folder, path, settings=SMALL._replace(validation_share=0.3, size=size))
+        sides.append({name: sorted(some.values()) for name, some in opened(folder).items()})
+    assert sides[0] == sides[1]
+    assert len(sides[0]["validation"]) > 5
+
+
+def test_files_with_cards_of_their_own_keep_their_licenses_apart(tmp_path):
+    for number, (name, license) in enumerate(
+        (("a", "CC0-1.0"), ("b", "CC-BY-NC-4.0"), ("c", None))
+    ):
+        images = [image(3 * number + i) for i in range(3)]
+        table(tmp_path / f"{name}.parquet", image=images, text=["x"] * 3)
+        if license:
+            (tmp_path / f"{name}.card.json").write_text(json.dumps({"license": license}))
+    found = made(tmp_path / "o", f"all={tmp_path}/*.parquet").pictures
+    (source,) = found["sources"]
+    assert [source["license"][str(tmp_path / f"{n}.parquet")] for n in "abc"] == [
+        "CC0-1.0", "CC-BY-NC-4.0", None,
+    ]  # fmt: skip
+    told = {"CC0-1.0": 3, "CC-BY-NC-4.0": 3, "not stated": 3}
+    assert found["quality"]["all"]["licenses"] == told
 
 
 def test_rows_of_a_held_out_split_are_never_trained_on(tmp_path):

@@ -121,6 +121,26 @@ def test_the_summary_shows_every_stream(tmp_path, capsys):
     assert not (tmp_path / "o" / "text" / "ngrams.npy").exists()
 
 
+@pytest.mark.parametrize(("vocabulary", "is_told"), [(4096, True), (270, False)])
+def test_a_vocabulary_that_the_text_does_not_fill_is_told(tmp_path, capsys, vocabulary, is_told):
+    path = jsonl(tmp_path / "a.jsonl", ROWS)
+    code, out, _ = run(capsys, tmp_path / "o", "--text", path, "--vocabulary", vocabulary)
+    assert code == 0
+    assert ("too few different pairs for a vocabulary of 4,096" in out) == is_told
+
+
+def test_a_run_that_refuses_leaves_no_folder_behind(tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "mine").mkdir()
+    for folder in ("new", "mine"):
+        code, _, error = run(
+            capsys, tmp_path / folder, "--text", tmp_path / "a.txt", "--vocabulary", 10
+        )
+        assert code == 2
+        assert "vocabulary must be at least" in error
+    assert {path.name for path in tmp_path.iterdir()} == {"a.txt", "mine"}
+
+
 def test_pictures_alone_need_no_numbers_of_text(tmp_path, capsys):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").write_bytes(image(0))

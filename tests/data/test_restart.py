@@ -13,7 +13,8 @@ from raw_data import jsonl, picture_folder, run
 from tgp_multimodal.data import fast_encoding, prepare, sources
 from tgp_multimodal.data import tokenizer as tokenizers
 from tgp_multimodal.data.contamination import IndexWriter
-from tgp_multimodal.data.picture_sources import Columns, pictures
+from tgp_multimodal.data.picture_rows import Columns
+from tgp_multimodal.data.picture_sources import pictures
 from tgp_multimodal.data.prepare_settings import Settings
 from tgp_multimodal.data.prepared import PictureWriter
 

@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import os
 import tracemalloc
+from pathlib import Path
 
 import pyarrow
 import pytest
@@ -265,6 +267,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
 
 def test_a_long_text_file_is_cut_at_lines(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "_LONGEST", 50)
+    monkeypatch.setattr(sources, "_PIECE", 50)
     text = "".join(f"line {i} \u00e9\n" for i in range(40))
     path = tmp_path / "a.txt"
     path.write_text(text, encoding="utf-8")
@@ -277,3 +280,51 @@ def test_a_long_text_file_is_cut_at_lines(tmp_path, monkeypatch):
     path.write_bytes(text.encode() + b"\xff\n")
     *_, last = source.read()
     assert (last.row, last.reason[:9]) == (f"part {len(parts)}", "not UTF-8")
+
+
+@pytest.mark.parametrize("rest", ["third", 'the "third" one'])
+def test_a_quote_that_nothing_closes_takes_no_row_along(tmp_path, rest):
+    path = tmp_path / "a.tsv"
+    path.write_text(f'number\ttext\n1\tfirst\n2\t"Hello, he said\n3\t{rest}\n4\tfourth\n')
+    assert texts(path) == ["first", '"Hello, he said', rest, "fourth"]
+    path = tmp_path / "a.csv"
+    path.write_text(f'number,text\n1,first\n2,"Hello, he said\n3,{rest}\n4,fourth\n')
+    with pytest.raises(ValueError, match=r"a\.csv must be a CSV file\. Got .* behind line 2"):
+        read(path)
+
+
+def test_cells_that_are_quoted_by_the_rules_may_hold_anything(tmp_path):
+    for suffix, sign in ((".csv", ","), (".tsv", "\t")):
+        path = tmp_path / f"a{suffix}"
+        path.write_text(f'number{sign}text\n1{sign}"a ""b""{sign}\nc"\n2{sign}last\n')
+        assert texts(path) == [f'a "b"{sign}\nc', "last"]
+
+
+def test_a_line_that_is_longer_still_is_cut_between_characters(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "_LONGEST", 50)
+    monkeypatch.setattr(sources, "_PIECE", 50)
+    path = tmp_path / "a.txt"
+    for sign in ("\u00e9", "\u20ac", "\U0001f99c"):
+        text = "x" + 200 * sign
+        path.write_text(text, encoding="utf-8")
+        parts = [document.text for document in sources.text(str(path)).read()]
+        assert "".join(parts) == text
+        assert len(parts) > 1
+
+
+def test_a_file_name_that_is_no_utf8_is_a_name(tmp_path):
+    raw = os.path.join(os.fsencode(tmp_path), b"caf\xe9.txt")  # noqa: PTH118  (of bytes)
+    Path(os.fsdecode(raw)).write_text("one document")
+    (document,) = sources.text(str(tmp_path)).read()
+    assert document.text == "one document"
+
+
+def test_linked_folders_are_read_once(tmp_path):
+    (tmp_path / "else" / "deep").mkdir(parents=True)
+    (tmp_path / "else" / "deep" / "b.txt").write_text("second")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "a.txt").write_text("first")
+    (tmp_path / "here" / "books").symlink_to(tmp_path / "else")
+    (tmp_path / "here" / "books again").symlink_to(tmp_path / "else")
+    (tmp_path / "else" / "deep" / "back").symlink_to(tmp_path / "here")
+    assert texts(tmp_path / "here") == ["first", "second"]

@@ -91,6 +91,18 @@ def test_predict_keeps_every_column_and_every_row(adapted, tmp_path, capsys, suf
         assert float(row["probability"]) == pytest.approx(expected.probability, abs=1e-5)
 
 
+def test_predict_replaces_a_file_only_where_it_is_told_to(adapted, tmp_path, capsys):
+    source = write_csv(tmp_path / "new.csv", lines(3), ("body", "number"))
+    output = tmp_path / "labelled.csv"
+    output.write_text("mine")
+    given = ["predict", str(adapted), source, str(output), "--text", "body"]
+    assert main(given) == 2
+    assert "output must be a new file, unless --overwrite is given" in capsys.readouterr().err
+    assert output.read_text() == "mine"
+    assert main([*given, "--overwrite"]) == 0
+    assert output.read_text().startswith("body,number,label,probability")
+
+
 def test_chunks_join_and_clashing_columns_keep_theirs(adapted, tmp_path, monkeypatch):
     from tgp_multimodal.inference import labelling
 
@@ -260,7 +272,10 @@ def test_pictures_from_folder_to_labels(tokenizer, tmp_path, capsys, monkeypatch
     monkeypatch.setattr(Adapted, "predict", lambda self, items: seen.extend(items) or [
         Predicted("light", 1.0, None) for _ in items
     ])  # fmt: skip
-    assert main(["predict", str(tmp_path / "out"), str(tmp_path / "tall"), str(output)]) == 0
+    assert (
+        main(["predict", str(tmp_path / "out"), str(tmp_path / "tall"), str(output), "--overwrite"])
+        == 0
+    )
     (raw,) = folder_of_pictures(tmp_path)
     assert (seen[0] == raw.item).all()
     capsys.readouterr()

@@ -6,9 +6,11 @@ Shape letters: B batch, L length in tokens.
 """
 
 import logging
+import warnings
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -17,7 +19,7 @@ import numpy as np
 from tgp_multimodal.data.docstrings import COLON, FENCE, DocstringPairs, ids_with
 from tgp_multimodal.data.packing import PackedRows, Row
 from tgp_multimodal.data.passages import PassagePairs
-from tgp_multimodal.data.prepared import PictureSplit, TextSplit
+from tgp_multimodal.data.prepared import PictureSplit, TextSplit, TooLittleError
 from tgp_multimodal.data.prepared_chat import ChatSplit
 from tgp_multimodal.data.records import PassageRows, TextRows
 from tgp_multimodal.data.tokenizer import Tokenizer
@@ -89,16 +91,11 @@ def text_batches(
         return grain.MapDataset.source(RandomAccess(lambda i: parts[bisect_right(ends, i)][i]))
     check_streams("data.text.weights", weights, split.streams)
     check_streams("data.text.infill", infill, split.streams)
-    names = present(weights, split)
-    sources = [
-        grain.MapDataset.source(
-            RandomAccess(
-                PackedRows(split, n, length + 1, tokenizer, seed, infill.get(n, 0.0)).__getitem__
-            )
-        )
-        for n in names
-    ]
-    mixed = grain.MapDataset.mix(sources, weights=[weights[n] for n in names])
+
+    def packed(name: str) -> PackedRows:
+        return PackedRows(split, name, length + 1, tokenizer, seed, infill.get(name, 0.0))
+
+    mixed = _mixed(split, [(partial(packed, n), weights[n]) for n in present(weights, split)])
     # The number of a row in the mixture, not in its stream: what decides its mode must be unique.
     numbered = grain.MapDataset.source(RandomAccess(lambda i: mixed[i]._replace(number=i)))
     return numbered[shard[0] :: shard[1]].batch(batch, batch_fn=collate_rows)
@@ -161,20 +158,51 @@ def passage_batches(
     check_streams("data.passages.docstrings", docstrings, split.streams)
     described = [name for name, share in docstrings.items() if share > 0]
     names = present(weights, split) if weights or not described else []
-    samplers: list[Any] = [PassagePairs(split, n, length, seed) for n in names]
-    shares = [weights[n] for n in names]
+    samplers: list[tuple[Callable[[], Any], float]] = [
+        (partial(PassagePairs, split, n, length, seed), weights[n]) for n in names
+    ]
     if described:
         marks = ids_with(tokenizer, FENCE), ids_with(tokenizer, COLON)
-        samplers += [DocstringPairs(split, n, length, *marks, seed) for n in described]
-        shares += [docstrings[n] for n in described]
-    sources = [grain.MapDataset.source(RandomAccess(s.__getitem__)) for s in samplers]
-    mixed = grain.MapDataset.mix(sources, weights=shares)
+        samplers += [
+            (partial(DocstringPairs, split, n, length, *marks, seed), docstrings[n])
+            for n in described
+        ]
+    mixed = _mixed(split, samplers)
 
     def collate(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> PassageRows:
         passages = [[tokenizer.bos, *pair[side].tolist()] for side in (0, 1) for pair in pairs]
         return PassageRows(*padded(passages, tokenizer.pad))
 
     return mixed[shard[0] :: shard[1]].batch(batch, batch_fn=collate)
+
+
+def _mixed(
+    split: TextSplit, samplers: Sequence[tuple[Callable[[], Any], float]]
+) -> "grain.MapDataset[Any]":
+    """Samplers, each with its share, as one.
+
+    Held-out streams may be too small for one of their items: those are left out, with a warning.
+
+    Args:
+        split: what they read.
+        samplers: functions that make them.
+
+    Raises:
+        TooLittleError: a stream of training is too small, or every held-out one.
+    """
+    made, shares, refused = list[Any](), list[float](), list[TooLittleError]()
+    for make, share in samplers:
+        try:
+            made.append(make())
+            shares.append(share)
+        except TooLittleError as error:
+            refused.append(error)
+    if refused and (split.name == "train" or not made):
+        raise refused[0]
+    for one in refused:
+        warnings.warn(f"left out: {one}", stacklevel=2)
+    sources = [grain.MapDataset.source(RandomAccess(s.__getitem__)) for s in made]
+    return grain.MapDataset.mix(sources, weights=shares)
 
 
 def padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[np.ndarray, np.ndarray]:

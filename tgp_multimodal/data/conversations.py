@@ -16,10 +16,11 @@ from tgp_multimodal.data.sources import (
     Source,
     count,
     find,
-    license_of,
+    licenses,
     parse,
     size,
     state_of,
+    stated,
     stream_of,
     valid_text,
 )
@@ -86,7 +87,7 @@ def conversations(spec: str, columns: Columns | None = None) -> Source:
         read,
         count(files),
         size(files),
-        license_of(files[0]),
+        stated(licenses(files)),
         state=state_of(files, " ".join(chosen)),
     )
 

@@ -9,7 +9,7 @@ has them.
 import numpy as np
 
 from tgp_multimodal.data.packing import hash_unit
-from tgp_multimodal.data.prepared import TextSplit
+from tgp_multimodal.data.prepared import TextSplit, TooLittleError
 from tgp_multimodal.data.tokenizer import Tokenizer
 
 FENCE, COLON = '"""', ":"
@@ -66,7 +66,7 @@ class DocstringPairs:
         before = np.maximum(place[opens][:, None] - 1 - np.arange(_NEAR), 0)
         opens = opens[np.isin(split.tokens[before], colon).any(axis=1)]
         if not len(opens):
-            raise ValueError(f"stream {stream!r} must hold a docstring. Got none instead.")
+            raise TooLittleError(split, stream, "a docstring")
         self.open, self.close, self.document = place[opens], place[opens + 1], document[opens]
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from datasets.utils.file_utils import xopen  # opens what a streamed data set ca
 
 from tgp_multimodal.data import conversations as chat
 from tgp_multimodal.data import rows
-from tgp_multimodal.data.picture_sources import Columns, table_pictures
+from tgp_multimodal.data.picture_rows import Columns, table_pictures
 from tgp_multimodal.data.quarantine import Bad
 from tgp_multimodal.data.sources import PREFIX, Source, parse, stream_of, table_documents
 

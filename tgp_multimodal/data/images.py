@@ -8,7 +8,10 @@ import io
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif",
+    ".tiff", ".ppm", ".pgm",
+)  # fmt: skip
 
 _PIXEL_ART = 32  # a picture of no more rows or columns keeps hard edges when it is enlarged
 _WHITE = (255, 255, 255, 255)

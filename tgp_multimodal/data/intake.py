@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tgp_multimodal.data.duplicates import Album, NearDuplicates, Seen
-from tgp_multimodal.data.picture_sources import Captioned, decoded
+from tgp_multimodal.data.picture_rows import Captioned
+from tgp_multimodal.data.picture_sources import decoded
 from tgp_multimodal.data.prepare_settings import Progress, Settings
 from tgp_multimodal.data.quarantine import Quarantine, Tally
 from tgp_multimodal.data.records import Document
@@ -80,7 +81,7 @@ class Intake:
             )
 
     def pictures(self, sources: Sequence[Source], drop: Drop = _forget) -> Iterator[Keyed]:
-        """Pictures in the size of the settings, each once; their split is a hash of the pixels."""
+        """Pictures in the size of the settings, each once; their split is a hash of their file."""
         album = Album(self.settings.keep_duplicates)
         workers = self.settings.workers or os.cpu_count() or 1
         for source in sources:
@@ -97,7 +98,7 @@ class Intake:
                     drop(picture.stream, there)
                 else:
                     item = picture._replace(license=picture.license or stated)
-                    yield Keyed(held, _unit(digest), picture.stream, item)
+                    yield Keyed(held, _unit(picture.key or digest), picture.stream, item)
             self.facts[tally.what].append(_fact(source, tally, duplicates, source.bytes))
 
     def conversations(self, sources: Sequence[Source]) -> Iterator[Keyed]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from tgp_multimodal.data import images, rows
 from tgp_multimodal.data.quarantine import Bad
-from tgp_multimodal.data.sources import valid_text
+from tgp_multimodal.data.sources import is_hidden, valid_text
 
 Kind = Literal["classification", "multi_label", "regression", "tagging"]
 KINDS: tuple[Kind, ...] = ("classification", "multi_label", "regression", "tagging")
@@ -156,7 +156,8 @@ def folder_of_pictures(root: Path, option: str = "train") -> Iterator[Raw | Bad]
     Raises:
         ValueError: there is no such folder in it, or no picture in those.
     """
-    files = sorted(p for p in root.glob("*/*") if p.suffix.lower() in images.SUFFIXES)
+    files = [p for p in sorted(root.glob("*/*")) if p.suffix.lower() in images.SUFFIXES]
+    files = [p for p in files if not is_hidden(p, root)]
     if not files:
         raise ValueError(
             f"{option} must hold a folder of pictures for each class. Got {root} instead."
@@ -241,14 +242,15 @@ def _content(item: Any) -> str:
 
 
 def _name(raw: Raw) -> tuple[Any, str]:
-    if raw.label is None or str(raw.label).strip() == "" or isinstance(raw.label, list | dict):
+    if _is_missing(raw.label) or isinstance(raw.label, list | dict):
         raise ValueError(f"label must be a name. Got {raw.label!r} instead")
     return raw.item, str(raw.label).strip()
 
 
 def _names(raw: Raw) -> tuple[Any, tuple[str, ...]]:
-    if raw.label is None:
-        raise ValueError("label must be a list of names. Got none instead")
+    if not isinstance(raw.label, str | list | tuple):
+        got = "none" if raw.label is None else repr(raw.label)
+        raise ValueError(f"label must be a list of names. Got {got} instead")
     several = raw.label.split(SEPARATOR) if isinstance(raw.label, str) else list(raw.label)
     return raw.item, tuple(dict.fromkeys(str(one).strip() for one in several if str(one).strip()))
 
@@ -262,6 +264,8 @@ def _quantity(raw: Raw) -> tuple[Any, float]:
 
 def _tags(raw: Raw) -> tuple[Any, tuple[str, ...]]:
     words = tuple(raw.item.split()) if isinstance(raw.item, str) else raw.item
+    if not isinstance(raw.label, str | list | tuple | None):
+        raise ValueError(f"tags must be {len(words)}, one for each word. Got {raw.label!r} instead")
     tags = raw.label.split() if isinstance(raw.label, str) else list(raw.label or ())
     if len(words) != len(tags):
         raise ValueError(f"tags must be {len(words)}, one for each word. Got {len(tags)} instead")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tgp_multimodal.data.prepared import TextSplit
+from tgp_multimodal.data.prepared import TextSplit, TooLittleError
 from tgp_multimodal.data.tokenizer import Tokenizer
 
 _SHORTEST_INFILL = 24  # tokens; a shorter piece has nothing to leave out
@@ -83,10 +83,8 @@ class PackedRows:
         self.size = split.offsets[self.document + 1] - split.offsets[self.document] + 2
         self.per_epoch = int(self.size.sum()) // length
         if self.per_epoch < 1:
-            raise ValueError(
-                f"stream {stream!r} must hold at least one row of {length} tokens. "
-                f"Got {int(self.size.sum())} tokens instead."
-            )
+            held = f"{int(self.size.sum())} tokens"
+            raise TooLittleError(split, stream, f"at least one row of {length} tokens", held)
         self._epoch = lru_cache(maxsize=2)(self._shuffled)
 
     def __len__(self) -> int:

@@ -8,7 +8,7 @@ independent crops as in Izacard et al. 2022, arXiv:2112.09118).
 import numpy as np
 
 from tgp_multimodal.data.packing import hash_unit
-from tgp_multimodal.data.prepared import TextSplit
+from tgp_multimodal.data.prepared import TextSplit, TooLittleError
 
 _SHORTEST = 24  # tokens of a document that gives a pair
 _NEAR = 4  # both passages lie in a window of this many times their length
@@ -42,9 +42,7 @@ class PassagePairs:
         own = (split.stream == split.streams.index(stream)) & (size >= _SHORTEST)
         self.document = np.flatnonzero(own)
         if not len(self.document):
-            raise ValueError(
-                f"stream {stream!r} must hold a document of {_SHORTEST} tokens. Got none instead."
-            )
+            raise TooLittleError(split, stream, f"a document of {_SHORTEST} tokens")
         windows = np.ceil(size[self.document] / (_NEAR * length))
         self.share = np.cumsum(windows) / windows.sum()
 

@@ -4,85 +4,51 @@ Pictures stay encoded here; `decoded` turns a stream of them into pixels, in sev
 order, a batch at a time.
 """
 
+import hashlib
 import json
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tgp_multimodal.data import images, rows
 from tgp_multimodal.data.captions import cleaned
+from tgp_multimodal.data.picture_rows import (
+    CAPTION_COLUMNS,
+    LICENSE,
+    SPLIT,
+    Captioned,
+    Columns,
+    captioned,
+    facts_of,
+    inside,
+    licensed,
+    table_pictures,
+)
 from tgp_multimodal.data.quarantine import Bad
 from tgp_multimodal.data.records import Pair, Picture
 from tgp_multimodal.data.sources import (
     Source,
     count,
     find,
-    license_of,
+    licenses,
     parse,
+    root_of,
     size,
     state_of,
+    stated,
     stream_of,
     valid_text,
 )
-
-CAPTION_COLUMNS = ("captions", "caption", "text")  # the first that there is
 
 _TAR = (".tar", ".tar.gz", ".tgz")
 _PICTURE_KINDS = "pictures (.jpg, .png, ...), archives (.tar) or tables (.parquet, .jsonl)"
 _METADATA = ("metadata.jsonl", "metadata.csv")
 _TAR_CAPTIONS = (".txt", ".caption", ".json")
 _CHUNK = 256  # pictures that are decoded at once
-_LICENSE, _SPLIT = "license", "split"  # columns that are obeyed where a table has them
-_SPLITS = {  # what such a column says: the split; None may be trained on
-    "train": None,
-    "training": None,
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
-
-
-class Captioned(NamedTuple):
-    """One picture file and what it shows.
-
-    Attributes:
-        image: the file, encoded.
-        captions: one or more.
-        stream: as in `Picture`.
-        source: the file it is from.
-        row: which row of it.
-        license: as in `Picture`.
-        split: as in `Picture`.
-    """
-
-    image: bytes
-    captions: tuple[str, ...]
-    stream: str
-    source: str
-    row: str
-    license: str | None = None
-    split: str | None = None
-
-
-class Columns(NamedTuple):
-    """Columns of tables.
-
-    Attributes:
-        image: of the picture.
-        caption: of the caption or the list of captions; None takes the first of CAPTION_COLUMNS.
-        stream: of the name of each picture's stream; None has all of a source in its own.
-    """
-
-    image: str = "image"
-    caption: str | None = None
-    stream: str | None = None
 
 
 def pictures(spec: str, columns: Columns | None = None) -> Source:
@@ -91,7 +57,8 @@ def pictures(spec: str, columns: Columns | None = None) -> Source:
     A folder with picture files takes their captions from its `metadata.jsonl` or `metadata.csv`
     (with a column `file_name`), or else from `<name>.txt` beside each, or else the name of the
     folder that each lies in is its label. A column `license` of tables, metadata and the `.json` of
-    archives is kept; one called `split` says which pictures are held back (`_SPLITS`).
+    archives is kept (a card beside the data stands for those without); one called `split` says
+    which pictures are held back.
 
     Args:
         spec: `path` or `stream=path`.
@@ -105,24 +72,26 @@ def pictures(spec: str, columns: Columns | None = None) -> Source:
     files = find(place, lambda p: _is_shard(p) or _is_picture(p), "pictures", _PICTURE_KINDS)
     stream = stream or stream_of(place)
     loose = [f for f in files if _is_picture(f)]
-    root = Path(place) if Path(place).is_dir() else files[0].parent
+    root, of_cards = root_of(place, files), licenses(files)
     _check_mixture(place, root, files, loose)
 
-    def captioned() -> Iterator[Captioned | Bad]:
+    def read() -> Iterator[Captioned | Bad]:
         if loose:
-            yield from _loose(root, loose, chosen, stream)
+            yield from _loose(root, loose, chosen, stream, of_cards)
             return
         for file in files:
             if file.name.lower().endswith(_TAR):
-                yield from _archive(file, chosen, stream)
+                found = _archive(file, chosen, stream)
             else:
-                read = partial(rows.read, file, late=(_LICENSE, _SPLIT))
-                yield from table_pictures(read, str(file), file.parent, chosen, stream)
+                table = partial(rows.read, file, late=(LICENSE, SPLIT))
+                found = table_pictures(table, str(file), file.parent, chosen, stream)
+            yield from (licensed(item, of_cards.get(file)) for item in found)
 
     known = None if any(f.name.lower().endswith(_TAR) for f in files) else count(loose or files)
+    license = stated(of_cards)
     beside = [root / name for name in _METADATA] + [f.with_suffix(".txt") for f in loose]
     state = state_of([*files, *filter(Path.is_file, beside)], json.dumps(chosen))
-    return Source(place, stream, captioned, known, size(files), license_of(files[0]), state=state)
+    return Source(place, stream, read, known, size(files), license, state=state)
 
 
 def decoded(
@@ -145,33 +114,8 @@ def _decoded(item: Captioned | Pair | Bad, side: int) -> Picture | Bad:
     except ValueError as error:
         return Bad(item.source, item.row, str(error))
     name = f"{item.source}:{item.row}"
-    return Picture(pixels, list(item.captions), item.stream, name, item.license, item.split)
-
-
-def table_pictures(
-    read: Callable[[rows.Choose], Iterator[rows.Row | Bad]],
-    where: str,
-    root: Path,
-    columns: Columns,
-    stream: str,
-) -> Iterator[Captioned | Bad]:
-    """Pictures of a table, which `read` opens; paths in it are below `root`."""
-    about: dict[str, str] = {}
-
-    def choose(there: Sequence[str]) -> list[str]:
-        image = rows.column("image_column", columns.image, there, where)
-        about.update(_about(columns, there, where))
-        return [name for name in dict.fromkeys([image, *about.values()]) if name in there]
-
-    for row in read(choose):
-        if isinstance(row, Bad):
-            yield row
-            continue
-        try:
-            data = _image(row[1][columns.image], columns.image, root)
-            yield _captioned(data, row[1], about, stream, where, row[0])
-        except (ValueError, OSError) as error:
-            yield Bad(where, row[0], str(error))
+    key = hashlib.sha256(item.image).digest()
+    return Picture(pixels, list(item.captions), item.stream, name, item.license, item.split, key)
 
 
 def _check_mixture(place: str, root: Path, files: Sequence[Path], loose: Sequence[Path]) -> None:
@@ -199,85 +143,13 @@ def _is_shard(path: Path) -> bool:
     return name.endswith(_TAR) or (rows.is_table(path) and name not in _METADATA)
 
 
-def _caption_column(columns: Columns, there: Sequence[str], where: str) -> str:
-    if columns.caption is None:
-        found = next((name for name in CAPTION_COLUMNS if name in there), None)
-        if found is not None:
-            return found
-    wanted = columns.caption or " or ".join(CAPTION_COLUMNS)
-    return rows.column("caption_column", wanted, there, where)
-
-
-def _about(columns: Columns, there: Sequence[str], where: str) -> dict[str, str]:
-    """What a table says of its pictures: fact -> the column that holds it, if there is one."""
-    found = {"captions": _caption_column(columns, there, where)}
-    if columns.stream is not None:
-        found["stream"] = rows.column("stream_column", columns.stream, there, where)
-    return found | {_LICENSE: _LICENSE, _SPLIT: _SPLIT}
-
-
-def _captioned(
-    image: bytes, row: dict[str, Any], about: dict[str, str], stream: str, source: str, name: str
-) -> Captioned:
-    """A picture file and what its row says of it; `about` names the columns.
-
-    Raises:
-        ValueError: the row is a bad one; the message says why.
-    """
-    said = {fact: row.get(column) for fact, column in about.items()}
-    captions, split = _captions(said["captions"], about["captions"]), _split(said.get(_SPLIT))
-    if "stream" in about:
-        stream = valid_text(said["stream"], about["stream"]).strip()
-    license = said.get(_LICENSE)
-    stated = license.strip() if isinstance(license, str) else None
-    return Captioned(image, captions, stream, source, name, stated or None, split)
-
-
-def _split(value: Any) -> str | None:
-    """The split that a picture is held back for; None if a hash decides.
-
-    Raises:
-        ValueError: the value is no split that is known: such a row may be one to keep away from.
-    """
-    if value is None or value == "":
-        return None
-    name = value.strip().lower() if isinstance(value, str) else value
-    if not isinstance(name, str) or name not in _SPLITS:
-        raise ValueError(f"column {_SPLIT!r} holds {value!r} and not train, validation or test")
-    return _SPLITS[name]
-
-
-def _image(value: Any, column: str, root: Path) -> bytes:
-    if isinstance(value, dict):  # as Hugging Face `datasets` stores pictures
-        value = value.get("bytes") or value.get("path")
-    if isinstance(value, bytes) and value:
-        return value
-    if isinstance(value, str) and value:
-        return _inside(root, value).read_bytes()
-    raise ValueError(f"column {column!r} holds no picture")
-
-
-def _inside(root: Path, name: str) -> Path:
-    """A file below the folder of the data: what the data name must not reach out of it."""
-    path = (root / name).resolve()
-    if not path.is_relative_to(root.resolve()):
-        raise ValueError(f"{name!r} lies outside of the data's folder")
-    if not path.is_file():
-        raise ValueError(f"{name!r} does not exist")
-    return path
-
-
-def _captions(value: Any, column: str) -> tuple[str, ...]:
-    several = value if isinstance(value, list) else [value]
-    return cleaned([valid_text(v, column) for v in several if v or len(several) == 1])
-
-
 def _loose(
-    root: Path, files: Sequence[Path], columns: Columns, stream: str
+    root: Path, files: Sequence[Path], columns: Columns, stream: str, of_cards: Mapping[Path, Any]
 ) -> Iterator[Captioned | Bad]:
     metadata = next((root / name for name in _METADATA if (root / name).is_file()), None)
     if metadata is not None:
-        yield from _listed(root, files, metadata, columns, stream)
+        for item in _listed(root, files, metadata, columns, stream):
+            yield licensed(item, of_cards[files[0]])
         return
     if columns.stream is not None:
         there = f"{columns.stream!r} for {root}, which has no metadata,"
@@ -286,7 +158,8 @@ def _loose(
     for file in files:
         try:
             captions = cleaned([_beside(file) if with_text else _label(file, root)])
-            yield Captioned(file.read_bytes(), captions, stream, str(root), _name(file, root))
+            found = Captioned(file.read_bytes(), captions, stream, str(root), _name(file, root))
+            yield licensed(found, of_cards[file])
         except (ValueError, OSError) as error:
             yield Bad(str(root), _name(file, root), str(error))
 
@@ -301,20 +174,20 @@ def _listed(
 
     def choose(there: Sequence[str]) -> list[str]:
         file = rows.column("file_name", "file_name", there, metadata)
-        about.update(_about(columns, there, str(metadata)))
+        about.update(facts_of(columns, there, str(metadata)))
         return [name for name in dict.fromkeys([file, *about.values()]) if name in there]
 
-    for row in rows.read(metadata, choose, late=(_LICENSE, _SPLIT)):
+    for row in rows.read(metadata, choose, late=(LICENSE, SPLIT)):
         if isinstance(row, Bad):
             yield row
             continue
         try:
-            path = _inside(root, valid_text(row[1]["file_name"], "file_name"))
+            path = inside(root, valid_text(row[1]["file_name"], "file_name"))
             if path not in asked and _is_picture(path) and path.is_file():
                 continue  # a pattern left it out
             left.pop(path, None)
             name = _name(path, root)
-            yield _captioned(path.read_bytes(), row[1], about, stream, str(root), name)
+            yield captioned(path.read_bytes(), row[1], about, stream, str(root), name)
         except (ValueError, OSError) as error:
             yield Bad(str(metadata), row[0], str(error))
     for file in left.values():
@@ -389,9 +262,9 @@ def _sample(
             row = {**row, caption: parts[caption]}
         else:
             caption = next((name for name in CAPTION_COLUMNS if name in row), caption)
-        about = {"captions": caption, _LICENSE: _LICENSE, _SPLIT: _SPLIT}
+        about = {"captions": caption, LICENSE: LICENSE, SPLIT: SPLIT}
         if columns.stream is not None:
             about["stream"] = columns.stream
-        return _captioned(image, row, about, stream, str(file), key)
+        return captioned(image, row, about, stream, str(file), key)
     except ValueError as error:
         return Bad(str(file), key, str(error))

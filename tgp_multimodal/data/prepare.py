@@ -10,15 +10,14 @@ again and in the same order.
 Copies of earlier documents are left out (`duplicates.py`), what is kept is described by numbers
 (`quality.py`), and the training text leaves an index of its 13-grams (`contamination.py`).
 
-The split of a document is a hash of its text, that of a picture one of its pixels, unless the data
+The split of a document is a hash of its text, that of a picture one of its file, unless the data
 hold it back themselves: it stays when other data are added. A picture is stored once, with all the
 captions that it comes with, and stands in one split only, the one it came with first. The split of
 a conversation is a hash of its first question.
 """
 
 import shutil
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +34,7 @@ from tgp_multimodal.data.prepared_chat import ChatWriter, rendered
 from tgp_multimodal.data.quality import Quality
 from tgp_multimodal.data.quarantine import Quarantine, Tally
 from tgp_multimodal.data.sources import Source
-from tgp_multimodal.data.splits import Keyed, halved, smallest, split, undivided
+from tgp_multimodal.data.splits import Keyed, halved, smallest, split
 from tgp_multimodal.data.staging import leave_out, same_work, staged
 from tgp_multimodal.data.tokenizer import Tokenizer
 
@@ -180,7 +179,7 @@ class _Work:
             if index is not None:
                 writer.files.callback(index.close)
             documents = intake.documents(sources, quality.drop)
-            for name, document in split(documents, share, partial(halved, share=share)):
+            for name, document in split(documents, share, halved, lambda d: len(d.text)):
                 writer.add(name, document)
                 quality.add(document)
                 if index is not None and name == "train":
@@ -199,7 +198,7 @@ class _Work:
         shutil.rmtree(self.folder / "pictures", ignore_errors=True)  # of a run that was stopped
         with PictureWriter(self.folder / "pictures") as writer:
             rows = intake.pictures(sources, quality.drop)
-            for name, picture in split(rows, self.settings.validation_share, undivided):
+            for name, picture in split(rows, self.settings.validation_share):
                 writer.add(name, picture)
                 quality.add(picture)
             more = {"quality": quality.numbers(writer.described(), tokenizer)}
@@ -212,17 +211,20 @@ class _Work:
         with ChatWriter(self.folder / "chat", tokenizer) as writer:
             told = [rendered(source, tokenizer) for source in sources]
             rows = intake.conversations(told)
-            for name, conversation in split(rows, self.settings.validation_share, undivided):
+            for name, conversation in split(rows, self.settings.validation_share):
                 writer.add(name, conversation)
             return writer.finish(intake.facts["conversation"])
 
     def _sample(self, items: Iterable[Keyed]) -> list[str]:
         """Texts of training for the tokenizer."""
-        share = self.settings.validation_share
-        texts = (
-            (keyed.unit, keyed.item.text)
-            for keyed in items
-            if (keyed.split or "train") == "train"
-            and not (keyed.split is None and keyed.unit < share)
-        )
-        return smallest(texts, _SAMPLE * self.settings.vocabulary)
+        spare: list[tuple[float, str]] = []  # nearest to training by its hash, for want of other
+
+        def texts() -> Iterator[tuple[float, str]]:
+            nonlocal spare
+            for keyed in items:
+                if keyed.split is None and keyed.unit < self.settings.validation_share:
+                    spare = [max([*spare, (keyed.unit, keyed.item.text)])]
+                elif keyed.split in (None, "train"):
+                    yield keyed.unit, keyed.item.text
+
+        return smallest(texts(), _SAMPLE * self.settings.vocabulary) or [t for _, t in spare]

@@ -45,13 +45,25 @@ _MOST_STREAMS = 256
 class TextSplit(NamedTuple):
     """Tokenized documents: number i is `tokens[offsets[i] : offsets[i + 1]]`.
 
-    Its stream is `streams[stream[i]]`.
+    Its stream is `streams[stream[i]]`, and `name` says which split it is.
     """
 
     tokens: np.ndarray
     offsets: np.ndarray
     stream: np.ndarray
     streams: tuple[str, ...]
+    name: str = "train"
+
+
+class TooLittleError(ValueError):
+    """A split holds too little of a stream for one item of what is read from it."""
+
+    def __init__(self, split: TextSplit, stream: str, wanted: str, got: str = "none") -> None:
+        if split.name == "train":
+            super().__init__(f"stream {stream!r} must hold {wanted}. Got {got} instead.")
+            return
+        of = f"{split.name} of stream {stream!r} must hold {wanted}. Got {got} instead"
+        super().__init__(f"{of}: a larger --validation_share of `tgp prepare` gives it more.")
 
 
 class PictureSplit(NamedTuple):
@@ -325,13 +337,13 @@ def open_text(folder: Path, split: str) -> TextSplit:
         ValueError: the folder holds no such split, no text, or files that fit not the manifest.
     """
     found = checked(folder, split, "text")
-    opened = TextSplit(
+    return TextSplit(
         open_array(folder / f"{split}.tokens.npy", found["splits"][split]["tokens"], "r"),
         open_array(folder / f"{split}.offsets.npy", found["splits"][split]["documents"] + 1),
         open_array(folder / f"{split}.streams.npy", found["splits"][split]["documents"]),
         tuple(found["streams"]),
+        split,
     )
-    return opened
 
 
 def open_pictures(folder: Path, split: str) -> PictureSplit:

@@ -35,6 +35,7 @@ class Picture(NamedTuple):
         name: where it came from.
         license: the one that the data state for this picture.
         split: the split that the data hold it back for; None leaves that to a hash of it.
+        key: hash of its file, which stays in whatever size it is prepared; None if it has none.
     """
 
     pixels_YXC: np.ndarray
@@ -43,6 +44,7 @@ class Picture(NamedTuple):
     name: str
     license: str | None = None
     split: str | None = None
+    key: bytes | None = None
 
 
 class Pair(NamedTuple):

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import pyarrow
 from pyarrow import parquet
@@ -174,11 +174,24 @@ def _objects(path: Path, lines: IO[bytes]) -> Iterator[Row | Bad]:
             yield Bad(str(path), where, f"a JSON {type(found).__name__} and no object")
 
 
+def _quoting(path: Path) -> Literal[0, 3]:
+    """How cells are quoted: not at all where quotes break the rules, as in many files with tabs."""
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        try:
+            for _ in csv.reader(file, delimiter="\t", strict=True):
+                pass
+        except csv.Error:
+            return csv.QUOTE_NONE
+    return csv.QUOTE_MINIMAL
+
+
 def _csv(path: Path, choose: Choose, delimiter: str) -> Iterator[Row | Bad]:
     csv.field_size_limit(_LONGEST_FIELD)
     # Bytes that are not UTF-8 come through as surrogates, so that they cost their row only.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.DictReader(file, delimiter=delimiter)
+        quoting: Literal[0, 3] = _quoting(path) if delimiter == "\t" else csv.QUOTE_MINIMAL
+        # Strict: a quote that nothing closes would take the rest of the file into one cell.
+        reader = csv.DictReader(file, delimiter=delimiter, quoting=quoting, strict=True)
         try:
             there = list(reader.fieldnames or ())
             wanted = choose(there)
@@ -192,5 +205,6 @@ def _csv(path: Path, choose: Choose, delimiter: str) -> Iterator[Row | Bad]:
                 else:
                     yield f"line {reader.line_num}", picked
         except csv.Error as error:
-            where = f"{error} at line {reader.line_num}"
+            # Where the row began: its quote may have taken the rest of the file.
+            where = f"{error} in the row behind line {reader.line_num}"
             raise ValueError(f"{path} must be a CSV file. Got {where} instead.") from error

@@ -8,9 +8,10 @@ import difflib
 import glob
 import hashlib
 import json
+import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +28,8 @@ _SHARD = re.compile(r"[-_.]?\d+(-of-\d+)?$")
 _SAY_NOTHING = ("", "train", "validation", "test", "data", "part", "shard", "default")
 _TEXT_KINDS = "text files (.txt, .md) or tables (.parquet, .jsonl, .jsonl.gz, .csv, .tsv)"
 _CARD = ".card.json"
-_LONGEST = 8_000_000  # bytes of a text file that is one document; longer ones are cut at a line
+_LONGEST = 8_000_000  # bytes of a text file that is one document, and of a line
+_PIECE = 1_000_000  # bytes of the documents that a longer one is cut into, at a line
 
 
 class Source(NamedTuple):
@@ -39,7 +41,8 @@ class Source(NamedTuple):
         read: starts reading from the beginning; yields rows and `Bad`.
         rows: how many there will be, if that is known.
         bytes: size on disk.
-        license: what the card beside the data says, if there is one.
+        license: what the card beside the data says, if there is one; of files that differ, what
+            each one's says.
         split: the split of all rows; None leaves it to a hash of each.
         state: changes whenever the rows may have changed; None if nobody knows.
     """
@@ -59,7 +62,7 @@ def text(spec: str, column: str = "text") -> Source:
 
     Args:
         spec: `path` or `stream=path`; a file that is no table is one document, whatever its suffix,
-            or, beyond 8 MB, several that end with a line.
+            or, beyond 8 MB, several of about 1 MB that end with a line.
         column: the column of tables.
 
     Raises:
@@ -79,7 +82,7 @@ def text(spec: str, column: str = "text") -> Source:
         documents,
         count(files),
         size(files),
-        license_of(files[0]),
+        stated(licenses(files)),
         state=state_of(files, column),
     )
 
@@ -106,7 +109,7 @@ def find(place: str, wanted: Callable[[Path], bool], what: str, kinds: str) -> l
     if path.is_file():
         return [path]
     if path.is_dir():
-        inside = [p for p in sorted(path.rglob("*")) if p.is_file() and not is_hidden(p, path)]
+        inside = [p for p in sorted(_walk(path)) if p.is_file() and not is_hidden(p, path)]
         files = [p for p in inside if wanted(p)]
         if not files:
             there = _kinds(inside)
@@ -118,6 +121,17 @@ def find(place: str, wanted: Callable[[Path], bool], what: str, kinds: str) -> l
         there = f"{place}, which does not exist,"
         raise ValueError(f"{what} must be a file or a folder. Got {there} instead.{_near(path)}")
     return files
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """All files below a folder, also in folders that links lead to, each folder once."""
+    seen = set[str]()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = [] if real in seen else sorted(folders)
+        if real not in seen:
+            yield from (Path(place) / name for name in names)
+        seen.add(real)
 
 
 def is_hidden(path: Path, root: Path) -> bool:
@@ -146,8 +160,20 @@ def state_of(files: Sequence[Path], settings: str) -> str:
     digest = hashlib.sha256(settings.encode())
     for file in files:
         found = file.stat()
-        digest.update(f"{file.resolve()} {found.st_size} {found.st_mtime_ns}\n".encode())
+        digest.update(os.fsencode(file.resolve()))
+        digest.update(f" {found.st_size} {found.st_mtime_ns}\n".encode())
     return digest.hexdigest()
+
+
+def root_of(place: str, files: Sequence[Path]) -> Path:
+    """The folder that a place names: itself, that of a file, or what no part of a pattern is in."""
+    path = Path(place)
+    if path.is_dir():
+        return path
+    if path.is_file():
+        return files[0].parent
+    magic = next((i for i, part in enumerate(path.parts) if glob.has_magic(part)), None)
+    return Path(*path.parts[:magic])
 
 
 def stream_of(place: str) -> str:
@@ -159,6 +185,25 @@ def stream_of(place: str) -> str:
     names = [path.name] if path.is_dir() else [path.name.partition(".")[0], path.parent.name]
     short = [_SHARD.sub("", name).lower() for name in names]
     return next((name for name in short if name not in _SAY_NOTHING), "data")
+
+
+def licenses(files: Sequence[Path]) -> dict[Path, Any]:
+    """What the cards say of the license of each file."""
+    is_there = {
+        folder: any(folder.glob(f"*{_CARD}"))
+        or (folder / "card.json").is_file()
+        or (folder.parent / (folder.name + _CARD)).is_file()
+        for folder in {file.parent for file in files}
+    }
+    return {file: license_of(file) if is_there[file.parent] else None for file in files}
+
+
+def stated(found: Mapping[Path, Any]) -> Any:
+    """The license of all files, or that of each where they differ."""
+    first, *others = found.values()
+    if all(other == first for other in others):
+        return first
+    return {str(file): license for file, license in found.items()}
 
 
 def license_of(file: Path) -> Any:
@@ -227,7 +272,9 @@ def _documents(file: Path, column: str, stream: str) -> Iterator[Document | Bad]
                 yield _document(lines.read(), file, "whole file", stream)
                 return
             number = 0
-            while raw := lines.read(_LONGEST) + lines.readline(_LONGEST):
+            while raw := lines.read(_PIECE) + lines.readline(_LONGEST):
+                while (lines.peek(1)[:1] or b"a")[0] & 0xC0 == 0x80:
+                    raw += lines.read(1)  # the rest of a character
                 number += 1
                 yield _document(raw, file, f"part {number}", stream)
     except OSError as error:

@@ -1,13 +1,16 @@
 """Which items are for training and which for validation: a hash of each says so."""
 
 import heapq
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 from tgp_multimodal.data.records import Document
 
 T = TypeVar("T")
+Halve = Callable[[Any, float], Iterator[tuple[str, Any]]]
+
+_OTHER = {"train": "validation", "validation": "train"}
+_WHOLE = 0.2  # of a stream: what an item may take to validation without being cut
 
 
 class Keyed(NamedTuple):
@@ -26,39 +29,91 @@ class Keyed(NamedTuple):
     item: Any
 
 
-def split(items: Iterable[Keyed], share: float, halve: Callable[[Any], Any]) -> Iterator[Any]:
-    """Gives each item its split, and validation at least one of every stream if that is possible.
+def split(
+    items: Iterable[Keyed],
+    share: float,
+    halve: Halve | None = None,
+    size: Callable[[Any], int] = lambda item: 1,
+) -> Iterator[tuple[str, Any]]:
+    """Gives each item its split, and training and validation something of every stream.
 
     As long as a stream has none in validation, its item with the smallest hash is held back, which
-    is the one that a larger share would take first. The only item of a stream is halved.
+    is the one that a larger share would take first; as long as it has none in training, the one
+    with the largest. Items of equal hashes go the same way. An item that is all there is, or so
+    large a part that training would miss it, is halved.
+
+    Args:
+        items: all of them, in any order.
+        share: of validation.
+        halve: cuts an item in two, of which the second is for validation and has about the share
+            that it is told; None where items cannot be cut, and training takes the only one.
+        size: of an item, in whatever unit.
 
     Yields:
         Pairs of a split's name and an item.
     """
-    held: dict[str, Keyed] = {}
-    total: Counter[str] = Counter()
-    validated: set[str] = set()
+    streams: dict[str, _Stream] = {}
     for keyed in items:
-        stream = keyed.stream
-        total[stream] += 1
-        if keyed.split is not None or share == 0:
-            if keyed.split == "validation":
-                validated.add(stream)
-            yield keyed.split or "train", keyed.item
-        elif keyed.unit < share:
-            validated.add(stream)
-            yield "validation", keyed.item
-        elif stream in validated:
-            yield "train", keyed.item
+        stream = streams.setdefault(keyed.stream, _Stream(share))
+        yield from stream.take(keyed, size(keyed.item))
+    for stream in streams.values():
+        yield from stream.rest(halve, size)
+
+
+class _Stream:
+    """A stream on its way: what has gone where, and what waits until the other side has some."""
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+        self.total = 0  # size of all that came
+        self.there: set[str] = set()  # splits that have some
+        self.waiting: list[Keyed] = []  # of equal hashes
+
+    def take(self, keyed: Keyed, size: int) -> Iterator[tuple[str, Any]]:
+        self.total += size
+        side = keyed.split or self._side(keyed)
+        is_free = keyed.split is None and self.share > 0
+        if is_free and _OTHER[side] not in self.there and self._waits_with(side):
+            yield from self._wait(side, keyed)
         else:
-            both = sorted([keyed, *filter(None, [held.get(stream)])], key=lambda k: k.unit)
-            held[stream] = both[0]
-            yield from (("train", other.item) for other in both[1:])
-    for stream, keyed in held.items():
-        if total[stream] == 1:
-            yield from halve(keyed.item)
+            yield from self._give(side, [keyed])
+
+    def rest(self, halve: Halve | None, size: Callable[[Any], int]) -> Iterator[tuple[str, Any]]:
+        """What still waits: the other side has none, and gets it, or its part of it."""
+        if not self.waiting:
+            return
+        side = self._side(self.waiting[0])
+        is_alone = side not in self.there
+        waiting = max(1, sum(size(keyed.item) for keyed in self.waiting))
+        is_large = side == "train" and waiting > self.total * max(_WHOLE, 2 * self.share)
+        part = self.share if is_alone else self.share * self.total / waiting
+        for keyed in self.waiting:
+            whole = ("train" if is_alone else _OTHER[side], keyed.item)
+            halves = list(halve(keyed.item, part)) if halve and (is_alone or is_large) else []
+            yield from halves if len(halves) > 1 else [whole]
+
+    def _side(self, keyed: Keyed) -> str:
+        return "validation" if keyed.unit < self.share else "train"
+
+    def _waits_with(self, side: str) -> bool:
+        return not self.waiting or self._side(self.waiting[0]) == side
+
+    def _wait(self, side: str, keyed: Keyed) -> Iterator[tuple[str, Any]]:
+        """Only the hashes nearest to the other side wait."""
+        if not self.waiting or keyed.unit == self.waiting[0].unit:
+            self.waiting.append(keyed)
+        elif (keyed.unit < self.waiting[0].unit) == (side == "train"):
+            waited, self.waiting = self.waiting, [keyed]
+            yield from self._give(side, waited)
         else:
-            yield "train" if stream in validated else "validation", keyed.item
+            yield from self._give(side, [keyed])
+
+    def _give(self, side: str, some: list[Keyed]) -> Iterator[tuple[str, Any]]:
+        self.there.add(side)
+        yield from ((side, keyed.item) for keyed in some)
+        if self.waiting and _OTHER[own := self._side(self.waiting[0])] in self.there:
+            waited, self.waiting = self.waiting, []
+            yield from self._give(own, waited)
 
 
 def smallest(texts: Iterable[tuple[float, str]], room: int) -> list[str]:
@@ -83,13 +138,8 @@ def smallest(texts: Iterable[tuple[float, str]], room: int) -> list[str]:
     return [text for _, text in sorted(heap)]
 
 
-def undivided(item: T) -> Iterator[tuple[str, T]]:
-    """Leaves the only item of a stream to training, for one that cannot be cut."""
-    yield "train", item
-
-
 def halved(document: Document, share: float) -> Iterator[tuple[str, Document]]:
-    """Cuts the only document there is at a line's end, so that its tail can be validation."""
+    """Cuts a document at a line's end, so that its tail, about `share` of it, is validation."""
     text = document.text
     cut = int(len(text) * (1 - share))
     cut = max(text.rfind("\n", 0, cut), text.rfind(" ", 0, cut) if "\n" not in text else -1) + 1

@@ -52,7 +52,7 @@ def staged(
         ValueError: `output` holds a set, or something that is none, or another run is at work.
     """
     _check_free(output, tokenizer, overwrite)
-    staging = output / _STAGING
+    staging, was_there = output / _STAGING, output.exists()
     staging.mkdir(parents=True, exist_ok=True)
     with _locked(staging):
         _clear_unless_of(staging, work)
@@ -61,6 +61,8 @@ def staged(
         except BaseException as error:
             if work is None or isinstance(error, Exception):  # and not Ctrl-C
                 shutil.rmtree(staging, ignore_errors=True)
+                if not was_there and not any(output.iterdir()):
+                    output.rmdir()
             raise
         # If this dies, what it leaves says that the parts in `output` are ours to replace.
         (staging / _WORK).unlink(missing_ok=True)

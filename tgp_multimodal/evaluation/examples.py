@@ -248,7 +248,8 @@ def _folder(card: Card) -> Path:
     if not root:
         raise ValueError(
             f"TGP_DATA must name the folder that holds {card.source['folder']}, the data of card"
-            f" {card.name}. Got nothing instead: set it, or choose the suite `embedded`."
+            f" {card.name}. Got nothing instead: set it, or take cards that need no data,"
+            " those of the suite `embedded`."
         )
     folder = Path(root) / card.source["folder"]
     if not folder.is_dir():

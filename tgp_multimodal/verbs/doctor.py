@@ -30,14 +30,15 @@ def doctor(measure: bool = True) -> None:
         tgp doctor
         tgp doctor --no_measure
     """
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from tgp_multimodal.verbs import consoles
 
     sections = {"Installed": packages(), "Machine": machine(), "Data": data()}
     if measure:
         sections["Speed"] = speed()
-    console = Console()
+    console = consoles.console()
     for title, findings in sections.items():
         table = Table(title=title, title_justify="left", show_header=False, expand=False)
         for finding in findings:

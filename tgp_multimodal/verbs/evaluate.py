@@ -86,13 +86,12 @@ def evaluate(
     import os
     from pathlib import Path
 
-    from rich.console import Console
-
     from tgp_multimodal.adapters.ray_grid import Grid
     from tgp_multimodal.evaluation import cards as shelf
     from tgp_multimodal.evaluation import curves
     from tgp_multimodal.evaluation.held_out import cards as of_prepared
     from tgp_multimodal.evaluation.lm_eval_tasks import load as of_task
+    from tgp_multimodal.verbs import consoles
 
     chosen = [shelf.find(name) for name in cards or ()]
     chosen += [of_task(Path(task)) for task in lm_eval_task or ()]
@@ -106,7 +105,7 @@ def evaluate(
         chosen = curves.cards(chosen, few_labels, 5 if seeds is None else seeds)
     elif seeds is not None:
         raise ValueError(f"few_labels must be given with seeds. Got seeds {seeds} alone instead.")
-    console = Console(quiet=int(os.environ.get("RANK", "0")) > 0)
+    console = consoles.console(quiet=int(os.environ.get("RANK", "0")) > 0)
     if executor == "local":
         given = (Path(results), limit, fresh, contamination, unsafe_local)
         found = _here(models, chosen, *given, console)

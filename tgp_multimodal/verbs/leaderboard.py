@@ -15,13 +15,13 @@ def leaderboard(results: str = "results", output: str = "leaderboard") -> None:
     import shlex
     from pathlib import Path
 
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from tgp_multimodal.evaluation.leaderboard import build, show
     from tgp_multimodal.evaluation.leaderboard_write import write
     from tgp_multimodal.resources import shipped
+    from tgp_multimodal.verbs import consoles
 
     try:
         cards = shipped("benchmarks", "cards")
@@ -44,7 +44,7 @@ def leaderboard(results: str = "results", output: str = "leaderboard") -> None:
         table.add_row(
             Text(model), *(show(m.value) + part for m, part in zip(means, parts, strict=True))
         )
-    console = Console()
+    console = consoles.console()
     console.print(table)
     for note in [*board.warnings, *board.problems[:5]]:
         console.print(Text(f"note: {note}"))

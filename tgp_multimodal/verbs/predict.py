@@ -9,6 +9,7 @@ def predict(
     output: str,
     text: str = "text",
     second: str | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Label a file with a model that `tgp adapt` made.
 
@@ -23,6 +24,7 @@ def predict(
         output: file to write (.csv, .tsv or .jsonl).
         text: column of the text, or of the list of words.
         second: column of the second text, where pairs are judged.
+        overwrite: replace the output if it is there.
 
     Examples:
         tgp predict adapted/mail new.csv labelled.csv --text body
@@ -33,10 +35,14 @@ def predict(
     from tgp_multimodal.data.labelled import Columns
     from tgp_multimodal.inference.labelling import Labelling, writer
 
-    model = tgp_multimodal.load_adapted(adapted)
     source = Path(input)
     if source.resolve() == Path(output).resolve():
         raise ValueError(f"output must be another file than the input. Got {output} for both.")
+    if Path(output).exists() and not overwrite:
+        raise ValueError(
+            f"output must be a new file, unless --overwrite is given. Got {output} instead."
+        )
+    model = tgp_multimodal.load_adapted(adapted)
     work = Labelling(model, Columns(text=text, second=second))
     chunks = work.pictures(source) if source.is_dir() else work.table(source)
     with writer(Path(output)) as write:

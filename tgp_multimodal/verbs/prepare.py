@@ -129,11 +129,11 @@ def prepare(
     """
     from pathlib import Path
 
-    from tgp_multimodal.data import conversations, picture_sources, sources
+    from tgp_multimodal.data import conversations, picture_rows, picture_sources, sources
     from tgp_multimodal.data import prepare as work
     from tgp_multimodal.data.prepare_settings import Settings
 
-    columns = picture_sources.Columns(image_column, caption_column, stream_column)
+    columns = picture_rows.Columns(image_column, caption_column, stream_column)
     said = conversations.Columns(messages_column, prompt_column, response_column)
     documents = [_reader(spec, sources).text(spec, text_column) for spec in text or ()]
     captioned = [_reader(spec, picture_sources).pictures(spec, columns) for spec in pictures or ()]
@@ -158,7 +158,7 @@ def prepare(
             )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_interrupted(folder)) from None
-    show(done)
+    show(done, None if given else vocabulary)
 
 
 def _interrupted(output: Any) -> str:
@@ -208,12 +208,18 @@ def progress_bar() -> Iterator[Callable[[str, int, int | None], None]]:
         yield report
 
 
-def show(done: Any) -> None:
-    """Prints what a prepared set holds and what was left out of it."""
-    from rich.console import Console
+def show(done: Any, vocabulary: int | None = None) -> None:
+    """Prints what a prepared set holds and what was left out of it.
+
+    Args:
+        done: what `data.prepare.prepare` returned.
+        vocabulary: ids that a tokenizer was to be trained with; None if none was.
+    """
     from rich.markup import escape
 
-    console = Console()
+    from tgp_multimodal.verbs import consoles
+
+    console = consoles.console()
     for table in _tables(done):
         console.print(table)
     for tally in done.tallies:
@@ -224,7 +230,12 @@ def show(done: Any) -> None:
     for kind, found in (("text", done.text), ("pictures", done.pictures), ("chat", done.chat)):
         if found is not None and "validation" not in found["splits"]:
             console.print(f"note: {kind} has no validation split")
-    console.print(f"tokenizer: {done.tokenizer.vocabulary:,} ids, {done.tokenizer.digest[:12]}")
+    learned = done.tokenizer.vocabulary
+    if vocabulary is not None and learned < vocabulary:
+        console.print(
+            f"note: the text holds too few different pairs for a vocabulary of {vocabulary:,}"
+        )
+    console.print(f"tokenizer: {learned:,} ids, {done.tokenizer.digest[:12]}")
 
 
 def _tables(done: Any) -> Iterator[Any]:

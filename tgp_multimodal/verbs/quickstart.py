@@ -232,8 +232,9 @@ def _leaderboard(run: Path, sheet: Path) -> Path:
 
 def _summary(found: dict[str, list[Any]]) -> None:
     """One line a card: the model, the same network untrained, and the best baseline."""
-    from rich.console import Console
     from rich.table import Table
+
+    from tgp_multimodal.verbs import consoles
 
     model, twin, *others = found
     table = Table(title="Held-out data, value and 95 % interval", title_justify="left")
@@ -250,7 +251,7 @@ def _summary(found: dict[str, list[Any]]) -> None:
         best = max(rivals, key=lambda r: sign * r.value, default=None)
         low = "" if sign > 0 else "\n(lower is better)"
         table.add_row(card + low, _cell(of.get(model)), _cell(of.get(twin)), _cell(best, True))
-    Console().print(table)
+    consoles.console().print(table)
 
 
 def _cell(result: Any, named: bool = False) -> str:
