@@ -69,6 +69,14 @@ def shown(splits: Splits, count: str, seed: int) -> Splits:
     return splits._replace(train=parts[0], validation=parts[1])
 
 
+def is_short(splits: Splits, count: str) -> bool:
+    """Whether a class has fewer training or validation items than are asked for, and gives all."""
+    if count == "all":
+        return False
+    parts = (splits.train, splits.validation)
+    return any(draw([i.label for i in items], int(count), 0).short for items in parts)
+
+
 def _adapted(method: adapt_runs.Method) -> Callable[[Bench, Splits, int], list[Predicted]]:
     def run(bench: Bench, splits: Splits, seed: int) -> list[Predicted]:
         settings = adapt_runs.Settings(method, steps=bench.steps, seed=seed)
@@ -188,6 +196,7 @@ def summary(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     half before that. The interval of one seed is the value itself.
     """
     metrics = {run["card"]: run["metric"] for run in runs}
+    short = {(run["card"], run["count"]) for run in runs if run.get("short")}
     grouped: dict[tuple[str, str, str], list[float]] = {}
     for run in runs:
         grouped.setdefault((run["card"], run["method"], run["count"]), []).append(run["value"])
@@ -198,6 +207,7 @@ def summary(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         least = -1.0 if metrics[card] in _FROM_MINUS_ONE else 0.0
         low, high = max(least, mean - float(half)), min(1.0, mean + float(half))
         row = {"card": card, "method": method, "count": count, "mean": mean, "half": float(half)}
+        row |= {"short": (card, count) in short}
         found.append(row | {"low": low, "high": high, "seeds": n})
     return found
 
@@ -213,13 +223,15 @@ def markdown(rows: Sequence[dict[str, Any]], metrics: dict[str, str]) -> str:
         for method in dict.fromkeys(row["method"] for row in own):
             cells = {row["count"]: _cell(row) for row in own if row["method"] == method}
             lines.append(f"| {method} | {' | '.join(cells.get(c, '') for c in counts)} |")
+        if any(row["short"] for row in own):
+            lines += ["", "\\* some classes have fewer, and give all they have"]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
 def _cell(row: dict[str, Any]) -> str:
     spread = f" ± {row['half']:.3f}" if row["seeds"] > 1 else ""
-    return f"{row['mean']:.3f}{spread}"
+    return f"{row['mean']:.3f}{spread}" + "\\*" * row["short"]
 
 
 def plot(rows: Sequence[dict[str, Any]], metric: str) -> str:
@@ -268,7 +280,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     metrics = {run["card"]: run["metric"] for run in runs}
     for name in given.cards:
         card = cards.find(name)
-        splits, facts[name] = task_of(card, limit=given.limit), facts_of(card)
+        splits, facts[name] = _task(card, given.limit), facts_of(card)
         if splits.kind != "classification" or splits.reads == "picture":
             got = f"{name}, a {splits.kind} of a {splits.reads}"
             raise SystemExit(f"cards must be of classes and texts. Got {got}, instead.")
@@ -290,12 +302,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
             value = _score(few, few.test, METHODS[method](bench, few, seed))
             run = key | {"metric": splits.metric, "value": value, "train": len(few.train)}
             run |= {"classes": len(label_names(few.train, few.kind))}
+            run |= {"short": is_short(splits, count)}
             run |= {"seconds": round(time.monotonic() - began, 2)}
             runs.append(run)
             with journal.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(run) + "\n")
             print(f"{name} {method} {count} seed {seed}: {value:.4f} ({run['seconds']:.0f} s)")
     _write(given.output, summary(current(runs, asked, facts)), metrics)
+
+
+def _task(card: cards.Card, limit: int | None) -> Splits:
+    """All items to learn from, and at most so many to measure with."""
+    splits = task_of(card)
+    return splits if limit is None else splits._replace(test=task_of(card, limit=limit).test)
 
 
 def _own_digest() -> str:

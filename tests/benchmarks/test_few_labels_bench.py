@@ -40,6 +40,16 @@ def test_items_are_so_many_of_each_class_and_nested():
     assert few_labels.shown(TASK, "5", 4).train != five.train
 
 
+def test_counts_that_a_class_does_not_have_are_marked():
+    few = TASK._replace(validation=[i for i in TASK.validation if i.label == "dry"][:6])
+    assert [few_labels.is_short(few, count) for count in ("5", "10", "all")] == [False, True, False]
+    key = {"card": "c", "method": "m", "metric": "accuracy", "value": 0.5}
+    runs = [key | {"count": "5"}, key | {"count": "10", "short": True}]
+    table = few_labels.markdown(few_labels.summary(runs), {"c": "accuracy"})
+    assert "| m | 0.500 | 0.500\\* |" in table
+    assert "some classes have fewer" in table
+
+
 def test_words_counted_find_a_word():
     predicted = few_labels.tfidf(None, few_labels.shown(TASK, "all", 0), 0)
     assert np.mean([p.label == i.label for p, i in zip(predicted, TASK.test, strict=True)]) > 0.95

@@ -68,7 +68,11 @@ def test_three_groups_that_agree_are_no_certainty():
     score_NM = np.array([[0.5, 0.0], [0.4, 0.0], [0.6, 0.0]])
     mean_RM = bootstrap_means(score_NM, np.ones(3), np.arange(3))
     found = bootstrap_p(mean_RM[:, 0] - mean_RM[:, 1], 3)
-    assert found >= 2 / 10_001
+    assert found == 0.25  # three signs that agree
+    few = [[0.5], [0.4], [0.6], [0.3], [0.7], [0.1], [0.9], [0.2]]
+    mean_RM = bootstrap_means(np.array(few), np.ones(8), np.arange(8))
+    expected = scipy_stats.ttest_1samp(np.ravel(few), 0).pvalue
+    assert bootstrap_p(mean_RM[:, 0], 8) == pytest.approx(max(expected, 2**-7), rel=0.1)
 
 
 def test_bootstrap_weighs_items_and_draws_groups_whole():
@@ -94,7 +98,8 @@ def test_intervals_p_closed_form():
     expected = 2 * scipy_stats.norm.sf(0.3 / (0.1 * math.sqrt(2)))
     assert intervals_p(one, two) == pytest.approx(expected, rel=1e-9)
     assert intervals_p(one, one) == 1.0
-    assert intervals_p((1.0, 1.0, 1.0), (0.9, 0.9, 0.9)) == 0.0
+    # Of no width are intervals of one group, which tell nothing of another.
+    assert intervals_p((1.0, 1.0, 1.0), (0.9, 0.9, 0.9)) == 1.0
 
 
 def test_holm_by_hand():

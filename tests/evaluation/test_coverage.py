@@ -103,6 +103,21 @@ def test_the_paired_bootstrap_rejects_equal_models_of_grouped_items_as_promised(
     assert 0.015 < rejected / 200 < 0.105
 
 
+@pytest.mark.parametrize("groups", [2, 3, 5, 12])
+def test_few_groups_neither_tell_equal_models_apart_nor_have_narrow_intervals(groups: int) -> None:
+    rng = np.random.default_rng(17)
+    group_N, rejected, covered = np.repeat(np.arange(groups), 8), 0, 0
+    for _ in range(200):
+        score_GM = rng.normal(size=(groups, 1)) + 0.5 * rng.normal(size=(groups, 2))
+        score_NM = score_GM[group_N] + 0.2 * rng.normal(size=(8 * groups, 2))
+        mean_RM = bootstrap_means(score_NM, np.ones(8 * groups), group_N)
+        rejected += bootstrap_p(mean_RM[:, 0] - mean_RM[:, 1], groups) < 0.05
+        low, high = bootstrap(score_NM[:, 0].tolist(), [str(g) for g in group_N], resamples=1000)
+        covered += low <= 0 <= high
+    assert rejected / 200 < 0.1
+    assert covered / 200 > 0.9
+
+
 def simulated(rng: np.random.Generator, shares: list[float], n: int) -> list[Items]:
     """Right and wrong answers of models of known share; harder items are harder for all."""
     hard_N = rng.random(n)

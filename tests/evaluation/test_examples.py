@@ -20,6 +20,9 @@ def store(root: Path, split: str, rows: list[dict[str, Any]]) -> None:
     parquet.write_table(pyarrow.Table.from_pylist(rows), root / "made/up" / f"{split}.parquet")
 
 
+SEEN, SHOWN = {"modality": "image"}, {"item": "image", "label": "label"}
+
+
 def card(**changes: Any) -> Card:
     said: dict[str, Any] = {
         "columns": {"label": "label"},
@@ -107,7 +110,7 @@ def test_pictures_are_decoded_to_rgb(root: Path) -> None:
     buffer = io.BytesIO()
     Image.fromarray(np.arange(6, dtype=np.uint8).reshape(2, 3)).save(buffer, "PNG")
     store(root, "test", [{"image": {"bytes": buffer.getvalue(), "path": "x"}, "label": 0}])
-    pixels = Examples(card(templates={}, columns={"item": "image", "label": "label"})).test[0]
+    pixels = Examples(card(templates={}, columns=SHOWN, settings=SEEN)).test[0]
     assert pixels.fields["item"].shape == (2, 3, 3)
     assert pixels.fields["item"][1, 2].tolist() == [5, 5, 5]
 
@@ -121,7 +124,7 @@ def test_pictures_of_cards_look_as_pictures_to_learn_from(root: Path) -> None:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", exif=exif)
     store(root, "test", [{"image": {"bytes": buffer.getvalue(), "path": "x"}, "label": 0}])
-    found = Examples(card(templates={}, columns={"item": "image", "label": "label"})).test[0]
+    found = Examples(card(templates={}, columns=SHOWN, settings=SEEN)).test[0]
     assert found.fields["item"][1, 2].tolist() == [0, 0, 255]
     assert (found.fields["item"][0] == 255).all()
 
@@ -129,7 +132,7 @@ def test_pictures_of_cards_look_as_pictures_to_learn_from(root: Path) -> None:
 def test_a_broken_picture_is_named(root: Path) -> None:
     store(root, "test", [{"image": {"bytes": b"no picture", "path": "x"}, "label": 0}])
     with pytest.raises(ValueError, match=r"image must be a picture in .*test\.parquet"):
-        _ = Examples(card(templates={}, columns={"item": "image", "label": "label"})).test
+        _ = Examples(card(templates={}, columns=SHOWN, settings=SEEN)).test
 
 
 @pytest.mark.parametrize(
@@ -193,12 +196,12 @@ def test_a_hub_source_is_read_through_datasets(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
     source: dict[str, Any] = {"hub": "some/set", "revision": "abc", "splits": {"test": "held_out"}}
     columns = {"label": "label", "item": "image"}
-    examples = Examples(card(source=source, templates={}, columns=columns))
+    examples = Examples(card(source=source, templates={}, columns=columns, settings=SEEN))
     assert examples.test[0].fields["item"].shape == (2, 2, 3)
     assert examples.train == []
     assert set(asked) == {("some/set", None, "abc")}
     source["splits"] = {"test": "held_out", "validation": "dev"}
-    wrong = Examples(card(source=source, templates={}, columns=columns))
+    wrong = Examples(card(source=source, templates={}, columns=columns, settings=SEEN))
     sentence = r"splits must name splits of some/set \(held_out\)\. Got dev for validation instead"
     with pytest.raises(ValueError, match=sentence):
         _ = wrong.validation

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tgp_multimodal.evaluation import embedded_tasks
@@ -11,6 +12,7 @@ from tgp_multimodal.evaluation.examples import Examples
 CHOICE = {"prompt": "p", "choices": ["a", "b"], "answer": 1}
 MIDDLE = {"prefix": "p", "suffix": "s", "choices": ["a", "b"], "answer": 1}
 QUERY = {"query": "q", "relevant": ["a", "b"]}
+PICTURE = np.zeros((2, 2, 3), np.uint8)
 WRONG = [
     ("multiple_choice", {**CHOICE, "answer": 2}, "answer must be a place in the 2 choices"),
     ("multiple_choice", {**CHOICE, "answer": -1}, "Got -1 instead"),
@@ -46,7 +48,19 @@ WRONG = [
     ("multi_label", {"item": "t", "labels": "ab"}, "labels must be a list. Got 'ab' instead"),
     ("perplexity", {"text": None}, "text must be a text. Got None instead"),
     ("pairwise", {"good": "a", "bad": 3}, "bad must be a text. Got 3 instead"),
-    ("probe", {"item": None, "label": "a"}, "item must be a text or a picture. Got None"),
+    ("probe", {"item": None, "label": "a"}, "item must be a text. Got None"),
+    (
+        "probe",
+        {"item": PICTURE, "label": "a"},
+        "item must be a text. Got arr",
+    ),
+    ("multi_label", {"item": 5, "labels": ["a"]}, "item must be a text. Got 5 instead"),
+    ("zero_shot", {"picture": "cat/1.png", "label": "a"}, "picture must be a picture (rows,"),
+    ("picture_retrieval", {"picture": PICTURE, "captions": "a cat"}, "captions must be a list of"),
+    ("picture_retrieval", {"picture": PICTURE[0], "captions": ["a"]}, "picture must be a picture"),
+    ("denoising", {"item": PICTURE, "caption": 3}, "caption must be a text. Got 3 instead"),
+    ("likeness", {"item": {"bytes": None}, "caption": "a"}, "item must be a picture (rows,"),
+    ("retrieval", {"query": None, "relevant": ["1"]}, "query must be a text. Got None instead"),
 ]
 
 

@@ -161,6 +161,17 @@ def test_a_caption_of_two_pictures_belongs_to_both(run: Any) -> None:
     assert (found.value, found.details["texts"]) == (1, 3)
 
 
+@pytest.mark.parametrize("classes", [1, 3, 60])
+def test_chance_of_retrieval_is_what_random_vectors_find(run: Any, classes: int) -> None:
+    rows = [{"picture": picture(i), "captions": [f"class {i % classes}"]} for i in range(60)]
+    generator = np.random.default_rng(0)
+    random = model(*[lambda item: generator.normal(size=8)] * 2)
+    found = [run("picture_retrieval", rows, random, metric="recall_at_5") for _ in range(40)]
+    assert found[0].chance == pytest.approx(np.mean([f.value for f in found]), abs=0.03)
+    if classes == 60:  # each its own: five of sixty
+        assert found[0].chance == pytest.approx(5 / 60)
+
+
 def test_ranks_by_hand() -> None:
     cosine = np.array([[0.9, 0.5, 0.5, 0.1], [0.2, 0.2, 0.2, 0.2]])
     belongs = np.array([[False, True, False, True], [True, False, False, False]])

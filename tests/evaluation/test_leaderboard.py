@@ -118,7 +118,7 @@ def test_a_mean_says_what_it_lacks_and_stands_below_the_whole_ones(board):
 
 @pytest.mark.parametrize(
     "change",
-    [{"card_digest": digest("old")}, {"data_digest": "other"}, {"limit": 50}, {"card_version": 2}],
+    [{"card_digest": digest("old")}, {"data_digest": "other"}, {"limit": 50}, {"card_version": 0}],
 )
 def test_what_does_not_compare_stands_apart(tmp_path, change):
     for model in ("one", "two"):
@@ -130,6 +130,17 @@ def test_what_does_not_compare_stands_apart(tmp_path, change):
     assert "do not compare" in found.warnings[0]
     assert found.mean("three").value is None
     assert len({c.label for c in found.columns}) == 2
+
+
+@pytest.mark.parametrize("older", [{"limit": 40}, {"card_version": 0}])
+def test_means_use_all_items_and_the_newest_version_whoever_has_them(tmp_path, older):
+    for model in ("tfidf", "majority"):
+        write_one(tmp_path, model, "image/digits", 0.5, **older)
+    write_one(tmp_path, "mine", "image/digits", 0.9)
+    found = build(tmp_path)
+    assert found.models[0] == "mine"
+    assert [c.is_main for c in found.columns] == [True, False]
+    assert found.mean("tfidf").value is None
 
 
 @pytest.mark.parametrize("protocol", ["likeness", "denoising"])

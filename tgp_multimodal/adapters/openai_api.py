@@ -26,6 +26,7 @@ from tgp_multimodal.evaluation.requests import (
 from tgp_multimodal.inference.likelihoods import move_space
 
 _TOGETHER = 32  # texts of one request
+_STOPS = 4  # stop strings that OpenAI takes; the others are looked for here
 _PARALLEL = 4  # requests at once, so that the server is never idle
 _SAME = 1e-6  # nats between two log-probabilities that are one
 
@@ -196,10 +197,11 @@ class OpenAiApi(Adapter):
         if context := self.entry.get("max_model_len"):
             most = min(most, int(context) // 2)
         while True:
-            stop = {"stop": list(request.stop)} if request.stop else {}
+            stop = {"stop": list(request.stop[:_STOPS])} if request.stop else {}
             gap = {} if suffix is None else {"suffix": suffix}
             try:
-                return self._complete(prompt, max_tokens=most, **drawn, **stop, **gap)
+                text = self._complete(prompt, max_tokens=most, **drawn, **stop, **gap)
+                return text[: min([text.find(s) for s in request.stop if s in text], default=None)]
             except RefusedError as error:
                 if not error.is_too_long or not (prompt or suffix):
                     raise

@@ -107,7 +107,7 @@ def _axes(records: Records) -> Number:
 
 def _paradigms(records: Records) -> Number:
     shares = [sum(own) / len(own) for _, own in sorted(_by_axis(records, "score").items())]
-    return Number(sum(shares) / len(shares), *bootstrap(shares))
+    return Number(sum(shares) / len(shares), *share(shares, [1.0] * len(shares)))
 
 
 def _proportion(records: Records) -> Number:

@@ -14,11 +14,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from tgp_multimodal.evaluation.stats import Z_95
+from tgp_multimodal.evaluation.stats import MANY, Z_95
 
 RESAMPLES = 10_000
 MAX_BLOCKS = 512
-_MANY = 30  # groups whose mean is about normal
 
 
 def mcnemar(wins: int, losses: int) -> float:
@@ -77,19 +76,25 @@ def bootstrap_p(difference_R: np.ndarray, groups: int = MAX_BLOCKS) -> float:
     One is added to count and total (Davison & Hinkley 1997, section 4.2).
     Where no resample lies beyond, the normal tail at their mean and deviation tells how far away
     zero is: a share would end at two in all, which Holm's correction over many pairs makes nothing.
-    Few groups have wider tails than that, and keep the share.
+    Few groups have wider tails than either: theirs is at least Student's t's, and what as many
+    signs give that all agree by chance.
 
     Args:
         difference_R: difference of two means in each resample.
         groups: how many groups were resampled; at least two.
     """
     beyond = min(int(np.sum(difference_R <= 0)), int(np.sum(difference_R >= 0)))
-    if beyond:
-        return min(1.0, 2 * (beyond + 1) / (len(difference_R) + 1))
+    share = min(1.0, 2 * (beyond + 1) / (len(difference_R) + 1))
+    if beyond and groups >= MANY:
+        return share
     mean = abs(float(np.mean(difference_R)))
     deviation = max(float(np.std(difference_R)) * math.sqrt(groups / (groups - 1)), 1e-12 * mean)
-    least = 2 / (len(difference_R) + 1) if groups < _MANY else sys.float_info.min
-    return max(least, math.erfc(mean / deviation / math.sqrt(2)))
+    if groups >= MANY:
+        return max(sys.float_info.min, math.erfc(mean / deviation / math.sqrt(2)))
+    from scipy.special import stdtr  # noqa: PLC0415  (boards of many groups need not wait)
+
+    students = 2 * float(stdtr(groups - 1, -mean / deviation)) if deviation else 1.0
+    return min(1.0, max(share, students, 2.0 ** (1 - groups)))
 
 
 def intervals_p(first: tuple[float, float, float], second: tuple[float, float, float]) -> float:
@@ -98,8 +103,8 @@ def intervals_p(first: tuple[float, float, float], second: tuple[float, float, f
     The fallback without items; where both models saw the same ones it errs towards a tie.
     """
     error = math.hypot(first[2] - first[1], second[2] - second[1]) / (2 * Z_95)
-    if error == 0:
-        return 1.0 if first[0] == second[0] else 0.0
+    if error == 0:  # one group of items each, which tells nothing of another
+        return 1.0
     return math.erfc(abs(first[0] - second[0]) / error / math.sqrt(2))
 
 

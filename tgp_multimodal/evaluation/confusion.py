@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from tgp_multimodal.evaluation.stats import Interval
+from tgp_multimodal.evaluation.stats import Interval, widened
 
 Measure: TypeAlias = Callable[[np.ndarray], np.ndarray]  # counts (R, K, K) -> values (R,)
 RESAMPLES = 10_000
@@ -95,8 +95,8 @@ def interval(
         values.append(measure(count_RK.reshape(rows, size, size)))
     low, high = np.quantile(np.concatenate(values), [0.025, 0.975])
     value = float(measure(table(predictions, targets, labels))[0])
-    # Among a handful of items the value itself may lie outside the percentiles.
-    return Interval(min(value, float(low)), max(value, float(high)))
+    least = 0.0 if min(map(np.min, values)) >= 0 else -1.0
+    return widened(Interval(float(low), float(high)), value, len(count_GC), least, 1.0)
 
 
 def _cells(

@@ -205,7 +205,7 @@ def _sealed(
         n=len(outcome.records),
         low=outcome.interval.low,
         high=outcome.interval.high,
-        chance=card.chance,
+        chance=card.chance if outcome.chance is None else outcome.chance,
         higher_is_better=card.higher_is_better,
         details=outcome.details,
         limit=run.limit,

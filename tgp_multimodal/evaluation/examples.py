@@ -337,7 +337,7 @@ def _render(card: Card, row: Row, name: str, split: str) -> Example:
     else:
         wanted = list(_said(card))
     fields = {f: _field(card, f, row) for f in wanted}
-    if problem := check(card.protocol, fields):
+    if problem := check(card.protocol, fields, card.modality):
         raise ValueError(f"{card.name}, {name}: {problem}")
     group = fields.pop("group", None)
     # An empty cell of a CSV is an empty text.

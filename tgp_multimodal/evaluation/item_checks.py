@@ -4,15 +4,34 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from tgp_multimodal.evaluation.entities import are_known
 
 Fields = dict[str, Any]
 
+_SHOWN = 200  # characters of a value that is none
+_OF_ITEMS = ("probe", "few_labels", "multi_label")
 
-def check(protocol: str, fields: Fields) -> str | None:
-    """None, or in one sentence why these fields make no item of the protocol."""
+
+def check(protocol: str, fields: Fields, modality: str = "text") -> str | None:
+    """None, or in one sentence why these fields make no item of the protocol.
+
+    Args:
+        protocol: of the card.
+        fields: of one item.
+        modality: what `item` and `second` are, "text" or "image".
+    """
+    if protocol in _OF_ITEMS:
+        fits = _pictures if modality == "image" else _texts
+        if problem := fits("item", "second")(fields):
+            return problem
     find = _CHECKS.get(protocol)
     return find(fields) if find is not None else None
+
+
+def _short(value: Any) -> str:
+    return " ".join(repr(value).split())[:_SHOWN]
 
 
 def _choice(fields: Fields) -> str | None:
@@ -31,9 +50,6 @@ def _choice(fields: Fields) -> str | None:
 
 def _probe(fields: Fields) -> str | None:
     label = fields["label"]
-    for name in ("item", "second"):
-        if name in fields and fields[name] is None:
-            return f"{name} must be a text or a picture. Got None instead."
     if label is None or label == "" or isinstance(label, list | dict):
         return f"label must be a name or a number. Got {label!r} instead."
     return None
@@ -50,13 +66,16 @@ def _similarity(fields: Fields) -> str | None:
 
 
 def _retrieval(fields: Fields) -> str | None:
+    if problem := _texts("query", "document")(fields):
+        return problem
     if "relevant" not in fields:  # a document
         return None
     relevant = fields["relevant"]
     if not isinstance(relevant, list | tuple) or not relevant:
         return f"relevant must be a list of at least one document id. Got {relevant!r} instead."
     gains = fields.get("relevance", [1] * len(relevant))
-    if not isinstance(gains, list | tuple) or len(gains) != len(relevant) or not max(gains) > 0:
+    numbers = isinstance(gains, list | tuple) and all(isinstance(g, int | float) for g in gains)
+    if not numbers or len(gains) != len(relevant) or not max(gains) > 0:
         wanted = f"{len(relevant)} numbers, one for each relevant document, one above 0"
         return f"relevance must be {wanted}. Got {gains!r} instead."
     return None
@@ -101,13 +120,40 @@ def _multi_label(fields: Fields) -> str | None:
     return None
 
 
+def _picture_retrieval(fields: Fields) -> str | None:
+    captions = fields["captions"]
+    texts = captions if isinstance(captions, list | tuple) else ()
+    if not texts or not all(isinstance(text, str) for text in texts):
+        return f"captions must be a list of at least one text. Got {captions!r} instead."
+    return _pictures("picture")(fields)
+
+
+def _of_caption(fields: Fields) -> str | None:
+    return _texts("caption")(fields) or _pictures("item")(fields)
+
+
+def _pictures(*names: str) -> Callable[[Fields], str | None]:
+    """Fields that must be pictures where they are there."""
+
+    def check(fields: Fields) -> str | None:
+        for name in names:
+            found: Any = fields.get(name)
+            is_picture = isinstance(found, np.ndarray) and found.ndim == 3
+            if name in fields and not (is_picture and found.dtype == np.uint8):
+                wanted = f"{name} must be a picture (rows, columns, 3 bytes)"
+                return f"{wanted}. Got {_short(found)} instead."
+        return None
+
+    return check
+
+
 def _texts(*names: str, full: str = "") -> Callable[[Fields], str | None]:
     """Fields that must be texts where they are there; that of `full` with something in it."""
 
     def check(fields: Fields) -> str | None:
         for name in names:
             if not isinstance(fields.get(name, ""), str):
-                return f"{name} must be a text. Got {fields[name]!r} instead."
+                return f"{name} must be a text. Got {_short(fields[name])} instead."
         if full and not fields[full]:
             return f"{full} must be a text with something in it. Got {fields[full]!r} instead."
         return None
@@ -122,6 +168,11 @@ _CHECKS: dict[str, Callable[[Fields], str | None]] = {
     "infilling": _choice,
     "similarity": _similarity,
     "retrieval": _retrieval,
+    "zero_shot": _pictures("picture"),
+    "one_shot": _pictures("picture"),
+    "picture_retrieval": _picture_retrieval,
+    "denoising": _of_caption,
+    "likeness": _of_caption,
     "generation": _generation,
     "last_word": _last_word,
     "tagging": _tagging,

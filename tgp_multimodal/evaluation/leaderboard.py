@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tgp_multimodal.evaluation import cards, metrics, results
 from tgp_multimodal.evaluation.cards import Card
@@ -213,7 +213,7 @@ def build(folder: Path, card_folder: Path | None = None) -> Board:
     for file in files:
         grouped[_key(file.result)][file.result.model] = file.result
     columns = [Column(sorted(group.values(), key=_quality)) for group in grouped.values()]
-    columns.sort(key=lambda c: (c.best.domain, c.best.card, -len(c.results), c.mark))
+    columns.sort(key=_place)
     order = {domain: place for place, domain in enumerate(cards.DOMAINS)}
     columns.sort(key=lambda c: order.get(c.best.domain, len(order)))
     folders = {f.result.model: f.path.parent for f in files}
@@ -225,6 +225,14 @@ def build(folder: Path, card_folder: Path | None = None) -> Board:
         _compare(column, {id(f.result): f.path for f in files}, problems)
     board.models = board.ranking()
     return board
+
+
+def _place(column: Column) -> tuple[Any, ...]:
+    """Of a card's columns the one that means use comes first: all items, the newest version."""
+    best = column.best
+    share = -best.limit if best.limit else 0
+    order = (best.limit is not None, -best.card_version, share, -len(column.results))
+    return best.domain, best.card, *order, column.mark
 
 
 class File(NamedTuple):

@@ -22,6 +22,7 @@ class Outcome(NamedTuple):
         details: further metrics and what was chosen on the way.
         executed: where programs were run: how many, behind which layers of the sandbox, and whether
             without it. Stands in the environment of the result, for no number depends on it.
+        chance: what guessing gives on these very items; None where it is what the card says.
     """
 
     value: float
@@ -29,6 +30,7 @@ class Outcome(NamedTuple):
     records: list[dict[str, Any]]
     details: dict[str, Any]
     executed: dict[str, Any] | None = None
+    chance: float | None = None
 
 
 Protocol: TypeAlias = Callable[[Examples, Adapter, Ask], Outcome]

@@ -13,6 +13,7 @@ import numpy as np
 Z_95 = 1.959963984540054
 _Z_POWER = 0.8416212335729143  # 80 % of a normal distribution lie below
 _CHUNK = 1_000
+MANY = 30  # groups from which percentiles are as wide as they should be
 
 
 class Interval(NamedTuple):
@@ -60,7 +61,33 @@ def bootstrap(
         index_N = np.unique(np.asarray(groups), return_inverse=True)[1]
     value_G = np.bincount(index_N, value_N)
     weight_G = np.bincount(index_N, weight_N)
-    return _resampled(value_G.tobytes(), weight_G.tobytes(), seed, resamples)
+    found = _resampled(value_G.tobytes(), weight_G.tobytes(), seed, resamples)
+    least = 0.0 if value_N.min() >= 0 else -math.inf
+    return widened(found, float(value_N.sum() / max(weight_N.sum(), 1e-300)), len(value_G), least)
+
+
+def widened(
+    found: Interval, value: float, groups: int, least: float = -math.inf, most: float = math.inf
+) -> Interval:
+    """A percentile interval of few groups, as wide as Student's t makes it.
+
+    Percentiles of three groups hold the truth in 79 % of cases: their resamples vary by (G - 1) / G
+    of what they should, and their tails are normal. One group alone says nothing of its width.
+
+    Args:
+        found: of the resamples.
+        value: what it is around.
+        groups: how many were resampled.
+        least: the smallest value there may be.
+        most: the largest one.
+    """
+    low, high = min(found.low, value), max(found.high, value)
+    if 1 < groups < MANY:
+        from scipy.special import stdtrit  # noqa: PLC0415  (most need not wait for it)
+
+        factor = float(stdtrit(groups - 1, 0.975)) / Z_95 * math.sqrt(groups / (groups - 1))
+        low, high = value - factor * (value - low), value + factor * (high - value)
+    return Interval(max(low, least), min(high, most))
 
 
 @lru_cache(maxsize=8)
@@ -93,7 +120,8 @@ def share(
     """
     total, hits = sum(named), sum(right)
     if 0 < hits < total:
-        return bootstrap(right, groups, named)
+        low, high = bootstrap(right, groups, named)
+        return Interval(low, min(1.0, high))
     names = groups if groups is not None else [str(place) for place in range(len(right))]
     count = max(1, len({name for name, n in zip(names, named, strict=True) if n}))
     return wilson(count if hits else 0, count)

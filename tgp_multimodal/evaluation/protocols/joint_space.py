@@ -3,6 +3,7 @@
 Shape letters: N pictures, T texts, D width.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,8 @@ def picture_retrieval(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome
     `recall_at_k` is the mean of both directions. A picture finds its captions if one of them is
     among the best k; captions that several pictures share are one text, which belongs to all of
     them. Each picture counts once, whatever the number of its captions. Ties count against the
-    model, so that one which cannot tell anything apart finds nothing.
+    model, so that one which cannot tell anything apart finds nothing. Chance is that of a random
+    order of the items that were asked: captions of many pictures are found by many.
     """
     test = examples.test
     captions = [[str(c) for c in e.fields["captions"]] for e in test]
@@ -83,6 +85,7 @@ def picture_retrieval(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome
     of_pictures_T = ranks(cosine_NT.T, belongs_NT.T)
     best_N = cosine_NT.argmax(axis=1)
     records: list[dict[str, Any]] = []
+    guessed = _guessed(belongs_NT, int(examples.card.metric.rpartition("_")[2]))
     for number, (example, own) in enumerate(zip(test, captions, strict=True)):
         found: dict[str, Any] = {}
         for k in _DEPTHS:
@@ -98,7 +101,22 @@ def picture_retrieval(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome
     details: dict[str, Any] = {m: float(np.mean([r[m] for r in records])) for m in found}
     details |= {"pictures": len(test), "texts": len(texts)}
     interval = share([r["score"] for r in records], [1.0] * len(records), groups(test))
-    return Outcome(details[examples.card.metric], interval, records, details)
+    return Outcome(details[examples.card.metric], interval, records, details, chance=guessed)
+
+
+def _guessed(belongs_NT: np.ndarray, depth: int) -> float:
+    """Recall at a depth, the mean of both directions, of a random order."""
+    pictures, texts = belongs_NT.shape
+    by_picture_N = [_found(texts, int(own), depth) for own in belongs_NT.sum(axis=1)]
+    by_text_T = np.array([_found(pictures, int(own), depth) for own in belongs_NT.sum(axis=0)])
+    of_captions_N = [float(by_text_T[row].mean()) for row in belongs_NT]
+    return float(np.mean([*by_picture_N, *of_captions_N]))
+
+
+def _found(count: int, own: int, depth: int) -> float:
+    """How likely one of `own` among `count` is among the first `depth` of a random order."""
+    depth = min(depth, count)
+    return 1 - math.comb(count - own, depth) / math.comb(count, depth)
 
 
 def ranks(cosine_NT: np.ndarray, belongs_NT: np.ndarray) -> np.ndarray:
