@@ -2,13 +2,17 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats as scipy_stats
 from scipy.optimize import brentq
 
 from tgp_multimodal.evaluation.stats import (
     Z_95,
+    Interval,
     bootstrap,
     mean_of_proportions,
     share,
+    students_p,
+    widened,
     wilson,
 )
 
@@ -109,3 +113,16 @@ def test_a_share_is_the_bootstraps_between_its_ends_and_wilsons_at_them() -> Non
     assert share(named, named, groups) == wilson(2, 2)
     assert share([0.0] * 4, named) == wilson(0, 3)
     assert share([0.0], [0.0]) == wilson(0, 1)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 8, 29])
+def test_students_t_is_scipys(freedom: int) -> None:
+    for t in (0.0, 0.3, 2.5, 30.0):
+        assert students_p(t, freedom) == pytest.approx(2 * scipy_stats.t.sf(t, freedom), abs=1e-13)
+
+
+def test_intervals_of_few_groups_are_students() -> None:
+    found = widened(Interval(0.4, 0.6), 0.5, 3, least=0.0)
+    factor = scipy_stats.t.ppf(0.975, 2) / scipy_stats.norm.ppf(0.975) * math.sqrt(1.5)
+    assert found == pytest.approx((max(0.0, 0.5 - 0.1 * factor), 0.5 + 0.1 * factor))
+    assert widened(Interval(0.4, 0.6), 0.5, 1) == widened(Interval(0.4, 0.6), 0.5, 30) == (0.4, 0.6)

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from tgp_multimodal.evaluation.stats import MANY, Z_95
+from tgp_multimodal.evaluation.stats import MANY, Z_95, students_p
 
 RESAMPLES = 10_000
 MAX_BLOCKS = 512
@@ -91,9 +91,7 @@ def bootstrap_p(difference_R: np.ndarray, groups: int = MAX_BLOCKS) -> float:
     deviation = max(float(np.std(difference_R)) * math.sqrt(groups / (groups - 1)), 1e-12 * mean)
     if groups >= MANY:
         return max(sys.float_info.min, math.erfc(mean / deviation / math.sqrt(2)))
-    from scipy.special import stdtr  # noqa: PLC0415  (boards of many groups need not wait)
-
-    students = 2 * float(stdtr(groups - 1, -mean / deviation)) if deviation else 1.0
+    students = students_p(mean / deviation, groups - 1) if deviation else 1.0
     return min(1.0, max(share, students, 2.0 ** (1 - groups)))
 
 

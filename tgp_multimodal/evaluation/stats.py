@@ -83,9 +83,7 @@ def widened(
     """
     low, high = min(found.low, value), max(found.high, value)
     if 1 < groups < MANY:
-        from scipy.special import stdtrit  # noqa: PLC0415  (most need not wait for it)
-
-        factor = float(stdtrit(groups - 1, 0.975)) / Z_95 * math.sqrt(groups / (groups - 1))
+        factor = _students_quantile(groups - 1) / Z_95 * math.sqrt(groups / (groups - 1))
         low, high = value - factor * (value - low), value + factor * (high - value)
     return Interval(max(low, least), min(high, most))
 
@@ -103,6 +101,28 @@ def _resampled(value_G: bytes, weight_G: bytes, seed: int, resamples: int) -> In
         replicates.append(drawn_RG @ values / np.maximum(drawn_RG @ weights, 1e-300))
     low, high = np.quantile(np.concatenate(replicates), [0.025, 0.975])
     return Interval(float(low), float(high))
+
+
+def students_p(t: float, freedom: int) -> float:
+    """Two-sided p-value of Student's t (Abramowitz & Stegun 1964, equations 26.7.3 and 26.7.4)."""
+    angle, is_odd = math.atan2(abs(t), math.sqrt(freedom)), freedom % 2
+    cosine = math.cos(angle)
+    term, total = cosine**is_odd, 0.0
+    for k in range(is_odd, freedom - 1, 2):
+        total += term
+        term *= cosine**2 * (k + 1) / (k + 2)
+    within = math.sin(angle) * total
+    return 1 - 2 / math.pi * (angle + within) if is_odd else 1 - within
+
+
+@lru_cache
+def _students_quantile(freedom: int) -> float:
+    """What 95 of 100 values of Student's t lie within, by halving."""
+    low, high = 1.9, 13.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if students_p(middle, freedom) > 0.05 else (low, middle)
+    return low
 
 
 def share(
