@@ -47,6 +47,14 @@ def test_scores_are_those_of_the_native_adapter(pair):
         assert one.is_greedy == two.is_greedy
 
 
+def test_scores_behind_texts_that_are_composed_are_the_native_ones(pair):
+    served, native = pair
+    requests = [Score("e\u0301 the" * 5, " bridge"), Score("\u09df the" * 2, " stood")]
+    for one, two in zip(served.answer(requests), native.answer(requests), strict=True):
+        assert one.nats == pytest.approx(two.nats, abs=1e-4)
+        assert one.tokens == two.tokens
+
+
 def test_other_answers_are_those_of_the_native_adapter(pair):
     served, native = pair
     requests = [Perplexity(t) for t in TEXTS]

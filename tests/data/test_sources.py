@@ -328,3 +328,11 @@ def test_linked_folders_are_read_once(tmp_path):
     (tmp_path / "here" / "books again").symlink_to(tmp_path / "else")
     (tmp_path / "else" / "deep" / "back").symlink_to(tmp_path / "here")
     assert texts(tmp_path / "here") == ["first", "second"]
+
+
+def test_a_column_that_stands_twice_is_refused_where_it_is_read(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("id,text,id\n1,hello,2\n")
+    assert texts(path) == ["hello"]
+    with pytest.raises(ValueError, match=r"a\.csv must name each column once\. Got 'id' 2 times"):
+        read(path, "id")

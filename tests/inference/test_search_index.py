@@ -149,3 +149,10 @@ def test_fused_ranks_are_the_sum_of_reciprocals():
     wanted = [1 / 61, 1 / 62 + 1 / 61, 1 / 63 + 1 / 62]
     assert ranking.fused([first, second]) == pytest.approx(wanted)
     assert ranking.best(np.array([1.0, 2.0, 2.0]), 2) == [1, 2]
+
+
+def test_lines_are_counted_as_editors_do(tmp_path):
+    file = tmp_path / "a.c"
+    file.write_bytes("a\n\x0c\nb\u2028still\r\nc\rd\n".encode())
+    found = {p.text: p.line for p in search_index.passages(file, 1)}
+    assert found == {"a": 1, "b\u2028still": 3, "c": 4, "d": 5}

@@ -38,6 +38,13 @@ def test_vectors(running, model):
     for given in (ids, "The river"):
         one = running.client.embeddings.create(model=NAME, input=given, dimensions=64)
         np.testing.assert_allclose(one.data[0].embedding, vectors[0], atol=1e-6)
+    tokenizer, vectors = model.tokenizer, []
+    for row in ([*ids], [tokenizer.bos, *ids], [tokenizer.bos, tokenizer.mask, *ids], ids[:-1]):
+        found = running.client.embeddings.create(model=NAME, input=row)
+        assert found.usage.prompt_tokens == len(row) + (row[0] != tokenizer.bos)
+        vectors.append(np.array(found.data[0].embedding))
+    assert (vectors[0] == vectors[1]).all()
+    assert abs(vectors[0] - vectors[2]).max() > 1e-3
 
 
 def test_pictures(running, model):

@@ -178,6 +178,55 @@ def test_log_probabilities_of_what_was_written(complete, model):
         assert nats == pytest.approx(most, abs=1e-5) or name in specials or "<|" in name
 
 
+def test_the_eos_that_ends_a_text_has_a_probability(complete, model):
+    found = complete("x", n=32, seed=0, max_tokens=60, logprobs=0, echo=True)
+    ended = [choice for choice in found.choices if choice.finish_reason == "stop"]
+    assert ended
+    for choice in found.choices:
+        is_ended = choice.finish_reason == "stop"
+        assert (choice.logprobs.tokens[-1] == "<|eos|>") == is_ended
+        assert choice.logprobs.text_offset[-1] <= len(choice.text)
+    ids = model.tokenizer.encode("x y")
+    (asked,) = complete([[*ids, model.tokenizer.eos]], max_tokens=0, logprobs=0, echo=True).choices
+    assert len(asked.logprobs.tokens) == len(ids) + 1
+    (cut,) = complete("x", max_tokens=60, seed=0, stop=list("aeiou "), logprobs=0).choices
+    assert all(place < max(1, len(cut.text)) for place in cut.logprobs.text_offset)
+
+
+def test_ids_that_begin_with_bos_are_given_no_second_one(complete, model):
+    ids = model.tokenizer.encode("The river froze")
+    settings = {"max_tokens": 1, "seed": 1, "logprobs": 1, "echo": True}
+    plain, begun = (complete([row], **settings) for row in (ids, [model.tokenizer.bos, *ids]))
+    assert plain.usage == begun.usage
+    one, two = plain.choices[0].logprobs, begun.choices[0].logprobs
+    assert plain.choices[0].text == begun.choices[0].text
+    # Clients count what they sent: the BOS has a place, of which nothing is known.
+    assert two.tokens == ["<|bos|>", *one.tokens]
+    assert two.token_logprobs == [None, *one.token_logprobs]
+    assert two.top_logprobs == [None, *one.top_logprobs]
+
+
+def test_equal_prompts_without_a_seed_get_texts_of_their_own(complete):
+    texts = [c.text for c in complete(["a"] * 4, max_tokens=12).choices]
+    assert len(set(texts)) > 1
+    texts = [c.text for c in complete(["a"] * 4, max_tokens=12, seed=3).choices]
+    assert len(set(texts)) == 1
+
+
+def test_parts_of_a_message_are_one_text(running):
+    parts = [{"type": "text", "text": "Hi"}, {"type": "text", "text": " there"}]
+    found = [
+        running.client.chat.completions.create(
+            model=NAME, messages=messages, seed=1, max_tokens=8
+        ).choices[0].message.content
+        for messages in (
+            [{"role": "system", "content": "Go."}, {"role": "user", "content": "Hi there"}],
+            [{"role": "developer", "content": "Go."}, {"role": "user", "content": parts}],
+        )
+    ]  # fmt: skip
+    assert found[0] == found[1]
+
+
 def test_a_conversation_is_answered(running, model):
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
     ids = encode(model.tokenizer, messages, True).ids

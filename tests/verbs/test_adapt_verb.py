@@ -91,6 +91,17 @@ def test_predict_keeps_every_column_and_every_row(adapted, tmp_path, capsys, suf
         assert float(row["probability"]) == pytest.approx(expected.probability, abs=1e-5)
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_half_of_a_surrogate_pair_costs_no_other_row(adapted, tmp_path, suffix):
+    rows = [{"body": "fine", "title": "cut \ud83d"}, {"body": "half \ud83d"}, {"body": "last"}]
+    source, output = tmp_path / "new.jsonl", tmp_path / f"labelled{suffix}"
+    source.write_text("".join(json.dumps({"title": ""} | row) + "\n" for row in rows))
+    assert main(["predict", str(adapted), str(source), str(output), "--text", "body"]) == 0
+    told = output.read_text()
+    assert "cut \\ud83d" in told
+    assert "last" in told
+
+
 def test_predict_replaces_a_file_only_where_it_is_told_to(adapted, tmp_path, capsys):
     source = write_csv(tmp_path / "new.csv", lines(3), ("body", "number"))
     output = tmp_path / "labelled.csv"

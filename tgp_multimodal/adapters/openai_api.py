@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
+from unicodedata import is_normalized
 
 import numpy as np
 
@@ -139,7 +140,8 @@ class OpenAiApi(Adapter):
             for (before, _), joint, (tokens, length), whole in zip(
                 pairs, joints, echoes, wholes, strict=True
             )
-            if length == len(whole) and any(t.start < joint < t.end for t in tokens)
+            if length == len(whole)
+            and (not is_normalized("NFC", whole) or any(t.start < joint < t.end for t in tokens))
         )
         counts = dict(zip(spanned, self._counts(list(spanned)), strict=True))
         answers: list[Answer] = []

@@ -195,6 +195,9 @@ def _csv(path: Path, choose: Choose, delimiter: str) -> Iterator[Row | Bad]:
         try:
             there = list(reader.fieldnames or ())
             wanted = choose(there)
+            if twice := [name for name in wanted if there.count(name) > 1]:
+                got = f"{twice[0]!r} {there.count(twice[0])} times"
+                raise ValueError(f"{path} must name each column once. Got {got} instead.")
             for values in reader:
                 picked = {name: values[name] for name in wanted}
                 if beyond := values.get(None):

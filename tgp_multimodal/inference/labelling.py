@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tgp_multimodal.data import images, rows
 from tgp_multimodal.data.labelled import SEPARATOR, Columns, pixels, readable
@@ -158,7 +158,7 @@ def writer(path: Path) -> Iterator[Callable[[Sequence[Row]], None]]:
         raise ValueError(f"output must end with .csv, .tsv or .jsonl. Got {path} instead.")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
-    with _gone_if_it_fails(partial), partial.open("w", encoding="utf-8", newline="") as file:
+    with _gone_if_it_fails(partial), _opened(partial) as file:
         table: csv.DictWriter | None = None
 
         def write(some: Sequence[Row]) -> None:
@@ -184,6 +184,11 @@ def writer(path: Path) -> Iterator[Callable[[Sequence[Row]], None]]:
 
         yield write
     partial.replace(path)
+
+
+def _opened(path: Path) -> IO[str]:
+    """A file that takes half of a surrogate pair too, as JSON writes it."""
+    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def _cell(value: Any) -> Any:

@@ -10,13 +10,15 @@ Shape letters: N passages, D width.
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-FORMAT = 1
+FORMAT = 2
+_ENDS = re.compile(r"\r\n|\r|\n")  # of lines, as editors count them
 _INDEX = "index.json"
 
 Embedder = Callable[[list[str]], np.ndarray]
@@ -55,7 +57,7 @@ def passages(file: Path, lines: int) -> Iterator[Passage]:
 
 def _passages(file: Path, raw: bytes, lines: int) -> Iterator[Passage]:
     try:
-        rows = raw.decode("utf-8").splitlines()
+        rows = _ENDS.split(raw.decode("utf-8"))
     except UnicodeDecodeError:
         return
     for start in range(0, len(rows), lines):

@@ -97,7 +97,7 @@ def perplexity(
 def embed(
     text: TextTransformer,
     tokenizer: Tokenizer,
-    texts: Sequence[str],
+    texts: Sequence[str | Sequence[int]],
     depth: int | None = None,
     batch_tokens: int = BATCH_TOKENS,
     look: Callable[[], None] = lambda: None,
@@ -109,16 +109,21 @@ def embed(
     Args:
         text: the network.
         tokenizer: its tokenizer.
-        texts: what to read.
+        texts: what to read: texts, or ids.
         depth: how many layers to run; left out: all.
         batch_tokens: positions of one forward pass.
         look: called before each of them; what it raises ends the work.
     """
     if not texts:
         return np.zeros((0, text.width), dtype=np.float32)
-    distinct = {name: index for index, name in enumerate(dict.fromkeys(texts))}
-    encoded = tokenizer.encode_batch(list(distinct), bos=True)
-    rows = [ids[: text.context] for ids in encoded]
+    names = [one if isinstance(one, str) else tuple(one) for one in texts]
+    distinct = {name: index for index, name in enumerate(dict.fromkeys(names))}
+    written = [name for name in distinct if isinstance(name, str)]
+    encoded = dict(zip(written, tokenizer.encode_batch(written, bos=True), strict=True))
+    rows = [
+        (encoded[name] if isinstance(name, str) else behind_bos(tokenizer, name))[: text.context]
+        for name in distinct
+    ]
     means = np.empty((len(rows), text.width), dtype=np.float32)
     for chosen in buckets([len(r) for r in rows], batch_tokens):
         look()
@@ -128,7 +133,12 @@ def embed(
         weight_BL1 = mask_BL[:, :, None].float()
         mean_BD = (state_BLD * weight_BL1).sum(1) / weight_BL1.sum(1)
         means[chosen] = mean_BD.cpu().numpy()
-    return means[[distinct[name] for name in texts]]
+    return means[[distinct[name] for name in names]]
+
+
+def behind_bos(tokenizer: Tokenizer, ids: Sequence[int]) -> list[int]:
+    """Ids with a BOS in front, which they may have already."""
+    return list(ids) if list(ids[:1]) == [tokenizer.bos] else [tokenizer.bos, *ids]
 
 
 def infilling_prompt(

@@ -123,12 +123,13 @@ class Written:
         ids: what was written.
         reason: why it ended: "stop" (EOS, a stop string, the end of a block of code) or "length";
             empty while it goes on.
+        at_eos: whether it ended with EOS, which is not among the ids.
     """
 
     def __init__(self, tokenizer: Tokenizer, sampling: Sampling) -> None:
         self.tokenizer, self.sampling = tokenizer, sampling
         self.ids: list[int] = []
-        self.reason = ""
+        self.reason, self.at_eos = "", False
         longest = max(map(len, sampling.stop), default=0)
         # A token is at least one byte, so a stop string that ends in the newest token starts
         # no further back than this.
@@ -140,7 +141,7 @@ class Written:
         if self.reason:
             return
         if token == self.tokenizer.eos:
-            self.reason = "stop"
+            self.reason, self.at_eos = "stop", True
             return
         self.ids.append(token)
         if self._is_stopped():

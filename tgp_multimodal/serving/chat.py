@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from tgp_multimodal.data.chat_template import encode
+from tgp_multimodal.inference.sampling import check
 from tgp_multimodal.inference.writing import Asked, Written
 from tgp_multimodal.serving import forms
 from tgp_multimodal.serving.completions import sampling, usage
@@ -62,7 +63,7 @@ def _asked(served: Served, form: forms.Chat) -> list[Asked]:
             "/v1/completions continues texts.",
             "model",
         )
-    messages = [message.model_dump(exclude={"refusal"}) for message in form.messages]
+    messages = [message.plain() for message in form.messages]
     ids = encode(tokenizer, messages, add_generation_prompt=True).ids
     given = {form.max_tokens, form.max_completion_tokens} - {None}
     if len(given) > 1:
@@ -78,7 +79,10 @@ def _asked(served: Served, form: forms.Chat) -> list[Asked]:
     served.within("max_tokens", most, 1, served.context)
     served.fits("messages", len(ids), most)
     base = sampling(form, most)
-    return [Asked(ids, base._replace(seed=base.seed + i)) for i in range(form.samples)]
+    own = [base._replace(seed=base.seed + i) for i in range(form.samples)]
+    for one in own:
+        check(one)  # what cannot be written fails here, and not others in its batch
+    return [Asked(ids, one) for one in own]
 
 
 async def _chunks(

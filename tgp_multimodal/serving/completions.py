@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 
 from tgp_multimodal.inference.code_blocks import block_behind
 from tgp_multimodal.inference.sampling import Sampling, check
-from tgp_multimodal.inference.text import infilling_prompt
+from tgp_multimodal.inference.text import behind_bos, infilling_prompt
 from tgp_multimodal.inference.token_scores import token_scores
 from tgp_multimodal.inference.writing import Asked, Written
 from tgp_multimodal.serving import forms
@@ -95,9 +95,11 @@ def prompts(served: Served, form: forms.Completion, most: int) -> list[Prompt]:
         is_spelled = form.logprobs is not None or not isinstance(one, str)
         text = tokenizer.decode(ids) if is_spelled else str(one)
         if form.suffix is None:
-            row, first = [tokenizer.bos, *ids], 1
+            row = behind_bos(tokenizer, ids)
+            first = len(row) - len(ids)  # 0 where the ids bring a BOS
         else:
             behind = tokenizer.encode(form.suffix)
+            ids = behind_bos(tokenizer, ids)[1:]
             row, first = infilling_prompt(tokenizer, ids, behind, len(ids) + len(behind) + 4), 2
         served.fits("prompt", len(row), most)
         found.append(Prompt(text, row, first))
@@ -136,12 +138,20 @@ def _check(served: Served, form: forms.Completion, most: int) -> None:
 
 
 def _asked(form: forms.Completion, rows: Sequence[Prompt], most: int) -> list[Asked]:
-    """What is written: sample i of each prompt has seed + i, as in `Model.samples`."""
+    """What is written: sample i of each prompt has seed + i, as in `Model.samples`.
+
+    Where no seed is given every sample has another, those of equal prompts too.
+
+    Raises:
+        ValueError: a seed is out of range.
+    """
     found, n = [], form.samples
     base = sampling(form, most)
     for number, prompt in enumerate(rows):
         block = block_behind(prompt.text) if form.stop_at_dedent else None
-        own = base._replace(seed=base.seed + number % n, block=block)
+        place = number if form.seed is None else number % n
+        own = base._replace(seed=base.seed + place, block=block)
+        check(own)  # what cannot be written fails here, and not others in its batch
         found.append(Asked(prompt.ids, own))
     return found
 
@@ -179,19 +189,23 @@ async def _scored(
     rows: Sequence[Prompt],
     texts: Sequence[Written],
 ) -> list[dict[str, Any]]:
-    new = [row.ids for row in texts] or [[] for _ in rows]
+    eos = served.model.tokenizer.eos
+    new = [[*row.ids, *[eos] * row.at_eos] for row in texts] or [[] for _ in rows]
     ids = [[*prompt.ids, *own] for prompt, own in zip(rows, new, strict=True)]
     starts = [p.first if form.echo else len(p.ids) for p in rows]
     network, best = served.model.network.text, form.logprobs or 0
-    lengths = [len(row.text()) for row in texts] or [0] * len(rows)
-    shown = [n + (len(p.text) if form.echo else 0) for n, p in zip(lengths, rows, strict=True)]
+    lengths: list[int | None] = [None] * len(rows)
+    for index, row in enumerate(texts):
+        if row.reason == "stop" and not row.at_eos:  # what stands behind it was cut off
+            lengths[index] = len(row.text()) + (len(rows[index].text) if form.echo else 0)
 
     def work(check: Callable[[], None]) -> list[dict[str, Any]]:
-        found = token_scores(network, ids, starts, best, check)
+        found = token_scores(network, ids, [max(1, start) for start in starts], best, check)
         told = []
-        for row, start, scores, length in zip(ids, starts, found, shown, strict=True):
+        for row, start, scores, length in zip(ids, starts, found, lengths, strict=True):
             check()
-            told.append(described(served.model.tokenizer, row[start:], scores, length))
+            every = [*[None] * (start == 0), *scores]
+            told.append(described(served.model.tokenizer, row[start:], every, length))
         return told
 
     return await served.computed(request, work, bool(texts))

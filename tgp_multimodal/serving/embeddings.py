@@ -8,6 +8,7 @@ import numpy as np
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from tgp_multimodal.inference.text import behind_bos
 from tgp_multimodal.inference.text import embed as embed_texts
 from tgp_multimodal.serving import forms
 from tgp_multimodal.serving.completions import known_ids
@@ -30,10 +31,12 @@ def router(served: Served) -> APIRouter:
         given = forms.listed("input", form.input)
         served.within("inputs", len(given), 1, served.limits.inputs)
         texts = [
-            one if isinstance(one, str) else tokenizer.decode(known_ids(served, "input", one))
+            tokenizer.encode(one, bos=True)
+            if isinstance(one, str)
+            else behind_bos(tokenizer, known_ids(served, "input", one))
             for one in given
         ]
-        counts = [len(ids) + 1 for ids in tokenizer.encode_batch(texts)]
+        counts = [len(ids) for ids in texts]
         served.fits("input", max(counts))
 
         def work(check: Callable[[], None]) -> list[dict[str, Any]]:

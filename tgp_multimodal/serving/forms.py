@@ -3,9 +3,10 @@
 A field that asks for what is not built in is refused, never ignored, unless it asks for nothing.
 """
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tgp_multimodal.serving.errors import ApiError
 
@@ -13,17 +14,30 @@ Texts = str | list[str] | list[int] | list[list[int]]
 Nothing = Literal[0] | None
 
 
-class StreamOptions(BaseModel):
-    """How a stream ends."""
+class Form(BaseModel):
+    """What all have in common: no other fields, no other types, and texts that can be written."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_unicode(cls, given: Any) -> Any:
+        try:
+            json.dumps(given, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("text of Unicode, without half of a surrogate pair") from None
+        return given
+
+
+class StreamOptions(Form):
+    """How a stream ends."""
+
     include_usage: bool = False
 
 
-class Written(BaseModel):
+class Written(Form):
     """What requests for texts have in common."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     model: str
     max_tokens: int | None = None
     temperature: float | None = None
@@ -51,20 +65,31 @@ class Written(BaseModel):
         return bool(self.stream_options and self.stream_options.include_usage)
 
 
-class PlainText(BaseModel):
+class PlainText(Form):
     """The one form that answers have."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     type: Literal["text"] = "text"
 
 
-class Message(BaseModel):
+class TextPart(Form):
+    """A part of a message; those of other types are refused."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(Form):
     """A message of a conversation."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     role: str
-    content: str
+    content: str | list[TextPart]
     refusal: None = None  # answers have it, and clients send them back as the next turn
+
+    def plain(self) -> dict[str, str]:
+        """As chat templates take it; `developer` is OpenAI's newer word for `system`."""
+        parts = self.content
+        text = parts if isinstance(parts, str) else "".join(part.text for part in parts)
+        return {"role": "system" if self.role == "developer" else self.role, "content": text}
 
 
 class Chat(Written):
@@ -87,10 +112,9 @@ class Completion(Written):
     stop_at_dedent: bool = False
 
 
-class Embedding(BaseModel):
+class Embedding(Form):
     """Texts that are to become vectors."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     model: str
     input: Texts
     encoding_format: Literal["float", "base64"] = "float"
@@ -98,10 +122,9 @@ class Embedding(BaseModel):
     user: str | None = None
 
 
-class Drawing(BaseModel):
+class Drawing(Form):
     """A prompt that is to become pictures."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     model: str
     prompt: str
     n: int | None = None

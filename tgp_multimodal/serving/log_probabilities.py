@@ -18,22 +18,26 @@ _BYTE = {chr(byte): byte for byte in _VISIBLE} | dict(
 
 
 def described(
-    tokenizer: Tokenizer, ids: Sequence[int], scores: Sequence[TokenScore], length: int
+    tokenizer: Tokenizer,
+    ids: Sequence[int],
+    scores: Sequence[TokenScore | None],
+    length: int | None,
 ) -> dict[str, Any]:
     """The `logprobs` of a choice.
 
     Args:
         tokenizer: whose ids they are.
         ids: of the tokens.
-        scores: one for each.
-        length: of the text that is shown; tokens that begin behind it were cut off.
+        scores: one for each; None where nothing stands before it.
+        length: of the text that is shown, if what follows was cut off.
     """
     begins = offsets(tokenizer, ids)
-    shown = [i for i, begin in enumerate(begins) if begin < length]
+    shown = [i for i, begin in enumerate(begins) if length is None or begin < length]
+    told = [scores[i] for i in shown]
     return {
         "tokens": [_spelled(tokenizer, ids[i]) for i in shown],
-        "token_logprobs": [scores[i].nats for i in shown],
-        "top_logprobs": [_named(tokenizer, scores[i]) for i in shown],
+        "token_logprobs": [score and score.nats for score in told],
+        "top_logprobs": [score and _named(tokenizer, score) for score in told],
         "text_offset": [begins[i] for i in shown],
     }
 
