@@ -38,11 +38,12 @@ ALLOWED = {
     "app": BELOW_TORCH | NETWORKS | SIBLINGS | {"adapters"},
     "serving": {"inference", "export", "models", "data", "resources", "messages", "__init__"},
     "messages": set(),
+    "consoles": set(),
     "parsers": set(),
     "verbs": BELOW_TORCH
     | NETWORKS
     | SIBLINGS
-    | {"adapters", "training", "app", "serving", "verbs"},
+    | {"adapters", "training", "app", "serving", "consoles", "verbs"},
     "cli": {"verbs", "parsers", "messages"},
     "__main__": {"cli"},
     "__init__": {"inference", "export"},

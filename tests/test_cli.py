@@ -169,6 +169,12 @@ def test_a_number_or_a_word():
         assert messages.sentence(caught.value, "tgp verb") == told
 
 
+def test_lightnings_mistakes_of_its_user_are_sentences():
+    error = type("MisconfigurationException", (Exception,), {})("No supported gpu backend found!")
+    assert messages.sentence(error, "tgp fit").startswith("No supported gpu backend found!")
+    assert messages.sentence(Exception("of another kind"), "tgp fit") is None
+
+
 def test_long_sentence_keeps_its_end():
     said = messages.one_line("start\n" + "name, " * 1000 + "Did you mean b?")
     assert len(said) < 1100

@@ -24,6 +24,8 @@ _LONGEST = 1000
 _EXTRAS = {"gradio": "app", "lm_eval": "peers", "mteb": "peers", "timm": "peers"}
 _EXTRAS |= {"fastapi": "serve", "uvicorn": "serve", "starlette": "serve", "pydantic": "serve"}
 
+_MISTAKES = ("MisconfigurationException",)  # Lightning's errors that are its user's
+
 _SUBPARSERS = argparse._SubParsersAction
 
 _KEY = re.compile(r'Parser key "([^"]+)"(?: element \d+)?:')
@@ -63,6 +65,8 @@ def sentence(error: BaseException, program: str) -> str | None:
         line = _file_sentence(error)
     elif isinstance(error, ValueError):
         line = str(error) if _is_ours(error) else f"{error} (--debug shows where)"
+    elif type(error).__name__ in _MISTAKES:
+        line = f"{error} (--debug shows where)"
     else:
         return None
     return None if line is None else one_line(line)

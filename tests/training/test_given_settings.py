@@ -1,10 +1,14 @@
 """Settings of the trainer and of the data are followed, or refused with a reason."""
 
+from pathlib import Path
+
 import pytest
 import yaml
+from lightning.pytorch.strategies import Strategy
 from test_run import QUIET, start
 
 from tgp_multimodal.resources import shipped_config
+from tgp_multimodal.training.refusals import check_trainer
 from tgp_multimodal.training.run import RunCLI
 
 pytestmark = QUIET
@@ -23,6 +27,8 @@ pytestmark = QUIET
         ),
         (["--trainer.min_steps", "6"], "trainer.min_steps and trainer.min_epochs must be left out"),
         (["--trainer.max_steps", "-1"], "trainer.max_steps must be at least 1"),
+        (["--trainer.precision", "bf16-mixed"], "trainer.precision must be left out .* Got bf16-m"),
+        (["--data.text.length", "4096"], "data.text.length must be at most 1024, the context of"),
         (["--data.pictures.longest", "65"], "data.pictures.longest must be at most 64"),
         (["--data.text.batch", "0"], r"batch of data.text must be at least 1. Got 0 instead"),
         (["--data.captions", "null"], r"must be those of model.objectives \(captions, passages,"),
@@ -31,6 +37,22 @@ pytestmark = QUIET
 def test_what_would_go_wrong_in_silence_is_refused(arguments, monkeypatch, options, message):
     with pytest.raises(ValueError, match=message):
         start(arguments, monkeypatch, *options)
+
+
+def test_a_network_without_what_is_taught_is_refused_before_anything_moves(arguments, monkeypatch):
+    start(arguments, monkeypatch, "--trainer.max_steps", "1")
+    folder = Path(arguments[1]).parent / "run"
+    network = ["--model.network.class_path", "LanguageModel"]
+    with pytest.raises(ValueError, match=r"network must have a head for FlowMatching\. Got a Lang"):
+        start(arguments, monkeypatch, *network)
+    assert not (folder / "earlier-1").exists()
+
+
+def test_a_strategy_that_would_spread_weights_its_own_way_is_refused(arguments):
+    trainer = RunCLI(arguments, run=False).trainer
+    trainer.strategy.__class__ = Strategy  # the base of all
+    with pytest.raises(ValueError, match=r"trainer.strategy must be one device, ddp or fsdp2. Got"):
+        check_trainer(trainer)
 
 
 def test_a_folder_that_was_named_must_be_there(arguments, tmp_path, monkeypatch):

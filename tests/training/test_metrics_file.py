@@ -7,7 +7,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_run import QUIET, InterruptAt, start
 
-from tgp_multimodal.training.run import RunCLI
+from tgp_multimodal.training.run import RunCLI, _make_room
 
 pytestmark = QUIET
 
@@ -130,6 +130,17 @@ def test_another_run_in_the_folder_moves_the_first_aside(every_step, tmp_path, m
     assert not (run / "export").exists()
     start(every_step, monkeypatch, "1")
     assert steps(run / "earlier-2") == [0, 1]
+
+
+@pytest.mark.parametrize("inside", ["export", "export/encoder"])
+def test_what_a_run_starts_from_stays_where_it_is(tmp_path, inside, capsys):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    (tmp_path / "export" / "encoder").mkdir(parents=True)
+    _make_room(tmp_path, str(tmp_path / inside))
+    assert (tmp_path / "earlier-1" / "checkpoints" / "last.ckpt").is_file()
+    assert (tmp_path / inside).is_dir()
+    capsys.readouterr()
 
 
 def test_a_mistyped_checkpoint_changes_nothing(every_step, tmp_path, monkeypatch):

@@ -121,6 +121,16 @@ def test_a_run_goes_on_at_the_rates_it_is_given_now(arguments, tmp_path, monkeyp
     assert saved["optimizer_states"][0]["param_groups"][0]["peak_lr"] == 0.005
 
 
+def test_an_arithmetic_that_is_named_counts_for_a_run_that_goes_on(arguments, monkeypatch):
+    start(arguments, monkeypatch, "--model.precision", "float32", "--trainer.max_steps", "2")
+    found = []
+    for name in ("auto", "bfloat16"):
+        given = ["--ckpt_path", "last", "--model.precision", name, "--trainer.max_steps"]
+        cli = start(arguments, monkeypatch, *given, str(len(found) + 3))
+        found.append((cli.model.arithmetic.name, cli.trainer.optimizers[0].dtype))
+    assert found == [("float32", torch.float32), ("bfloat16", torch.bfloat16)]
+
+
 def test_a_checkpoint_opens_as_a_network_without_code(arguments, tmp_path, monkeypatch):
     cli = start(arguments, monkeypatch, "--trainer.max_steps", "2")
     checkpoint = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")

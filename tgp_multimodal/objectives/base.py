@@ -30,6 +30,19 @@ class Objective(ABC):
     """
 
     teaches_guidance = False  # whether what it trained draws without guidance as others with it
+    needs = ""  # name of a part, without which a network cannot learn from it
+
+    def check(self, network: Network) -> None:
+        """Refuses a network without the part that this needs.
+
+        Raises:
+            ValueError: it has none.
+        """
+        if self.needs and getattr(network, self.needs, None) is None:
+            raise ValueError(
+                f"network must have a {self.needs} for {type(self).__name__}. "
+                f"Got a {type(network).__name__} without one instead."
+            )
 
     @abstractmethod
     def loss(self, network: Network, batch: Any, progress: float, seed: int) -> Loss:

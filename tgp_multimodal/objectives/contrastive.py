@@ -40,6 +40,8 @@ class ImageTextContrast(Objective):
         ValueError: the form is neither.
     """
 
+    needs = "tower"
+
     def __init__(
         self, form: Literal["sigmoid", "softmax"] = "sigmoid", train_text: bool = True
     ) -> None:
@@ -55,11 +57,8 @@ class ImageTextContrast(Objective):
         Raises:
             ValueError: the network has no tower, or one for pictures of another size.
         """
-        if network.tower is None:
-            raise ValueError(
-                "network must have a tower for ImageTextContrast. "
-                f"Got a {type(network).__name__} without one instead."
-            )
+        self.check(network)
+        assert network.tower is not None
         with torch.set_grad_enabled(self.train_text and torch.is_grad_enabled()):
             text_BD = mean_states(network, batch.token_BL, batch.mask_BL.bool())
         picture_BD = network.tower(batch.pixels_BCYX.float() / 127.5 - 1)

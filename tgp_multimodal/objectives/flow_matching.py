@@ -44,6 +44,8 @@ class FlowMatching(Objective):
             For the end of a run or a short one from its export, not for a start.
     """
 
+    needs = "head"
+
     def __init__(
         self,
         caption_drop: float = 0.1,

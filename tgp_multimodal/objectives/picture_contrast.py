@@ -54,6 +54,8 @@ class PictureContrast(Objective):
         ValueError: a number is out of its range.
     """
 
+    needs = "head"
+
     def __init__(
         self,
         weight: float = 0.3,

@@ -37,6 +37,11 @@ class Together(Objective):
         self.teaches_guidance = any(o.teaches_guidance for o in objectives.values())
         self.weights = {name: (weights or {}).get(name, 1.0) for name in objectives}
 
+    def check(self, network: Network) -> None:
+        """As each of the objectives, see `Objective.check`."""
+        for objective in self.objectives.values():
+            objective.check(network)
+
     def loss(self, network: Network, batch: Any, progress: float, seed: int) -> Loss:
         """The weighted sum; each objective is told the same seed, see `Objective.loss`."""
         losses = {

@@ -134,9 +134,23 @@ class StreamData(LightningDataModule):
                 f"{self.tokenizer.vocabulary}. "
                 f"Got {network.text.vocabulary} instead."
             )
+        if network is not None:
+            self._check_lengths(network.text.context)
         if self.pictures is not None:
             self._check_sizes()
         self._check_held_out()
+
+    def _check_lengths(self, context: int) -> None:
+        """Refuses rows that are longer than what the export will say that the network reads."""
+        rows = {"text": self.text, "passages": self.passages, "chat": self.chat}
+        for name, row in rows.items():
+            asked = row or {}
+            longest = max(part.get("length", 0) for part in (asked, *asked.get("ramp", ())))
+            if longest > context:
+                raise ValueError(
+                    f"data.{name}.length must be at most {context}, the context of "
+                    f"model.network.init_args.text. Got {longest} instead."
+                )
 
     def _check_held_out(self) -> None:
         """Refuses data without a validation split, unless nothing is validated."""

@@ -132,6 +132,15 @@ class TrainingModule(LightningModule):
         """Share of the run that is done."""
         return min(1.0, self.trainer.global_step / max(1, self.trainer.max_steps))
 
+    def check_objectives(self) -> None:
+        """Refuses a network without a part that an objective teaches.
+
+        Raises:
+            ValueError: it has none.
+        """
+        for objective in self.objectives.values():
+            objective.check(self.network)
+
     def configure_model(self) -> None:
         """Spreads the weights over the processes, if that is the strategy.
 
@@ -343,8 +352,10 @@ class TrainingModule(LightningModule):
         self.average = {k: spread(v, now[k]) for k, v in checkpoint["ema"].items()}
         self.guard.state = checkpoint["guard"]
         self._latest = checkpoint.get("latest", {})  # older versions did not keep it
-        # A run goes on in the arithmetic it began with, whatever is faster today.
-        self.arithmetic = Precision(checkpoint["precision"])
+        # A run goes on in the arithmetic it began with, whatever is faster today; not if another
+        # one is asked for by name.
+        is_free = self.precision == "auto"
+        self.arithmetic = Precision(checkpoint["precision"] if is_free else self.precision)
         for optimizer in self.trainer.optimizers:  # some strategies make them before they load
             cast(MuonAdamW, optimizer).dtype = self.arithmetic.dtype
         torch.set_rng_state(checkpoint["random"])

@@ -3,7 +3,7 @@
 import argparse
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ import jsonargparse
 import torch
 import yaml
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import Checkpoint as CheckpointOfLightning
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -43,6 +42,7 @@ from tgp_multimodal.training.going_on import GoesOn
 from tgp_multimodal.training.inner_options import apart, merged
 from tgp_multimodal.training.metrics_file import Board, DropsRows, MetricsFile
 from tgp_multimodal.training.module import TrainingModule
+from tgp_multimodal.training.refusals import check_given, check_trainer, several
 from tgp_multimodal.training.sizes import SizeName, differences
 
 # Lightning greets every run with the seed, the devices and a product of its makers.
@@ -227,10 +227,10 @@ class RunCLI(LightningCLI):
         ]  # fmt: skip
         every = config["trainer"].get("log_every_n_steps") or 50  # Lightning's default
         given = self._get(self.config_init, "trainer")
-        _check_given(given)
+        check_given(given)
         return super().instantiate_trainer(
-            logger=[MetricsFile(folder, every), Board(folder, every), *_several(given["logger"])],
-            callbacks=[*_several(given["callbacks"]), *callbacks, *self.extra()],
+            logger=[MetricsFile(folder, every), Board(folder, every), *several(given["logger"])],
+            callbacks=[*several(given["callbacks"]), *callbacks, *self.extra()],
             enable_checkpointing=False,
             **kwargs,
         )
@@ -248,11 +248,12 @@ class RunCLI(LightningCLI):
         # Only now, when nothing that was mistyped can stop the new run any more.
         config = self._own()
         run, start = Path(config["trainer"]["default_root_dir"]), config.get("ckpt_path")
+        begun_from = config["model"].get("init_from")
         if start is None:
-            _make_room(run, config.get("init_from"))
+            _make_room(run, begun_from)
         elif folder_of(run).resolve() not in Path(start).resolve().parents:
             self.model.check_fits(load_checkpoint(Path(start)), self.datamodule.tokenizer.digest)
-            _make_room(run, config.get("init_from"))
+            _make_room(run, begun_from)
 
     def prepare(self, is_timed: bool = False, is_resumed: bool = False) -> None:
         """Prepares the data and chooses the arithmetic, which the optimizer must know early.
@@ -263,8 +264,9 @@ class RunCLI(LightningCLI):
                 goes on in the arithmetic of that one.
         """
         keep_freed_memory()
-        _check(self.trainer)
+        check_trainer(self.trainer)
         data, module = self.datamodule, self.model
+        module.check_objectives()
         data.trainer, module.trainer = self.trainer, self.trainer
         self.trainer.strategy.connect(module)  # as `fit` does later; the data are checked by it
         data.prepare_data()
@@ -302,63 +304,6 @@ def _is_embedded(configs: Sequence[Any] | None) -> bool:
     return True
 
 
-def _several(given: Any) -> list[Any]:
-    """A setting of the trainer that may be left out, one thing or a list."""
-    if isinstance(given, list | tuple):
-        return [*given]
-    return [] if given in (None, True) else [given]
-
-
-def _check_given(trainer: Mapping[str, Any]) -> None:
-    """Refuses settings of the trainer that the runs of this package replace.
-
-    Raises:
-        ValueError: such a setting is given.
-    """
-    if trainer["logger"] is False:
-        raise ValueError(
-            "trainer.logger must be left out or what writes besides metrics.csv and TensorBoard. "
-            "Got False instead."
-        )
-    kept = [c for c in _several(trainer["callbacks"]) if isinstance(c, CheckpointOfLightning)]
-    if trainer["enable_checkpointing"] is not None or kept:
-        given = kept[0] if kept else f"enable_checkpointing {trainer['enable_checkpointing']}"
-        raise ValueError(
-            "trainer must leave checkpoints to --save_every (0 for one at the end). "
-            f"Got {type(given).__name__ if kept else given} instead."
-        )
-
-
-def _check(trainer: Trainer) -> None:
-    """Refuses what Lightning offers and a stream whose place is the number of the step has not.
-
-    Raises:
-        ValueError: such a setting is given.
-    """
-    if trainer.max_steps < 1:
-        raise ValueError(
-            "trainer.max_steps must be at least 1, for the schedule needs to know the end. "
-            f"Got {trainer.max_steps} instead."
-        )
-    if trainer.fit_loop.min_epochs or trainer.fit_loop.min_steps:
-        raise ValueError(
-            "trainer.min_steps and trainer.min_epochs must be left out (they would keep a run from "
-            f"being stopped). Got {trainer.fit_loop.min_steps} and {trainer.fit_loop.min_epochs} "
-            "instead."
-        )
-    if trainer.accumulate_grad_batches != 1:
-        raise ValueError(
-            "trainer.accumulate_grad_batches must be 1 (batch sizes are set in data). "
-            f"Got {trainer.accumulate_grad_batches} instead."
-        )
-    limit = trainer.limit_train_batches
-    if limit is not None and (isinstance(limit, int) or limit != 1.0):  # 1 is one, 1.0 are all
-        raise ValueError(
-            "trainer.limit_train_batches must be left out (trainer.max_steps ends a run). "
-            f"Got {limit} instead."
-        )
-
-
 @rank_zero_only
 def _make_room(folder: Path, start: str | None) -> None:
     """Moves aside what another run left, if that has come as far as a checkpoint.
@@ -370,7 +315,8 @@ def _make_room(folder: Path, start: str | None) -> None:
     aside = next(p for n in count(1) if not (p := folder / f"earlier-{n}").exists())
     aside.mkdir()
     own = folder / "export"
-    is_start = start is not None and Path(start).resolve() == own.resolve()
+    places = [] if start is None else [Path(start).resolve(), *Path(start).resolve().parents]
+    is_start = own.resolve() in places
     for pattern in (*_OF_A_RUN, *(() if is_start else (own.name,))):
         for path in folder.glob(pattern):
             path.rename(aside / path.name)

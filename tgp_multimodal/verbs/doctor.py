@@ -33,7 +33,7 @@ def doctor(measure: bool = True) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from tgp_multimodal.verbs import consoles
+    from tgp_multimodal import consoles
 
     sections = {"Installed": packages(), "Machine": machine(), "Data": data()}
     if measure:

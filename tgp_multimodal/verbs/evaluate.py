@@ -86,12 +86,12 @@ def evaluate(
     import os
     from pathlib import Path
 
+    from tgp_multimodal import consoles
     from tgp_multimodal.adapters.ray_grid import Grid
     from tgp_multimodal.evaluation import cards as shelf
     from tgp_multimodal.evaluation import curves
     from tgp_multimodal.evaluation.held_out import cards as of_prepared
     from tgp_multimodal.evaluation.lm_eval_tasks import load as of_task
-    from tgp_multimodal.verbs import consoles
 
     chosen = [shelf.find(name) for name in cards or ()]
     chosen += [of_task(Path(task)) for task in lm_eval_task or ()]

@@ -18,10 +18,10 @@ def leaderboard(results: str = "results", output: str = "leaderboard") -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from tgp_multimodal import consoles
     from tgp_multimodal.evaluation.leaderboard import build, show
     from tgp_multimodal.evaluation.leaderboard_write import write
     from tgp_multimodal.resources import shipped
-    from tgp_multimodal.verbs import consoles
 
     try:
         cards = shipped("benchmarks", "cards")

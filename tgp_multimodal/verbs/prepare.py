@@ -217,7 +217,7 @@ def show(done: Any, vocabulary: int | None = None) -> None:
     """
     from rich.markup import escape
 
-    from tgp_multimodal.verbs import consoles
+    from tgp_multimodal import consoles
 
     console = consoles.console()
     for table in _tables(done):

@@ -234,7 +234,7 @@ def _summary(found: dict[str, list[Any]]) -> None:
     """One line a card: the model, the same network untrained, and the best baseline."""
     from rich.table import Table
 
-    from tgp_multimodal.verbs import consoles
+    from tgp_multimodal import consoles
 
     model, twin, *others = found
     table = Table(title="Held-out data, value and 95 % interval", title_justify="left")

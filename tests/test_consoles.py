@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.table import Table
 
-from tgp_multimodal.verbs import consoles
+from tgp_multimodal import consoles
 
 NAME = "runs/of/a/researcher/who/likes/long/names/and/has/many/of/them/nano-seed-0/export"
 
