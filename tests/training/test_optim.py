@@ -133,6 +133,22 @@ def test_every_weight_is_in_one_group_and_matrices_of_blocks_are_muons():
     assert [p.shape for p in groups["embedding"]["params"]] == [(40, 32)]
 
 
+def test_the_text_transformer_may_have_rates_of_its_own():
+    network = Multimodal(
+        TextTransformer(40, 32, 2, 48, 2, 1), DiffusionHead(32, 32, 2, 2, patch=4, size=8)
+    )
+    plain = parameter_groups(network, 0.02, 0.003, 0.01)
+    found = parameter_groups(network, 0.02, 0.003, 0.01, text_rate=0.1)
+    rate = {id(p): g["lr"] for g in plain for p in g["params"]}
+    own = {id(p): g["lr"] for g in found for p in g["params"]}
+    text = {id(p) for p in network.text.parameters()}
+    assert own == pytest.approx({i: r * (0.1 if i in text else 1) for i, r in rate.items()})
+    assert sum(len(g["params"]) for g in found) == len(rate)
+    assert {g["name"] for g in found} - {g["name"] for g in plain} == {
+        "text_muon", "text_embedding", "text_rest",
+    }  # fmt: skip
+
+
 def test_the_tower_s_matrices_are_muons_and_its_scalars_do_not_decay():
     network = with_tower()
     groups = {g["name"]: g for g in parameter_groups(network, 0.02, 0.003, 0.01)}

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -17,50 +16,13 @@ from tgp_multimodal.models.networks import Network, blocks, describe, from_descr
 from tgp_multimodal.objectives import ranks
 from tgp_multimodal.objectives.base import Objective
 from tgp_multimodal.training.guard import SpikeGuard
-from tgp_multimodal.training.optim import MuonAdamW, parameter_groups, trapezoid
+from tgp_multimodal.training.optim import MuonAdamW, OptimizerSettings, parameter_groups, trapezoid
 from tgp_multimodal.training.parts import gathered, own, spread, stored
 from tgp_multimodal.training.precision import Precision, fastest
 from tgp_multimodal.training.sharding import FullySharded, is_sharded, shard
 from tgp_multimodal.training.start import start, tokenizer_digest
 
 _VALIDATION_SEED = 1234
-
-
-@dataclass(frozen=True)
-class OptimizerSettings:
-    """Rates of Muon and AdamW and the shape of their schedule.
-
-    Args:
-        muon_lr: peak rate of matrices inside blocks.
-        adamw_lr: peak rate of norms, biases, input, output and modulation.
-        embedding_lr: peak rate of the token table.
-        weight_decay: decoupled, cautious.
-        warmup: share of the run in which the rates rise.
-        decay: share of the run, at its end, in which they fall to zero.
-        iterations: Newton-Schulz iterations of Muon; 3 for networks so small that the optimizer is
-            a large part of a step, 5 for what torch.optim.Muon does.
-        momentum: Muon's decay rate at the start and after `momentum_steps`, linear between; Jordan
-            et al. 2024 begin at 0.85.
-        momentum_steps: steps of that ramp.
-        spike_factor: a gradient of so many times the usual norm, or that is no number, is dropped,
-            and the step moves by its momentum alone; 0 drops only what is no number.
-        spikes: so many dropped gradients in a row, looked at when the log is written, end the run.
-        rule: "adamw" moves the matrices inside blocks like everything else, by AdamW at `adamw_lr`;
-            the control of comparisons.
-    """
-
-    muon_lr: float = 0.02
-    adamw_lr: float = 3e-3
-    embedding_lr: float = 0.01
-    weight_decay: float = 0.0
-    warmup: float = 0.03
-    decay: float = 0.4
-    iterations: int = 4
-    momentum: tuple[float, float] = (0.95, 0.95)
-    momentum_steps: int = 300
-    spike_factor: float = 10.0
-    spikes: int = 10
-    rule: Literal["muon", "adamw"] = "muon"
 
 
 class TrainingModule(LightningModule):
@@ -90,7 +52,7 @@ class TrainingModule(LightningModule):
         network: Network,
         objectives: dict[str, Objective],
         weights: dict[str, float] | None = None,
-        optimizer: OptimizerSettings = OptimizerSettings(),
+        optimizer: OptimizerSettings = OptimizerSettings(),  # noqa: B008  (nobody can change it)
         ema: float = 0.99,
         precision: Literal["auto", "float32", "bfloat16"] = "auto",
         compile: bool = False,
@@ -159,10 +121,10 @@ class TrainingModule(LightningModule):
     def configure_optimizers(self) -> MuonAdamW:
         s = self.settings
         self.arithmetic = ranks.agree(self.arithmetic)  # each process may have measured another
-        groups = parameter_groups(self.network, s.muon_lr, s.adamw_lr, s.embedding_lr)
+        muon_lr = s.adamw_lr if s.rule == "adamw" else s.muon_lr
+        groups = parameter_groups(self.network, muon_lr, s.adamw_lr, s.embedding_lr, s.text_rate)
         for group in groups:
-            if s.rule == "adamw" and group["rule"] == "muon":
-                group.update(rule="adamw", lr=s.adamw_lr)
+            group["rule"] = "adamw" if s.rule == "adamw" else group["rule"]
             group["peak_lr"] = group["lr"]
         dtype = self._chosen().dtype
         return MuonAdamW(groups, weight_decay=s.weight_decay, iterations=s.iterations, dtype=dtype)

@@ -7,7 +7,8 @@ those of all matrices of one shape run as one batch, in bfloat16 where that is f
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,48 @@ _OF_EACH: dict[int, list[_Coefficients]] = {
     ],
 }
 # What a run that goes on may have otherwise than the one that was saved, in each group.
+_TEXT = "text"  # name of the text transformer in a network
 _SETTINGS = ("peak_lr", "weight_decay", "rule")
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """Rates of Muon and AdamW and the shape of their schedule.
+
+    Args:
+        muon_lr: peak rate of matrices inside blocks.
+        adamw_lr: peak rate of norms, biases, input, output and modulation.
+        embedding_lr: peak rate of the token table.
+        weight_decay: decoupled, cautious.
+        warmup: share of the run in which the rates rise.
+        decay: share of the run, at its end, in which they fall to zero.
+        iterations: Newton-Schulz iterations of Muon; 3 for networks so small that the optimizer is
+            a large part of a step, 5 for what torch.optim.Muon does.
+        momentum: Muon's decay rate at the start and after `momentum_steps`, linear between; Jordan
+            et al. 2024 begin at 0.85.
+        momentum_steps: steps of that ramp.
+        spike_factor: a gradient of so many times the usual norm, or that is no number, is dropped,
+            and the step moves by its momentum alone; 0 drops only what is no number.
+        spikes: so many dropped gradients in a row, looked at when the log is written, end the run.
+        text_rate: factor on all rates of the text transformer. Below 1 where captions alone teach
+            it: at full rate the states of rare words grow alike.
+        rule: "adamw" moves the matrices inside blocks like everything else, by AdamW at `adamw_lr`;
+            the control of comparisons.
+    """
+
+    muon_lr: float = 0.02
+    adamw_lr: float = 3e-3
+    embedding_lr: float = 0.01
+    weight_decay: float = 0.0
+    warmup: float = 0.03
+    decay: float = 0.4
+    iterations: int = 4
+    momentum: tuple[float, float] = (0.95, 0.95)
+    momentum_steps: int = 300
+    spike_factor: float = 10.0
+    spikes: int = 10
+    text_rate: float = 1.0
+    rule: Literal["muon", "adamw"] = "muon"
 
 
 class MuonAdamW(Optimizer):
@@ -203,13 +245,18 @@ def _factor(gram_NRR: Tensor, coefficients: _Coefficients) -> Tensor:
 
 
 def parameter_groups(
-    network: nn.Module, muon_lr: float, adamw_lr: float, embedding_lr: float
+    network: nn.Module,
+    muon_lr: float,
+    adamw_lr: float,
+    embedding_lr: float,
+    text_rate: float = 1.0,
 ) -> list[dict[str, Any]]:
     """Matrices inside blocks for Muon, everything else for AdamW.
 
     Everything else: the token table; norms, biases, input, output, modulation and time; and
     scalars, which do not decay. The projections of query, key and value that open_clip keeps as one
-    (3 D, D) matrix are three matrices to Muon.
+    (3 D, D) matrix are three matrices to Muon. With a `text_rate` of its own the text transformer
+    has groups of its own, whose names begin with `text_`.
 
     Raises:
         ValueError: the network has no trainable weight.
@@ -221,10 +268,16 @@ def parameter_groups(
         "rest": {"lr": adamw_lr, "rule": "adamw"},
         "scalars": {"lr": adamw_lr, "rule": "adamw", "weight_decay": 0.0},
     }
+    if text_rate != 1:
+        settings |= {
+            f"{_TEXT}_{name}": {**group, "lr": text_rate * group["lr"]}
+            for name, group in settings.items()
+        }
     members: dict[str, list[nn.Parameter]] = {name: [] for name in settings}
     for name, weight in network.named_parameters():
         if weight.requires_grad:
-            members[_group(name, weight)].append(weight)
+            own = f"{_TEXT}_" if text_rate != 1 and name.startswith(f"{_TEXT}.") else ""
+            members[own + _group(name, weight)].append(weight)
     groups = [
         {"params": weights, "name": name, **settings[name]}
         for name, weights in members.items()
