@@ -187,7 +187,8 @@ def _data(facts: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     for folder, manifest in known.items():
         for source in manifest.get("sources", []):
-            facts_of = "; ".join(f"{k}: {v}" for k, v in source.items() if not _is_long(v))
+            told = {**source, "license": _licenses(source.get("license"))}
+            facts_of = "; ".join(f"{k}: {v}" for k, v in told.items() if not _is_long(v))
             yield f"* {folder}: {facts_of}"
 
 
@@ -250,6 +251,13 @@ def _bias(facts: Mapping[str, Any]) -> Iterator[str]:
 
 def _count(part: Any) -> str:
     return f"{sum(p.numel() for p in part.parameters()) / 1e6:.2f} M"
+
+
+def _licenses(stated: Any) -> Any:
+    """What is stated; of several licenses how many files or pictures have which."""
+    if not isinstance(stated, dict):
+        return stated
+    return ", ".join(f"{license} ({count})" for license, count in stated.items())
 
 
 def _is_long(value: Any) -> bool:

@@ -152,6 +152,10 @@ def probe_chance(card: Card, examples: Examples, labels: int) -> float:
     if card.metric == "f1":
         share = np.mean([e.fields["label"] == card.setting("positive") for e in examples.test])
         return float(share / (share + 1 / labels))
+    if card.metric == "macro_f1":
+        said = [e.fields["label"] for e in examples.test]
+        shares = [said.count(label) / len(said) for label in set(said)]
+        return float(np.mean([2 * share / labels / (share + 1 / labels) for share in shares]))
     return 0.0 if card.metric == "matthews" else 1 / labels
 
 

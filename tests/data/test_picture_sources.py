@@ -357,6 +357,15 @@ def test_a_pattern_over_folders_of_labels_keeps_the_first_one(tmp_path):
     assert bad(f"birds={tmp_path}/birds/*/*") == []
 
 
+def test_pictures_of_a_list_have_the_license_of_their_own_folder(tmp_path):
+    files(tmp_path, x_in_1__png=RED, y_in_2__png=BLUE)
+    rows = [{"file_name": "x/1.png", "caption": "a"}, {"file_name": "y/2.png", "caption": "b"}]
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for folder, license in (("x", "CC0-1.0"), ("y", "CC-BY-NC-4.0")):
+        (tmp_path / folder / "card.json").write_text(json.dumps({"license": license}))
+    assert [item.license for item in read(tmp_path)] == ["CC0-1.0", "CC-BY-NC-4.0"]
+
+
 def test_a_blank_caption_among_others_is_none(tmp_path):
     path = table(tmp_path / "a.parquet", image=[RED] * 2, captions=[["good", " "], ["\n"]])
     assert found(path) == [(RED, ("good",))]

@@ -131,6 +131,15 @@ def test_an_arithmetic_that_is_named_counts_for_a_run_that_goes_on(arguments, mo
     assert found == [("float32", torch.float32), ("bfloat16", torch.bfloat16)]
 
 
+def test_a_run_goes_on_with_a_text_rate_or_without_one(arguments, monkeypatch):
+    start(arguments, monkeypatch, "--trainer.max_steps", "1")
+    with pytest.raises(ValueError, match=r"text_rate must be 1 where it was 1 in the checkpoint"):
+        start(
+            arguments, monkeypatch, "--ckpt_path", "last", "--model.optimizer.text_rate", "0.5",
+            "--trainer.max_steps", "2",
+        )  # fmt: skip
+
+
 def test_a_checkpoint_opens_as_a_network_without_code(arguments, tmp_path, monkeypatch):
     cli = start(arguments, monkeypatch, "--trainer.max_steps", "2")
     checkpoint = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")

@@ -141,6 +141,7 @@ class OpenAiApi(Adapter):
                 pairs, joints, echoes, wholes, strict=True
             )
             if length == len(whole)
+            and before
             and (not is_normalized("NFC", whole) or any(t.start < joint < t.end for t in tokens))
         )
         counts = dict(zip(spanned, self._counts(list(spanned)), strict=True))

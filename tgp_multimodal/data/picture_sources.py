@@ -148,8 +148,7 @@ def _loose(
 ) -> Iterator[Captioned | Bad]:
     metadata = next((root / name for name in _METADATA if (root / name).is_file()), None)
     if metadata is not None:
-        for item in _listed(root, files, metadata, columns, stream):
-            yield licensed(item, of_cards[files[0]])
+        yield from _listed(root, files, metadata, columns, stream, of_cards)
         return
     if columns.stream is not None:
         there = f"{columns.stream!r} for {root}, which has no metadata,"
@@ -165,11 +164,16 @@ def _loose(
 
 
 def _listed(
-    root: Path, files: Sequence[Path], metadata: Path, columns: Columns, stream: str
+    root: Path,
+    files: Sequence[Path],
+    metadata: Path,
+    columns: Columns,
+    stream: str,
+    of_cards: Mapping[Path, Any],
 ) -> Iterator[Captioned | Bad]:
     """Pictures in the order of the metadata; those it does not name are bad rows."""
     left = {f.resolve(): f for f in files}
-    asked = frozenset(left)
+    asked, license_of = frozenset(left), {f.resolve(): of_cards[f] for f in files}
     about: dict[str, str] = {}
 
     def choose(there: Sequence[str]) -> list[str]:
@@ -187,7 +191,8 @@ def _listed(
                 continue  # a pattern left it out
             left.pop(path, None)
             name = _name(path, root)
-            yield captioned(path.read_bytes(), row[1], about, stream, str(root), name)
+            item = captioned(path.read_bytes(), row[1], about, stream, str(root), name)
+            yield licensed(item, license_of.get(path))
         except (ValueError, OSError) as error:
             yield Bad(str(metadata), row[0], str(error))
     for file in left.values():

@@ -174,6 +174,19 @@ def _objects(path: Path, lines: IO[bytes]) -> Iterator[Row | Bad]:
             yield Bad(str(path), where, f"a JSON {type(found).__name__} and no object")
 
 
+def _records(reader: "csv.DictReader[str]", path: Path) -> Iterator[dict[Any, Any] | Bad]:
+    """Rows; one with text behind a closing quote is a bad one."""
+    while True:
+        try:
+            yield next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if "expected after" not in str(error):
+                raise
+            yield Bad(str(path), f"after line {reader.line_num}", str(error))
+
+
 def _quoting(path: Path) -> Literal[0, 3]:
     """How cells are quoted: not at all where quotes break the rules, as in many files with tabs."""
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
@@ -198,7 +211,10 @@ def _csv(path: Path, choose: Choose, delimiter: str) -> Iterator[Row | Bad]:
             if twice := [name for name in wanted if there.count(name) > 1]:
                 got = f"{twice[0]!r} {there.count(twice[0])} times"
                 raise ValueError(f"{path} must name each column once. Got {got} instead.")
-            for values in reader:
+            for values in _records(reader, path):
+                if isinstance(values, Bad):
+                    yield values
+                    continue
                 picked = {name: values[name] for name in wanted}
                 if beyond := values.get(None):
                     told = f"{len(there) + len(beyond)} cells and not {len(there)}"
@@ -209,5 +225,5 @@ def _csv(path: Path, choose: Choose, delimiter: str) -> Iterator[Row | Bad]:
                     yield f"line {reader.line_num}", picked
         except csv.Error as error:
             # Where the row began: its quote may have taken the rest of the file.
-            where = f"{error} in the row behind line {reader.line_num}"
+            where = f"{error} in the row after line {reader.line_num}"
             raise ValueError(f"{path} must be a CSV file. Got {where} instead.") from error

@@ -41,8 +41,8 @@ class Source(NamedTuple):
         read: starts reading from the beginning; yields rows and `Bad`.
         rows: how many there will be, if that is known.
         bytes: size on disk.
-        license: what the card beside the data says, if there is one; of files that differ, what
-            each one's says.
+        license: what the card beside the data says, if there is one; of files that differ, how
+            many have which.
         split: the split of all rows; None leaves it to a hash of each.
         state: changes whenever the rows may have changed; None if nobody knows.
     """
@@ -128,7 +128,8 @@ def _walk(folder: Path) -> Iterator[Path]:
     seen = set[str]()
     for place, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
-        folders[:] = [] if real in seen else sorted(folders)
+        shown = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = [] if real in seen else shown
         if real not in seen:
             yield from (Path(place) / name for name in names)
         seen.add(real)
@@ -199,11 +200,11 @@ def licenses(files: Sequence[Path]) -> dict[Path, Any]:
 
 
 def stated(found: Mapping[Path, Any]) -> Any:
-    """The license of all files, or that of each where they differ."""
+    """The license of all files, or how many files have which where they differ."""
     first, *others = found.values()
     if all(other == first for other in others):
         return first
-    return {str(file): license for file, license in found.items()}
+    return dict(Counter("not stated" if one is None else str(one) for one in found.values()))
 
 
 def license_of(file: Path) -> Any:
@@ -273,8 +274,8 @@ def _documents(file: Path, column: str, stream: str) -> Iterator[Document | Bad]
                 return
             number = 0
             while raw := lines.read(_PIECE) + lines.readline(_LONGEST):
-                while (lines.peek(1)[:1] or b"a")[0] & 0xC0 == 0x80:
-                    raw += lines.read(1)  # the rest of a character
+                for _ in range(3):  # the rest of a character
+                    raw += lines.read((lines.peek(1)[:1] or b"a")[0] & 0xC0 == 0x80)
                 number += 1
                 yield _document(raw, file, f"part {number}", stream)
     except OSError as error:

@@ -25,6 +25,7 @@ PARTS = ("text", "pictures", "chat", "tokenizer")
 _DATA = PARTS[:-1]
 
 _STAGING = ".partial"
+_ORDER = 2  # raised with whatever changes how documents are cut, or their order
 _WORK = "work.json"
 _LOCK = "lock"
 _FILES = {
@@ -89,7 +90,7 @@ def same_work(
     file = None if tokenizer is None else tokenizer / "tokenizer.json"
     raw = file.read_bytes() if file is not None and file.is_file() else b""
     facts = {
-        "version": [FORMAT, __version__],
+        "version": [FORMAT, _ORDER, __version__],
         "settings": dict(settings),
         "text": [[s.name, s.stream, s.state, s.split] for s in (*text, *learned)],
         "tokenizer": hashlib.sha256(raw).hexdigest(),

@@ -95,7 +95,7 @@ def interval(
         values.append(measure(count_RK.reshape(rows, size, size)))
     low, high = np.quantile(np.concatenate(values), [0.025, 0.975])
     value = float(measure(table(predictions, targets, labels))[0])
-    least = 0.0 if min(map(np.min, values)) >= 0 else -1.0
+    least = -1.0 if measure is matthews else 0.0
     return widened(Interval(float(low), float(high)), value, len(count_GC), least, 1.0)
 
 

@@ -228,10 +228,13 @@ def build(folder: Path, card_folder: Path | None = None) -> Board:
 
 
 def _place(column: Column) -> tuple[Any, ...]:
-    """Of a card's columns the one that means use comes first: all items, the newest version."""
+    """Sort key: of a card's columns the one that means use is first.
+
+    All items before a limit, then the newest version, the largest limit, the most results.
+    """
     best = column.best
-    share = -best.limit if best.limit else 0
-    order = (best.limit is not None, -best.card_version, share, -len(column.results))
+    smaller_limit = -best.limit if best.limit else 0
+    order = (best.limit is not None, -best.card_version, smaller_limit, -len(column.results))
     return best.domain, best.card, *order, column.mark
 
 
@@ -267,7 +270,8 @@ def read(folder: Path) -> tuple[list[File], list[str]]:
 def _key(result: Result) -> tuple[object, ...]:
     """Results with equal keys compare; others never stand in one column."""
     card = (result.domain, result.card, result.card_version, result.card_digest, result.metric)
-    return (*card, result.data_digest, _files(result), _side(result), result.limit)
+    items = (result.data_digest, result.limit, result.chance)
+    return (*card, *items, _files(result), _side(result))
 
 
 def _files(result: Result) -> str:

@@ -29,15 +29,15 @@ def described(
         tokenizer: whose ids they are.
         ids: of the tokens.
         scores: one for each; None where nothing stands before it.
-        length: of the text that is shown, if what follows was cut off.
+        length: of the shown text, where more was written; None shows all.
     """
     begins = offsets(tokenizer, ids)
     shown = [i for i, begin in enumerate(begins) if length is None or begin < length]
     told = [scores[i] for i in shown]
     return {
         "tokens": [_spelled(tokenizer, ids[i]) for i in shown],
-        "token_logprobs": [score and score.nats for score in told],
-        "top_logprobs": [score and _named(tokenizer, score) for score in told],
+        "token_logprobs": [None if score is None else score.nats for score in told],
+        "top_logprobs": [None if score is None else _named(tokenizer, score) for score in told],
         "text_offset": [begins[i] for i in shown],
     }
 

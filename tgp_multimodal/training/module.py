@@ -301,6 +301,13 @@ class TrainingModule(LightningModule):
             raise ValueError(
                 f"network must be the one of the checkpoint, {saved}. Got {mine} instead."
             )
+        states = checkpoint.get("optimizer_states") or [{"param_groups": []}]
+        kept = {str(group.get("name")).startswith("text_") for group in states[0]["param_groups"]}
+        if kept and (True in kept) != (self.settings.text_rate != 1):
+            raise ValueError(
+                "model.optimizer.text_rate must be 1 where it was 1 in the checkpoint, and another "
+                f"where it was not. Got {self.settings.text_rate} instead."
+            )
         spoken = checkpoint.get("tokenizer")
         if None not in (spoken, read) and spoken != read:  # older versions did not keep it
             raise ValueError(

@@ -35,8 +35,8 @@ _OF_EACH: dict[int, list[_Coefficients]] = {
         (2.6710, -1.9216, 0.4203),
     ],
 }
-# What a run that goes on may have otherwise than the one that was saved, in each group.
 _TEXT = "text"  # name of the text transformer in a network
+# What a run that goes on may have otherwise than the one that was saved, in each group.
 _SETTINGS = ("peak_lr", "weight_decay", "rule")
 
 

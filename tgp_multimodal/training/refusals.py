@@ -38,7 +38,7 @@ def check_given(trainer: Mapping[str, Any]) -> None:
 
 
 def check_trainer(trainer: Trainer) -> None:
-    """Refuses what Lightning offers and a stream whose place is the number of the step has not.
+    """Refuses settings that do not work with our streams, whose place is the number of the step.
 
     Raises:
         ValueError: such a setting is given.

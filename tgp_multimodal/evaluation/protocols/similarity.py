@@ -15,7 +15,7 @@ from tgp_multimodal.evaluation.examples import Examples
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups
 from tgp_multimodal.evaluation.protocols.probe import stack
 from tgp_multimodal.evaluation.requests import Embed
-from tgp_multimodal.evaluation.stats import Interval
+from tgp_multimodal.evaluation.stats import Interval, widened
 
 RESAMPLES = 2_000  # each is ranked anew
 _CHUNK = 200
@@ -102,7 +102,8 @@ def resampled(
             chosen = (np.concatenate([members[g] for g in row]) for row in drawn_RG)
             values.extend(float(_correlations(one_N[c], two_N[c], ranked)) for c in chosen)
     low, high = np.quantile(values, [0.025, 0.975])
-    return Interval(float(low), float(high))
+    value = float(_correlations(one_N, two_N, ranked))
+    return widened(Interval(float(low), float(high)), value, len(members), -1.0, 1.0)
 
 
 def _correlations(one_RN: np.ndarray, two_RN: np.ndarray, ranked: bool) -> np.ndarray:
