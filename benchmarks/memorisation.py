@@ -88,7 +88,9 @@ def _held_out(folder: Path, streams: Sequence[str]) -> tuple[PictureSplit, np.nd
             if len(found := _members(split, streams)):
                 return split, found
     wanted = ", ".join(streams) or "any stream"
-    raise SystemExit(f"data must hold pictures of {wanted} back. Got {folder}, which has none.")
+    raise SystemExit(
+        f"data must hold pictures of {wanted} back. Got {folder}, which has none, instead."
+    )
 
 
 def _members(split: PictureSplit, streams: Sequence[str]) -> np.ndarray:
@@ -124,6 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = given.data / "pictures"
     train = open_pictures(folder, "train")
     known = _members(train, given.streams)
+    given.output.mkdir(parents=True, exist_ok=True)
     held_out, new = _held_out(folder, given.streams)
     rng = np.random.default_rng(0)
     asked = [rng.permutation(x)[: given.count] for x in (known, new)]
@@ -132,14 +135,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     at = {number: place for place, number in enumerate(known.tolist())}
     own_N = np.array([at[int(i)] for i in asked[0]] + [-1] * len(asked[1]))
     found = report(small(drawn), own_N, small(held_out.pixels[new]), small(train.pixels[known]))
-    given.output.mkdir(parents=True, exist_ok=True)
     (given.output / "memorisation.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     shown = train.pixels[known]
     closest = np.argsort(found["distances"], kind="stable")[:_SHOWN].tolist()
     _sheet(given.output / "nearest.png", drawn, prompts, shown, found, closest)
-    _sheet(
-        given.output / "random.png", drawn, prompts, shown, found, range(min(_SHOWN, len(drawn)))
-    )
+    any_ones = rng.permutation(len(drawn))[:_SHOWN].tolist()
+    _sheet(given.output / "random.png", drawn, prompts, shown, found, any_ones)
     for name, value in found.items():
         if not isinstance(value, list):
             print(f"{name:>28}  {value:.4g}")

@@ -132,7 +132,13 @@ class Study:
         folder.mkdir(parents=True, exist_ok=True)
         done.unlink(missing_ok=True)  # whatever stops this run, what lies there is not the old one
         with (folder / "log.txt").open("w", encoding="utf-8") as log:
-            subprocess.run(command, check=True, stdout=log, stderr=log, env=self._environment())
+            try:
+                subprocess.run(command, check=True, stdout=log, stderr=log, env=self._environment())
+            except subprocess.CalledProcessError as error:
+                raise SystemExit(
+                    f"run {run.name} must finish. Got exit code {error.returncode} instead; "
+                    f"the reason is in {folder / 'log.txt'}."
+                ) from error
         seconds = time.monotonic() - start
         value = last(folder / "metrics.csv", self.spec["measure"])
         done.write_text(json.dumps({"measure": value, "seconds": seconds, **asked}))
@@ -177,7 +183,9 @@ def last(metrics: Path, column: str) -> float:
     with metrics.open(encoding="utf-8") as file:
         found = [row[column] for row in csv.DictReader(file) if row.get(column)]
     if not found:
-        raise ValueError(f"measure must be a column of {metrics} with a value. Got {column}.")
+        raise ValueError(
+            f"measure must be a column of {metrics} with a value. Got {column} instead."
+        )
     return float(found[-1])
 
 
@@ -205,14 +213,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.study")
     parser.add_argument("study", type=Path, help="a YAML")
     parser.add_argument("--data", type=Path, required=True, help="what tgp prepare wrote")
-    parser.add_argument("--output", type=Path, default=Path("runs/study"), help="of all runs")
+    parser.add_argument("--output", type=Path, help="of all runs (runs/study/NAME of the YAML)")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once, one thread each (1)")
     given = parser.parse_args(arguments)
     spec = yaml.safe_load(given.study.read_text(encoding="utf-8"))
-    study = Study(spec, given.data, given.output, given.jobs)
+    output = given.output or Path("runs/study") / given.study.stem
+    study = Study(spec, given.data, output, given.jobs)
     lines = "\n".join(table(study, study()))
     print(lines)
-    (given.output / "table.md").write_text(lines + "\n", encoding="utf-8")
+    (output / "table.md").write_text(lines + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -72,14 +72,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1, help="of torch (1)")
     parser.add_argument("--output", type=Path, help="file that gets a JSON line per run")
     given = parser.parse_args(arguments)
+    if given.output:
+        given.output.parent.mkdir(parents=True, exist_ok=True)
     seconds: dict[str, list[float]] = {side: [] for side in SIDES}
+    reached: dict[str, list[bool]] = {side: [] for side in SIDES}
     print(f"{'side':<9} {'seed':>4} {'loss':>7} {'seconds':>8}")
     for seed in range(given.first, given.first + given.seeds):
         for side in SIDES:
             start = time.perf_counter()
             found = _apart(side, given, seed)
             seconds[side].append(time.perf_counter() - start)
-            missed = "" if found["loss"] <= BAR else f"   misses {BAR}"
+            reached[side].append(found["loss"] <= BAR)
+            missed = "" if reached[side][-1] else f"   misses {BAR}"
             line = f"{side:<9} {seed:>4} {found['loss']:>7.4f} {seconds[side][-1]:>8.1f}{missed}"
             print(line, flush=True)
             if given.output:
@@ -87,11 +91,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     row = {**found, "seconds": seconds[side][-1], "threads": given.threads}
                     file.write(json.dumps({**row, **vars(PLANS[side])}) + "\n")
     for side in SIDES[1:]:
-        ratios = [a / b for a, b in zip(seconds["recipe"], seconds[side], strict=True)]
-        print(
-            f"recipe / {side}: {median(ratios):.2f}x "
-            f"({min(ratios):.2f} - {max(ratios):.2f}), {len(ratios)} seeds"
-        )
+        print(f"recipe / {side}: {_ratios(seconds, reached, side)}")
+
+
+def _ratios(seconds: dict[str, list[float]], reached: dict[str, list[bool]], side: str) -> str:
+    """Ratios of the seeds with which both sides reached the bar; the others have no time to it."""
+    rounds = zip(*(x[s] for x in (seconds, reached) for s in ("recipe", side)), strict=True)
+    ratios = [a / b for a, b, *both in rounds if all(both)]
+    missed = len(seconds[side]) - len(ratios)
+    without = f", {missed} left out, where one missed {BAR}" if missed else ""
+    if not ratios:
+        return f"no seed with which both reached {BAR}"
+    return (
+        f"{median(ratios):.2f}x ({min(ratios):.2f} - {max(ratios):.2f}), "
+        f"{len(ratios)} seeds{without}"
+    )
 
 
 def _apart(side: str, given: argparse.Namespace, seed: int) -> dict[str, Any]:

@@ -97,6 +97,17 @@ def test_open_clip_vectors_are_the_librarys(tmp_path):
     assert np.abs(fresh - seen[0]).max() > 0.01
 
 
+def test_weights_trained_with_quick_gelu_run_with_it(monkeypatch):
+    """The library itself would only warn, and compute with GELU."""
+    import open_clip
+
+    told = {"quick_gelu": True}
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda name, weights: told)
+    assert "QuickGELU" in repr(make("openclip:ViT-S-32-alt@random").network)
+    told.clear()
+    assert "QuickGELU" not in repr(make("openclip:ViT-S-32-alt@random").network)
+
+
 def test_the_digest_of_open_clip_follows_its_settings(tmp_path):
     folder = stock_models.open_clip_model(tmp_path / "clip")
     path = folder / "open_clip_config.json"

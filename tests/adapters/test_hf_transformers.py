@@ -345,3 +345,4 @@ def test_what_stands_around_a_text_is_the_tokenizers(tokenizer, folder, masked):
     Bare.eos_token_id = None
     with pytest.raises(ValueError, match="must have a BOS or EOS token"):
         Words(Bare())
+    assert Words(Bare(), guesses=False).start == [0]

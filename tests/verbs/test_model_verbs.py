@@ -284,6 +284,7 @@ def test_one_picture_needs_no_sheet(folder, tmp_path, monkeypatch):
             "size must be a positive multiple of 4 (the patch). Got 18 instead.",
         ),
         (["x", "--count", "0"], "count must be at least 1. Got 0 instead."),
+        (["x", "--output", __file__], "output must be a folder, or a new one. Got the file"),
         (["-"], "prompts must hold at least one prompt. Got none instead."),
         ([], "prompts"),
         (["x", "--guidance", "0"], "guidance must be at least 1. Got 0.0 instead."),
@@ -293,95 +294,11 @@ def test_one_picture_needs_no_sheet(folder, tmp_path, monkeypatch):
 def test_mistakes_of_draw(folder, tmp_path, capsys, monkeypatch, arguments, message):
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     place = tmp_path / "drawings"
-    assert main(["draw", folder, *arguments, "--output", str(place)]) == 2
+    assert main(["draw", folder, "--output", str(place), *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
     assert not place.exists()
-
-
-def test_search(folder, tmp_path, corpus, capsys):
-    notes = tmp_path / "notes"
-    notes.mkdir()
-    (notes / "a.txt").write_text("\n".join(corpus[:2]))
-    (notes / "b.txt").write_text(f"\n{corpus[3]}")
-    (notes / "c.py").write_text("pass")
-    (notes / "d.txt").write_bytes(b"\xff\xfe\x00")  # no text: passed over
-    (notes / ".hidden.txt").write_text(corpus[3])
-    options = ["--path", str(notes), "--pattern", "*.txt", "--lines", "1", "--k", "2"]
-    assert main(["search", folder, corpus[3], *options]) == 0
-    first, second = capsys.readouterr().out.splitlines()
-    score, place, *text = first.split()
-    assert float(score) == pytest.approx(1, abs=0.002)
-    assert place == f"{notes / 'b.txt'}:2"
-    assert " ".join(text) == " ".join(corpus[3].split())
-    assert float(second.split()[0]) < 0.99
-
-
-@pytest.fixture
-def notes(tmp_path, corpus):
-    """A folder with a file for each of six documents."""
-    place = tmp_path / "notes"
-    place.mkdir()
-    for number, text in enumerate(corpus[:6]):
-        (place / f"{number}.txt").write_text(text)
-    return place
-
-
-def searched(capsys, *arguments):
-    """Names of the files that a search lists, best first."""
-    assert main(["search", *map(str, arguments)]) == 0
-    return [line.split()[1].rpartition("/")[2] for line in capsys.readouterr().out.splitlines()]
-
-
-def test_search_by_words_or_by_both(folder, notes, capsys):
-    common = (folder, "aspirin two days", "--path", notes)
-    assert searched(capsys, *common, "--by", "words") == ["3.txt:1"]
-    both = searched(capsys, *common, "--by", "both", "--k", "6")
-    assert both[0] == "3.txt:1"
-    assert len(both) == 6
-    assert searched(capsys, folder, "12345 xyzzy", "--path", notes, "--by", "words") == []
-    for name in "012345":
-        (notes / f"{name}.txt").write_text("...")
-    assert searched(capsys, *common, "--by", "words") == []
-
-
-def test_a_saved_index_gives_the_same_and_follows_the_files(folder, notes, capsys, monkeypatch):
-    asked: list[str] = []
-    embed = tgp.Model.embed
-    monkeypatch.setattr(tgp.Model, "embed", lambda s, t: asked.extend(t) or embed(s, t))
-    common = (folder, "bridge of stone", "--path", notes)
-    without = searched(capsys, *common)
-    asked.clear()
-    kept = ("--index", notes / "index")  # is no text to search, wherever it lies
-    assert searched(capsys, *common, *kept) == without
-    assert len(asked) == 7
-    asked.clear()
-    assert searched(capsys, *common, *kept) == without
-    assert asked == ["bridge of stone"]
-    (notes / "0.txt").unlink()
-    (notes / "7.txt").write_text("The old bridge of stone")
-    asked.clear()
-    found = searched(capsys, *common, *kept, "--k", "9")
-    assert asked == ["The old bridge of stone", "bridge of stone"]
-    assert {name.partition(".")[0] for name in found} == set("123457")
-    assert main(["search", *map(str, common), *map(str, kept), "--lines", "3"]) == 2
-    assert "index must be of lines 3" in capsys.readouterr().err
-
-
-def test_mistakes_of_search(folder, tmp_path, capsys):
-    for arguments, message in [
-        (["--path", str(tmp_path)], "path must hold text files that match *."),
-        (["--path", str(tmp_path / "no")], "path must be a file or a folder."),
-        (["--path", str(tmp_path), "--index", str(tmp_path / "i")], "path must hold text files"),
-        (["--pattern", "/tmp/*.md"], "pattern must be relative to the folders of path. Got /tmp/*"),
-        (["--k", "0"], "k must be at least 1. Got 0 instead."),
-        (["--lines", "-1"], "lines must be at least 1. Got -1 instead."),
-    ]:
-        assert main(["search", folder, "x", *arguments]) == 2
-        error = capsys.readouterr().err
-        assert message in error
-        assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("verb", ["write", "fill", "draw", "search"])

@@ -111,9 +111,15 @@ class DiffusersPipeline(Adapter):
     def _draw(self, requests: Sequence[Draw]) -> list[np.ndarray]:
         generators = [torch.Generator().manual_seed(r.seed) for r in requests]
         prompts = [r.prompt for r in requests]
-        drawn = self.pipeline(
+        found = self.pipeline(
             prompt=prompts, generator=generators, output_type="np", **self.settings
-        ).images
+        )
+        drawn = found.images
+        if any(getattr(found, "nsfw_content_detected", None) or ()):
+            raise ValueError(
+                f"pictures of {self.name} must be its own. Got black ones of its safety checker "
+                "instead: save the pipeline without one (safety_checker=None)."
+            )
         if not all(np.isfinite(picture).all() for picture in drawn):
             raise ValueError(
                 f"pictures of {self.name} must be finite. Got NaN in {self.kind} instead:"

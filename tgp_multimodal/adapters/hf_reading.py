@@ -41,6 +41,16 @@ _MARKS = (
     ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),  # Qwen2.5-Coder, CodeGemma
     ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),  # StarCoder (arXiv:2305.06161)
 )
+# What some of them write where the middle ends, in the place of EOS.
+_MIDDLE_ENDS = (
+    "<|fim_pad|>",
+    "<|file_sep|>",
+    "<|file_separator|>",
+    "<|repo_name|>",
+    "<fim_pad>",
+    "<file_sep>",
+    "<|endoftext|>",
+)
 
 
 @dataclass
@@ -62,23 +72,33 @@ class Words:
             or EOS where there is none.
         pad: fills rows up; never looked at.
         marks: of infilling prompts; None if it has none.
+        middle_ends: ids that end a middle, as EOS does.
+
+    Args:
+        tokenizer: of transformers.
+        guesses: whether a model reads it that needs something in front of the first token.
 
     Raises:
-        ValueError: it has neither BOS nor EOS nor anything that it puts in front.
+        ValueError: `guesses`, and it has neither BOS nor EOS nor anything that it puts in front.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, guesses: bool = True) -> None:
         self.tokenizer = tokenizer
         bare, whole = self.encode_batch(["a"])[0], list(tokenizer("a")["input_ids"])
         places = [i for i in range(len(whole)) if whole[i : i + len(bare)] == bare]
         self.front = whole[: places[0]] if places else []
         self.back = whole[places[0] + len(bare) :] if places else []
         ends = [i for i in (tokenizer.bos_token_id, tokenizer.eos_token_id) if i is not None]
-        if not self.front and not ends:
+        if guesses and not self.front and not ends:
             raise ValueError("tokenizer must have a BOS or EOS token. Got one without instead.")
-        self.start: list[int] = self.front or ends[:1]
         self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        self.start: list[int] = self.front or ends[:1] or [self.pad]
         self.marks = self._marks()
+        known = tokenizer.get_vocab()
+        ends = [known[name] for name in _MIDDLE_ENDS if name in known]
+        around = [self.marks.prefix, self.marks.suffix, self.marks.middle] if self.marks else []
+        self.middle_ends = [*around, *ends] if self.marks else []
+        self._anchor = self.encode("a")
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of texts, with nothing around them."""
@@ -89,6 +109,26 @@ class Words:
     def encode(self, text: str) -> list[int]:
         """Ids of one text."""
         return self.encode_batch([text])[0]
+
+    def decode_batch(
+        self, rows: Sequence[Sequence[int]], skip_special_tokens: bool = False
+    ) -> list[str]:
+        """Texts of ids that stand behind other text.
+
+        Decoders in sentencepiece's manner drop the space that a text begins with, which here stands
+        in the middle of one: indented code would lose a column. So each is decoded behind a letter.
+        """
+        anchor, skip = self._anchor, skip_special_tokens
+        letter = self.tokenizer.decode(anchor, skip_special_tokens=skip)
+        texts = self.tokenizer.batch_decode(
+            [[*anchor, *row] for row in rows], skip_special_tokens=skip
+        )
+        return [
+            text[len(letter) :]
+            if text.startswith(letter)
+            else self.tokenizer.decode(list(row), skip_special_tokens=skip)
+            for text, row in zip(texts, rows, strict=True)
+        ]
 
     def _marks(self) -> Marks | None:
         known = self.tokenizer.get_vocab()
@@ -132,7 +172,7 @@ class StockReader(Reader):
     """
 
     def __init__(self, model: Any) -> None:
-        self.model, self.device, self.dtype = model, model.device, model.dtype
+        self.model = model
         accepted = inspect.signature(model.forward).parameters
         self.cache_name = "cache" if "cache" in accepted else "past_key_values"  # its older name
         # Layers that look back over a window ignore it under a mask of ours.
@@ -141,6 +181,16 @@ class StockReader(Reader):
         self.window = min((size for size in sizes if size), default=None)
         self.can_pack = self._reads_trees()
         self.packs = self.can_pack
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is now."""
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the model's weights."""
+        return self.model.dtype
 
     def for_rows(self, rows: Sequence[Row]) -> "StockReader":
         """Itself, set to pack these rows if that is sound."""

@@ -94,11 +94,14 @@ class HfTransformers(Adapter):
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         config = _opened(name, AutoConfig)
         self.kind = _kind(config)
-        self.words = Words(_opened(name, AutoTokenizer))
+        self.words = Words(_opened(name, AutoTokenizer), self.kind == "causal")
         self.model = _network(name, weights, config, self.kind).to(usual_device())
         self.looks_ahead = self.kind == "causal" and looks_ahead(self.model)
         if self.looks_ahead:
             self.kind = "encoder"
+        self.encoder = (
+            _encoder(self.model, name) if self.kind == "encoder" else self.model.base_model
+        )
         self.supports = _CAN[self.kind]
         self.context = _context(self.model, self.words.tokenizer)
         self.reader = StockReader(self.model) if self.kind == "causal" else None
@@ -203,7 +206,7 @@ class HfTransformers(Adapter):
         rows = [[*words.front, *ids[:room], *words.back] or words.start for ids in encoded]
         for chosen in buckets([len(row) for row in rows], self.batch_tokens):
             token_BL, mask_BL = padded([rows[i] for i in chosen], words.pad, self.model.device)
-            found = self.model.base_model(input_ids=token_BL, attention_mask=mask_BL.long())
+            found = self.encoder(input_ids=token_BL, attention_mask=mask_BL.long())
             weight_BL1 = mask_BL[:, :, None].float()
             sum_BD = (found.last_hidden_state.float() * weight_BL1).sum(1)
             for index, vector in zip(chosen, sum_BD / weight_BL1.sum(1), strict=True):
@@ -213,16 +216,16 @@ class HfTransformers(Adapter):
     def _generate(self, requests: Sequence[Generate]) -> list[Answer]:
         answers: list[Answer] = [""] * len(requests)
         prompts = [self._prompt(r) for r in requests]
-        groups: dict[Sampling, list[int]] = {}
+        groups: dict[tuple[Sampling, bool], list[int]] = {}
         for index in sorted(range(len(requests)), key=lambda i: -len(prompts[i])):
             r = requests[index]
             key = Sampling(self._most(r), r.temperature, r.top_p, r.stop)
-            groups.setdefault(key, []).append(index)
-        for sampling, members in groups.items():
+            groups.setdefault((key, r.suffix is not None), []).append(index)
+        for (sampling, fills), members in groups.items():
             for start in range(0, len(members), _WRITTEN):
                 chosen = members[start : start + _WRITTEN]
                 seeds = [requests[i].seed for i in chosen]
-                written = self._write([prompts[i] for i in chosen], sampling, seeds)
+                written = self._write([prompts[i] for i in chosen], sampling, seeds, fills)
                 for index, new in zip(chosen, written, strict=True):
                     answers[index] = new
         return answers
@@ -240,18 +243,26 @@ class HfTransformers(Adapter):
         return [*front, *before[max(0, len(before) - room + len(front)) :]]
 
     @torch.inference_mode()
-    def _write(self, prompts: list[list[int]], sampling: Sampling, seeds: list[int]) -> list[str]:
-        """Continuations; each ends before EOS and before the first stop string."""
-        tokenizer, length, stop = self.words.tokenizer, max(map(len, prompts)), sampling.stop
+    def _write(
+        self, prompts: list[list[int]], sampling: Sampling, seeds: list[int], fills: bool
+    ) -> list[str]:
+        """Continuations; each ends before EOS and before the first stop string.
+
+        One that fills a gap ends before a mark of gaps or files too, which some models write there.
+        """
+        length, stop = max(map(len, prompts)), sampling.stop
         left_BL, seen_BL = padded([p[::-1] for p in prompts], self.words.pad, self.model.device)
         own = self.model.generation_config
+        eos = self.words.tokenizer.eos_token_id if own.eos_token_id is None else own.eos_token_id
+        ends = {*(eos if isinstance(eos, list) else [eos]), *(self.words.middle_ends * fills)}
+        ends.discard(None)
         settings = GenerationConfig(  # type: ignore[no-untyped-call]
             do_sample=False,
             num_beams=1,
             repetition_penalty=1.0,
             max_new_tokens=sampling.max_tokens,
             bos_token_id=own.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id if own.eos_token_id is None else own.eos_token_id,
+            eos_token_id=sorted(ends) or None,
             pad_token_id=self.words.pad,
             suppress_tokens=own.suppress_tokens,
         )
@@ -261,11 +272,9 @@ class HfTransformers(Adapter):
             attention_mask=seen_BL.flip(1).long(),
             generation_config=settings,
             logits_processor=LogitsProcessorList(drawn),
-            stopping_criteria=[_Stops(tokenizer, stop, length)] if stop else None,
+            stopping_criteria=[_Stops(self.words, stop, length)] if stop else None,
         )
-        ends = settings.eos_token_id
-        ends = set(ends if isinstance(ends, list) else [ends])
-        return [_text(tokenizer, row, ends, stop) for row in found_BL[:, length:].tolist()]
+        return _texts(self.words, found_BL[:, length:].tolist(), ends, stop)
 
 
 class _Draws(LogitsProcessor):
@@ -287,23 +296,26 @@ class _Draws(LogitsProcessor):
 class _Stops(StoppingCriteria):
     """A row is done when a stop string is in what was written."""
 
-    def __init__(self, tokenizer: Any, stop: tuple[str, ...], length: int) -> None:
-        self.tokenizer, self.stop, self.length = tokenizer, stop, length
+    def __init__(self, words: Words, stop: tuple[str, ...], length: int) -> None:
+        self.words, self.stop, self.length = words, stop, length
         # A token is at least one byte: the end of a stop string that is new starts no further back.
         self.tail = max(len(s.encode()) for s in stop) + 4
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         new_BL = input_ids[:, self.length :][:, -self.tail :]
-        texts = self.tokenizer.batch_decode(new_BL)
+        texts = self.words.decode_batch(new_BL.tolist())
         done = [any(s in text for s in self.stop) for text in texts]
         return torch.tensor(done, device=input_ids.device)
 
 
-def _text(tokenizer: Any, ids: list[int], ends: set[int], stop: tuple[str, ...]) -> str:
-    length = next((place for place, token in enumerate(ids) if token in ends), len(ids))
-    text = tokenizer.decode(ids[:length], skip_special_tokens=True)
-    places = [text.find(s) for s in stop if s in text]
-    return text[: min(places)] if places else text
+def _texts(words: Words, rows: list[list[int]], ends: set[int], stop: tuple[str, ...]) -> list[str]:
+    """What was written, up to the first id of `ends` and the first stop string."""
+    cut = [
+        row[: next((place for place, token in enumerate(row) if token in ends), len(row))]
+        for row in rows
+    ]
+    texts = words.decode_batch(cut, skip_special_tokens=True)
+    return [text[: min((text.find(s) for s in stop if s in text), default=None)] for text in texts]
 
 
 def _opened(name: str, opener: Any, **settings: Any) -> Any:
@@ -348,6 +360,19 @@ def _network(name: str, weights: str, config: Any, kind: str) -> Any:
             f"weights of {name} must be whole. Got none for {', '.join(missing[:3])} instead."
         )
     return network.eval().requires_grad_(False)
+
+
+def _encoder(network: Any, name: str) -> Any:
+    """The part that gives states of text: in dual encoders (CLIP and its kin) the text tower."""
+    if hasattr(network.config, "vision_config") and hasattr(network.config, "text_config"):
+        tower = getattr(network, "text_model", None)
+        if tower is None:
+            raise ValueError(
+                "hf model must give states of text alone."
+                f" Got {type(network).__name__} of {name} instead."
+            )
+        return tower
+    return network.base_model
 
 
 def _context(network: Any, tokenizer: Any) -> int:

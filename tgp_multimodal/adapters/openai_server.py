@@ -111,7 +111,9 @@ def _refusal(path: str, error: urllib.error.HTTPError) -> RefusedError:
         message, code = str(told.get("message", text)), told.get("code")
     except (ValueError, AttributeError):
         message, code = text, None
-    is_too_long = code == _TOO_LONG or "context length" in message  # as vLLM says it
+    # As OpenAI, vLLM and llama.cpp say it.
+    says_so = any(words in message for words in ("context length", "context size"))
+    is_too_long = code == _TOO_LONG or says_so
     return RefusedError(
         f"{path} must be answered. Got {error.code} instead: {message[:300]}",
         is_too_long,

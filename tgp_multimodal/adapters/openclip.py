@@ -49,6 +49,9 @@ class OpenClip(Adapter):
             _check(open_clip, name, weights)
         source = f"local-dir:{name}" if is_folder else name
         is_random = weights == foreign.RANDOM
+        # Some tags of weights were trained with QuickGELU under an architecture that has GELU; the
+        # library warns of it and computes with GELU.
+        tag = {} if is_folder else open_clip.get_pretrained_cfg(name, weights) or {}
         try:
             with foreign.same_randomness():
                 network, _, self.transform = open_clip.create_model_and_transforms(
@@ -56,6 +59,7 @@ class OpenClip(Adapter):
                     pretrained=None if is_random or is_folder else weights,
                     load_weights=not is_random,
                     require_pretrained=not is_random,
+                    force_quick_gelu=bool(tag.get("quick_gelu")),
                 )
         # The library raises AssertionError for some weights that do not fit.
         except (*foreign.UNOPENED, AssertionError) as error:
@@ -86,7 +90,7 @@ class OpenClip(Adapter):
     def facts(self) -> dict[str, Any]:
         settings = (
             self.config,
-            repr(self.network),  # some tags of weights have an activation of their own
+            repr(self.network),  # with the activation, which the tag decides
             repr(self.transform),
             repr(self.tokenizer.context_length),
             self.version,

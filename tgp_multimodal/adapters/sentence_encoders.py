@@ -13,7 +13,10 @@ from tgp_multimodal.inference.devices import usual_device
 
 
 class SentenceEncoder(Adapter):
-    """A model of sentence-transformers as `encode` gives it, with its pooling, limit and prompts.
+    """A model of sentence-transformers as `encode` gives it, with its pooling and limit.
+
+    Weights are float32 whatever they were saved in, as those of all others here. Every text gets
+    the model's default prompt; prompts for queries or documents alone are not used.
 
     Args:
         model: a folder or hub name.
@@ -33,7 +36,10 @@ class SentenceEncoder(Adapter):
         try:
             with foreign.same_randomness():  # a pooler may have no weights
                 self.encoder = library.SentenceTransformer(
-                    model, device=str(usual_device()), trust_remote_code=False
+                    model,
+                    device=str(usual_device()),
+                    trust_remote_code=False,
+                    model_kwargs={"dtype": torch.float32},
                 )
         except foreign.UNOPENED as error:
             raise ValueError(
@@ -62,6 +68,7 @@ class SentenceEncoder(Adapter):
             "weights": weights,
             "parameters": foreign.parameters(encoder),
             "context": encoder.max_seq_length,
+            "precision": "float32",
             "device": str(encoder.device),
             "torch": torch.__version__,
             "sentence_transformers": self.version,

@@ -68,6 +68,10 @@ def draw(
 
     if count < 1:
         raise ValueError(f"count must be at least 1. Got {count} instead.")
+    place = Path(output)
+    there = next(p for p in (place, *place.absolute().parents) if p.exists())
+    if not there.is_dir():  # told of before minutes of work
+        raise ValueError(f"output must be a folder, or a new one. Got the file {there} instead.")
     wanted = [prompt for prompt in _prompts(prompts, grid) for _ in range(count)]
     # The rows of a grid share their seeds, so that a column shows one noise under each prompt.
     seeds = [seed + (i % count if grid else i) for i in range(len(wanted))]
@@ -91,8 +95,8 @@ def draw(
         pictures = model.draw(
             wanted, seed=seeds, size=_size(size), **settings, **given, progress=progress
         )
+    first = _first(place)
     facts = _facts(settings | {"image": image, "mask": mask}, model.digest)
-    first = _first(place := Path(output))
     for i, (prompt, picture) in enumerate(zip(wanted, pictures, strict=True)):
         _save(picture, place, first + i, {"prompt": prompt, "seed": seeds[i], **facts})
     _save_sheet(pictures, wanted, seeds[:count] if grid else None, place, first)

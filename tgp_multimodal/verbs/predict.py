@@ -37,7 +37,9 @@ def predict(
 
     source = Path(input)
     if source.resolve() == Path(output).resolve():
-        raise ValueError(f"output must be another file than the input. Got {output} for both.")
+        raise ValueError(
+            f"output must be another file than the input. Got {output} for both instead."
+        )
     if Path(output).exists() and not overwrite:
         raise ValueError(
             f"output must be a new file, unless --overwrite is given. Got {output} instead."

@@ -1,5 +1,6 @@
 """`tgp search`: ranks passages of files by meaning, by words, or by both."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +21,9 @@ def search(
     """Rank passages of text files.
 
     Files are cut into passages of a few lines; each is turned into a vector and compared with the
-    query's. With --index the vectors are kept: the next search reads only the files that changed.
+    query's. Of a folder, hidden files and those above a megabyte are left out; files that are not
+    UTF-8 are never read. With --index the vectors are kept: the next search reads only the files
+    that changed.
 
     Args:
         folder: export folder of the model.
@@ -45,7 +48,7 @@ def search(
         if value < 1:
             raise ValueError(f"{name} must be at least 1. Got {value} instead.")
     own = None if index is None else Path(index)
-    files = list(_files([Path(p) for p in path or ["."]], pattern, own))
+    files = _files([Path(p) for p in path or ["."]], pattern, own)
     passages, vectors = [], None
     if own is None:
         passages = [p for file in files for p in search_index.passages(file, lines)]
@@ -65,9 +68,11 @@ def search(
         vectors = model.embed(texts) if vectors is None else vectors
         scores.append(ranking.cosines(model.embed([query])[0], vectors))
     total = scores[0] if len(scores) == 1 else ranking.fused(scores)
-    for number in ranking.best(total, k):
-        if total[number] == float("-inf"):
-            return  # no word of the query stands in it
+    # Where no word of the query stands, a passage has no score.
+    best = [number for number in ranking.best(total, k) if total[number] != float("-inf")]
+    if not best:
+        print("no passage holds a word of the query", file=sys.stderr)
+    for number in best:
         file, line, text = passages[number]
         print(f"{total[number]:6.3f}  {file}:{line}  {' '.join(text.split())[:100]}")
 
@@ -86,19 +91,36 @@ def _by_words(query: str, texts: list[str]) -> Any:
     return np.where(score_N > 0, score_N, -np.inf)
 
 
-def _files(paths: list[Path], pattern: str, index: Path | None) -> Iterator[Path]:
+def _tell_large(files: list[Path]) -> None:
+    """Says which files of folders were not looked in."""
+    if files:
+        count = "a file" if len(files) == 1 else f"{len(files):,} files"
+        print(
+            f"note: {count} above a megabyte left out, as {files[0]}; name one to search it",
+            file=sys.stderr,
+        )
+
+
+def _files(paths: list[Path], pattern: str, index: Path | None) -> list[Path]:
+    """The files to search; says which of a folder are too large for it."""
+    named = [(path, path.is_file()) for path in paths]
+    found = [(file, is_named) for path, is_named in named for file in _all(path, pattern, index)]
+    large = [file for file, is_named in found if not is_named and file.stat().st_size > _LARGEST]
+    _tell_large(large)
+    left_out = set(large)
+    return [file for file, is_named in found if is_named or file not in left_out]
+
+
+def _all(path: Path, pattern: str, index: Path | None) -> Iterator[Path]:
     if Path(pattern).is_absolute():
         raise ValueError(f"pattern must be relative to the folders of path. Got {pattern} instead.")
     own = None if index is None else index.resolve()
-    for path in paths:
-        if path.is_file():
-            yield path
-        elif path.is_dir():
-            for inner in sorted(path.rglob(pattern)):
-                hidden = any(part.startswith(".") for part in inner.relative_to(path).parts)
-                if inner.resolve().parent == own or hidden:
-                    continue
-                if inner.is_file() and inner.stat().st_size <= _LARGEST:
-                    yield inner
-        else:
-            raise FileNotFoundError(f"path must be a file or a folder. Got {path} instead.")
+    if path.is_file():
+        yield path
+    elif path.is_dir():
+        for inner in sorted(path.rglob(pattern)):
+            hidden = any(part.startswith(".") for part in inner.relative_to(path).parts)
+            if inner.is_file() and not hidden and inner.resolve().parent != own:
+                yield inner
+    else:
+        raise FileNotFoundError(f"path must be a file or a folder. Got {path} instead.")
