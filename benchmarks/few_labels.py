@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import sparse, stats
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
@@ -122,22 +122,32 @@ def _most(labels: Sequence[str]) -> str:
 
 
 def tfidf(bench: Bench, splits: Splits, seed: int) -> list[Predicted]:
-    """What the words of the shown items alone are good for."""
+    """What the words of the shown items alone are good for; of pairs as of the probe's features."""
     words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2))
-    train = words.fit_transform([_text(item) for item in splits.train])
+    words.fit([text for item in splits.train for text in _texts(item)])
+    train = _weights(words, splits.train)
     labels = [item.label for item in splits.train]
     fitted = [LogisticRegression(C=c, max_iter=1000).fit(train, labels) for c in _PENALTIES]
 
     def say(model: LogisticRegression, items: Sequence[Item]) -> list[Predicted]:
-        said = model.predict(words.transform([_text(item) for item in items]))
+        said = model.predict(_weights(words, items))
         return [Predicted(str(label), None, None) for label in said]
 
     scored = [_score(splits, splits.validation, say(m, splits.validation)) for m in fitted]
     return say(fitted[int(np.argmax(scored))], splits.test)
 
 
-def _text(item: Item) -> str:
-    return item.item if isinstance(item.item, str) else " ".join(item.item)
+def _texts(item: Item) -> Sequence[str]:
+    return [item.item] if isinstance(item.item, str) else item.item
+
+
+def _weights(words: TfidfVectorizer, items: Sequence[Item]) -> Any:
+    """Sparse rows: a text's weights u, or of a pair u, v, |u - v| and u v."""
+    sides = [words.transform(texts) for texts in zip(*map(_texts, items), strict=True)]
+    if len(sides) == 1:
+        return sides[0]
+    first, second = sides
+    return sparse.hstack([first, second, abs(first - second), first.multiply(second)]).tocsr()
 
 
 def _score(splits: Splits, items: Sequence[Item], predicted: Sequence[Predicted]) -> float:

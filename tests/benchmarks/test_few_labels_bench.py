@@ -55,6 +55,20 @@ def test_words_counted_find_a_word():
     assert np.mean([p.label == i.label for p, i in zip(predicted, TASK.test, strict=True)]) > 0.95
 
 
+def test_words_counted_find_whether_two_texts_agree():
+    """Which no word of either tells; texts glued together hold the same words in both classes."""
+    generator = np.random.default_rng(0)
+    words = ["river", "hill"]
+
+    def pairs(count: int) -> list[Item]:
+        chosen = [generator.choice(words, 2).tolist() for _ in range(count)]
+        return [Item((a, b), str(a == b), str(i), str(i)) for i, (a, b) in enumerate(chosen)]
+
+    task = TASK._replace(train=pairs(80), validation=pairs(40), test=pairs(40))
+    predicted = few_labels.tfidf(None, task, 0)
+    assert all(p.label == i.label for p, i in zip(predicted, task.test, strict=True))
+
+
 def test_means_have_the_interval_of_student():
     key = {"card": "c", "method": "m", "count": "5"}
     runs = [key | {"metric": "accuracy", "value": v} for v in (0.5, 0.6, 0.7)]

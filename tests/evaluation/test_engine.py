@@ -69,6 +69,15 @@ def test_what_stands_is_kept_and_what_changed_is_not(
     assert runs(fresh=True)
     assert runs(digest="1")  # other weights under the same name
     assert runs(digest="1", cards=[replace(card[0], version=2)])
+    namesake = Planted(digest="7", embed=hashed)
+    namesake.specification = "hf:another/planted"
+    stored = Planted(digest="6", embed=hashed)
+    stored.specification = "hf:some/planted"
+    engine.evaluate(stored, card, tmp_path / "names")
+    with pytest.raises(ValueError, match=r"another model that is called .* Got one of hf:some/pl"):
+        engine.evaluate(namesake, card, tmp_path / "names")
+    assert engine.evaluate(namesake, card, tmp_path / "names", fresh=True)
+    assert engine.evaluate(namesake, card, tmp_path / "names")
     with pytest.raises(ValueError, match=r"no complete result of text/one where a limit is given"):
         runs(digest="1", cards=[replace(card[0], version=2)], limit=5)
     assert runs(digest="1", cards=[replace(card[0], version=2)], limit=5, fresh=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -29,13 +29,6 @@ logging.getLogger("absl").setLevel(
 )  # Grain warns at import that it found no profiler of jax
 
 import grain as grain  # noqa: E402  (others take it from here, silenced)
-
-
-class Mixed(NamedTuple):
-    """One element of a mixture: its stream's number and its own number inside that stream."""
-
-    stream: int
-    number: int
 
 
 class RandomAccess:

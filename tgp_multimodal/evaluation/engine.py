@@ -64,7 +64,8 @@ def evaluate(
 
     Raises:
         ValueError: a card's data are missing, or a result of all items would give way to one of
-            some. Raised before anything is computed.
+            some, or one to that of another model of the same name. Raised before anything is
+            computed.
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1. Got {limit} instead.")
@@ -79,8 +80,8 @@ def evaluate(
         _store_skipped(adapter, results_folder, reasons, say)
     facts = adapter.facts()
     assert facts.get("digest"), f"{adapter.name} must say its digest"
-    if limit is not None and not fresh:
-        _spare(results_folder, adapter.name, facts["digest"], able)
+    if not fresh:
+        _spare(results_folder, adapter, facts["digest"], limit, able)
     run = _Run(adapter, results_folder, limit, fresh, facts, say, team, {}, corpora, unsafe_local)
     return [_result(run, card) for card in able]
 
@@ -246,16 +247,29 @@ def _standing(run: _Run, examples: Examples, where: dict[str, Any]) -> Result | 
     return found if then == now and found.data_digest == examples.digest else None
 
 
-def _spare(root: Path, model: str, digest: str, able: Sequence[Card]) -> None:
-    """Refuses to write results with a limit over complete ones of the same weights."""
+def _spare(
+    root: Path, adapter: Adapter, digest: str, limit: int | None, able: Sequence[Card]
+) -> None:
+    """Refuses to write over results of another model, or with a limit over complete ones."""
     for card in able:
-        file = results.path(root, model, card.name)
+        file = results.path(root, adapter.name, card.name)
         try:
             found = results.read(file) if file.is_file() else None
         except ValueError:
             continue
-        then = (None, digest, card.digest)
-        if found and (found.limit, found.model_facts.get("digest"), found.card_digest) == then:
+        if found is None:
+            continue
+        then, now_given = str(found.recipe.get("model") or ""), adapter.specification
+        is_other = then and now_given and Path(then).resolve() != Path(now_given).resolve()
+        if is_other and found.model_facts.get("digest") != digest:
+            raise ValueError(
+                f"results must hold no result of {card.name} of another model that is called "
+                f"{adapter.name} too (another --results keeps it, --fresh gives it up). "
+                f"Got one of {then} in {file} instead."
+            )
+        complete = (None, digest, card.digest)
+        now = (found.limit, found.model_facts.get("digest"), found.card_digest)
+        if limit is not None and now == complete:
             raise ValueError(
                 f"results must hold no complete result of {card.name} where a limit is given "
                 f"(another --results keeps it, --fresh gives it up). Got {file} instead."

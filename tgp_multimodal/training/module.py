@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from tgp_multimodal.models.block_attention import visible_blocks
@@ -362,8 +362,3 @@ class TrainingModule(LightningModule):
 
     def _chosen(self) -> Precision:
         return self.arithmetic or Precision("float32")
-
-
-def parameter_count(network: nn.Module) -> int:
-    """Number of weights."""
-    return sum(p.numel() for p in network.parameters())
