@@ -35,7 +35,6 @@ ALLOWED = {
     "model_card": {"models", "data", "resources"},  # export, third file
     "adapters": BELOW_TORCH | NETWORKS | SIBLINGS,
     "training": BELOW_TORCH | NETWORKS | SIBLINGS | {"adapters"},
-    "app": BELOW_TORCH | NETWORKS | SIBLINGS | {"adapters"},
     "serving": {"inference", "export", "models", "data", "resources", "messages", "__init__"},
     "messages": set(),
     "consoles": set(),
@@ -43,7 +42,7 @@ ALLOWED = {
     "verbs": BELOW_TORCH
     | NETWORKS
     | SIBLINGS
-    | {"adapters", "training", "app", "serving", "consoles", "verbs"},
+    | {"adapters", "training", "serving", "consoles", "verbs"},
     "cli": {"verbs", "parsers", "messages"},
     "__main__": {"cli"},
     "__init__": {"inference", "export"},
@@ -52,7 +51,6 @@ ALLOWED = {
 # Which layers may import a foreign library; a library that is not named here is free.
 ONLY = {
     "lightning": {"training"},
-    "gradio": {"app"},
     "fastapi": {"serving"},
     "starlette": {"serving"},
     "pydantic": {"serving"},
@@ -63,11 +61,11 @@ ONLY = {
     "timm": {"adapters"},
     "ray": {"adapters"},  # ray_grid.py, imported when asked for
     "diffusers": {"adapters", "diffusion"},  # diffusion/stock_samplers.py, loaded when asked for
-    "torch": NETWORKS | SIBLINGS | {"adapters", "training", "app", "serving", "verbs"},
-    "torchvision": NETWORKS | SIBLINGS | {"adapters", "training", "app"},
+    "torch": NETWORKS | SIBLINGS | {"adapters", "training", "serving", "verbs"},
+    "torchvision": NETWORKS | SIBLINGS | {"adapters", "training"},
 }
 
-LAZY_DOORS = {"cli", "verbs", "adapters", "app", "__init__"}
+LAZY_DOORS = {"cli", "verbs", "adapters", "__init__"}
 FILE_LINES = 400
 FUNCTION_LINES = 60
 
@@ -149,7 +147,7 @@ DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 def test_every_foreign_import_is_declared():
     recipe = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
     extras = recipe["project"]["optional-dependencies"]
-    optional = [name for extra in ("app", "serve", "peers", "ray") for name in extras[extra]]
+    optional = [name for extra in ("serve", "peers", "ray") for name in extras[extra]]
     wanted = [*recipe["project"]["dependencies"], *optional]
     declared = {re.split(r"[\[<>=~! ]", w)[0] for w in wanted}
     trees = [ast.parse(p.read_text("utf-8")) for p in (REPOSITORY / PACKAGE).rglob("*.py")]

@@ -5,7 +5,7 @@ help: the first line, the `Args:` and the `Examples:` section. `fit` alone diffe
 makes its parser, so its file offers `run(argv)`.
 
 Exit codes: 0 done, 1 a check that failed (`verify`, `reproduce`) or a bug (with its traceback), 2 a
-mistake of the user's (one line on stderr), 130 Ctrl-C.
+mistake of the user's (one line on stderr), 130 Ctrl-C, 141 a reader of standard output that left.
 """
 
 import importlib

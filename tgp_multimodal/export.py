@@ -212,9 +212,9 @@ def _write_text(folder: Path, network: Network, tokenizer: Tokenizer) -> None:
         folder / "config.json", stock_export.qwen3(text, tokenizer, "Qwen3ForCausalLM", True)
     )
     _write_json(folder / "generation_config.json", stock_export.generation(text, tokenizer))
-    tokenizer.save(folder)
+    tokenizer.save(folder, text.context)
     encoder = folder / "encoder"
-    tokenizer.save(encoder)
+    tokenizer.save(encoder, text.context)
     _link(folder / _TEXT, encoder / _TEXT)
     _write_json(encoder / "config.json", stock_export.qwen3(text, tokenizer, "Qwen3Model", False))
     _write_json(encoder / "sentence_bert_config.json", stock_export.sentence_encoder(text))
@@ -223,7 +223,7 @@ def _write_text(folder: Path, network: Network, tokenizer: Tokenizer) -> None:
 
 
 def _write_pipeline(folder: Path, network: Multimodal, tokenizer: Tokenizer) -> None:
-    tokenizer.save(folder / "tokenizer")
+    tokenizer.save(folder / "tokenizer", network.text.context)
     encoder = folder / "text_encoder"
     _write_json(
         encoder / "config.json", stock_export.qwen3(network.text, tokenizer, "Qwen3Model", True)

@@ -21,7 +21,7 @@ from typing import Any
 _PACKAGE = "tgp_multimodal"
 _LISTED = 20  # more names than this are a wall, not a help
 _LONGEST = 1000
-_EXTRAS = {"gradio": "app", "lm_eval": "peers", "mteb": "peers", "timm": "peers"}
+_EXTRAS = {"lm_eval": "peers", "mteb": "peers", "timm": "peers"}
 _EXTRAS |= {"fastapi": "serve", "uvicorn": "serve", "starlette": "serve", "pydantic": "serve"}
 
 _MISTAKES = ("MisconfigurationException",)  # Lightning's errors that are its user's

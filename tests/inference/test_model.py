@@ -177,3 +177,25 @@ def test_seeds_of_any_kind_and_none_at_all(model):
     assert np.array_equal(np.asarray(one), np.asarray(other))
     with pytest.raises(ValueError, match=r"seeds must be one for each of 1 prompts\. Got 0"):
         model.draw("a dot", 2, seed=[])
+
+
+def test_one_thing_is_no_list_of_things(model):
+    for shape in ((32, 48, 3), (32, 48, 1), (32, 48)):
+        with pytest.raises(ValueError, match=r"an array of shape \(32, 48.*, one picture, instead"):
+            model.embed(np.zeros(shape, np.uint8))
+    assert model.embed(np.zeros((2, 32, 48, 3), np.uint8)).shape[0] == 2
+    with pytest.raises(ValueError, match=r"documents must be a list of texts. Got the text 'abc'"):
+        model.search("a", "abc")
+    with pytest.raises(ValueError, match=r"k must be at least 1\. Got -1 instead"):
+        model.search("a", ["abc"], k=-1)
+    with pytest.raises(ValueError, match=r"size must be a side, or \(rows, columns\). Got 32.0"):
+        model.draw("a", size=32.0)
+
+
+def test_a_stop_string_may_stand_alone(model):
+    whole = model.write("The river", 10, temperature=0)
+    assert (
+        model.write("The river", 10, temperature=0, stop=whole[2:4])
+        == whole[: whole.index(whole[2:4])]
+    )
+    assert model.write("The river", 10, temperature=0, stop=f"{whole[2]}~~~") == whole

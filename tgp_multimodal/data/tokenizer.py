@@ -131,8 +131,13 @@ class Tokenizer:
         """Those of `ids` many ids that no text holds: specials but EOS, and ids beyond ours."""
         return [*sorted(self.special - {self.eos}), *range(self.vocabulary, ids)]
 
-    def save(self, folder: Path) -> None:
-        """Writes the files that `transformers.AutoTokenizer` loads as a `Qwen2Tokenizer`."""
+    def save(self, folder: Path, longest: int = 1024) -> None:
+        """Writes the files that `transformers.AutoTokenizer` loads as a `Qwen2Tokenizer`.
+
+        Args:
+            folder: gets them.
+            longest: most ids of a text, of a network's context; where stock tokenizers truncate.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "tokenizer.json").write_text(self.backend.to_str(pretty=False), encoding="utf-8")
         settings = {
@@ -146,7 +151,7 @@ class Tokenizer:
             "add_prefix_space": False,
             "clean_up_tokenization_spaces": False,
             "split_special_tokens": False,
-            "model_max_length": 1024,
+            "model_max_length": longest,
             "padding_side": "right",
         }
         (folder / "tokenizer_config.json").write_text(

@@ -1,6 +1,7 @@
 """How pictures are drawn: the settings, and what is wrong with them."""
 
 import difflib
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -50,7 +51,8 @@ def rows_columns(drawing: Drawing, default: int) -> tuple[int, int]:
     size: Any = default if drawing.size is None else drawing.size
     if isinstance(size, Integral):
         return int(size), int(size)
-    if isinstance(size, str) or len(size) != 2:
+    is_pair = isinstance(size, Sequence) and not isinstance(size, str) and len(size) == 2
+    if not is_pair or not all(isinstance(side, Integral) for side in size):
         raise ValueError(f"size must be a side, or (rows, columns). Got {size!r} instead.")
     return int(size[0]), int(size[1])
 

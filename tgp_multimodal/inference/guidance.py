@@ -58,4 +58,5 @@ def rescaled(guided_BCYX: Tensor, with_prompt_BCYX: Tensor, share: float) -> Ten
     if not share:
         return guided_BCYX
     before, after = (x.std((1, 2, 3), keepdim=True) for x in (with_prompt_BCYX, guided_BCYX))
+    after = after.clamp_min(1e-6)  # of a picture of one colour
     return share * guided_BCYX * (before / after) + (1 - share) * guided_BCYX

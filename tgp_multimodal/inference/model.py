@@ -13,13 +13,14 @@ from tgp_multimodal.inference.code_blocks import block_behind
 from tgp_multimodal.inference.drawing import Drawing
 from tgp_multimodal.inference.given import Given
 from tgp_multimodal.inference.image import draw
-from tgp_multimodal.inference.sampling import Sampling
+from tgp_multimodal.inference.sampling import Sampling, stops
 from tgp_multimodal.inference.text import Query
 from tgp_multimodal.models.image_tower import ImageTower
 from tgp_multimodal.models.networks import Multimodal, Network
 
 Picture = Image.Image | np.ndarray
 Pictures = Sequence[Image.Image] | np.ndarray
+_ONE = ((), (1,), (3,))  # what follows rows and columns in the shape of one picture
 
 
 class Model:
@@ -55,7 +56,7 @@ class Model:
         temperature: float = 0.8,
         top_p: float = 0.95,
         seed: int = 0,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         top_k: int = 0,
         repetition_penalty: float = 1.0,
         stop_at_dedent: bool = False,
@@ -65,7 +66,7 @@ class Model:
         With `stop_at_dedent` it ends where the function in which the prompt stops does.
         """
         sampling = Sampling(
-            max_tokens, temperature, top_p, tuple(stop), seed, top_k, repetition_penalty,
+            max_tokens, temperature, top_p, stops(stop), seed, top_k, repetition_penalty,
             block_behind(prompt) if stop_at_dedent else None,
         )  # fmt: skip
         return "".join(self.stream(prompt, None, sampling))
@@ -78,14 +79,14 @@ class Model:
         temperature: float = 0.2,
         top_p: float = 0.95,
         seed: int = 0,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         top_k: int = 0,
         repetition_penalty: float = 1.0,
         stop_at_dedent: bool = False,
     ) -> str:
         """The text between prefix and suffix; `stop_at_dedent` as in `write`."""
         sampling = Sampling(
-            max_tokens, temperature, top_p, tuple(stop), seed, top_k, repetition_penalty,
+            max_tokens, temperature, top_p, stops(stop), seed, top_k, repetition_penalty,
             block_behind(prefix) if stop_at_dedent else None,
         )  # fmt: skip
         return "".join(self.stream(prefix, suffix, sampling))
@@ -103,7 +104,7 @@ class Model:
         temperature: float = 0.7,
         top_p: float = 0.95,
         seed: int = 0,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         top_k: int = 0,
         repetition_penalty: float = 1.0,
     ) -> str:
@@ -124,7 +125,7 @@ class Model:
                 are no conversation, or a setting is out of range.
         """
         sampling = Sampling(
-            max_tokens, temperature, top_p, tuple(stop), seed, top_k, repetition_penalty
+            max_tokens, temperature, top_p, stops(stop), seed, top_k, repetition_penalty
         )
         return "".join(self.answer(messages, sampling))
 
@@ -212,7 +213,7 @@ class Model:
         has_head = isinstance(self.network, Multimodal)
         if (len(items) or not has_head) and all(isinstance(item, str) for item in items):
             return text.embed(self.network.text, self.tokenizer, [str(item) for item in items])
-        return picture_features.features(self._with_head(), self.tokenizer, list(items))
+        return picture_features.features(self._with_head(), self.tokenizer, _several(items))
 
     def score(self, context: str, continuation: str) -> float:
         """Log-likelihood of the continuation in nats; at most 0."""
@@ -225,8 +226,14 @@ class Model:
         states of a language model share one large direction that says nothing.
 
         Raises:
-            ValueError: there is no document.
+            ValueError: there is no document, `documents` is one text, or `k` is below 1.
         """
+        if isinstance(documents, str):
+            raise ValueError(
+                f"documents must be a list of texts. Got the text {documents[:40]!r} instead."
+            )
+        if k < 1:
+            raise ValueError(f"k must be at least 1. Got {k} instead.")
         if not documents:
             raise ValueError("documents must hold at least one text. Got none instead.")
         vectors = self.embed([query, *documents])
@@ -289,10 +296,15 @@ class Model:
         return self.network
 
 
-def _several(pictures: Pictures) -> list[object]:
+def _several(pictures: Sequence[str] | Pictures) -> list[object]:
     if isinstance(pictures, str | Image.Image) or not hasattr(pictures, "__iter__"):
         raise ValueError(
             f"pictures must be a list of pictures. Got {type(pictures).__name__} instead."
+        )
+    if isinstance(pictures, np.ndarray) and pictures.ndim < 4 and pictures.shape[2:] in _ONE:
+        raise ValueError(
+            "pictures must be a list of pictures, or an array (N, Y, X, 3)."
+            f" Got an array of shape {pictures.shape}, one picture, instead."
         )
     return list(pictures)
 

@@ -79,6 +79,11 @@ def check(sampling: Sampling) -> None:
         )
 
 
+def stops(stop: str | Sequence[str]) -> tuple[str, ...]:
+    """Stop strings; a single one may stand alone."""
+    return (stop,) if isinstance(stop, str) else tuple(stop)
+
+
 def check_seed(seed: int) -> None:
     """Refuses what torch takes for no seed.
 

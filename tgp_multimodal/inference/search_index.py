@@ -172,16 +172,19 @@ def _opened(folder: Path, lines: int, model: str) -> tuple[dict[str, Any], np.nd
 
 def _is_left(path: Path) -> bool:
     """Whether a file is what a first write that was killed leaves."""
-    return path.name == f"{_INDEX}.partial" or path.match("vectors-*.npy")
+    return path.name == f"{_INDEX}.partial" or path.match("vectors-*.npy*")
 
 
 def _write(folder: Path, content: dict[str, Any], vector_ND: np.ndarray) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     name = f"vectors-{hashlib.sha256(vector_ND.tobytes()).hexdigest()[:16]}.npy"
-    np.save(folder / name, vector_ND)
+    # The index that stands may name a file of this very name: it is whole at any moment.
+    with (folder / f"{name}.partial").open("wb") as file:
+        np.save(file, vector_ND)
+    (folder / f"{name}.partial").replace(folder / name)
     partial = folder / f"{_INDEX}.partial"
     partial.write_text(json.dumps(content | {"vectors": name}), encoding="utf-8")
     partial.replace(folder / _INDEX)
-    for path in folder.glob("vectors-*.npy"):
+    for path in folder.glob("vectors-*.npy*"):
         if path.name != name:
             path.unlink()

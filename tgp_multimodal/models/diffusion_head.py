@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tgp_multimodal.models.eager import PatchesAttended
 from tgp_multimodal.models.layers import (
     RMSNorm,
+    at_least_one,
     attention,
     by_hand,
     rotary_tables,
@@ -208,6 +209,7 @@ class DiffusionHead(nn.Module):
         size: int = 32,
     ) -> None:
         super().__init__()
+        at_least_one("DiffusionHead", width=width, heads=heads, patch=patch, size=size)
         if width % heads or (width // heads) % 4:
             raise ValueError(
                 f"width / heads must be a multiple of 4. Got width={width}, heads={heads} instead."

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tgp_multimodal.models.layers import at_least_one
+
 _LARGEST_SCALE = math.log(100.0)
 
 
@@ -50,6 +52,7 @@ class ImageTower(nn.Module):
         size: int = 32,
     ) -> None:
         super().__init__()
+        at_least_one("ImageTower", width=width, heads=heads, patch=patch, size=size)
         if width % heads:
             raise ValueError(f"width must be a multiple of heads={heads}. Got {width} instead.")
         if size % patch:

@@ -16,6 +16,17 @@ if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
 
+def at_least_one(owner: str, **sizes: int) -> None:
+    """Refuses sizes that are none, by name.
+
+    Raises:
+        ValueError: one is below 1.
+    """
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} of {owner} must be at least 1. Got {size} instead.")
+
+
 class RMSNorm(nn.Module):
     """Root-mean-square normalisation with a learned gain (Zhang & Sennrich 2019, arXiv:1910.07467).
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tgp_multimodal.models.layers import (
     KeyValueCache,
     RMSNorm,
+    at_least_one,
     attention,
     rotary_tables,
     rotate_halves,
@@ -133,6 +134,7 @@ class TextTransformer(nn.Module):
         rope_theta: float = 10000.0,
     ) -> None:
         super().__init__()
+        at_least_one("TextTransformer", width=width, heads=heads, key_value_heads=key_value_heads)
         if width % heads or heads % key_value_heads or (width // heads) % 2:
             raise ValueError(
                 "width must be an even multiple of heads, and heads a multiple of key_value_heads. "

@@ -73,7 +73,7 @@ _OF_A_RUN = (
 
 EXAMPLES = """examples:
     tgp fit
-    tgp fit --size small --config configs/gpu.yaml --data.folder data/mine
+    tgp fit --config mine.yaml --config configs/gpu.yaml
     tgp fit --config mine.yaml --trainer.max_steps 2000 --model.optimizer.muon_lr 0.01
     tgp fit --config mine.yaml --ckpt_path last
     tgp fit --init_from runs/nano/export --config configs/code.yaml

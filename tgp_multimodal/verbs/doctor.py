@@ -131,7 +131,7 @@ def _accelerator() -> tuple[str, str]:
             "good",
         )
     if torch.backends.mps.is_available():
-        return "Apple GPU (mps)", "good"
+        return "Apple GPU (mps); load, draw and evaluate use the CPU", "note"
     return "none, the CPU is used", "note"
 
 
