@@ -276,7 +276,9 @@ def test_every_verb_has_a_parser_help_and_examples_that_parse(verb: str):
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
 def test_every_command_in_the_documents_parses(path: Path):
     text = path.read_text(encoding="utf-8")
-    lines = re.findall(r"^(tgp .*)$", text, re.MULTILINE) + re.findall(r"`(tgp [^`]+)`", text)
+    lines = re.findall(r"^ *(?:[A-Z_]+=\S+ )*(tgp .*)$", text, re.MULTILINE)
+    lines += re.findall(r"`(tgp [^`]+)`", text)
+    assert bool(lines) == ("tgp " in text)
     for line in lines:
         try_out(line)
 

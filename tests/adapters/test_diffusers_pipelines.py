@@ -52,12 +52,20 @@ def test_it_draws_what_the_native_adapter_draws(folder, stock):
         assert np.ptp(two) > 20  # no empty picture
 
 
-def test_a_pipeline_that_cannot_batch_draws_one_by_one(folder, monkeypatch):
-    adapter = DiffusersPipeline(str(folder))
-    sizes, draw = [], adapter._draw
-    monkeypatch.setattr(adapter, "_draw", lambda own: sizes.append(len(own)) or draw(own))
-    assert len(adapter.answer(REQUESTS)) == 3
-    assert sizes in ([3], [3, 1, 1, 1])  # the stock pipeline may learn it
+def test_a_pipeline_that_cannot_batch_draws_one_by_one(folder, stock, monkeypatch):
+    adapter, sizes = DiffusersPipeline(str(folder)), []
+    pipeline = adapter.pipeline
+
+    def alone(prompt, **settings):
+        sizes.append(len(prompt))
+        if len(prompt) > 1:
+            raise ValueError("one prompt at a time")
+        return pipeline(prompt=prompt, **settings)
+
+    monkeypatch.setattr(adapter, "pipeline", alone)
+    for one, two in zip(adapter.answer(REQUESTS), stock.answer(REQUESTS), strict=True):
+        assert np.abs(one.astype(int) - two).max() <= 1
+    assert sizes == [3, 1, 1, 1]
 
 
 def test_an_error_of_one_picture_is_not_hidden(folder, monkeypatch):

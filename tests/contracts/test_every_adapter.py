@@ -79,6 +79,8 @@ EVERY = [
     for argument in MODELS.get(kind, [""])
 ]
 
+NETWORKS = {"native", "random", "hf", "st", "openclip", "diffusers", "timm", "openai"}
+
 ASKED = [model for model in EVERY if model != "majority"]  # which looks at no item
 
 
@@ -182,6 +184,11 @@ def test_limits_are_known_before_data_are_loaded(model, opened, monkeypatch, tmp
             assert card.requests <= adapter.supports
         else:
             assert reasons[card.name] is None or " " in reasons[card.name]
+    assert None in reasons.values()
+    if type(adapter).can is Adapter.can:
+        able = {c.name for c in every if c.requests <= adapter.supports}
+        blind = {c.name for c in every if Embed in c.requests and c.modality not in adapter.embeds}
+        assert {name for name, reason in reasons.items() if reason is None} == able - blind
 
 
 @pytest.mark.parametrize("model", EVERY)
@@ -189,7 +196,7 @@ def test_facts_and_names_tell_models_apart(model, opened, folders):
     adapter = opened(model)
     facts = adapter.facts()
     assert facts["digest"]
-    assert facts["parameters"] >= 0
+    assert (facts["parameters"] > 0) == (model.partition(":")[0] in NETWORKS)
     assert "/" not in adapter.name
     again = fresh(model, folders)
     assert (again.name, again.facts()["digest"]) == (adapter.name, facts["digest"])

@@ -98,8 +98,9 @@ def test_looks_and_captions_begin_anywhere(described, tokenizer, start, threads)
         options = {"flips": {"photos": 0.5}, "crops": {"photos": 0.6, "icons": 0.9}}
         options["greys"] = {"photos": 0.4}
         shares = {"photos": 0.7, "icons": 0.3}
-        made = picture_batches(described, tokenizer, shares, 12, 4, 0, **options)
-        return Stream({"pictures": made}, threads).batches(start)
+        made = {"pictures": picture_batches(described, tokenizer, shares, 12, 4, 0, **options)}
+        made["captions"] = caption_batches(described, tokenizer, shares, 8, 0, 128)
+        return Stream(made, threads).batches(start)
 
     whole = list(islice(batches(0, 1), 12))
     rest = list(islice(batches(start, threads), 12 - start))

@@ -23,12 +23,12 @@ def test_each_picture_has_its_own_time():
 
 def test_velocity_is_the_derivative_of_the_path():
     data, noise = torch.randn(2, 3, 3, 4, 4, dtype=torch.float64)
-    times = torch.tensor([0.1, 0.5, 0.9])
+    times = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
     step = 1e-6
     slope = (noisy(data, noise, times + step) - noisy(data, noise, times)) / step
     found = velocity(noisy(data, noise, times), data, times)
-    torch.testing.assert_close(found, noise - data, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(slope, noise - data, atol=2e-1, rtol=0)
+    torch.testing.assert_close(found, noise - data, atol=1e-12, rtol=0)
+    torch.testing.assert_close(slope, noise - data, atol=1e-6, rtol=0)
 
 
 def test_velocity_divides_by_no_smaller_time_than_the_stock_pipeline():

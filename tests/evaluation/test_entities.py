@@ -55,10 +55,8 @@ def test_a_right_entity_has_type_start_and_end_right() -> None:
     assert Found(0, 0, 0).f1 == 0
 
 
-@pytest.mark.peers
 @pytest.mark.parametrize("seed", range(20))
 def test_f1_is_seqevals(seed: int) -> None:
-    pytest.importorskip("seqeval", reason="needs seqeval")
     peer, schemes = (importlib.import_module(f"seqeval.{m}") for m in ("metrics", "scheme"))
     rng = random.Random(seed)
     sizes = [rng.randint(1, 12) for _ in range(30)]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import kernel_probe
 import pytest
 from made_up_cards import score
 from planted_models import Planted, dummy
@@ -19,7 +20,7 @@ from tgp_multimodal.evaluation.card_protocols import PROTOCOLS
 from tgp_multimodal.evaluation.protocols.pass_at_k import estimate
 from tgp_multimodal.evaluation.requests import Generate
 from tgp_multimodal.evaluation.results import essence
-from tgp_multimodal.evaluation.sandbox import Sandbox, SandboxError
+from tgp_multimodal.evaluation.sandbox import SandboxError
 from tgp_multimodal.evaluation.verify import verify
 
 ROWS = {
@@ -41,10 +42,8 @@ RUNS = pytest.mark.usefixtures("sandbox_works")
 
 @pytest.fixture(scope="module")
 def sandbox_works() -> None:
-    try:
-        Sandbox().close()
-    except SandboxError as error:
-        pytest.skip(str(error))
+    if reason := kernel_probe.refused():
+        pytest.skip(reason)
 
 
 def writer(right: Callable[[int, int], bool]) -> Planted:

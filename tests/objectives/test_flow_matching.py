@@ -98,11 +98,28 @@ def test_times_are_mostly_in_the_middle():
     assert noisy_B.median() > 0.7
 
 
-def test_repeats_draw_more_noise_for_the_same_pictures(network):
-    once = FlowMatching(caption_drop=0.0).loss(network, batch(), 0.0, 0).parts
-    often = FlowMatching(caption_drop=0.0, repeats=8).loss(network, batch(), 0.0, 0).parts
-    assert once["value"] != often["value"]
-    assert 0.3 < often["pixel_error"] / once["pixel_error"] < 3
+def test_repeats_draw_more_noise_for_the_same_pictures():
+    """The noise is what is seen once the picture's share is taken from it."""
+    pictures, seen = batch(), []
+    data = pictures.pixels_BCYX.float() / 127.5 - 1
+
+    def denoise(noisy_BCYX, time_B, text, mask_BL):
+        share_B111 = time_B[:, None, None, None]
+        noise = (noisy_BCYX - (1 - share_B111) * data.repeat(8, 1, 1, 1)) / share_B111
+        seen.append((noise.unflatten(0, (8, 6)), time_B, mask_BL))
+        return data.repeat(8, 1, 1, 1)
+
+    head = SimpleNamespace(text_keys_values=lambda text: [], denoise=denoise)
+    oracle = SimpleNamespace(text=lambda token, mask_BL: token, head=head)
+    objective = FlowMatching(caption_drop=0.0, repeats=8)
+    assert objective.loss(oracle, pictures, 0.0, 0).value == 0
+    ((noise, time_B, mask_BL),) = seen
+    assert noise.mean().abs() < 0.05
+    assert noise.std() == pytest.approx(1, abs=0.05)
+    flat = noise.reshape(48, -1)
+    assert (torch.corrcoef(flat) - torch.eye(48)).abs().max() < 0.4  # each draw is another one
+    assert len(time_B.unique()) == 48
+    assert torch.equal(mask_BL, pictures.mask_BL.repeat(8, 1))
 
 
 def test_bad_settings_are_refused():

@@ -1,20 +1,19 @@
-"""A sandbox that is shared by all tests of a session, and the reason where there can be none."""
+"""A sandbox that is shared by all tests of a session, skipped where the kernel allows none."""
 
 from collections.abc import Iterator
 
+import kernel_probe
 import pytest
 
-from tgp_multimodal.evaluation.sandbox import Limits, Sandbox, SandboxError
+from tgp_multimodal.evaluation.sandbox import Limits, Sandbox
 
 
 @pytest.fixture(scope="session")
 def sandbox() -> Iterator[Sandbox]:
     """One second of processor time, half a gigabyte."""
-    try:
-        opened = Sandbox(Limits(1, 512), workers=2)
-    except SandboxError as error:
-        pytest.skip(str(error))
-    with opened:
+    if reason := kernel_probe.refused():
+        pytest.skip(reason)
+    with Sandbox(Limits(1, 512), workers=2) as opened:
         yield opened
 
 

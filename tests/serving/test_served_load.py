@@ -31,9 +31,16 @@ def model(tokenizer):
 
 @pytest.fixture
 def slowly(monkeypatch):
-    """Each token takes a while."""
-    step = Writer.step
-    monkeypatch.setattr(Writer, "step", lambda writer: time.sleep(0.05) or step(writer))
+    """Each token takes a while; all of them are counted."""
+    step, steps = Writer.step, []
+
+    def slow(writer):
+        steps.append(writer)
+        time.sleep(0.1)
+        return step(writer)
+
+    monkeypatch.setattr(Writer, "step", slow)
+    return steps
 
 
 def until(condition, seconds=10.0):
@@ -73,9 +80,8 @@ def test_a_client_that_hangs_up_stops_the_writing(model, slowly, stream):
         else:
             with pytest.raises(openai.APITimeoutError):
                 running.client.completions.create(**settings, timeout=0.5)
-        start = time.monotonic()
-        until(lambda: running.served.worker.depth() == 0, 2)
-        assert time.monotonic() - start < 2  # all 90 tokens would take 4.5 s
+        until(lambda: running.served.worker.depth() == 0)
+        assert len(slowly) < 80  # of 90 tokens
 
 
 def test_a_server_that_closes_cuts_long_answers(model, slowly):
@@ -91,10 +97,9 @@ def test_a_server_that_closes_cuts_long_answers(model, slowly):
         thread = threading.Thread(target=ask, args=(running.client,))
         thread.start()
         until(lambda: running.served.worker.depth() == 1)
-        start = time.monotonic()
     thread.join(10)
     assert errors
-    assert time.monotonic() - start < 4  # two of them are the grace
+    assert len(slowly) < 80  # of 90 tokens; the grace has some 20
 
 
 def resident():

@@ -187,7 +187,9 @@ def test_a_body_that_hides_its_length_is_cut_off(running):
 
 def test_an_endless_body_is_not_read_to_its_end(running, monkeypatch):
     monkeypatch.setattr(gate, "_DROPPED", 20_000)
-    for body in (b"x" * 30_000, (b"x" * 1000 for _ in range(10_000))):
+    sent = []
+    endless = (sent.append(i) or b"x" * 1000 for i in range(100_000))
+    for body in (b"x" * 30_000, endless):
         place = urlsplit(running.address)
         connection = http.client.HTTPConnection(place.hostname, place.port, timeout=20)
         try:  # whether the answer is read before the line is cut is a race
@@ -197,6 +199,7 @@ def test_an_endless_body_is_not_read_to_its_end(running, monkeypatch):
             pass
         finally:
             connection.close()
+    assert 5 < len(sent) < 50_000  # what the buffers between them hold
     assert running.client.completions.create(model=NAME, prompt="a").choices
 
 

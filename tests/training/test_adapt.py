@@ -12,11 +12,13 @@ from random_networks import multimodal
 import tgp_multimodal
 from tgp_multimodal import export
 from tgp_multimodal.data.labelled import Splits
+from tgp_multimodal.evaluation.task_scores import value
 from tgp_multimodal.inference.adapted import Adapted
 from tgp_multimodal.inference.task_network import Task, TaskNetwork
-from tgp_multimodal.training import adapt_results, adapt_runs
+from tgp_multimodal.training import adapt, adapt_results, adapt_runs
 from tgp_multimodal.training.adapt import free, learn
 from tgp_multimodal.training.adapt_runs import Settings
+from tgp_multimodal.training.adapt_watch import learned
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers.*",
@@ -34,6 +36,44 @@ def test_every_kind_learns_and_nothing_worse_than_the_start_comes_out(loaded, ki
     assert found.history[-1]["train_loss"] < found.history[1]["train_loss"]
     assert found.facts["trained_parameters"] > 0.9 * found.facts["parameters"]
     assert export.weights_digest(loaded.network) == before
+    validation, model = task(kind).validation, Adapted(found.network.eval(), loaded.tokenizer)
+    again = value(found.facts["metric"], validation, model.predict([i.item for i in validation]))
+    assert again == pytest.approx(found.history[found.best]["metric"], abs=1e-6)
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_rate_that_breaks_the_network_gives_back_the_start(loaded, monkeypatch, method):
+    starts, train = [], adapt.train
+
+    def watched(make, *others):
+        starts.append(learned(make.network))
+        return train(make, *others)
+
+    monkeypatch.setattr(adapt, "train", watched)
+    found = learn(loaded, task(), Settings(method, **QUICK | {"rate": 5.0}))
+    assert found.best == 0
+    assert found.history[-1]["validation_loss"] > found.history[0]["validation_loss"]
+    assert _equal(learned(found.network), starts[0])
+
+
+def test_every_rate_is_tried_from_the_same_weights(loaded, monkeypatch):
+    starts, ends = [], []
+    module, put_back = adapt_runs.Maker.module, adapt_runs.put_back
+
+    def begun(make, rate):
+        starts.append(learned(make.network))
+        return module(make, rate)
+
+    def ended(network, weights):
+        ends.append(learned(network))
+        put_back(network, weights)
+
+    monkeypatch.setattr(adapt_runs.Maker, "module", begun)
+    monkeypatch.setattr(adapt_runs, "put_back", ended)
+    found = learn(loaded, task(), Settings("full", **QUICK | {"rate": None}))
+    assert len(found.facts["rates_tried"]) == len(ends) == len(starts) - 1 > 1
+    assert all(_equal(one, starts[0]) for one in starts)
+    assert not any(_equal(one, starts[0]) for one in ends)
 
 
 def test_the_head_alone_is_the_probe_and_leaves_the_network_as_it_is(loaded):
@@ -82,9 +122,9 @@ def results(loaded, base, tmp_path_factory):
     for kind in ("classification", "tagging"):
         folder = tmp_path_factory.mktemp("adapted") / kind
         settings = Settings("lora", **QUICK | {"rate": 1e-2})
-        learned = learn(loaded, task(kind), settings)
-        network = copy.deepcopy(learned.network)
-        adapt_results.write(folder, loaded, str(base), task(kind), settings, learned)
+        done = learn(loaded, task(kind), settings)
+        network = copy.deepcopy(done.network)
+        adapt_results.write(folder, loaded, str(base), task(kind), settings, done)
         made[kind] = (folder, Adapted(network.eval(), loaded.tokenizer))
     return made
 
@@ -172,9 +212,9 @@ def test_pictures(tokenizer, tmp_path):
     loaded = export.load(tmp_path / "base")
     for method in ("head", "full"):
         settings = Settings(method, **QUICK | {"steps": 6})
-        learned = learn(loaded, splits, settings)
+        done = learn(loaded, splits, settings)
         place = tmp_path / method
-        report = adapt_results.write(place, loaded, "base", splits, settings, learned)
+        report = adapt_results.write(place, loaded, "base", splits, settings, done)
         assert report["test"]["accuracy"]["value"] > 0.9
         model = tgp_multimodal.load_adapted(place)
         assert [p.label for p in model.predict(shades[:2])] == ["dark", "light"]
@@ -197,6 +237,12 @@ def test_weights_behind_the_features_of_a_picture_stay(tokenizer, units):
     assert {"blocks.0.down_proj.weight", "blocks.1.up_proj.weight"} <= trained
     assert ("blocks.1.down_proj.weight" in trained) != units
     assert not any(name.startswith("blocks.2") for name in trained)
+
+
+def _equal(first, second):
+    """Whether two networks have equal weights, by name."""
+    assert first.keys() == second.keys()
+    return all(torch.equal(first[n], second[n]) for n in first)
 
 
 def _differs(loaded, name, weight):
@@ -240,8 +286,8 @@ def test_a_full_device_says_what_to_lower(loaded, monkeypatch):
 @pytest.mark.parametrize("kind", ["multi_label", "regression"])
 def test_other_kinds_are_written_and_read_again(loaded, base, tmp_path, kind):
     settings = Settings("head")
-    learned = learn(loaded, task(kind), settings)
-    report = adapt_results.write(tmp_path / "a", loaded, str(base), task(kind), settings, learned)
+    done = learn(loaded, task(kind), settings)
+    report = adapt_results.write(tmp_path / "a", loaded, str(base), task(kind), settings, done)
     model = tgp_multimodal.load_adapted(tmp_path / "a")
     found = [p.label for p in model.predict([i.item for i in task(kind).test])]
     rows = (tmp_path / "a" / "predictions.jsonl").read_text().splitlines()
@@ -267,8 +313,8 @@ def test_pairs(loaded, base, tmp_path, pairs):
     alike = [item((a, a) if i % 2 else (a, b), str(i % 2), i) for i, (a, b) in enumerate(both)]
     splits = Splits("classification", "pair", alike[:18], alike[18:24], alike[24:], "alike")
     settings = Settings("full", pairs=pairs, **QUICK | {"steps": 6})
-    learned = learn(loaded, splits, settings)
-    report = adapt_results.write(tmp_path / "a", loaded, str(base), splits, settings, learned)
+    done = learn(loaded, splits, settings)
+    report = adapt_results.write(tmp_path / "a", loaded, str(base), splits, settings, done)
     assert (tmp_path / "a" / "classifier").is_dir() == (pairs == "joint")
     model = tgp_multimodal.load_adapted(tmp_path / "a")
     assert model.task.pairs == pairs

@@ -3,7 +3,7 @@ import json
 import os
 import shutil
 import signal
-import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -250,20 +250,29 @@ def products(monkeypatch, float32, bfloat16):
     monkeypatch.setattr(precision, "product_seconds", lambda x, other: seconds[x.dtype])
 
 
+class Clock:
+    """The one that steps are measured by; a test moves it."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr(precision, "time", SimpleNamespace(perf_counter=lambda: self.now))
+
+
 @pytest.mark.parametrize("bfloat16", [1.5, 0.25])
 def test_the_measured_step_counts_a_stream_by_its_share(monkeypatch, bfloat16):
     products(monkeypatch, 1.0, bfloat16)
+    clock = Clock(monkeypatch)
     holder = torch.nn.Linear(1, 1)
 
     def loss(seconds):
         def run():
-            time.sleep(seconds)
+            clock.now += seconds
             return holder(torch.ones(1)).sum()
 
         return run
 
     chosen = fastest({loss(0.02): 1.0, loss(0.08): 0.25}, holder, is_timed=True)
-    assert 0.04 <= chosen.seconds[chosen.name] < 0.08
+    assert chosen.seconds[chosen.name] == pytest.approx(0.04)
     assert holder.weight.grad is None
 
 
@@ -277,11 +286,11 @@ def test_the_measured_step_counts_a_stream_by_its_share(monkeypatch, bfloat16):
 )  # fmt: skip
 def test_steps_are_tried_only_where_a_product_does_not_tell(bfloat16, answer, calls, monkeypatch):
     products(monkeypatch, 1.0, bfloat16)
-    holder, tried = torch.nn.Linear(1, 1), []
+    clock, holder, tried = Clock(monkeypatch), torch.nn.Linear(1, 1), []
 
     def run():
         tried.append(holder.arithmetic.name)
-        time.sleep(0.2 if holder.arithmetic.name == "bfloat16" else 0.01)
+        clock.now += 0.2 if holder.arithmetic.name == "bfloat16" else 0.01
         return holder(torch.ones(1)).sum()
 
     assert fastest({run: 1.0}, holder).name == answer
