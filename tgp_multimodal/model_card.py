@@ -4,8 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tgp_multimodal.data.tokenizer import Tokenizer
-from tgp_multimodal.models.diffusion_head import DiffusionHead
-from tgp_multimodal.models.networks import PROMPT_TOKENS, Multimodal, Network
+from tgp_multimodal.models.networks import PROMPT_TOKENS, DualEncoder, Multimodal, Network
 
 _TEXT = """\
 ## Load it
@@ -115,7 +114,7 @@ def model_card(network: Network, tokenizer: Tokenizer, facts: Mapping[str, Any])
     if head is not None:
         limits += _PICTURE_LIMITS.format(size=head.size, patch=head.patch, prompt=PROMPT_TOKENS)
     sections = [
-        "\n".join(_front_matter(head)),
+        "\n".join(_front_matter(network)),
         f"# {name}",
         "\n".join(_sizes(network, tokenizer)),
         "\n".join(_data(facts)),
@@ -134,12 +133,15 @@ def model_card(network: Network, tokenizer: Tokenizer, facts: Mapping[str, Any])
     return "\n\n".join(part for part in sections if part) + "\n"
 
 
-def _front_matter(head: DiffusionHead | None) -> Iterator[str]:
+def _front_matter(network: Network) -> Iterator[str]:
+    draws = isinstance(network, Multimodal)
+    matches = isinstance(network, DualEncoder)  # its text side was not taught to write
+    task = "text-to-image" if draws else "feature-extraction" if matches else "text-generation"
     yield "---"
     yield "library_name: transformers"
-    yield f"pipeline_tag: {'text-generation' if head is None else 'text-to-image'}"
+    yield f"pipeline_tag: {task}"
     yield "tags: [tgp-multimodal, qwen3, sentence-transformers" + (
-        "]" if head is None else ", diffusers, text-to-image]"
+        ", diffusers, text-to-image]" if draws else "]"
     )
     yield "---"
 

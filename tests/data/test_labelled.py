@@ -126,6 +126,10 @@ def test_pairs(tmp_path):
     good, bad = table(path, Columns("a", "label", "b"))
     assert good.item == ("x", "y")
     assert bad.reason == "empty text"
+    words = tmp_path / "t.jsonl"
+    words.write_text('{"a": ["x", "z"], "b": "y", "label": "1"}\n')
+    (bad,) = table(words, Columns("a", "label", "b"))
+    assert bad.reason == "a list of words in the place of the first of two texts"
 
 
 def test_folders_of_pictures_are_classes(tmp_path):

@@ -45,6 +45,19 @@ def test_of_the_head():
     assert counted(run) == head_flops(head, 3, 16, 24, 7)
 
 
+def test_noises_of_one_picture_share_the_work_for_its_caption():
+    head = network().head
+    text_BLD, mask_BL = torch.zeros(2, 7, 48), torch.ones(6, 7, dtype=torch.bool)
+
+    def run() -> None:
+        text = [
+            (k.repeat(3, 1, 1, 1), v.repeat(3, 1, 1, 1)) for k, v in head.text_keys_values(text_BLD)
+        ]
+        head.denoise(torch.zeros(6, 3, 16, 24), torch.ones(6), text, mask_BL)
+
+    assert counted(run) == head_flops(head, 6, 16, 24, 7, captions=2)
+
+
 def test_of_the_tower():
     tower = network().tower
     assert counted(lambda: tower(torch.zeros(3, 3, 16, 16))) == tower_flops(tower, 3)

@@ -67,6 +67,18 @@ def test_unusable_rows_are_counted_and_written_down(adapted):
     assert report["kind"] == "classification"
 
 
+def test_a_row_of_another_kind_of_item_stays_without_a_label(adapted, tmp_path, capsys):
+    """And does not end the work on all others."""
+    rows = [{"body": "rain and rain"}, {"body": ["rain", "and"]}, {"body": "sand"}]
+    source = tmp_path / "new.jsonl"
+    source.write_text("\n".join(map(json.dumps, rows)))
+    output = tmp_path / "labelled.jsonl"
+    assert main(["predict", str(adapted), str(source), str(output), "--text", "body"]) == 0
+    assert "a list of words, which the model does not read" in capsys.readouterr().out
+    found = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [row["label"] is None for row in found] == [False, True, False]
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl"])
 def test_predict_keeps_every_column_and_every_row(adapted, tmp_path, capsys, suffix):
     rows = [(t, str(i), "x,\ny") for i, (t, _) in enumerate(lines(9))]

@@ -143,6 +143,8 @@ def readable(row: dict[str, Any], columns: Columns) -> Any:
         words = tuple(valid_text(w, columns.text) for w in found)
         if not words:
             raise ValueError("empty text")
+        if columns.second is not None:
+            raise ValueError("a list of words in the place of the first of two texts")
         return words
     first = valid_text(found, columns.text)
     if columns.second is None:

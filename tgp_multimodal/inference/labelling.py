@@ -80,7 +80,11 @@ class Labelling:
                 self.bad.append(f"{row.source} {row.row}: {row.reason}")
                 continue
             try:
-                items.append(readable(row[1], self.columns))
+                item = readable(row[1], self.columns)
+                if isinstance(item, str) != (self.model.task.reads == "text"):
+                    told = "a text" if isinstance(item, str) else "a list of words"
+                    raise ValueError(f"{told}, which the model does not read")
+                items.append(item)
                 places.append(len(good))
             except ValueError as error:
                 self.empty.append(f"{path} {row[0]}: {error}")

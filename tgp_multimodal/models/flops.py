@@ -27,7 +27,14 @@ def text_flops(text: TextTransformer, rows: int, length: int, scored: int = 0) -
     return rows * length * per_token + 2 * scored * text.width * text.vocabulary
 
 
-def head_flops(head: DiffusionHead, pictures: int, rows: int, columns: int, length: int) -> int:
+def head_flops(
+    head: DiffusionHead,
+    pictures: int,
+    rows: int,
+    columns: int,
+    length: int,
+    captions: int | None = None,
+) -> int:
     """Of the diffusion head.
 
     Args:
@@ -36,6 +43,7 @@ def head_flops(head: DiffusionHead, pictures: int, rows: int, columns: int, leng
         rows: pixels from top to bottom.
         columns: pixels from left to right.
         length: tokens of a caption, padding included.
+        captions: of the batch, where several pictures share one; left out: one for each.
     """
     width, patches = head.width, rows // head.patch * (columns // head.patch)
     channels = 3 * head.patch**2
@@ -43,7 +51,8 @@ def head_flops(head: DiffusionHead, pictures: int, rows: int, columns: int, leng
     patch = head.depth * block + 2 * 2 * channels * width
     token = 2 * head.text_width * width + head.depth * 2 * 2 * width**2
     time = 2 * (256 * width + width**2) + head.depth * 2 * 6 * width**2 + 2 * 2 * width**2
-    return pictures * (patches * patch + length * token + time)
+    captions = pictures if captions is None else captions
+    return pictures * (patches * patch + time) + captions * length * token
 
 
 def tower_flops(tower: ImageTower, pictures: int) -> int:

@@ -60,6 +60,10 @@ class FlowMatching(Objective):
             raise ValueError(
                 f"caption_drop must be at least 0 and below 1. Got {caption_drop} instead."
             )
+        if not 0 <= uniform_times <= 1:
+            raise ValueError(
+                f"uniform_times must be a share between 0 and 1. Got {uniform_times} instead."
+            )
         if repeats < 1:
             raise ValueError(f"repeats must be at least 1. Got {repeats} instead.")
         if not 0 < weight_floor <= 1:
@@ -160,7 +164,8 @@ class FlowMatching(Objective):
         rows, columns = batch.pixels_BCYX.shape[-2:]
         text = (3 if self.train_text else 1) * text_flops(network.text, count, length)
         passes = 3 + (self.guidance > 1)
-        return text + passes * head_flops(network.head, self.repeats * count, rows, columns, length)
+        pictures = self.repeats * count
+        return text + passes * head_flops(network.head, pictures, rows, columns, length, count)
 
     def times(self, count: int, generator: torch.Generator) -> Tensor:
         """Times in (0, 1), shape (count,), on the generator's device."""

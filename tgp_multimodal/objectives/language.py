@@ -83,6 +83,8 @@ class HybridLanguage(Objective):
         for name, pair in (("masked_rows", masked_rows), ("mask_rate", mask_rate)):
             if not all(0 <= share <= 1 for share in pair):
                 raise ValueError(f"{name} must be two shares between 0 and 1. Got {pair} instead.")
+        if longest_span < 1:
+            raise ValueError(f"longest_span must be at least 1. Got {longest_span} instead.")
         self.masked_rows, self.mask_rate = masked_rows, mask_rate
         self.longest_span, self.z_loss = longest_span, z_loss
 

@@ -21,6 +21,8 @@ from tgp_multimodal.data.prepared import manifest, open_pictures
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.models.networks import PROMPT_TOKENS
 
+_LARGEST_SEED = 2**42  # seeds of steps, a million to each, stay below what torch takes
+
 
 class Loader:
     """Batches of a stream as dicts of tensors, from a given step on.
@@ -100,6 +102,10 @@ class StreamData(LightningDataModule):
         self.chat = _numbers("chat", chat)
         if threads < 0:
             raise ValueError(f"threads must be 0 or more. Got {threads} instead.")
+        if not 0 <= seed <= _LARGEST_SEED:
+            raise ValueError(
+                f"data.seed must be between 0 and {_LARGEST_SEED}. Got {seed} instead."
+            )
         self.embedded, self.seed, self.validation_batches = embedded, seed, validation_batches
         self.tokenizer: Tokenizer | None = None
         self._opened: tuple[tuple[int, int], Stream] | None = None
