@@ -52,6 +52,37 @@ def test_a_result_file_says_everything(made_up: list[Card], tmp_path: Path) -> N
     assert results.read(tmp_path / "dummy/text__two.json") == second
 
 
+def test_a_card_that_fails_keeps_no_other_from_being_measured(
+    made_up: list[Card], tmp_path: Path
+) -> None:
+    """Its reason is told on the way and at the end; the same command again asks for it alone."""
+    from dataclasses import replace
+
+    broken: list[Any] = []
+
+    def embed(request: Any) -> Any:
+        broken.append(request)
+        if len(broken) == 1:
+            raise ValueError("pictures of planted must be finite. Got NaN instead.")
+        return hashed(request)
+
+    told: list[tuple[str, ...]] = []
+    cards = [made_up[0], replace(made_up[0], name="text/another")]
+    with pytest.raises(engine.CardsFailedError, match=rf"Got 1 .*{cards[0].name}: pictures of"):
+        engine.evaluate(
+            Planted(embed=embed), cards, tmp_path, progress=lambda *event: told.append(event)
+        )
+    assert [event[1] for event in told if event[0] == "failed"] == [cards[0].name]
+    assert not results.path(tmp_path, "planted", cards[0].name).exists()
+    assert results.path(tmp_path, "planted", cards[1].name).exists()
+    again: list[tuple[str, ...]] = []
+    found = engine.evaluate(
+        Planted(embed=embed), cards, tmp_path, progress=lambda *event: again.append(event)
+    )
+    assert [one.card for one in found] == [card.name for card in cards]
+    assert [event[1] for event in again if event[0] == "kept"] == [cards[1].name]
+
+
 def test_what_stands_is_kept_and_what_changed_is_not(
     made_up: list[Card], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,22 @@ def test_evaluate_prints_progress_and_a_table(
     assert "computed before" in capsys.readouterr().out
 
 
+def test_a_card_that_fails_keeps_no_other_and_no_model_from_being_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ADAPTERS, "broken", f"{__name__}:Broken")
+    monkeypatch.setattr(Broken, "has_failed", False)
+    where = ["--results", str(tmp_path), "--limit", "10", "--cards"]
+    cards = ["image/digits", "image/scene_shape"]
+    assert main(["evaluate", "broken", "pixels", *where, *cards]) == 2
+    told = capsys.readouterr()
+    assert "broken [1/2] image/digits  failed: pictures of broken must be finite." in told.out
+    assert "broken [2/2] image/scene_shape: accuracy 0." in told.out
+    assert "pixels [1/2] image/digits: accuracy 0." in told.out
+    assert "Value and 95 % interval" in told.out
+    assert "broken: cards must be measured. Got 1 that were not instead: image/digits:" in told.err
+
+
 def test_a_narrow_table_cuts_no_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,6 +80,19 @@ def test_a_mistake_is_one_line(
     error = capsys.readouterr().err
     assert sentence in error
     assert error.count("\n") == 1
+
+
+class Broken(baselines.Pixels):
+    """A model that fails when it is asked for the first time."""
+
+    name = "broken"
+    has_failed = False
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        if not Broken.has_failed:
+            Broken.has_failed = True
+            raise ValueError("pictures of broken must be finite. Got NaN instead.")
+        return super().answer(requests)
 
 
 class Large(baselines.Pixels):

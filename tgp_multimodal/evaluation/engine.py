@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -22,10 +22,26 @@ from tgp_multimodal.evaluation.protocols.pass_at_k import pass_at_k
 from tgp_multimodal.evaluation.results import Result
 from tgp_multimodal.evaluation.sandbox import Sandbox, SandboxError
 
-# Called with (what happens, name of the card, sentence); what: skipped, kept, data, asking, done.
+# Called with (what happens, name of the card, sentence); what: skipped, kept, data, asking,
+# done, failed.
 Progress: TypeAlias = Callable[[str, str, str], None]
 
 _PROBED = ("probe", "few_labels", "tagging", "multi_label")  # protocols that fit on training items
+
+
+class CardsFailedError(ValueError):
+    """Some cards of several could not be measured.
+
+    Attributes:
+        results: those of the others, which are written, too.
+    """
+
+    def __init__(self, results: list[Result], reasons: Mapping[str, Exception]) -> None:
+        said = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        super().__init__(
+            f"cards must be measured. Got {len(reasons)} that were not instead: {said}"
+        )
+        self.results = results
 
 
 def evaluate(
@@ -65,7 +81,9 @@ def evaluate(
     Raises:
         ValueError: a card's data are missing, or a result of all items would give way to one of
             some, or one to that of another model of the same name. Raised before anything is
-            computed.
+            computed. Of a card alone, or where other processes wait for this one: it cannot be
+            measured.
+        CardsFailedError: some of several cards could not be measured; all others were.
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1. Got {limit} instead.")
@@ -83,7 +101,7 @@ def evaluate(
     if not fresh:
         _spare(results_folder, adapter, facts["digest"], limit, able)
     run = _Run(adapter, results_folder, limit, fresh, facts, say, team, {}, corpora, unsafe_local)
-    return [_result(run, card) for card in able]
+    return _results(run, able)
 
 
 class _Run(NamedTuple):
@@ -99,6 +117,24 @@ class _Run(NamedTuple):
     kept: Kept
     corpora: Corpora | None
     unsafe_local: bool
+
+
+def _results(run: _Run, cards: Sequence[Card]) -> list[Result]:
+    """One card after another; one that cannot be measured does not keep the others from it."""
+    found: list[Result] = []
+    reasons: dict[str, Exception] = {}
+    for card in cards:
+        try:
+            found.append(_result(run, card))
+        except ValueError as error:
+            # Other processes would wait for this one; a server that is gone stays gone.
+            if len(cards) == 1 or run.team.world > 1 or getattr(error, "is_transient", False):
+                raise
+            reasons[card.name] = error
+            run.say("failed", card.name, str(error))
+    if reasons:
+        raise CardsFailedError(found, reasons)
+    return found
 
 
 def _not_safe(cards: Sequence[Card]) -> dict[str, str | None]:

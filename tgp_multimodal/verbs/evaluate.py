@@ -108,15 +108,17 @@ def evaluate(
     console = consoles.console(quiet=int(os.environ.get("RANK", "0")) > 0)
     if executor == "local":
         given = (Path(results), limit, fresh, contamination, unsafe_local)
-        found = _here(models, chosen, *given, console)
+        found, failed = _here(models, chosen, *given, console)
     else:
         folder = str(Path(results).resolve())
         grid = Grid(str(Path.cwd()), folder, limit, fresh, tuple(contamination or ()), unsafe_local)
-        found = _on_ray(models, chosen, grid, executor, console)
+        found, failed = _on_ray(models, chosen, grid, executor, console), []
     console.print(_table([card.name for card in chosen], found, limit))
     for line in _seen(found):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"results: {results}", markup=False, highlight=False, soft_wrap=True)
+    if failed:
+        raise ValueError("; ".join(failed))
 
 
 def _here(
@@ -128,8 +130,10 @@ def _here(
     contamination: list[str] | None,
     unsafe_local: bool,
     console: "Console",
-) -> "dict[str, list[Result]]":
+) -> "tuple[dict[str, list[Result]], list[str]]":
     """Name of each model -> its results, by this process and those that torchrun started.
+
+    And for each model with cards that could not be measured, which, and why.
 
     All models are opened before one is measured, so that a mistake is told at once; the first of
     them last, for it is at hand then. One is in memory at a time.
@@ -149,20 +153,18 @@ def _here(
     if contamination:
         corpora = open_corpora([*map(Path, contamination)], folder / ".ngrams")
     found: dict[str, list[Result]] = {}
+    failed: list[str] = []
+    how = (together, corpora, unsafe_local)
     for model, name in zip(models, names, strict=True):
         with _Progress(console, name, len(chosen)) as progress:
-            found[name] = engine.evaluate(
-                held.opened(model),
-                chosen,
-                folder,
-                limit,
-                fresh,
-                progress,
-                together,
-                corpora,
-                unsafe_local,
-            )
-    return found
+            try:
+                found[name] = engine.evaluate(
+                    held.opened(model), chosen, folder, limit, fresh, progress, *how
+                )
+            except engine.CardsFailedError as error:
+                found[name] = error.results
+                failed.append(f"{name}: {error}")
+    return found, failed
 
 
 def _on_ray(
@@ -238,7 +240,7 @@ class _Progress:
             self.status.update(f"{self.model} [{self.count + 1}/{self.cards}] {card}: {sentence}")
             return
         self.count += 1
-        word = "  skipped" if what == "skipped" else ""
+        word = f"  {what}" if what in ("skipped", "failed") else ""
         line = f"{self.model} [{self.count}/{self.cards}] {card}{word}: {sentence}"
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
