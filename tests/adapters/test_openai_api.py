@@ -46,6 +46,29 @@ def test_scores_are_those_of_the_native_adapter(pair):
         assert [a.is_greedy for a in adapter.answer(requests)] == [True, False]
 
 
+def test_a_server_that_counts_its_bos_into_the_text_gives_the_same_scores(pair, monkeypatch):
+    """As vLLM does: offsets are sums of the lengths of all tokens, that of BOS among them."""
+    served, native = pair
+    ask, bos = served.server.ask, "<|begin_of_text|>"
+
+    def counting(path, content):
+        answer = ask(path, content)
+        for choice in answer["choices"] if content.get("echo") else []:
+            table = choice["logprobs"]
+            assert bos not in table["tokens"]
+            table["tokens"] = [bos, *table["tokens"]]
+            table["text_offset"] = [0, *(start + len(bos) for start in table["text_offset"])]
+            table["token_logprobs"] = [None, *table["token_logprobs"]]
+            table["top_logprobs"] = [None, *table["top_logprobs"]]
+        return answer
+
+    monkeypatch.setattr(served.server, "ask", counting)
+    requests = [Score("Question: where is the cat?\nAnswer:", e) for e in (" yes", " no", " it")]
+    for one, two in zip(served.answer(requests), native.answer(requests), strict=True):
+        assert one.nats == pytest.approx(two.nats, abs=1e-4)
+        assert (one.tokens, one.is_greedy) == (two.tokens, two.is_greedy)
+
+
 def test_scores_behind_texts_that_are_composed_are_the_native_ones(pair):
     served, native = pair
     requests = [Score("e\u0301 the" * 5, " bridge"), Score("\u09df the" * 2, " stood")]

@@ -237,7 +237,7 @@ class OpenAiApi(Adapter):
         choices = self.server.ask("completions", content)["choices"]
         ordered = sorted(choices, key=lambda choice: choice["index"])
         return [
-            (list(_tokens(choice["logprobs"], len(text))), len(text))
+            (list(_tokens(choice["logprobs"], text)), len(text))
             for text, choice in zip(texts, ordered, strict=True)
         ]
 
@@ -286,13 +286,23 @@ def _works(ask: Callable[[], Any]) -> bool:
     return True
 
 
-def _tokens(table: dict[str, Any], length: int) -> Iterator[_Token]:
+def _tokens(table: dict[str, Any], text: str) -> Iterator[_Token]:
     starts, nats = table["text_offset"], table["token_logprobs"]
     best = table.get("top_logprobs") or [None] * len(nats)
-    ends = [*starts, length][1:]
+    before = _before(table, text)
+    starts = [start - before for start in starts]
+    ends = [*starts, len(text)][1:]
     for start, end, own, others in zip(starts, ends, nats, best, strict=True):
         if own is not None:
             yield _Token(start, end, own, own >= max((others or {}).values(), default=own) - _SAME)
+
+
+def _before(table: dict[str, Any], text: str) -> int:
+    """Characters that a server counts in front of the text: vLLM those of BOS as it is spelt."""
+    pieces, starts, nats = table.get("tokens") or [], table["text_offset"], table["token_logprobs"]
+    if len(pieces) < 2 or nats[0] is not None or text.startswith(pieces[0]):
+        return 0
+    return len(pieces[0]) if starts[1] - starts[0] == len(pieces[0]) else 0
 
 
 def _each(
