@@ -77,10 +77,11 @@ def prepare(
     file, a folder or a quoted pattern: text (.txt, .md, or any file of a pattern), tables
     (.parquet, .jsonl, .jsonl.gz, .csv, .tsv), WebDataset archives (.tar), or picture files with
     metadata.jsonl, metadata.csv, NAME.txt beside each or folders as labels. hub:OWNER/NAME streams
-    a data set of the Hugging Face Hub. Rows that cannot be read are listed in
-    OUTPUT/quarantine.jsonl. A run that was stopped or killed goes on with its text where it was
-    when the same command is given again, and makes the same set to the bit; pictures are decoded
-    anew.
+    the split `train` of a data set of the Hugging Face Hub; hub:OWNER/NAME:CONFIG:SPLIT names
+    another configuration and split (hub:OWNER/NAME::SPLIT a split alone). Rows that cannot be read
+    are listed in OUTPUT/quarantine.jsonl. A run that was stopped or killed goes on with its text
+    where it was when the same command is given again, and makes the same set to the bit; pictures
+    are decoded anew.
 
     A picture that comes several times is stored once, with all of its captions. Where a table of
     pictures has a column `split`, rows of validation and test go there and are never trained on;
