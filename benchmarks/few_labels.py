@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import sparse, stats
+from scipy import stats
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
@@ -35,6 +35,7 @@ from tgp_multimodal.evaluation import cards, environment, task_scores
 from tgp_multimodal.evaluation.examples import source_digest
 from tgp_multimodal.evaluation.few_labels import draw
 from tgp_multimodal.evaluation.labelled_cards import task_of
+from tgp_multimodal.evaluation.protocols.probe import joined
 from tgp_multimodal.evaluation.task_plots import Mark, bands
 from tgp_multimodal.inference.task_network import TaskNetwork, encode, outputs
 from tgp_multimodal.training import adapt, adapt_runs, adapt_start
@@ -142,12 +143,9 @@ def _texts(item: Item) -> Sequence[str]:
 
 
 def _weights(words: TfidfVectorizer, items: Sequence[Item]) -> Any:
-    """Sparse rows: a text's weights u, or of a pair u, v, |u - v| and u v."""
+    """Sparse rows: of a text its weights, of a pair what a probe reads."""
     sides = [words.transform(texts) for texts in zip(*map(_texts, items), strict=True)]
-    if len(sides) == 1:
-        return sides[0]
-    first, second = sides
-    return sparse.hstack([first, second, abs(first - second), first.multiply(second)]).tocsr()
+    return sides[0] if len(sides) == 1 else joined(*sides)
 
 
 def _score(splits: Splits, items: Sequence[Item], predicted: Sequence[Predicted]) -> float:

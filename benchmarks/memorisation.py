@@ -126,8 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = given.data / "pictures"
     train = open_pictures(folder, "train")
     known = _members(train, given.streams)
-    given.output.mkdir(parents=True, exist_ok=True)
     held_out, new = _held_out(folder, given.streams)
+    given.output.mkdir(parents=True, exist_ok=True)  # what cannot be made is told of before drawing
     rng = np.random.default_rng(0)
     asked = [rng.permutation(x)[: given.count] for x in (known, new)]
     prompts = [train.captions[i][0] for i in asked[0]] + [held_out.captions[i][0] for i in asked[1]]

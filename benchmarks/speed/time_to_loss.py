@@ -96,8 +96,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _ratios(seconds: dict[str, list[float]], reached: dict[str, list[bool]], side: str) -> str:
     """Ratios of the seeds with which both sides reached the bar; the others have no time to it."""
-    rounds = zip(*(x[s] for x in (seconds, reached) for s in ("recipe", side)), strict=True)
-    ratios = [a / b for a, b, *both in rounds if all(both)]
+    ratios = [
+        seconds["recipe"][i] / seconds[side][i]
+        for i in range(len(seconds[side]))
+        if reached["recipe"][i] and reached[side][i]
+    ]
     missed = len(seconds[side]) - len(ratios)
     without = f", {missed} left out, where one missed {BAR}" if missed else ""
     if not ratios:

@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -95,10 +96,11 @@ class Words:
         self.start: list[int] = self.front or ends[:1] or [self.pad]
         self.marks = self._marks()
         known = tokenizer.get_vocab()
-        ends = [known[name] for name in _MIDDLE_ENDS if name in known]
-        around = [self.marks.prefix, self.marks.suffix, self.marks.middle] if self.marks else []
-        self.middle_ends = [*around, *ends] if self.marks else []
-        self._anchor = self.encode("a")
+        self.middle_ends: list[int] = []
+        if self.marks:
+            around = [self.marks.prefix, self.marks.suffix, self.marks.middle]
+            self.middle_ends = [*around, *(known[n] for n in _MIDDLE_ENDS if n in known)]
+        self._anchor = bare
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of texts, with nothing around them."""
@@ -110,6 +112,10 @@ class Words:
         """Ids of one text."""
         return self.encode_batch([text])[0]
 
+    @cached_property
+    def _letter(self) -> str:
+        return str(self.tokenizer.decode(self._anchor))
+
     def decode_batch(
         self, rows: Sequence[Sequence[int]], skip_special_tokens: bool = False
     ) -> list[str]:
@@ -118,8 +124,7 @@ class Words:
         Decoders in sentencepiece's manner drop the space that a text begins with, which here stands
         in the middle of one: indented code would lose a column. So each is decoded behind a letter.
         """
-        anchor, skip = self._anchor, skip_special_tokens
-        letter = self.tokenizer.decode(anchor, skip_special_tokens=skip)
+        anchor, letter, skip = self._anchor, self._letter, skip_special_tokens
         texts = self.tokenizer.batch_decode(
             [[*anchor, *row] for row in rows], skip_special_tokens=skip
         )

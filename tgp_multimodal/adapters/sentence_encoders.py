@@ -68,7 +68,7 @@ class SentenceEncoder(Adapter):
             "weights": weights,
             "parameters": foreign.parameters(encoder),
             "context": encoder.max_seq_length,
-            "precision": "float32",
+            "precision": str(encoder.dtype).removeprefix("torch."),
             "device": str(encoder.device),
             "torch": torch.__version__,
             "sentence_transformers": self.version,

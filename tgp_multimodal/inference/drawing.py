@@ -1,7 +1,6 @@
 """How pictures are drawn: the settings, and what is wrong with them."""
 
 import difflib
-from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -51,7 +50,7 @@ def rows_columns(drawing: Drawing, default: int) -> tuple[int, int]:
     size: Any = default if drawing.size is None else drawing.size
     if isinstance(size, Integral):
         return int(size), int(size)
-    is_pair = isinstance(size, Sequence) and not isinstance(size, str) and len(size) == 2
+    is_pair = hasattr(size, "__len__") and not isinstance(size, str) and len(size) == 2
     if not is_pair or not all(isinstance(side, Integral) for side in size):
         raise ValueError(f"size must be a side, or (rows, columns). Got {size!r} instead.")
     return int(size[0]), int(size[1])

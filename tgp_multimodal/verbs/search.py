@@ -103,12 +103,14 @@ def _tell_large(files: list[Path]) -> None:
 
 def _files(paths: list[Path], pattern: str, index: Path | None) -> list[Path]:
     """The files to search; says which of a folder are too large for it."""
-    named = [(path, path.is_file()) for path in paths]
-    found = [(file, is_named) for path, is_named in named for file in _all(path, pattern, index)]
-    large = [file for file, is_named in found if not is_named and file.stat().st_size > _LARGEST]
+    found: list[Path] = []
+    large: list[Path] = []
+    for path in paths:
+        for file in _all(path, pattern, index):
+            is_large = file != path and file.stat().st_size > _LARGEST
+            (large if is_large else found).append(file)
     _tell_large(large)
-    left_out = set(large)
-    return [file for file, is_named in found if is_named or file not in left_out]
+    return found
 
 
 def _all(path: Path, pattern: str, index: Path | None) -> Iterator[Path]:

@@ -203,12 +203,13 @@ def look(items: Sequence[Any], views: Sequence[str], ask: Ask) -> Iterator[Featu
         features = stack(answers[own])
         answers[own] = [None] * len(answers[own])  # of pictures they may be a gigabyte
         if parts and len(parts[0]) == 2:
-            features = _joined(features[::2], features[1::2])
+            features = joined(features[::2], features[1::2])
         yield features
         del features
 
 
-def _joined(first_ND: Features, second_ND: Features) -> Features:
+def joined(first_ND: Features, second_ND: Features) -> Features:
+    """Features of pairs: [u, v, |u - v|, u v] of those of their texts."""
     if isinstance(first_ND, np.ndarray):
         apart_ND, product_ND = np.abs(first_ND - second_ND), first_ND * second_ND
         return np.hstack([first_ND, second_ND, apart_ND, product_ND])
