@@ -2,21 +2,17 @@
 
 import json
 import xml.etree.ElementTree as ElementTree
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmark_modules import opened
 from random_networks import language_model
 
 from tgp_multimodal import export
 from tgp_multimodal.data.labelled import Item, Splits
 from tgp_multimodal.evaluation import embedded_tasks
 
-PLACE = Path(__file__).parents[2] / "benchmarks" / "few_labels.py"
-spec = spec_from_file_location("few_labels_bench", PLACE)
-few_labels = module_from_spec(spec)
-spec.loader.exec_module(few_labels)
+few_labels = opened("few_labels.py")
 
 
 def items(count, seed):

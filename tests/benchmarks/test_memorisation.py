@@ -1,15 +1,10 @@
 """Nearest training pictures: copies are found, new pictures are not."""
 
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
-
 import numpy as np
 import pytest
+from benchmark_modules import opened
 
-PLACE = Path(__file__).parents[2] / "benchmarks" / "memorisation.py"
-spec = spec_from_file_location("memorisation", PLACE)
-memorisation = module_from_spec(spec)
-spec.loader.exec_module(memorisation)
+memorisation = opened("memorisation.py")
 
 
 def pictures(count, seed):

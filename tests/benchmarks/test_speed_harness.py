@@ -2,25 +2,12 @@
 
 import json
 import math
-import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from itertools import count
-from pathlib import Path
 
 import pytest
+from benchmark_modules import opened
 
-
-def _opened():
-    """The harness by its place: `benchmarks` is no part of the package, and so of no path."""
-    path = Path(__file__).parents[2] / "benchmarks" / "speed" / "harness.py"
-    spec = spec_from_file_location("speed_harness", path)
-    module = module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-harness = _opened()
+harness = opened("speed/harness.py")
 Contest, DifferentWorkError, Side = harness.Contest, harness.DifferentWorkError, harness.Side
 
 

@@ -2,25 +2,14 @@
 
 import json
 import os
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from benchmark_modules import BENCHMARKS, opened
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-def _opened():
-    """The module by its place: `benchmarks` is no part of the package, and so of no path."""
-    spec = spec_from_file_location("study", BENCHMARKS / "study.py")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-study = _opened()
+study = opened("study.py")
 Study, last, table = study.Study, study.last, study.table
 
 os.environ["JSONARGPARSE_DEPRECATION_WARNINGS"] = "off"  # Lightning still asks the old way

@@ -1,6 +1,9 @@
 """Ratios of times to a loss: a side that did not reach it has none."""
 
-from benchmarks.speed.time_to_loss import BAR, _ratios
+from benchmark_modules import opened
+
+time_to_loss = opened("speed/time_to_loss.py")
+BAR, _ratios = time_to_loss.BAR, time_to_loss._ratios
 
 
 def test_a_seed_that_missed_the_loss_is_left_out_and_counted():
