@@ -25,6 +25,7 @@ from torch import Tensor
 
 from tgp_multimodal import stock_export
 from tgp_multimodal.data import tokenizer as tokenizers
+from tgp_multimodal.data.json_files import read_object
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.models.networks import (
     Multimodal,
@@ -122,11 +123,12 @@ def load(folder: Path) -> Loaded:
             f"model folder must be an export (with a tgp.json). "
             f"Got {folder} instead.{_hint(folder)}"
         )
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if found.get("format") != FORMAT:
+    found = read_object(path, "format")
+    if found["format"] != FORMAT:
         raise ValueError(
-            f"export format must be {FORMAT}. Got {found.get('format')} in {path} instead."
+            f"export format must be {FORMAT}. Got {found['format']} in {path} instead."
         )
+    found = read_object(path, "network", "weights", "tokenizer", "training")
     network = _empty(found["network"])
     tokenizer = tokenizers.load(folder)
     weights = {

@@ -5,7 +5,6 @@ several, becomes the text transformer of a run, without renaming. The token tabl
 head as wide as width / heads, and no projection may have a bias.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tgp_multimodal.data.json_files import read_object
 from tgp_multimodal.models.text_transformer import TextTransformer
 
 _FILE, _INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -38,7 +38,7 @@ def shape(folder: Path) -> dict[str, Any]:
     path = Path(folder) / "config.json"
     if not path.is_file():
         raise ValueError(f"init_from must be a folder with a config.json. Got {folder} instead.")
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = read_object(path)
     if config.get("model_type") != "qwen3":
         raise ValueError(
             f"init_from must hold a model of type qwen3. Got {config.get('model_type')!r} instead."
@@ -96,7 +96,7 @@ def start_from(text: TextTransformer, folder: Path) -> None:
 def _read(folder: Path) -> dict[str, Tensor]:
     names = [_FILE]
     if not (folder / _FILE).is_file() and (folder / _INDEX).is_file():
-        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+        index = read_object(folder / _INDEX, "weight_map")
         names = sorted(set(index["weight_map"].values()))
     found: dict[str, Tensor] = {}
     for name in names:

@@ -166,7 +166,7 @@ def test_wrong_kind_split_and_format_are_named(tokenizer, tmp_path):
     with pytest.raises(ValueError, match=r"manifest format must be 1\. Got 99"):
         prepared.manifest(tmp_path)
     path.write_text("{broken")
-    with pytest.raises(ValueError, match=r"Got a manifest\.json that is no JSON"):
+    with pytest.raises(ValueError, match=r"manifest\.json must be whole JSON"):
         prepared.manifest(tmp_path)
 
 

@@ -31,6 +31,7 @@ import numpy as np
 from tgp_multimodal.data.arrays import ArrayFile, open_array
 from tgp_multimodal.data.fast_encoding import FastEncoder
 from tgp_multimodal.data.journal import Journal
+from tgp_multimodal.data.json_files import read_object
 from tgp_multimodal.data.records import Document, Pair, Picture
 from tgp_multimodal.data.tokenizer import Tokenizer
 
@@ -317,16 +318,16 @@ def manifest(folder: Path) -> dict[str, Any]:
         ValueError: the folder was not prepared, or by another format.
     """
     path = Path(folder) / MANIFEST
-    wanted = "data folder must be one that `tgp prepare` wrote"
     if not path.is_file():
-        raise ValueError(f"{wanted} (with a {MANIFEST}). Got {folder} instead.")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{wanted}. Got a {MANIFEST} that is no JSON ({error}) instead.") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        there = found.get("format") if isinstance(found, dict) else None
-        raise ValueError(f"manifest format must be {FORMAT}. Got {there} in {path} instead.")
+        raise ValueError(
+            f"data folder must be one that `tgp prepare` wrote (with a {MANIFEST}). "
+            f"Got {folder} instead."
+        )
+    found = read_object(path, "format")
+    if found["format"] != FORMAT:
+        raise ValueError(
+            f"manifest format must be {FORMAT}. Got {found['format']} in {path} instead."
+        )
     return found
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from tgp_multimodal.data.json_files import read_object
 from tgp_multimodal.data.labelled import Predicted
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.inference.devices import usual_device
@@ -134,9 +135,9 @@ def read_task(folder: Path) -> Task:
             f"adapted folder must be one that `tgp adapt` wrote (with an {FILE}). Got {folder}"
             " instead."
         )
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if found.get("format") != FORMAT:
-        raise ValueError(f"format of {path} must be {FORMAT}. Got {found.get('format')} instead.")
+    found = read_object(path, "format", "task")
+    if found["format"] != FORMAT:
+        raise ValueError(f"format of {path} must be {FORMAT}. Got {found['format']} instead.")
     return Task(**found["task"] | {"labels": tuple(found["task"]["labels"])})
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from tgp_multimodal.data.json_files import read_object
 from tgp_multimodal.data.labelled import Item, Splits, check_seen, label_names
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.evaluation.results import replace
@@ -229,7 +230,7 @@ def _read_plan(folder: Path | None, of: dict[str, Any]) -> dict[str, Any] | None
     path = folder / PLAN if folder else None
     if path is None or not path.is_file():
         return None
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = read_object(path, "settings", "weights", "items")
     wrong = [f"{k} {v}" for k, v in found["settings"].items() if of["settings"].get(k) != v]
     wrong += [
         f"{name} {found[name][:12]}" for name in ("weights", "items") if found[name] != of[name]

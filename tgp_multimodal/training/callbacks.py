@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tgp_multimodal.data.json_files import read_object
 from tgp_multimodal.data.scene_check import check
 from tgp_multimodal.data.scene_language import prompts as scene_prompts
 from tgp_multimodal.evaluation import environment
@@ -321,10 +322,7 @@ class Manifest(Callback):
         if not trainer.is_global_zero:
             return
         data = trainer.datamodule.folder  # type: ignore[attr-defined]
-        found = {
-            p.parent.name: json.loads(p.read_text(encoding="utf-8"))
-            for p in sorted(data.glob("*/manifest.json"))
-        }
+        found = {p.parent.name: read_object(p) for p in sorted(data.glob("*/manifest.json"))}
         content = {
             "data": found,
             "environment": environment.describe(),

@@ -1,7 +1,6 @@
 """Where a run's weights come from, if they are not fresh: an export of ours, or a stock folder."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 
 from tgp_multimodal import export
 from tgp_multimodal.data import tokenizer as tokenizers
+from tgp_multimodal.data.json_files import read_object
 from tgp_multimodal.models.networks import Network, describe
 from tgp_multimodal.stock_weights import shape, start_from
 
@@ -57,7 +57,7 @@ def network_settings(folder: Path) -> dict[str, Any]:
     """
     path = folder / "tgp.json"
     if path.is_file():
-        return _section(json.loads(path.read_text(encoding="utf-8"))["network"])
+        return _section(read_object(path, "network")["network"])
     text = {"class": "TextTransformer", **shape(folder)}
     return _section({"class": "LanguageModel", "text": text})
 

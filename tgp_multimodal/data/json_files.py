@@ -1,0 +1,27 @@
+"""JSON files that a folder may hold damaged: cut off, or edited by hand."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def read_object(path: Path, *keys: str) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Args:
+        path: the file.
+        keys: what it must have.
+
+    Raises:
+        ValueError: the file is no JSON, no object, or without one of the keys.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # bytes that are no text are one, too
+        raise ValueError(f"{path} must be whole JSON. Got {error} instead.") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} must hold an object. Got {type(found).__name__} instead.")
+    missing = [key for key in keys if key not in found]
+    if missing:
+        raise ValueError(f"{path} must have {', '.join(keys)}. Got no {missing[0]!r} instead.")
+    return found
