@@ -9,7 +9,9 @@ from random_networks import multimodal
 import tgp_multimodal as tgp
 from tgp_multimodal import export
 from tgp_multimodal.cli import main
+from tgp_multimodal.inference import image
 from tgp_multimodal.inference.given import fitted
+from tgp_multimodal.inference.model import Model
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +82,27 @@ def test_nothing_in_the_folder_is_replaced(folder, tmp_path, capsys):
         path.unlink()
     assert main(["draw", folder, "x", "y", *options]) == 0
     assert capsys.readouterr().out.endswith("sheet-006.png\n")
+
+
+def test_an_interruption_keeps_the_batches_before_it(folder, tmp_path, monkeypatch):
+    drawing, calls = Model.draw, []
+
+    def draw(self, prompts, **settings):
+        calls.append(prompts)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return drawing(self, prompts, **settings)
+
+    monkeypatch.setattr(image, "BATCH", 2)
+    monkeypatch.setattr(Model, "draw", draw)
+    options = ["--steps", "1", "--output", str(tmp_path)]
+    assert main(["draw", folder, *"abcde", *options]) == 130
+    assert calls == [["a", "b"], ["c", "d"], ["e"]]
+    names = [f"{i:03d}-{prompt}.png" for i, prompt in enumerate("abcd")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    whole = [np.asarray(p).astype(int) for p in drawing(tgp.load(folder), [*"abcd"], steps=1)]
+    for name, alone in zip(names, whole, strict=True):
+        assert np.abs(pixels(tmp_path / name) - alone).max() <= 1  # rounding
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def draw(
 
     Picture i of a call starts from the noise of seed + i. What lies in the folder stays: numbers in
     the names go on behind the last one there, and a later sheet has its first number in its name.
-    The path of each file is printed.
+    The path of each file is printed. A long call saves every 32 pictures.
 
     Args:
         folder: export folder of the model.
@@ -85,23 +85,52 @@ def draw(
         "guidance_rescale": guidance_rescale,
         "strength": strength,
     }
-    given: dict[str, Any] = {"image": _picture(image), "mask": _picture(mask)}
+    given = {"image": _picture(image), "mask": _picture(mask), "size": _size(size)}
     if image is not None and strength is None:
         settings["strength"] = usual_strength(mask is not None)
     model = tgp_multimodal.load(folder)
     if guidance is None:
         settings["guidance"] = model.usual_guidance
-    with progress_bar(len(wanted)) as progress:
-        pictures = model.draw(
-            wanted, seed=seeds, size=_size(size), **settings, **given, progress=progress
-        )
-    first = _first(place)
     facts = _facts(settings | {"image": image, "mask": mask}, model.digest)
-    for i, (prompt, picture) in enumerate(zip(wanted, pictures, strict=True)):
-        _save(picture, place, first + i, {"prompt": prompt, "seed": seeds[i], **facts})
+    pictures, first = _drawn(model, wanted, seeds, settings | given, place, facts)
     _save_sheet(pictures, wanted, seeds[:count] if grid else None, place, first)
     _tell_size(pictures[0].size, model.usual_size)
     _tell_cut(model, [*dict.fromkeys(wanted), negative_prompt or ""])
+
+
+def _drawn(
+    model: Any,
+    prompts: list[str],
+    seeds: list[int],
+    settings: dict[str, Any],
+    place: Any,
+    facts: dict[str, Any],
+) -> tuple[list[Any], int]:
+    """The pictures, and the number of the first file; each batch is saved before the next."""
+    from tgp_multimodal.inference.image import BATCH
+
+    pictures: list[Any] = []
+    paths: list[Any] = []
+    first = 0
+    with progress_bar(len(prompts)) as progress:
+        for start in range(0, len(prompts), BATCH):
+            batch = slice(start, start + BATCH)
+            told = _behind(start, progress)
+            drawn = model.draw(prompts[batch], seed=seeds[batch], **settings, progress=told)
+            if not start:
+                first = _first(place)
+            for i, picture in enumerate(drawn, start):
+                about = {"prompt": prompts[i], "seed": seeds[i], **facts}
+                paths.append(_save(picture, place, first + i, about))
+            pictures += drawn
+    for path in paths:  # behind the bar, which a line between would break
+        print(path)
+    return pictures, first
+
+
+def _behind(start: int, progress: Callable[[float], None] | None) -> Callable[[float], None] | None:
+    """Tells of a batch that so many pictures came before it."""
+    return progress and (lambda count: progress(start + count))
 
 
 def _facts(settings: dict[str, Any], weights: str) -> dict[str, Any]:
@@ -218,7 +247,7 @@ def _first(place: Any) -> int:
     return max((int(one[1] or one[2] or 0) for one in ours if one), default=-1) + 1
 
 
-def _save(picture: Any, place: Any, number: int, facts: dict[str, Any]) -> None:
+def _save(picture: Any, place: Any, number: int, facts: dict[str, Any]) -> Any:
     import re
 
     from PIL.PngImagePlugin import PngInfo
@@ -229,7 +258,7 @@ def _save(picture: Any, place: Any, number: int, facts: dict[str, Any]) -> None:
     words = re.sub(r"\W+", "-", facts["prompt"]).strip("-")[:60]
     path = place / f"{number:03d}-{words}.png"
     picture.save(path, pnginfo=about)
-    print(path)
+    return path
 
 
 def _save_sheet(
