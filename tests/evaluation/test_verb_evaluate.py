@@ -1,7 +1,10 @@
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from types import SimpleNamespace
+from typing import Any, ClassVar
 from weakref import WeakSet
 
 import pytest
@@ -27,14 +30,26 @@ def test_evaluate_prints_progress_and_a_table(
     assert "computed before" in capsys.readouterr().out
 
 
+@contextmanager
+def _cluster_of_this_process(address: str, threads: int) -> Iterator[Callable[..., Any]]:
+    yield ray_grid._mistakes_as_data
+
+
+@pytest.mark.parametrize("executor", ["local", "ray"])
 def test_a_card_that_fails_keeps_no_other_and_no_model_from_being_measured(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    executor: str,
 ) -> None:
+    monkeypatch.setattr(ray_grid, "_cluster", _cluster_of_this_process)
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get=lambda answer: answer))
     monkeypatch.setitem(ADAPTERS, "broken", f"{__name__}:Broken")
     monkeypatch.setattr(Broken, "has_failed", False)
     where = ["--results", str(tmp_path), "--limit", "10", "--cards"]
     cards = ["image/digits", "image/scene_shape"]
-    assert main(["evaluate", "broken", "pixels", *where, *cards]) == 2
+    given = [*where, *cards, "--executor", executor]
+    assert main(["evaluate", "broken", "pixels", *given]) == 2
     told = capsys.readouterr()
     assert "broken [1/2] image/digits  failed: pictures of broken must be finite." in told.out
     assert "broken [2/2] image/scene_shape: accuracy 0." in told.out

@@ -50,7 +50,7 @@ class Grid(NamedTuple):
 
 def evaluate(
     models: Sequence[str], cards: Sequence["Card"], grid: Grid, address: str, say: Say
-) -> dict[str, list["Result"]]:
+) -> tuple[dict[str, list["Result"]], list[str]]:
     """Scores each model on each card that it can do.
 
     A task takes as many processors as OMP_NUM_THREADS says, or as this process may use, and a GPU
@@ -66,12 +66,14 @@ def evaluate(
         say: is told what happens.
 
     Returns:
-        Name of each model -> its results, in the order of the cards.
+        Name of each model -> its results, in the order of the cards; and a sentence for each model
+        of which some cards could not be measured: all others are.
 
     Raises:
         ValueError: ray is not installed, no cluster answers, it has no machine large enough, data
             are missing, or two models have one name.
     """
+    from tgp_multimodal.evaluation.engine import CardsFailedError
     from tgp_multimodal.evaluation.examples import check_source
 
     with _cluster(address, _threads()) as submit:
@@ -88,10 +90,17 @@ def evaluate(
             check_source(card)
         found: dict[str, list[Result]] = {name: [] for name in names}
         tasks = [submit(_pair, model, card, grid) for _, model, card in pairs]
-        for (name, _, _), (results, event) in zip(pairs, _taken(tasks), strict=True):
+        wrong: dict[str, dict[str, str]] = {name: {} for name in names}
+        for (name, _, card), (value, sentence) in zip(pairs, _answers(tasks), strict=True):
+            if sentence is not None:
+                wrong[name][card.name] = sentence
+                say(name, "failed", card.name, sentence)
+                continue
+            results, event = value
             say(name, *event)
             found[name] += results
-    return found
+    failed = [f"{n}: {CardsFailedError(found[n], why)}" for n, why in wrong.items() if why]
+    return found, failed
 
 
 def _threads() -> int:
@@ -169,13 +178,17 @@ def _taken(tasks: Sequence[Any]) -> Iterator[Any]:
     Raises:
         ValueError: a task met a mistake of the user's.
     """
-    import ray
-
-    for task in tasks:
-        value, sentence = ray.get(task)
+    for value, sentence in _answers(tasks):
         if sentence is not None:
             raise ValueError(sentence)
         yield value
+
+
+def _answers(tasks: Sequence[Any]) -> Iterator[tuple[Any, str | None]]:
+    """What tasks answer, in their order: a value, or the sentence of a user's mistake."""
+    import ray
+
+    yield from map(ray.get, tasks)
 
 
 def _mistakes_as_data(function: Callable[..., Any], *given: Any) -> tuple[Any, str | None]:

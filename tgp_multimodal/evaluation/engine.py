@@ -36,7 +36,7 @@ class CardsFailedError(ValueError):
         results: those of the others, which are written, too.
     """
 
-    def __init__(self, results: list[Result], reasons: Mapping[str, Exception]) -> None:
+    def __init__(self, results: list[Result], reasons: Mapping[str, Exception | str]) -> None:
         said = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
         super().__init__(
             f"cards must be measured. Got {len(reasons)} that were not instead: {said}"

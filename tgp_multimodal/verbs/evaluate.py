@@ -112,7 +112,7 @@ def evaluate(
     else:
         folder = str(Path(results).resolve())
         grid = Grid(str(Path.cwd()), folder, limit, fresh, tuple(contamination or ()), unsafe_local)
-        found, failed = _on_ray(models, chosen, grid, executor, console), []
+        found, failed = _on_ray(models, chosen, grid, executor, console)
     console.print(_table([card.name for card in chosen], found, limit))
     for line in _seen(found):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -173,7 +173,7 @@ def _on_ray(
     grid: "Grid",
     executor: str,
     console: "Console",
-) -> "dict[str, list[Result]]":
+) -> "tuple[dict[str, list[Result]], list[str]]":
     """The same by the machines of a cluster."""
     from tgp_multimodal.adapters import ray_grid
 
