@@ -59,7 +59,7 @@ class Bench(NamedTuple):
     steps: int | None
 
 
-def shown(splits: Splits, count: str, seed: int) -> Splits:
+def few_shot_splits(splits: Splits, count: str, seed: int) -> Splits:
     """The task with so many training and validation items of each class, or all."""
     if count == "all":
         return splits
@@ -107,7 +107,7 @@ def knn(bench: Bench, splits: Splits, seed: int) -> list[Predicted]:
 
     def say(vectors_ND: np.ndarray, k: int) -> list[Predicted]:
         nearest = np.argsort(-(vectors_ND @ train.T), axis=1, kind="stable")[:, :k]
-        return [Predicted(_most(labels[row].tolist()), None, None) for row in nearest]
+        return [Predicted(_majority_label(labels[row].tolist()), None, None) for row in nearest]
 
     usable = [k for k in _NEIGHBOURS if k <= len(labels)]
     scored = {k: _score(splits, splits.validation, say(validation, k)) for k in usable}
@@ -118,20 +118,20 @@ def _unit(vectors_ND: np.ndarray) -> np.ndarray:
     return vectors_ND / np.maximum(np.linalg.norm(vectors_ND, axis=1, keepdims=True), 1e-12)
 
 
-def _most(labels: Sequence[str]) -> str:
+def _majority_label(labels: Sequence[str]) -> str:
     return max(labels, key=labels.count)
 
 
 def tfidf(bench: Bench, splits: Splits, seed: int) -> list[Predicted]:
-    """What the words of the shown items alone are good for; of pairs as of the probe's features."""
+    """Logistic regression on TF-IDF of the training texts; of pairs on [u, v, |u - v|, u v]."""
     words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2))
     words.fit([text for item in splits.train for text in _texts(item)])
-    train = _weights(words, splits.train)
+    train = _tfidf_features(words, splits.train)
     labels = [item.label for item in splits.train]
     fitted = [LogisticRegression(C=c, max_iter=1000).fit(train, labels) for c in _PENALTIES]
 
     def say(model: LogisticRegression, items: Sequence[Item]) -> list[Predicted]:
-        said = model.predict(_weights(words, items))
+        said = model.predict(_tfidf_features(words, items))
         return [Predicted(str(label), None, None) for label in said]
 
     scored = [_score(splits, splits.validation, say(m, splits.validation)) for m in fitted]
@@ -142,7 +142,7 @@ def _texts(item: Item) -> Sequence[str]:
     return [item.item] if isinstance(item.item, str) else item.item
 
 
-def _weights(words: TfidfVectorizer, items: Sequence[Item]) -> Any:
+def _tfidf_features(words: TfidfVectorizer, items: Sequence[Item]) -> Any:
     """Sparse rows: of a text its weights, of a pair what a probe reads."""
     sides = [words.transform(texts) for texts in zip(*map(_texts, items), strict=True)]
     return sides[0] if len(sides) == 1 else joined(*sides)
@@ -161,7 +161,7 @@ METHODS: dict[str, Callable[[Bench, Splits, int], list[Predicted]]] = {
 }
 
 
-def kept(journal: Path) -> list[dict[str, Any]]:
+def read_runs(journal: Path) -> list[dict[str, Any]]:
     """The runs of a journal, but for a last line that a kill has cut; the next starts a new one."""
     text = journal.read_text("utf-8") if journal.is_file() else ""
     if text and not text.endswith("\n"):
@@ -181,7 +181,7 @@ def facts_of(card: cards.Card) -> dict[str, str]:
     return {"card_digest": card.digest, "data": data}
 
 
-def current(
+def comparable_runs(
     runs: Sequence[dict[str, Any]], asked: dict[str, Any], facts: dict[str, dict[str, str]]
 ) -> list[dict[str, Any]]:
     """The runs that may stand in one table.
@@ -282,7 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     bench = Bench(export.load(given.export), given.steps)
     given.output.mkdir(parents=True, exist_ok=True)
     journal = given.output / "runs.jsonl"
-    runs, facts = kept(journal), {}
+    runs, facts = read_runs(journal), {}
     asked = {"weights": bench.loaded.digest, "limit": given.limit, "asked_steps": given.steps}
     asked |= {"code": environment.code_digest("training"), "bench": _own_digest()}
     metrics = {run["card"]: run["metric"] for run in runs}
@@ -306,7 +306,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             }  # fmt: skip
             if any(key.items() <= run.items() for run in runs):
                 continue
-            few, began = shown(splits, count, seed), time.monotonic()
+            few, began = few_shot_splits(splits, count, seed), time.monotonic()
             value = _score(few, few.test, METHODS[method](bench, few, seed))
             run = key | {"metric": splits.metric, "value": value, "train": len(few.train)}
             run |= {"classes": len(label_names(few.train, few.kind))}
@@ -316,7 +316,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             with journal.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(run) + "\n")
             print(f"{name} {method} {count} seed {seed}: {value:.4f} ({run['seconds']:.0f} s)")
-    _write(given.output, summary(current(runs, asked, facts)), metrics)
+    _write(given.output, summary(comparable_runs(runs, asked, facts)), metrics)
 
 
 def _task(card: cards.Card, limit: int | None) -> Splits:

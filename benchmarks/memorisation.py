@@ -30,7 +30,7 @@ _SUSPECT = 0.01  # quantile of the distances of held-out pictures below which a 
 _SHOWN = 16
 
 
-def small(pixels_NYXC: np.ndarray) -> np.ndarray:
+def downsampled(pixels_NYXC: np.ndarray) -> np.ndarray:
     """Pictures, unsigned bytes, as coarse vectors (N, D) of 0 to 1."""
     pictures = [
         Image.fromarray(p).resize((_SIDE, _SIDE), Image.Resampling.BOX) for p in pixels_NYXC
@@ -64,7 +64,7 @@ def report(
     index_N, distance_N = nearest(drawn_ND, train_MD)
     _, usual_N = nearest(held_out_ND, train_MD)
     bound = float(np.quantile(usual_N, _SUSPECT))
-    told = own_N >= 0
+    has_own_caption = own_N >= 0
     return {
         "drawings": len(drawn_ND),
         "training_pictures": len(train_MD),
@@ -72,8 +72,8 @@ def report(
         "median_distance_held_out": float(np.median(usual_N)),
         "suspect_below": bound,
         "suspect_share": float((distance_N < bound).mean()),
-        "nearest_is_the_captions_own": float((index_N == own_N)[told].mean())
-        if told.any()
+        "nearest_is_the_captions_own": float((index_N == own_N)[has_own_caption].mean())
+        if has_own_caption.any()
         else 0.0,
         "nearest": index_N.tolist(),
         "distances": distance_N.tolist(),
@@ -126,6 +126,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = given.data / "pictures"
     train = open_pictures(folder, "train")
     known = _members(train, given.streams)
+    if not len(known):
+        wanted = ", ".join(given.streams) or "any stream"
+        raise SystemExit(
+            f"data must hold training pictures of {wanted}. Got {folder}, which has none, instead."
+        )
     held_out, new = _held_out(folder, given.streams)
     given.output.mkdir(parents=True, exist_ok=True)  # what cannot be made is told of before drawing
     rng = np.random.default_rng(0)
@@ -134,7 +139,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     drawn = np.stack([np.asarray(picture) for picture in model.draw(prompts)])
     at = {number: place for place, number in enumerate(known.tolist())}
     own_N = np.array([at[int(i)] for i in asked[0]] + [-1] * len(asked[1]))
-    found = report(small(drawn), own_N, small(held_out.pixels[new]), small(train.pixels[known]))
+    found = report(
+        downsampled(drawn),
+        own_N,
+        downsampled(held_out.pixels[new]),
+        downsampled(train.pixels[known]),
+    )
     (given.output / "memorisation.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     shown = train.pixels[known]
     closest = np.argsort(found["distances"], kind="stable")[:_SHOWN].tolist()

@@ -24,6 +24,7 @@ import argparse
 import csv
 import hashlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -86,6 +87,11 @@ class Study:
         runs = []
         for name, recipe in self.recipes.items():
             mine = self._candidates(name)
+            if mine and all(math.isinf(measured[run.name]) for run in mine):
+                raise SystemExit(
+                    f"tune of {name} must have a value whose run finishes. Got none instead; the "
+                    f"reasons are in {self.output / name / 'tune'}."
+                )
             best = min(mine, key=lambda r: measured[r.name]).values if mine else {}
             values = {**recipe.get("set", {}), **best}
             steps = recipe.get("steps", self.spec["steps"])
@@ -135,6 +141,9 @@ class Study:
             try:
                 subprocess.run(command, check=True, stdout=log, stderr=log, env=self._environment())
             except subprocess.CalledProcessError as error:
+                if run.seed == _TUNING_SEED and error.returncode == 2:  # a rate that diverges
+                    print(f"{run.name}: failed; the reason is in {folder / 'log.txt'}", flush=True)
+                    return math.inf
                 raise SystemExit(
                     f"run {run.name} must finish. Got exit code {error.returncode} instead; "
                     f"the reason is in {folder / 'log.txt'}."

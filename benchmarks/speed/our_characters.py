@@ -7,19 +7,18 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.speed import steps
+from benchmarks.speed.characters import CONTEXT
 from tgp_multimodal.models.networks import LanguageModel
 from tgp_multimodal.models.text_transformer import TextTransformer
 from tgp_multimodal.training.optim import MuonAdamW, parameter_groups, trapezoid
 from tgp_multimodal.training.precision import Precision
-
-_CONTEXT = 64
 
 
 def make(
     vocabulary: int, plan: Any
 ) -> tuple[Callable[[Tensor], Tensor], nn.Module, Callable[[int], None]]:
     """The network as a function, the module that learns, and how step i moves it."""
-    network = LanguageModel(TextTransformer(vocabulary, 128, 4, 256, 4, 4, _CONTEXT))
+    network = LanguageModel(TextTransformer(vocabulary, 128, 4, 256, 4, 4, CONTEXT))
     groups = parameter_groups(network, plan.rate, plan.adamw_rate, plan.table_rate)
     for group in groups:
         if not plan.rate and group["rule"] == "muon":
@@ -43,7 +42,7 @@ def make(
 
 def _fastest(network: LanguageModel, vocabulary: int, batch: int) -> str:
     """The arithmetic that `precision: auto` would choose, by some steps on a made-up batch."""
-    token_BL = torch.arange(batch * _CONTEXT).view(batch, -1) % vocabulary
+    token_BL = torch.arange(batch * CONTEXT).view(batch, -1) % vocabulary
 
     def loss() -> Tensor:
         return network.text.logits(network.text(token_BL)).float().logsumexp(-1).mean()

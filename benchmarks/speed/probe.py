@@ -33,7 +33,7 @@ def contests(
         f"probe {items} x {features} x {classes}, {len(DECADES)} C",
         Side("evaluation.logistic", "float64", _ours(features_ND, label_N)),
         Side("sklearn LogisticRegression (lbfgs)", "float64", _theirs(features_ND, label_N)),
-        worse,
+        objective_excess,
         1e-4,
         {"items": items, "features": features, "classes": classes, "c": DECADES},
     )
@@ -51,8 +51,8 @@ def problem(items: int, features: int, classes: int) -> tuple[np.ndarray, np.nda
     basis, _ = np.linalg.qr(generator.standard_normal((features, features)))
     features_ND = at_NR @ basis
     features_ND = (features_ND - features_ND.mean(0)) / features_ND.std(0)
-    plane = generator.standard_normal((features, classes)) / np.sqrt(features)
-    label_N = (at_NR / scale @ plane).argmax(axis=1)
+    weight_DK = generator.standard_normal((features, classes)) / np.sqrt(features)
+    label_N = (at_NR / scale @ weight_DK).argmax(axis=1)
     is_noise = generator.random(items) < 0.1
     return features_ND, np.where(is_noise, generator.integers(0, classes, items), label_N)
 
@@ -70,7 +70,7 @@ def objective(
     return float(c * nats_N.sum() + (weight_DK**2).sum() / 2)
 
 
-def worse(ours: list[Callable[[], float]], theirs: list[Callable[[], float]]) -> float:
+def objective_excess(ours: list[Callable[[], float]], theirs: list[Callable[[], float]]) -> float:
     """By how much our worst objective lies above the peer's, as a share; below 0, none does."""
     found = [(mine(), other()) for mine, other in zip(ours, theirs, strict=True)]
     return max((mine - other) / other for mine, other in found)
@@ -84,8 +84,8 @@ def _ours(features_ND: np.ndarray, label_N: np.ndarray) -> Callable[[], list[Cal
         found, fits = None, []
         for c in DECADES:
             found = solve(axes.at_NR, axes.squares_R, label_N, classes, c, found)
-            planes = (found.weight_RK, found.bias_K, c)
-            fits.append(lambda p=planes: objective(axes.at_NR, label_N, *p))
+            own_weights = (found.weight_RK, found.bias_K, c)
+            fits.append(lambda p=own_weights: objective(axes.at_NR, label_N, *p))
         return fits
 
     return run
@@ -98,8 +98,8 @@ def _theirs(
         fits = []
         for c in DECADES:
             fitted = LogisticRegression(C=c, max_iter=2000).fit(features_ND, label_N)
-            planes = (fitted.coef_.T, fitted.intercept_, c)
-            fits.append(lambda p=planes: objective(features_ND, label_N, *p))
+            peer_weights = (fitted.coef_.T, fitted.intercept_, c)
+            fits.append(lambda p=peer_weights: objective(features_ND, label_N, *p))
         return fits
 
     return run

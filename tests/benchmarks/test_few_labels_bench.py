@@ -26,14 +26,14 @@ TASK = Splits("classification", "text", items(80, 0), items(40, 1), items(40, 2)
 
 
 def test_items_are_so_many_of_each_class_and_nested():
-    one, five = (few_labels.shown(TASK, count, 3) for count in ("1", "5"))
+    one, five = (few_labels.few_shot_splits(TASK, count, 3) for count in ("1", "5"))
     for found, k in ((one, 1), (five, 5)):
         for part in (found.train, found.validation):
             assert sorted(i.label for i in part) == ["dry"] * k + ["wet"] * k
         assert found.test == TASK.test
     assert {i.where for i in one.train} <= {i.where for i in five.train}
-    assert few_labels.shown(TASK, "all", 0) == TASK
-    assert few_labels.shown(TASK, "5", 4).train != five.train
+    assert few_labels.few_shot_splits(TASK, "all", 0) == TASK
+    assert few_labels.few_shot_splits(TASK, "5", 4).train != five.train
 
 
 def test_counts_that_a_class_does_not_have_are_marked():
@@ -47,7 +47,7 @@ def test_counts_that_a_class_does_not_have_are_marked():
 
 
 def test_words_counted_find_a_word():
-    predicted = few_labels.tfidf(None, few_labels.shown(TASK, "all", 0), 0)
+    predicted = few_labels.tfidf(None, few_labels.few_shot_splits(TASK, "all", 0), 0)
     assert np.mean([p.label == i.label for p, i in zip(predicted, TASK.test, strict=True)]) > 0.95
 
 
@@ -131,8 +131,10 @@ def test_a_table_has_runs_of_one_card_and_one_code():
         return {"card": card, "card_digest": digest, "data": "", "code": "1"} | more
 
     runs = [run("a", "old"), run("a", "new"), run("b", "old"), run("b", "new"), run("a", "old")]
-    found = few_labels.current(
+    found = few_labels.comparable_runs(
         [*runs, run("b", "old", code="0")], {"code": "1"}, {"a": {"card_digest": "new", "data": ""}}
     )
     assert found == [run("a", "new"), run("b", "new")]
-    assert few_labels.current([{"card": "a"}], {"code": "1"}, {}) == []  # of an older version
+    assert (
+        few_labels.comparable_runs([{"card": "a"}], {"code": "1"}, {}) == []
+    )  # of an older version

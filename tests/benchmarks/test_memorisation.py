@@ -13,7 +13,7 @@ def pictures(count, seed):
 
 
 def test_nearest_by_hand():
-    some, among = memorisation.small(pictures(3, 0)), memorisation.small(pictures(9, 1))
+    some, among = memorisation.downsampled(pictures(3, 0)), memorisation.downsampled(pictures(9, 1))
     index, distance = memorisation.nearest(some, among)
     every = np.sqrt(np.square(some[:, None] - among[None]).mean(axis=2))
     assert index.tolist() == every.argmin(axis=1).tolist()
@@ -23,10 +23,12 @@ def test_nearest_by_hand():
 def test_copies_are_suspect_and_new_pictures_are_not():
     train, held_out = pictures(300, 0), pictures(200, 1)
     noisy = np.clip(train[:20].astype(int) + 3, 0, 255).astype(np.uint8)
-    parts = [memorisation.small(p) for p in (noisy, held_out, train)]
+    parts = [memorisation.downsampled(p) for p in (noisy, held_out, train)]
     copied = memorisation.report(parts[0], np.arange(20), *parts[1:])
     assert copied["suspect_share"] == 1
     assert copied["nearest_is_the_captions_own"] == 1
-    new = memorisation.report(memorisation.small(pictures(50, 2)), np.full(50, -1), *parts[1:])
+    new = memorisation.report(
+        memorisation.downsampled(pictures(50, 2)), np.full(50, -1), *parts[1:]
+    )
     assert new["suspect_share"] < 0.1
     assert new["median_distance_drawn"] == pytest.approx(new["median_distance_held_out"], rel=0.1)

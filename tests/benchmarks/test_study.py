@@ -79,6 +79,25 @@ def test_the_best_candidate_is_run_on_every_seed_and_nothing_twice(counted):
     assert lines[-1].startswith("| short | 6 | 2 | 3.0500 | 0.0707 | +6000.00%")
 
 
+def test_a_candidate_that_diverges_loses_and_all_that_do_are_named(counted, monkeypatch):
+    runs, _ = counted
+    finish, diverge = study.subprocess.run, {"2"}
+
+    def run(command, **given):
+        words = dict(zip(command[4::2], command[5::2], strict=False))
+        if words["--seed_everything"] == "1000" and words["--rate"] in diverge:
+            raise study.subprocess.CalledProcessError(2, command)
+        finish(command, **given)
+
+    monkeypatch.setattr(study.subprocess, "run", run)
+    runs.recipes = {"tuned": SPEC["recipes"]["tuned"]}
+    assert runs() == {"tuned": [1.0, 1.1]}  # by 1 or 3, not by 2, whose loss would be 0
+    diverge |= {"1", "3"}
+    runs.spec = {**SPEC, "steps": 9}  # another run of each
+    with pytest.raises(SystemExit, match=r"tune of tuned must have a value whose run finishes"):
+        runs()
+
+
 def test_a_run_of_a_config_that_has_changed_is_run_again(counted, tmp_path):
     runs, calls = counted
     config, head = tmp_path / "config.yaml", tmp_path / "head.yaml"
