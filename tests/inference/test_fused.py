@@ -89,12 +89,12 @@ def test_made_once_and_again_after_a_change(network):
 
 @torch.inference_mode()
 def test_rows_behind_one_front_are_as_rows_with_copies_of_it(network, token_BL):
-    front, copied = network.new_cache(1, 12), network.new_cache(3, 20)
+    prefix, copied = network.new_cache(1, 12), network.new_cache(3, 20)
     same_BL = torch.cat((token_BL[:1, :12].expand(3, -1), token_BL[:, 12:]), dim=1)
     first = torch.ones(12, 12, dtype=torch.bool).tril()[None]
-    fused(network).states(same_BL[:1, :12], None, first, front)
+    fused(network).states(same_BL[:1, :12], None, first, prefix)
     fused(network).states(same_BL[:, :12], None, first, copied)
-    shared, order = front.shared(3, 8), torch.arange(3)
+    shared, order = prefix.with_shared_prefix(3, 8), torch.arange(3)
     for column in range(12, 20):
         if column == 16:  # rows may go on the way
             order = torch.tensor([2, 0])
@@ -103,5 +103,5 @@ def test_rows_behind_one_front_are_as_rows_with_copies_of_it(network, token_BL):
         found = fused(network).states(step_BL, cache=shared)
         expected = fused(network).states(step_BL, cache=copied)
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-    assert front.length == 12
+    assert prefix.length == 12
     assert shared.end == copied.end == 20

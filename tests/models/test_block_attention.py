@@ -47,7 +47,7 @@ def test_states_are_those_of_one_truth_value_for_each_pair():
     text, token_BL = network().requires_grad_(False), torch.randint(40, ROWS.shape)
     is_causal_B = torch.tensor([True, False, True, False])
     dense = text(token_BL, ROWS, is_causal_B)
-    text.blocks = visible_blocks
+    text.make_block_mask = visible_blocks
     with warnings.catch_warnings():  # without a compiler the kernel is slow, and says so
         warnings.simplefilter("ignore")
         blockwise = text(token_BL, ROWS, is_causal_B)
@@ -63,7 +63,7 @@ def test_compiled_blocks_have_the_gradients_of_plain_ones():
     found = []
     for blocks in (None, visible_blocks):
         if blocks is not None:
-            text.blocks = blocks
+            text.make_block_mask = blocks
             for layer in text.layers:
                 layer.compile()
         text.zero_grad()
@@ -81,7 +81,7 @@ def test_short_rows_padded_ones_and_those_that_nobody_learns_from_have_no_blocks
         raise AssertionError
 
     text = TextTransformer(40, 32, 1, 48, 4, 2, context=LENGTH)
-    text.blocks = refuse
+    text.make_block_mask = refuse
     token_BL = torch.randint(40, ROWS.shape)
     text(token_BL[:, :200])
     text(token_BL, mask_BL=torch.ones_like(token_BL, dtype=torch.bool))

@@ -90,7 +90,7 @@ def test_frozen_norms_and_one_caption_for_all_pictures(monkeypatch):
 
     by_hand = gradients()
     for part in ("layers", "diffusion_head"):
-        monkeypatch.setattr(f"tgp_multimodal.models.{part}.by_hand", lambda x: False)
+        monkeypatch.setattr(f"tgp_multimodal.models.{part}.uses_manual_backward", lambda x: False)
     for name, formula in gradients().items():
         if formula is None:
             assert by_hand[name] is None, name
@@ -110,7 +110,7 @@ def test_gradients_by_hand_in_bfloat16_are_those_of_the_formula(head, monkeypatc
 
     by_hand = gradient()
     for part in ("layers", "diffusion_head"):
-        monkeypatch.setattr(f"tgp_multimodal.models.{part}.by_hand", lambda x: False)
+        monkeypatch.setattr(f"tgp_multimodal.models.{part}.uses_manual_backward", lambda x: False)
     for name, formula in gradient().items():
         assert (by_hand[name] - formula).norm() <= 0.02 * formula.norm(), name
 

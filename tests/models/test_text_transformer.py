@@ -96,33 +96,6 @@ def test_packed_documents_are_isolated(text, is_causal):
         start += length
 
 
-@pytest.mark.parametrize("pieces", [[12], [5, 7], [1] * 12, [3, 4, 5]])
-@torch.no_grad()
-def test_cached_pieces_equal_the_whole(text, pieces):
-    token_BL = rows()
-    cache = text.new_cache(3, 12)
-    states = [text(piece, cache=cache) for piece in token_BL.split(pieces, dim=1)]
-    torch.testing.assert_close(torch.cat(states, 1), text(token_BL), atol=TOLERANCE, rtol=0)
-    assert cache.length == 12
-
-
-@torch.no_grad()
-def test_cached_rows_may_start_at_different_places(text):
-    token_BL, starts = rows(), [0, 3, 9]
-    cache = text.new_cache(3, 12, torch.tensor(starts))
-    states = torch.cat([text(piece, cache=cache) for piece in token_BL.split([10, 1, 1], 1)], 1)
-    for row, start in enumerate(starts):
-        alone = text(token_BL[row : row + 1, start:])
-        torch.testing.assert_close(states[row, start:], alone[0], atol=TOLERANCE, rtol=0)
-
-
-@torch.no_grad()
-def test_cache_holds_no_more_than_its_capacity(text):
-    cache = text.new_cache(3, 11)
-    with pytest.raises(AssertionError):
-        text(rows(), cache=cache)
-
-
 @torch.no_grad()
 def test_depth_stops_early(text):
     token_BL = rows()

@@ -66,7 +66,7 @@ def test_the_loss_is_that_of_the_answers_one_by_one(network, talks):
 
 def test_no_gradient_comes_from_a_question_or_from_padding(network, talks):
     objective, packed = AnswerLanguage(), batch(row(talks[:1]))
-    drawn = objective.drawn(packed, 0.0, 0)
+    drawn = objective.prepare_batch(packed, 0.0, 0)
     begin, end = talks[0][1], len(talks[0][0])
     assert drawn.scored_N.tolist() == list(range(begin - 1, end - 1))
     assert drawn.weight_N.sum().item() == pytest.approx(1)
@@ -80,7 +80,9 @@ def test_drawn_or_not_is_the_same_and_learning_lowers_it(talks):
     network = language_model(40).requires_grad_(True)
     objective, packed = AnswerLanguage(), batch(row(talks, length=40))
     first = objective.loss(network, packed, 0.0, 0).value
-    assert torch.equal(first, objective.loss(network, objective.drawn(packed, 0, 0), 0, 0).value)
+    assert torch.equal(
+        first, objective.loss(network, objective.prepare_batch(packed, 0, 0), 0, 0).value
+    )
     optimizer = torch.optim.SGD(network.parameters(), 0.1)
     for _ in range(5):
         optimizer.zero_grad()

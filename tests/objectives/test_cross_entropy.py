@@ -36,14 +36,14 @@ def test_value_and_gradients_are_those_of_all_logits_at_once(cells, monkeypatch)
 
 
 def test_the_form_for_a_compiler_gives_the_same(monkeypatch):
-    monkeypatch.setattr(cross_entropy, "_compiled", lambda: cross_entropy.joined)
+    monkeypatch.setattr(cross_entropy, "_compiled", lambda: cross_entropy._for_compiler)
     state, table, *rest = inputs()
     found = []
     for is_compiled in (False, True):
         total, nats = weighted_nats(state, table, *rest, is_compiled=is_compiled)
         found.append((total, nats, *torch.autograd.grad(total, (state, table))))
-    for plain, joined in zip(*found, strict=True):
-        torch.testing.assert_close(joined, plain, rtol=1e-5, atol=1e-6)
+    for plain, _for_compiler in zip(*found, strict=True):
+        torch.testing.assert_close(_for_compiler, plain, rtol=1e-5, atol=1e-6)
 
 
 def test_a_frozen_table_and_no_gradient_at_all():

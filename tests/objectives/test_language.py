@@ -99,7 +99,7 @@ def test_the_loss_is_the_mean_negative_log_likelihood(network):
 
 def test_what_was_drawn_before_gives_the_loss_of_the_batch(network):
     batch, objective = rows(), HybridLanguage(masked_rows=(0.5, 0.5))
-    drawn = objective.drawn(batch, 0.3, 5)
+    drawn = objective.prepare_batch(batch, 0.3, 5)
     assert 0 < drawn.causal_share < 1
     one, other = (objective.loss(network, b, 0.3, 5) for b in (batch, drawn))
     assert one.value.item() == other.value.item()

@@ -1,4 +1,4 @@
-"""Contrast of two looks at a picture: what a look is, what is learned from it, what is not read."""
+"""Contrast of two views of a picture: what a view is, what is learned from it, what is not read."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from taking_turns import of_two
 from tgp_multimodal.data.records import CaptionedImages
 from tgp_multimodal.models.diffusion_head import DiffusionHead
 from tgp_multimodal.models.networks import Multimodal
-from tgp_multimodal.objectives.picture_contrast import PictureContrast, look
+from tgp_multimodal.objectives.picture_contrast import PictureContrast, crop_view
 
 
 def batch(count=6, seed=0, length=5):
@@ -34,14 +34,14 @@ def pictures():
 
 
 def test_all_of_a_picture_in_its_colours_is_the_picture(pictures):
-    same = look(pictures, draws(mirror=0.7), 1.0, 0.0)
+    same = crop_view(pictures, draws(mirror=0.7), 1.0, 0.0)
     torch.testing.assert_close(same, pictures, atol=1e-5, rtol=0)
-    turned = look(pictures, draws(mirror=0.2), 1.0, 0.0)
+    turned = crop_view(pictures, draws(mirror=0.2), 1.0, 0.0)
     torch.testing.assert_close(turned, pictures.flip(3), atol=1e-5, rtol=0)
 
 
 def test_the_smallest_crop_is_the_enlarged_part_of_the_picture(pictures):
-    quarter = look(pictures, draws(side=0.0, across=0.0, down=0.999999), 0.25, 0.0)
+    quarter = crop_view(pictures, draws(side=0.0, across=0.0, down=0.999999), 0.25, 0.0)
     corner = pictures[:, :, 8:, :8]  # at the left, at the bottom
     whole = torch.nn.functional.interpolate(corner, scale_factor=2, mode="bilinear")
     inside = (slice(None), slice(None), slice(2, 14), slice(2, 14))  # at its edge it sees beyond it
@@ -50,19 +50,19 @@ def test_the_smallest_crop_is_the_enlarged_part_of_the_picture(pictures):
 
 def test_colours_change_as_they_say(pictures):
     calm = pictures * 0.4
-    lighter = look(calm, draws(bright=1.0), 1.0, 0.3)
+    lighter = crop_view(calm, draws(bright=1.0), 1.0, 0.3)
     torch.testing.assert_close(lighter, calm + 0.3, atol=1e-5, rtol=0)
-    grey = look(calm, draws(grey=0.1), 1.0, 0.3)
+    grey = crop_view(calm, draws(grey=0.1), 1.0, 0.3)
     assert (grey - grey.mean(dim=1, keepdim=True)).abs().max() < 1e-6
-    flat = look(calm, draws(strong=0.0), 1.0, 0.3)
+    flat = crop_view(calm, draws(strong=0.0), 1.0, 0.3)
     torch.testing.assert_close(flat.std(), 0.7 * calm.std(), atol=2e-2, rtol=0)
 
 
 def test_a_look_is_the_same_in_any_arithmetic(pictures):
     draw = torch.rand(2, 9, generator=torch.Generator().manual_seed(1))
-    plain = look(pictures, draw, 0.3, 0.3)
+    plain = crop_view(pictures, draw, 0.3, 0.3)
     with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(look(pictures, draw, 0.3, 0.3), plain)
+        torch.testing.assert_close(crop_view(pictures, draw, 0.3, 0.3), plain)
 
 
 @given(st.floats(0.05, 1.0), st.floats(0, 1), st.floats(0, 1))
@@ -70,13 +70,15 @@ def test_no_crop_is_smaller_than_the_smallest(smallest, side, stretch):
     """Seen on a picture whose brightness is its place."""
     ramp = torch.linspace(-1, 1, 64)
     place = torch.stack((ramp.expand(64, 64), ramp[:, None].expand(64, 64), torch.zeros(64, 64)))
-    seen = look(place[None], draws(1, side=side, stretch=stretch, mirror=0.9), smallest, 0.0)[0]
+    seen = crop_view(place[None], draws(1, side=side, stretch=stretch, mirror=0.9), smallest, 0.0)[
+        0
+    ]
     wide, high = seen[0, 32].max() - seen[0, 32].min(), seen[1, :, 32].max() - seen[1, :, 32].min()
     assert wide * high / 4 >= smallest * 0.9
 
 
 def test_letters_need_not_be_mirrored(pictures):
-    same = look(pictures, draws(mirror=0.0), 1.0, 0.0, mirrors=0.0)
+    same = crop_view(pictures, draws(mirror=0.0), 1.0, 0.0, mirrors=0.0)
     torch.testing.assert_close(same, pictures, atol=1e-5, rtol=0)
 
 
@@ -84,7 +86,7 @@ def test_letters_need_not_be_mirrored(pictures):
 def test_any_look_is_a_picture(seed, smallest, colours):
     generator = torch.Generator().manual_seed(seed)
     pictures = torch.rand(3, 3, 8, 8, generator=generator) * 2 - 1
-    seen = look(pictures, torch.rand(3, 9, generator=generator), smallest, colours)
+    seen = crop_view(pictures, torch.rand(3, 9, generator=generator), smallest, colours)
     assert seen.shape == pictures.shape
     assert seen.abs().max() <= 1 + 1e-5
 

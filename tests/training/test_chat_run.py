@@ -106,7 +106,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(arguments, tmp_path, monkeypatch
 def test_the_export_answers(arguments, start_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["tgp fit"])
     cli = RunCLI([*arguments, "--trainer.max_steps", "1"])
-    assert cli.model.speaks == export.load(start_folder).tokenizer.digest
+    assert cli.model.start_tokenizer == export.load(start_folder).tokenizer.digest
     assert main(["export", str(tmp_path / "run")]) == 0
     loaded = export.load(tmp_path / "run" / "export")
     assert loaded.tokenizer.chat_template == TEMPLATE

@@ -77,7 +77,7 @@ def test_data_of_another_tokenizer_are_refused(tokenizer, tmp_path):
     assert tokenizer_digest(tmp_path / "export") == tokenizer.digest
     other.save(tmp_path / "data" / "tokenizer")
     data = StreamData(str(tmp_path / "data"))
-    module = SimpleNamespace(network=None, speaks=tokenizer.digest)
+    module = SimpleNamespace(network=None, start_tokenizer=tokenizer.digest)
     data.trainer = SimpleNamespace(lightning_module=module)
     with pytest.raises(
         ValueError, match=r"data\.folder must have the tokenizer of model\.init_from"
@@ -89,7 +89,7 @@ def test_ids_of_another_size_are_refused_as_what_they_are(tokenizer, tmp_path):
     other = tokenizers.train(["other words entirely", "and a few more of them"] * 9, 340)
     other.save(tmp_path / "tokenizer")
     data = StreamData(str(tmp_path))
-    module = SimpleNamespace(network=language_model(300), speaks=tokenizer.digest)
+    module = SimpleNamespace(network=language_model(300), start_tokenizer=tokenizer.digest)
     data.trainer = SimpleNamespace(lightning_module=module)
     with pytest.raises(
         ValueError, match=r"data\.folder must have the tokenizer of model\.init_from"

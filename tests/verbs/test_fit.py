@@ -83,7 +83,7 @@ def test_an_overlay_goes_on_from_any_export_as_text_alone(build, overlay, elsewh
     assert describe(cli.model.network.text) == describe(network.text)
     table = cli.model.network.text.embed_tokens.weight
     assert torch.equal(table, network.text.embed_tokens.weight)
-    assert cli.model.speaks == tokenizer.digest
+    assert cli.model.start_tokenizer == tokenizer.digest
 
 
 def test_a_size_is_read_first(elsewhere):

@@ -1,4 +1,4 @@
-"""The straight path between data (t = 0) and noise (t = 1), and its velocity.
+"""The straight path between data (t = 0) and noise (t = 1).
 
 Shape letters: B batch; the other axes are those of a picture, (C, Y, X).
 """
@@ -16,11 +16,6 @@ def noisy(data: Tensor, noise: Tensor, time_B: Tensor) -> Tensor:
     """
     time = _like(time_B, data)
     return (1 - time) * data + time * noise
-
-
-def velocity(noisy_pixels: Tensor, data: Tensor, time_B: Tensor) -> Tensor:
-    """Derivative (x_t - x_0) / max(t, 0.05) of the path through `noisy_pixels` to `data`."""
-    return (noisy_pixels - data) / _like(time_B, data).clamp_min(T_MIN)
 
 
 def _like(time_B: Tensor, pixels: Tensor) -> Tensor:

@@ -95,7 +95,7 @@ class FusedText:
             allowed_BLM: True where a query may look, (B, L, M) or (1, L, M); left out: everywhere.
                 A query that may look nowhere gets no number.
             cache: keys and values of earlier positions, M in all; it is extended. Rows behind a
-                shared front read one token at a time, and look everywhere.
+                shared prefix read one token at a time, and look everywhere.
             depth: how many layers to run before the final norm; left out: all.
         """
         start = 0 if cache is None else cache.end
@@ -140,10 +140,12 @@ class FusedText:
             key, value = cache.extend(index, key, value)
         # The queries of a group are rows of one product with its keys.
         grouped = query.reshape(batch, self.groups, -1, self.size)
-        if cache is not None and cache.front is not None:
+        if cache is not None and cache.prefix is not None:
             assert bias is None
             assert length == 1
-            return _behind(cache.front.layer(index), grouped, key, value).reshape(batch, -1)
+            return _attend_after_prefix(cache.prefix.layer(index), grouped, key, value).reshape(
+                batch, -1
+            )
         logits = grouped @ key.transpose(-1, -2)
         if bias is not None:
             logits.view(batch, self.groups, -1, length, logits.shape[-1]).add_(bias)
@@ -167,22 +169,24 @@ class FusedText:
         return torch.cat((cosine, cosine), dim=-1), torch.cat((-sine, sine), dim=-1)
 
 
-def _behind(front: tuple[Tensor, Tensor], query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention of rows (B, G, H / G, K) behind keys and values that all of them share.
+def _attend_after_prefix(
+    prefix: tuple[Tensor, Tensor], query: Tensor, key: Tensor, value: Tensor
+) -> Tensor:
+    """Attention of rows (B, G, H / G, K) to keys and values that all of them share and their own.
 
-    Those are read once for all rows, in one product for each group.
+    The shared ones are read once for all rows, in one product for each group.
     """
     batch, groups, heads, size = query.shape
-    (front_key,), (front_value,) = front  # (G, M, K) each
-    count = front_key.shape[1]
+    (prefix_key,), (prefix_value,) = prefix  # (G, M, K) each
+    count = prefix_key.shape[1]
     beside = query.transpose(0, 1).reshape(groups, batch * heads, size)
-    shared = (beside @ front_key.transpose(1, 2)).view(groups, batch, heads, count)
+    shared = (beside @ prefix_key.transpose(1, 2)).view(groups, batch, heads, count)
     logits = torch.cat((shared.transpose(0, 1), query @ key.transpose(-1, -2)), dim=-1)
-    share = logits.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
-    share_front, share_own = torch.split(share, [count, key.shape[2]], dim=-1)
-    share_front = share_front.transpose(0, 1).reshape(groups, batch * heads, count)
-    mixed = (share_front @ front_value).view(groups, batch, heads, size).transpose(0, 1)
-    return mixed + share_own @ value
+    probability = logits.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
+    prefix_probability, own_probability = torch.split(probability, [count, key.shape[2]], dim=-1)
+    prefix_probability = prefix_probability.transpose(0, 1).reshape(groups, batch * heads, count)
+    mixed = (prefix_probability @ prefix_value).view(groups, batch, heads, size).transpose(0, 1)
+    return mixed + own_probability @ value
 
 
 def _unit(x: Tensor, floor: Tensor) -> Tensor:

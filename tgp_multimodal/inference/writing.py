@@ -255,7 +255,7 @@ class _Decoder:
         cache = text.new_cache(len(distinct), length + (0 if is_shared else room), start_N)
         logits_NV = self._read(token_NL, cache)
         if is_shared:
-            cache = cache.shared(len(prompts), room)
+            cache = cache.with_shared_prefix(len(prompts), room)
         self.cache = cache.rows(index_B) if 1 < len(distinct) < len(prompts) else cache
         self.logits_BV = logits_NV[index_B]
         self.seen_BV: Tensor | None = None

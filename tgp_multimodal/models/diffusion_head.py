@@ -16,16 +16,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tgp_multimodal.models.eager import PatchesAttended
+from tgp_multimodal.models.eager import PatchAttentionFunction
 from tgp_multimodal.models.layers import (
     RMSNorm,
     at_least_one,
     attention,
-    by_hand,
     rotary_tables,
     rotate_neighbours,
+    uses_manual_backward,
 )
-from tgp_multimodal.models.local_start import look_nearby
+from tgp_multimodal.models.local_start import init_neighbour_attention
 
 ROPE_THETA = 10000.0
 TIME_CHANNELS = 256
@@ -61,8 +61,8 @@ class HeadAttention(nn.Module):
         allowed: Tensor | None,
     ) -> Tensor:
         all_three = _heads(self.img_qkv_proj(patch_BPD), 3, self.heads)
-        if patch_BPD.device.type == "cpu" and by_hand(all_three):
-            return self.to_out[0](self._attended(all_three, text, rotary, allowed))
+        if patch_BPD.device.type == "cpu" and uses_manual_backward(all_three):
+            return self.to_out[0](self._attend_by_hand(all_three, text, rotary, allowed))
         query, key, value = all_three.transpose(1, 3).unbind(2)
         query = rotate_neighbours(self.norm_q(query), *rotary).to(value.dtype)
         key = rotate_neighbours(self.norm_k(key), *rotary).to(value.dtype)
@@ -70,7 +70,7 @@ class HeadAttention(nn.Module):
         value = torch.cat((text[1], value), dim=2)
         return self.to_out[0](attention(query, key, value, allowed).transpose(1, 2).flatten(2))
 
-    def _attended(
+    def _attend_by_hand(
         self,
         all_three: Tensor,
         text: tuple[Tensor, Tensor],
@@ -81,7 +81,7 @@ class HeadAttention(nn.Module):
         scaled = self.norm_q.weight * all_three.shape[-1] ** -0.5
         gain = torch.cat((scaled.repeat(self.heads), self.norm_k.weight.repeat(self.heads)))
         turn = torch.complex(*rotary)[:, None, None]
-        return PatchesAttended.apply(all_three, *text, gain, self.norm_q.eps, turn, allowed)
+        return PatchAttentionFunction.apply(all_three, *text, gain, self.norm_q.eps, turn, allowed)
 
 
 def _heads(x: Tensor, parts: int, heads: int) -> Tensor:
@@ -209,7 +209,14 @@ class DiffusionHead(nn.Module):
         size: int = 32,
     ) -> None:
         super().__init__()
-        at_least_one("DiffusionHead", width=width, heads=heads, patch=patch, size=size)
+        at_least_one(
+            "DiffusionHead", text_width=text_width, width=width, depth=depth, heads=heads,
+            patch=patch, size=size,
+        )  # fmt: skip
+        if int(width * feed_forward_ratio) < 1:
+            raise ValueError(
+                f"feed_forward_ratio must give at least one unit. Got {feed_forward_ratio} instead."
+            )
         if width % heads or (width // heads) % 4:
             raise ValueError(
                 f"width / heads must be a multiple of 4. Got width={width}, heads={heads} instead."
@@ -242,7 +249,7 @@ class DiffusionHead(nn.Module):
             else:
                 nn.init.ones_(weight)
         for number, block in enumerate(self._blocks):
-            look_nearby(
+            init_neighbour_attention(
                 block.attention.img_qkv_proj.weight,
                 block.modulation.lin.bias[: self.width],
                 self.head_size,

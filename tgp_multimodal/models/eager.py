@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
-class Normalised(torch.autograd.Function):
+class RMSNormFunction(torch.autograd.Function):
     """x / sqrt(mean(x^2) + eps) * gain over the last axis, in float32; the type of x is kept."""
 
     @staticmethod
@@ -30,34 +30,34 @@ class Normalised(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, by_out: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         unit, scale, gain_D = ctx.saved_tensors
-        by_out = by_out.float()
-        product = by_out * unit
-        by_gain = product.flatten(0, -2).sum(0)
+        grad_out = grad_out.float()
+        product = grad_out * unit
+        grad_gain = product.flatten(0, -2).sum(0)
         along = product.mul_(gain_D).mean(-1, keepdim=True)
-        by_unit = by_out * gain_D
-        return by_unit.addcmul_(unit, along, value=-1).mul_(scale).to(ctx.dtype), by_gain, None
+        grad_unit = grad_out * gain_D
+        return grad_unit.addcmul_(unit, along, value=-1).mul_(scale).to(ctx.dtype), grad_gain, None
 
 
-class Turned(torch.autograd.Function):
+class RotaryFunction(torch.autograd.Function):
     """Pairs of channels, (first, second), rotated by angles that are not learned."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, cosine: Tensor, sine: Tensor, are_halves: bool) -> Tensor:
         ctx.save_for_backward(cosine, sine)
         ctx.are_halves, ctx.dtype = are_halves, x.dtype
-        return _turned(x, cosine, sine, are_halves, 1)
+        return _rotate(x, cosine, sine, are_halves, 1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, by_out: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         cosine, sine = ctx.saved_tensors
-        by_x = _turned(by_out, cosine, sine, ctx.are_halves, -1)
-        return by_x.to(ctx.dtype), None, None, None
+        grad_x = _rotate(grad_out, cosine, sine, ctx.are_halves, -1)
+        return grad_x.to(ctx.dtype), None, None, None
 
 
-def _turned(x: Tensor, cosine: Tensor, sine: Tensor, are_halves: bool, sign: int) -> Tensor:
+def _rotate(x: Tensor, cosine: Tensor, sine: Tensor, are_halves: bool, sign: int) -> Tensor:
     x = x.float()
     out = torch.empty_like(x, memory_format=torch.contiguous_format)
     (first, second), (to_first, to_second) = (_pairs(t, are_halves) for t in (x, out))
@@ -71,21 +71,21 @@ def _pairs(x: Tensor, are_halves: bool) -> tuple[Tensor, Tensor]:
     return first, second
 
 
-class Attended(torch.autograd.Function):
+class AttentionFunction(torch.autograd.Function):
     """`attend`, which keeps its softmax for the backward pass."""
 
     @staticmethod
     def forward(
         ctx: Any, query_BHLK: Tensor, key_BHMK: Tensor, value_BHMK: Tensor, allowed: Tensor | None
     ) -> Tensor:
-        share, out = attend(query_BHLK, key_BHMK, value_BHMK, allowed)
-        ctx.save_for_backward(query_BHLK, key_BHMK, value_BHMK, share)
+        probability, out = attend(query_BHLK, key_BHMK, value_BHMK, allowed)
+        ctx.save_for_backward(query_BHLK, key_BHMK, value_BHMK, probability)
         return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, by_out: Tensor) -> tuple[Tensor | None, ...]:
-        return *_by_three(by_out, *ctx.saved_tensors), None
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+        return *_attention_gradients(grad_out, *ctx.saved_tensors), None
 
 
 def attend(
@@ -107,21 +107,23 @@ def attend(
     if allowed is not None:
         penalty = logits.new_zeros(allowed.shape)
         logits.add_(penalty.masked_fill_(~allowed, torch.finfo(logits.dtype).min))
-    share_BHLM = logits.softmax(dim=-1)
-    return share_BHLM, share_BHLM @ value_BHMK
+    probability_BHLM = logits.softmax(dim=-1)
+    return probability_BHLM, probability_BHLM @ value_BHMK
 
 
-def _by_three(
-    by_out: Tensor, query: Tensor, key: Tensor, value: Tensor, share: Tensor
+def _attention_gradients(
+    grad_out: Tensor, query: Tensor, key: Tensor, value: Tensor, probability: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value."""
-    by_share = by_out @ value.mT
+    grad_probability = grad_out @ value.mT
     # What autograd calls for a softmax; it too sums in float32.
-    by_logits = torch.ops.aten._softmax_backward_data(by_share, share, -1, share.dtype)
-    return by_logits @ key, by_logits.mT @ query, share.mT @ by_out
+    grad_logits = torch.ops.aten._softmax_backward_data(
+        grad_probability, probability, -1, probability.dtype
+    )
+    return grad_logits @ key, grad_logits.mT @ query, probability.mT @ grad_out
 
 
-class PatchesAttended(torch.autograd.Function):
+class PatchAttentionFunction(torch.autograd.Function):
     """Attention of patches over text and patches, from their projections to what the heads return.
 
     Queries and keys of patches are normalised and rotated side by side in one float32 tensor, and
@@ -164,31 +166,37 @@ class PatchesAttended(torch.autograd.Function):
         key[:, :, :length], key[:, :, length:] = text_key_BHLK, patch_key
         value[:, :, :length] = text_value_BHLK
         value[:, :, length:] = _swapped(projected[:, :, 2])
-        share, out = attend(query, key, value, allowed)
-        ctx.save_for_backward(projected, scale, gain, turn, query, key, value, share)
+        probability, out = attend(query, key, value, allowed)
+        ctx.save_for_backward(projected, scale, gain, turn, query, key, value, probability)
         return _swapped(out).flatten(2)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, by_out: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         projected, scale, gain, turn, *attended = ctx.saved_tensors
         batch, patches, _, heads, size = projected.shape
-        by_out = _swapped(by_out.reshape(batch, patches, heads, size)).contiguous()
-        by_query, by_key, by_value = _by_three(by_out, *attended)
-        length = by_key.shape[2] - patches
-        by_both = scale.new_empty(batch, patches, 2, heads, size)
-        by_both[:, :, 0], by_both[:, :, 1] = _swapped(by_query), _swapped(by_key[:, :, length:])
-        _complex(by_both).mul_(turn.conj())
+        grad_out = _swapped(grad_out.reshape(batch, patches, heads, size)).contiguous()
+        grad_query, grad_key, grad_value = _attention_gradients(grad_out, *attended)
+        length = grad_key.shape[2] - patches
+        grad_both = scale.new_empty(batch, patches, 2, heads, size)
+        grad_both[:, :, 0], grad_both[:, :, 1] = (
+            _swapped(grad_query),
+            _swapped(grad_key[:, :, length:]),
+        )
+        _complex(grad_both).mul_(turn.conj())
         unit = projected[:, :, :2] * scale
-        product = by_both * unit
-        by_gain = product.view(-1, len(gain)).sum(0)
+        product = grad_both * unit
+        grad_gain = product.view(-1, len(gain)).sum(0)
         product.view(-1, len(gain)).mul_(gain)
-        by_both.view(-1, len(gain)).mul_(gain)
-        by_both.addcmul_(unit, product.mean(-1, keepdim=True), value=-1).mul_(scale)
-        by_projected = torch.empty_like(projected, memory_format=torch.contiguous_format)
-        by_projected[:, :, :2], by_projected[:, :, 2] = by_both, _swapped(by_value[:, :, length:])
-        text = by_key[:, :, :length], by_value[:, :, :length]
-        return by_projected, *text, by_gain, None, None, None
+        grad_both.view(-1, len(gain)).mul_(gain)
+        grad_both.addcmul_(unit, product.mean(-1, keepdim=True), value=-1).mul_(scale)
+        grad_projected = torch.empty_like(projected, memory_format=torch.contiguous_format)
+        grad_projected[:, :, :2], grad_projected[:, :, 2] = (
+            grad_both,
+            _swapped(grad_value[:, :, length:]),
+        )
+        text = grad_key[:, :, :length], grad_value[:, :, :length]
+        return grad_projected, *text, grad_gain, None, None, None
 
 
 def _complex(x: Tensor) -> Tensor:

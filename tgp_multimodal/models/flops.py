@@ -47,12 +47,12 @@ def head_flops(
     """
     width, patches = head.width, rows // head.patch * (columns // head.patch)
     channels = 3 * head.patch**2
-    block = 2 * (4 * width**2 + 3 * width * head.units) + 4 * width * (length + patches)
-    patch = head.depth * block + 2 * 2 * channels * width
-    token = 2 * head.text_width * width + head.depth * 2 * 2 * width**2
-    time = 2 * (256 * width + width**2) + head.depth * 2 * 6 * width**2 + 2 * 2 * width**2
+    per_block = 2 * (4 * width**2 + 3 * width * head.units) + 4 * width * (length + patches)
+    per_patch = head.depth * per_block + 2 * 2 * channels * width
+    per_token = 2 * head.text_width * width + head.depth * 2 * 2 * width**2
+    per_picture = 2 * (256 * width + width**2) + head.depth * 2 * 6 * width**2 + 2 * 2 * width**2
     captions = pictures if captions is None else captions
-    return pictures * (patches * patch + time) + captions * length * token
+    return pictures * (patches * per_patch + per_picture) + captions * length * per_token
 
 
 def tower_flops(tower: ImageTower, pictures: int) -> int:
@@ -63,10 +63,10 @@ def tower_flops(tower: ImageTower, pictures: int) -> int:
         pictures: pictures of the batch.
     """
     width, patches = tower.width, (tower.size // tower.patch) ** 2
-    places = patches + 1  # open_clip's class token
+    tokens = patches + 1  # open_clip's class token
     matrices = (4 + 2 * tower.feed_forward_ratio) * width**2
-    block = int(2 * matrices) + 4 * width * places
-    patch = 2 * 3 * tower.patch**2 * width
+    per_block = int(2 * matrices) + 4 * width * tokens
+    per_patch = 2 * 3 * tower.patch**2 * width
     return pictures * (
-        places * tower.depth * block + patches * patch + 2 * width * tower.text_width
+        tokens * tower.depth * per_block + patches * per_patch + 2 * width * tower.text_width
     )

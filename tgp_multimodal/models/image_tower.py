@@ -52,7 +52,10 @@ class ImageTower(nn.Module):
         size: int = 32,
     ) -> None:
         super().__init__()
-        at_least_one("ImageTower", width=width, heads=heads, patch=patch, size=size)
+        at_least_one(
+            "ImageTower", text_width=text_width, width=width, depth=depth, heads=heads, patch=patch,
+            size=size,
+        )  # fmt: skip
         if width % heads:
             raise ValueError(f"width must be a multiple of heads={heads}. Got {width} instead.")
         if size % patch:

@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tgp_multimodal.models.eager import Attended, Normalised, Turned, attend
+from tgp_multimodal.models.eager import AttentionFunction, RMSNormFunction, RotaryFunction, attend
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
 
 def at_least_one(owner: str, **sizes: int) -> None:
-    """Refuses sizes that are none, by name.
+    """Checks that every size is at least 1.
 
     Raises:
         ValueError: one is below 1.
@@ -40,8 +40,8 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalises the last axis of `x`; the type of `x` is kept."""
-        if by_hand(x):
-            return Normalised.apply(x, self.weight, self.eps)
+        if uses_manual_backward(x):
+            return RMSNormFunction.apply(x, self.weight, self.eps)
         wide = x.float()
         wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
         return (self.weight * wide).to(x.dtype)
@@ -65,16 +65,16 @@ def rotary_tables(position: Tensor, size: int, theta: float) -> tuple[Tensor, Te
 
 def rotate_halves(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """Rotates channel i together with channel i + K/2, the pairing that Qwen3 uses."""
-    if by_hand(x):
-        return Turned.apply(x, cosine, sine, True)
+    if uses_manual_backward(x):
+        return RotaryFunction.apply(x, cosine, sine, True)
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1)
 
 
 def rotate_neighbours(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """Rotates channel 2i together with channel 2i + 1, the pairing that PRX uses."""
-    if by_hand(x):
-        return Turned.apply(x, cosine, sine, False)
+    if uses_manual_backward(x):
+        return RotaryFunction.apply(x, cosine, sine, False)
     even, odd = x.view(*x.shape[:-1], -1, 2).unbind(-1)
     return torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), dim=-1).flatten(-2)
 
@@ -107,8 +107,8 @@ def attention(
     if query_BHLK.device.type != "cpu":
         return F.scaled_dot_product_attention(query_BHLK, key_BHMK, value_BHMK, attn_mask=allowed)
     query_BHLK = query_BHLK * query_BHLK.shape[-1] ** -0.5
-    if by_hand(query_BHLK):
-        return Attended.apply(query_BHLK, key_BHMK, value_BHMK, allowed)
+    if uses_manual_backward(query_BHLK):
+        return AttentionFunction.apply(query_BHLK, key_BHMK, value_BHMK, allowed)
     if not torch.is_grad_enabled() and not torch.compiler.is_compiling():
         return attend(query_BHLK, key_BHMK, value_BHMK, allowed)[1]
     logits = query_BHLK @ key_BHMK.transpose(-1, -2)
@@ -117,7 +117,7 @@ def attention(
     return logits.softmax(dim=-1, dtype=torch.float32).to(value_BHMK.dtype) @ value_BHMK
 
 
-def by_hand(x: Tensor) -> bool:
+def uses_manual_backward(x: Tensor) -> bool:
     """Whether the backward pass is worth writing by hand: no compiler will join its operations."""
     return torch.is_grad_enabled() and not torch.compiler.is_compiling() and x.requires_grad
 
@@ -128,9 +128,9 @@ class KeyValueCache:
     They stand in buffers of fixed size, so that no decoding step copies what the last one wrote.
 
     Attributes:
-        length: number of positions filled so far, without those in front.
+        length: number of positions filled so far, without those of the prefix.
         start_B: how many positions of padding stand in front of each row.
-        front: one row that all rows of this cache stand behind; None: they stand behind nothing.
+        prefix: cache of one row that all rows of this one continue; None: they continue nothing.
     """
 
     def __init__(
@@ -151,25 +151,25 @@ class KeyValueCache:
         )
         self.capacity = capacity
         self.length = 0
-        self.front: KeyValueCache | None = None
+        self.prefix: KeyValueCache | None = None
 
     @property
     def end(self) -> int:
         """Position of the next token."""
-        return self.length + (self.front.length if self.front else 0)
+        return self.length + (self.prefix.length if self.prefix else 0)
 
     def layer(self, layer: int) -> tuple[Tensor, Tensor]:
         """Keys and values of a layer, (B, G, M, K) each."""
         keys, values = self._layers[layer]
         return keys.narrow(2, 0, self.length), values.narrow(2, 0, self.length)
 
-    def shared(self, batch: int, capacity: int) -> "KeyValueCache":
-        """An empty cache of so many rows, all of which stand behind the one row of this one."""
+    def with_shared_prefix(self, batch: int, capacity: int) -> "KeyValueCache":
+        """An empty cache of `batch` rows that all continue the one row of this cache."""
         depth, _, rows, heads, _, size = self.store.shape
         assert rows == 1, rows
-        behind = KeyValueCache(depth, batch, heads, capacity, size, self.store)
-        behind.front = self
-        return behind
+        cache = KeyValueCache(depth, batch, heads, capacity, size, self.store)
+        cache.prefix = self
+        return cache
 
     def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Writes the new keys and values behind the old ones and returns all of them.
@@ -196,5 +196,5 @@ class KeyValueCache:
         chosen = KeyValueCache(*shape, self.store, self.start_B[index_N])
         filled = self.store[:, :, index_N, :, : self.length]
         chosen.store[:, :, :, :, : self.length] = filled
-        chosen.length, chosen.front = self.length, self.front
+        chosen.length, chosen.prefix = self.length, self.prefix
         return chosen

@@ -51,7 +51,7 @@ def patterns(size: int, theta: float, rows: int, columns: int) -> tuple[Tensor, 
 
 
 @torch.no_grad()
-def look_nearby(
+def init_neighbour_attention(
     query_key_value: Tensor, shift_D: Tensor, size: int, first: int, theta: float
 ) -> None:
     """Gives the heads of one block their kernels, in place.

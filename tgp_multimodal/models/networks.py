@@ -27,7 +27,7 @@ class Network(nn.Module):
             transformer's width. None for networks that cannot.
 
     Raises:
-        ValueError: it is not.
+        ValueError: `tower.text_width` differs from `text.width`.
     """
 
     def __init__(self, text: TextTransformer, tower: ImageTower | None = None) -> None:
@@ -57,7 +57,7 @@ class DualEncoder(Network):
         tower: the picture's side; its `text_width` is the transformer's width.
 
     Raises:
-        ValueError: it is not.
+        ValueError: `tower.text_width` differs from `text.width`.
     """
 
     tower: ImageTower
@@ -75,7 +75,7 @@ class Multimodal(Network):
         tower: the picture's side of a joint space, with the same `text_width`; left out: none.
 
     Raises:
-        ValueError: one of the two is not.
+        ValueError: `text_width` of head or tower differs from `text.width`.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ def from_description(description: dict[str, Any]) -> nn.Module:
 def random_twin(network: Network) -> Network:
     """The network of `network`'s description with fresh weights, always the same.
 
-    What training adds is counted from it. It is no dead network. The matrices that write into
+    What training adds is counted from it. It is not uninformative. The matrices that write into
     the residual streams start at zero, so its layers are the identity: a text's features are the
     mean of random token vectors (a bag of tokens, randomly projected), a picture's are means of
     randomly projected patches. Both carry information, and a trained network has to beat them. An

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
 
-_LONG = 256  # tokens; two blocks of attention
+_BLOCK_MASK_LENGTH = 256  # tokens; two blocks of attention
 
 
 class Attention(nn.Module):
@@ -49,8 +49,6 @@ class Attention(nn.Module):
         state_BLD: Tensor,
         rotary: tuple[Tensor, Tensor],
         allowed: "Tensor | BlockMask",
-        cache: KeyValueCache | None,
-        layer: int,
     ) -> Tensor:
         split = (*state_BLD.shape[:-1], -1, self.head_size)
         query = self.q_norm(self.q_proj(state_BLD).view(split)).transpose(1, 2)
@@ -58,8 +56,6 @@ class Attention(nn.Module):
         value = self.v_proj(state_BLD).view(split).transpose(1, 2)
         query = rotate_halves(query, *rotary).to(value.dtype)
         key = rotate_halves(key, *rotary).to(value.dtype)
-        if cache is not None:
-            key, value = cache.extend(layer, key, value)
         mixed = attention(query, key, value, allowed)
         return self.o_proj(mixed.transpose(1, 2).flatten(2))
 
@@ -94,12 +90,8 @@ class Block(nn.Module):
         state_BLD: Tensor,
         rotary: tuple[Tensor, Tensor],
         allowed: "Tensor | BlockMask",
-        cache: KeyValueCache | None = None,
-        layer: int = 0,
     ) -> Tensor:
-        state_BLD = state_BLD + self.self_attn(
-            self.input_layernorm(state_BLD), rotary, allowed, cache, layer
-        )
+        state_BLD = state_BLD + self.self_attn(self.input_layernorm(state_BLD), rotary, allowed)
         return state_BLD + self.mlp(self.post_attention_layernorm(state_BLD))
 
 
@@ -117,9 +109,9 @@ class TextTransformer(nn.Module):
         rope_theta: base of the rotary frequencies.
 
     Attributes:
-        blocks: says what is visible in long rows that are learned from as blocks, so that those in
-            which nobody looks at anybody are left out (`block_attention.visible_blocks`); for
-            compiled layers on a GPU. None: as one truth value for each pair.
+        make_block_mask: makes FlexAttention's mask of long unpadded rows while a gradient is wanted
+            (`block_attention.visible_blocks`); set where layers are compiled on a GPU. None: a
+            dense mask.
     """
 
     def __init__(
@@ -134,7 +126,11 @@ class TextTransformer(nn.Module):
         rope_theta: float = 10000.0,
     ) -> None:
         super().__init__()
-        at_least_one("TextTransformer", width=width, heads=heads, key_value_heads=key_value_heads)
+        at_least_one(
+            "TextTransformer", vocabulary=vocabulary, width=width, depth=depth,
+            feed_forward=feed_forward, heads=heads, key_value_heads=key_value_heads,
+            context=context,
+        )  # fmt: skip
         if width % heads or heads % key_value_heads or (width // heads) % 2:
             raise ValueError(
                 "width must be an even multiple of heads, and heads a multiple of key_value_heads. "
@@ -143,7 +139,7 @@ class TextTransformer(nn.Module):
         self.vocabulary, self.width, self.depth = vocabulary, width, depth
         self.feed_forward, self.heads, self.key_value_heads = feed_forward, heads, key_value_heads
         self.context, self.rope_theta = context, rope_theta
-        self.blocks: Callable[[Tensor, bool | Tensor], BlockMask] | None = None
+        self.make_block_mask: Callable[[Tensor, bool | Tensor], BlockMask] | None = None
         self.head_size = width // heads
         self.embed_tokens = nn.Embedding(vocabulary, width)
         self.layers = nn.ModuleList(
@@ -174,7 +170,6 @@ class TextTransformer(nn.Module):
         position_BL: Tensor | None = None,
         is_causal: bool | Tensor = True,
         mask_BL: Tensor | None = None,
-        cache: KeyValueCache | None = None,
         depth: int | None = None,
     ) -> Tensor:
         """Final-normed hidden states of shape (B, L, D).
@@ -185,46 +180,29 @@ class TextTransformer(nn.Module):
                 of one row never see each other. Left out: one document per row.
             is_causal: True, False, or one truth value per row, shape (B,).
             mask_BL: False at padding, which nobody looks at.
-            cache: keys and values of earlier positions of the same rows (causal, one document per
-                row); it is extended.
             depth: how many layers to run before the final norm; left out: all.
         """
-        if cache is not None:
-            return self._continue(token_BL, cache)
         if position_BL is None:
             position_L = torch.arange(token_BL.shape[1], device=token_BL.device)
             position_BL = position_L.expand_as(token_BL)
-        is_long = mask_BL is None and position_BL.shape[1] >= _LONG
-        if self.blocks is not None and is_long and torch.is_grad_enabled():
-            blocks = self.blocks(position_BL, is_causal)
-            return self._run(token_BL, position_BL, blocks, None, depth)
+        is_long = mask_BL is None and position_BL.shape[1] >= _BLOCK_MASK_LENGTH
+        if self.make_block_mask is not None and is_long and torch.is_grad_enabled():
+            block_mask = self.make_block_mask(position_BL, is_causal)
+            return self._run(token_BL, position_BL, block_mask, depth)
         allowed = visible(position_BL, is_causal, mask_BL)[:, None]
-        return self._run(token_BL, position_BL, allowed, None, depth)
-
-    def _continue(self, token_BL: Tensor, cache: KeyValueCache) -> Tensor:
-        end = cache.length + token_BL.shape[1]
-        column_M = torch.arange(end, device=token_BL.device)
-        column_L = column_M[cache.length :]
-        # A query looks back as far as its own row starts; padding looks at itself alone.
-        behind = (column_L[:, None] >= column_M) & (column_M >= cache.start_B[:, None, None])
-        allowed = (behind | (column_L[:, None] == column_M))[:, None]
-        position_BL = (column_L - cache.start_B[:, None]).clamp_min(0)
-        state = self._run(token_BL, position_BL, allowed, cache, None)
-        cache.length = end
-        return state
+        return self._run(token_BL, position_BL, allowed, depth)
 
     def _run(
         self,
         token_BL: Tensor,
         position_BL: Tensor,
         allowed: "Tensor | BlockMask",
-        cache: KeyValueCache | None,
         depth: int | None,
     ) -> Tensor:
         state_BLD = self.embed_tokens(token_BL)
         cosine, sine = rotary_tables(position_BL[:, None], self.head_size, self.rope_theta)
-        for index, layer in enumerate(self.layers[:depth]):
-            state_BLD = layer(state_BLD, (cosine, sine), allowed, cache, index)
+        for layer in self.layers[:depth]:
+            state_BLD = layer(state_BLD, (cosine, sine), allowed)
         return self.norm(state_BLD)
 
     def logits(self, state: Tensor) -> Tensor:
@@ -254,11 +232,11 @@ def visible(position_BL: Tensor, is_causal: bool | Tensor, mask_BL: Tensor | Non
     document_BL = (position_BL == 0).cumsum(dim=1)
     allowed = document_BL[:, :, None] == document_BL[:, None, :]
     index = torch.arange(length, device=position_BL.device)
-    behind = index[:, None] >= index
+    is_past_LL = index[:, None] >= index
     if isinstance(is_causal, Tensor):
-        allowed = allowed & (behind | ~is_causal[:, None, None])
+        allowed = allowed & (is_past_LL | ~is_causal[:, None, None])
     elif is_causal:
-        allowed = allowed & behind
+        allowed = allowed & is_past_LL
     if mask_BL is not None:
         itself = index[:, None] == index
         allowed = allowed & (mask_BL[:, None, :].bool() | itself)

@@ -16,7 +16,7 @@ from tgp_multimodal.objectives.base import Loss, Objective
 from tgp_multimodal.objectives.cross_entropy import weighted_nats
 
 
-class DrawnChat(NamedTuple):
+class AnswerBatch(NamedTuple):
     """A batch of conversations, and nothing to wait for.
 
     Attributes:
@@ -47,13 +47,15 @@ class AnswerLanguage(Objective):
         self.z_loss = z_loss
 
     def loss(
-        self, network: Network, batch: ChatRows | DrawnChat, progress: float, seed: int
+        self, network: Network, batch: ChatRows | AnswerBatch, progress: float, seed: int
     ) -> Loss:
         """Mean nats per answer token, and bits per byte of answers; see `Objective.loss`.
 
         Several processes log the mean of their own bits per byte.
         """
-        rows = batch if isinstance(batch, DrawnChat) else self.drawn(batch, progress, seed)
+        rows = (
+            batch if isinstance(batch, AnswerBatch) else self.prepare_batch(batch, progress, seed)
+        )
         state_BLD = network.text(rows.token_BL[:, :-1], rows.position_BL[:, :-1])
         value, nats_N = weighted_nats(
             state_BLD.flatten(0, 1).index_select(0, rows.scored_N),
@@ -61,7 +63,7 @@ class AnswerLanguage(Objective):
             rows.token_BL[:, 1:].flatten().index_select(0, rows.scored_N),
             rows.weight_N,
             self.z_loss * rows.weight_N,
-            is_compiled=network.text.blocks is not None,
+            is_compiled=network.text.make_block_mask is not None,
         )
         nats = (nats_N * rows.weight_N).sum()
         parts = {
@@ -71,18 +73,18 @@ class AnswerLanguage(Objective):
         }
         return Loss(value, {k: v.detach() for k, v in parts.items()})
 
-    def drawn(self, batch: ChatRows, progress: float, seed: int) -> DrawnChat:
-        """Finds the answers; nothing is left to chance. See `Objective.drawn`."""
+    def prepare_batch(self, batch: ChatRows, progress: float, seed: int) -> AnswerBatch:
+        """Finds the answers; nothing is left to chance. See `Objective.prepare_batch`."""
         is_scored = batch.is_answer_BL[:, 1:].flatten()
         scored_N = is_scored.nonzero()[:, 0]
         count = ranks.average(is_scored.sum().float()).clamp_min(1 / ranks.world())
         weight_N = (is_scored[scored_N].float() / count).float()
         length = (batch.bytes_BL[:, 1:].flatten()[scored_N] * weight_N).sum()
-        return DrawnChat(
+        return AnswerBatch(
             batch.token_BL, batch.position_BL, scored_N, weight_N, length.clamp_min(1e-9)
         )
 
-    def flops(self, network: Network, batch: ChatRows | DrawnChat) -> int:
+    def flops(self, network: Network, batch: ChatRows | AnswerBatch) -> int:
         """As if every position were scored; see `Objective.flops`."""
         rows, length = batch.token_BL[:, 1:].shape
         return 3 * text_flops(network.text, rows, length, rows * length)

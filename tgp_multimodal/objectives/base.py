@@ -29,8 +29,8 @@ class Objective(ABC):
     It owns no state: learned scalars belong to the network, randomness to the call.
     """
 
-    teaches_guidance = False  # whether what it trained draws without guidance as others with it
-    needs = ""  # name of a part, without which a network cannot learn from it
+    teaches_guidance = False  # what it trained draws without guidance what others draw with it
+    needs = ""  # the part of the network that it trains: "head" or "tower"
 
     def check(self, network: Network) -> None:
         """Refuses a network without the part that this needs.
@@ -50,14 +50,14 @@ class Objective(ABC):
 
         Args:
             network: what is trained.
-            batch: one batch of this objective's stream, or what `drawn` made of it, tensors on the
-                network's device.
+            batch: one batch of this objective's stream, or what `prepare_batch` made of it; tensors
+                on the network's device.
             progress: share of the run that is done, 0 to 1; schedules are functions of it.
             seed: decides every random draw, so that a resumed run draws the same.
         """
 
-    def drawn(self, batch: Any, progress: float, seed: int) -> Any:
-        """The batch with what chance decides about it, which `loss` takes as well as the batch.
+    def prepare_batch(self, batch: Any, progress: float, seed: int) -> Any:
+        """The batch with everything computed that needs its values; `loss` takes either form.
 
         It is asked for while the batch still lies in the memory of the processor: where another
         device computes, reading the batch there would mean to wait for it.
@@ -82,3 +82,8 @@ class Objective(ABC):
     def flops(self, network: Network, batch: Any) -> int:
         """Floating-point operations of one step on this batch, for the log; 0 where unknown."""
         return 0
+
+
+def unit_pixels(pixels: Tensor) -> Tensor:
+    """Bytes 0 to 255 as float32 in [-1, 1], of any shape; on arrays it is `data.images.to_unit`."""
+    return pixels.float() / 127.5 - 1

@@ -18,8 +18,8 @@ from tgp_multimodal.data.records import CaptionedImages
 from tgp_multimodal.models.flops import text_flops, tower_flops
 from tgp_multimodal.models.networks import Network
 from tgp_multimodal.objectives import ranks
-from tgp_multimodal.objectives.base import Loss, Objective
-from tgp_multimodal.objectives.passage_contrast import mean_states
+from tgp_multimodal.objectives.base import Loss, Objective, unit_pixels
+from tgp_multimodal.objectives.passage_contrast import info_nce, mean_states
 
 
 class ImageTextContrast(Objective):
@@ -61,7 +61,7 @@ class ImageTextContrast(Objective):
         assert network.tower is not None
         with torch.set_grad_enabled(self.train_text and torch.is_grad_enabled()):
             text_BD = mean_states(network, batch.token_BL, batch.mask_BL.bool())
-        picture_BD = network.tower(batch.pixels_BCYX.float() / 127.5 - 1)
+        picture_BD = network.tower(unit_pixels(batch.pixels_BCYX))
         text_PD, picture_PD = (
             ranks.whole_batch(F.normalize(vector_BD.float(), dim=-1))
             for vector_BD in (text_BD, picture_BD)
@@ -70,7 +70,7 @@ class ImageTextContrast(Objective):
         ignored_PP = same_captions(batch.token_BL, batch.mask_BL)
         value = _FORMS[self.form](logit_PP, ignored_PP)
         scale = network.tower.scale()
-        parts = {"nats": value, "found": _found(logit_PP, ignored_PP), "scale": scale}
+        parts = {"nats": value, "found": _found_share(logit_PP, ignored_PP), "scale": scale}
         return Loss(value, {name: part.detach() for name, part in parts.items()})
 
     def flops(self, network: Network, batch: CaptionedImages) -> int:
@@ -90,8 +90,9 @@ def same_captions(token_BL: Tensor, mask_BL: Tensor) -> Tensor:
     token_BL = token_BL.masked_fill(~mask_BL.bool(), -1)
     missing = ranks.largest(token_BL.shape[1]) - token_BL.shape[1]
     token_PL = ranks.whole_batch(F.pad(token_BL, (0, missing), value=-1))
-    number_P = torch.unique(token_PL, dim=0, return_inverse=True)[1]
-    return (number_P[:, None] == number_P).fill_diagonal_(False)
+    token_PL = token_PL.float()  # exact: ids are far below 2^24
+    # How many ids differ; `unique` has as many rows as it finds, and a GPU would be waited for.
+    return (torch.cdist(token_PL, token_PL, p=0) == 0).fill_diagonal_(False)
 
 
 def sigmoid_nats(logit_PP: Tensor, ignored_PP: Tensor) -> Tensor:
@@ -103,10 +104,7 @@ def sigmoid_nats(logit_PP: Tensor, ignored_PP: Tensor) -> Tensor:
 
 def softmax_nats(logit_PP: Tensor, ignored_PP: Tensor) -> Tensor:
     """Mean of naming the caption of a picture and the picture of a caption."""
-    logit_PP = logit_PP.masked_fill(ignored_PP, -torch.inf)
-    partner_P = torch.arange(len(logit_PP), device=logit_PP.device)
-    there = F.cross_entropy(logit_PP, partner_P)
-    return (there + F.cross_entropy(logit_PP.T, partner_P)) / 2
+    return info_nce(logit_PP.masked_fill(ignored_PP, -torch.inf))[0]
 
 
 _FORMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -115,6 +113,6 @@ _FORMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def _found(logit_PP: Tensor, ignored_PP: Tensor) -> Tensor:
+def _found_share(logit_PP: Tensor, ignored_PP: Tensor) -> Tensor:
     best_P = logit_PP.masked_fill(ignored_PP, -torch.inf).argmax(dim=1)
     return (best_P == torch.arange(len(best_P), device=best_P.device)).float().mean()

@@ -24,10 +24,10 @@ def weighted_nats(
     table_VD: Tensor,
     target_N: Tensor,
     weight_N: Tensor,
-    squares_N: Tensor,
+    z_weight_N: Tensor,
     is_compiled: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Sum of `weight_N` * nats + `squares_N` * log-partition^2, and the nats of each position.
+    """Sum of `weight_N` * nats + `z_weight_N` * log-partition^2, and the nats of each position.
 
     Softmax and sums are float32 whatever the precision of the products, which is autocast's.
 
@@ -36,7 +36,7 @@ def weighted_nats(
         table_VD: output layer; logits are `state_ND @ table_VD.T`.
         target_N: ids of the right tokens.
         weight_N: weights of the nats, without gradient.
-        squares_N: weights of the squared log-partition (z-loss: Chowdhery et al. 2022,
+        z_weight_N: weights of the squared log-partition (z-loss: Chowdhery et al. 2022,
             arXiv:2204.02311, section 5), without gradient.
         is_compiled: whether a compiler joins the passes over the logits; for GPUs.
 
@@ -45,7 +45,7 @@ def weighted_nats(
     """
     # Inside of a function autograd is off, and what needs a gradient says so even under no_grad.
     total, nats_N = _WeightedNats.apply(
-        state_ND, table_VD, target_N, weight_N, squares_N, is_compiled, torch.is_grad_enabled()
+        state_ND, table_VD, target_N, weight_N, z_weight_N, is_compiled, torch.is_grad_enabled()
     )
     return total, nats_N
 
@@ -54,7 +54,7 @@ class _WeightedNats(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, state_ND: Tensor, table_VD: Tensor, target_N: Tensor, weight_N: Tensor,
-        squares_N: Tensor, is_compiled: bool, is_training: bool,
+        z_weight_N: Tensor, is_compiled: bool, is_training: bool,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         device = state_ND.device.type
         dtype = (
@@ -66,63 +66,73 @@ class _WeightedNats(torch.autograd.Function):
         state, table = state_ND.to(dtype), table_VD.to(dtype)
         total = torch.zeros((), device=state.device)
         nats_N = torch.empty(len(state), device=state.device)
-        to_state = torch.empty_like(state_ND) if learns else None
-        to_table = torch.zeros_like(table_VD, dtype=torch.float32) if learns else None
+        grad_state = torch.empty_like(state_ND) if learns else None
+        grad_table = torch.zeros_like(table_VD, dtype=torch.float32) if learns else None
         size = max(1, (_CELLS_CPU if device == "cpu" else _CELLS) // len(table))
-        pieces = _compiled() if is_compiled and learns else _in_place
+        nats_and_gradient = _compiled() if is_compiled and learns else _in_place
         for n in (slice(i, i + size) for i in range(0, len(state), size)):
             logits = state[n] @ table.T
-            weight, squares = weight_N[n], squares_N[n]
-            nats, partition, by_logit = pieces(logits, target_N[n, None], weight, squares, learns)
+            weight, z_weight = weight_N[n], z_weight_N[n]
+            nats, log_partition, grad_logits = nats_and_gradient(
+                logits, target_N[n, None], weight, z_weight, learns
+            )
             nats_N[n] = nats
-            total += (weight * nats + squares * partition.square()).sum()
-            if to_state is None or to_table is None:
+            total += (weight * nats + z_weight * log_partition.square()).sum()
+            if grad_state is None or grad_table is None:
                 continue
-            to_state[n] = by_logit @ table
-            to_table += by_logit.T @ state[n]
-        if to_state is not None and to_table is not None:
-            ctx.save_for_backward(to_state, to_table.to(table_VD.dtype))
+            grad_state[n] = grad_logits @ table
+            grad_table += grad_logits.T @ state[n]
+        if grad_state is not None and grad_table is not None:
+            ctx.save_for_backward(grad_state, grad_table.to(table_VD.dtype))
         ctx.mark_non_differentiable(nats_N)
         return total, nats_N
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, by_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        to_state, to_table = ctx.saved_tensors
-        return by_total * to_state, by_total * to_table, None, None, None, None, None
+    def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        grad_state, grad_table = ctx.saved_tensors
+        return grad_total * grad_state, grad_total * grad_table, None, None, None, None, None
 
 
 def _in_place(
-    logits: Tensor, target_N1: Tensor, weight_N: Tensor, squares_N: Tensor, learns: bool
+    logits: Tensor, target_N1: Tensor, weight_N: Tensor, z_weight_N: Tensor, learns: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Nats, logarithm of the partition, and the gradient of the weighted sum by the logits.
 
     In the memory of the logits where they are float32.
     """
     dtype, logits = logits.dtype, logits.float()
-    of_target, largest = logits.gather(-1, target_N1)[:, 0], logits.amax(dim=-1)
-    shares = logits.sub_(largest[:, None]).exp_()
-    mass = shares.sum(dim=-1)
-    partition = mass.log() + largest
+    target_logit, largest = logits.gather(-1, target_N1)[:, 0], logits.amax(dim=-1)
+    probability = logits.sub_(largest[:, None]).exp_()
+    partition = probability.sum(dim=-1)
+    log_partition = partition.log() + largest
     if learns:
-        shares *= ((weight_N + 2 * squares_N * partition) / mass)[:, None]
-        shares.scatter_add_(-1, target_N1, -weight_N[:, None])
-    return partition - of_target, partition, shares.to(dtype) if learns else shares
+        probability *= ((weight_N + 2 * z_weight_N * log_partition) / partition)[:, None]
+        probability.scatter_add_(-1, target_N1, -weight_N[:, None])
+    return (
+        log_partition - target_logit,
+        log_partition,
+        probability.to(dtype) if learns else probability,
+    )
 
 
-def joined(
-    logits: Tensor, target_N1: Tensor, weight_N: Tensor, squares_N: Tensor, learns: bool
+def _for_compiler(
+    logits: Tensor, target_N1: Tensor, weight_N: Tensor, z_weight_N: Tensor, learns: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """As `_in_place`, in a form whose operations a compiler can join into two passes."""
     wide = logits.float()
-    partition = wide.logsumexp(dim=-1)
-    factor = weight_N + 2 * squares_N * partition
-    shares = (wide - partition[:, None]).exp() * factor[:, None]
+    log_partition = wide.logsumexp(dim=-1)
+    factor = weight_N + 2 * z_weight_N * log_partition
+    probability = (wide - log_partition[:, None]).exp() * factor[:, None]
     is_target = torch.arange(logits.shape[-1], device=logits.device) == target_N1
-    by_logit = torch.where(is_target, shares - weight_N[:, None], shares)
-    return partition - wide.gather(-1, target_N1)[:, 0], partition, by_logit.to(logits.dtype)
+    grad_logits = torch.where(is_target, probability - weight_N[:, None], probability)
+    return (
+        log_partition - wide.gather(-1, target_N1)[:, 0],
+        log_partition,
+        grad_logits.to(logits.dtype),
+    )
 
 
 @cache
 def _compiled() -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
-    return torch.compile(joined, dynamic=True)
+    return torch.compile(_for_compiler, dynamic=True)

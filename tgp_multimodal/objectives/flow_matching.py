@@ -18,7 +18,7 @@ from tgp_multimodal.diffusion.paths import noisy
 from tgp_multimodal.models.flops import head_flops, text_flops
 from tgp_multimodal.models.networks import Multimodal, Network
 from tgp_multimodal.objectives import ranks
-from tgp_multimodal.objectives.base import Loss, Objective
+from tgp_multimodal.objectives.base import Loss, Objective, unit_pixels
 
 HELD_OUT_TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
 
@@ -80,7 +80,7 @@ class FlowMatching(Objective):
     def loss(self, network: Network, batch: CaptionedImages, progress: float, seed: int) -> Loss:
         """Mean squared error of the velocity, up to the floor; see `Objective.loss`."""
         network = cast(Multimodal, network)
-        data = batch.pixels_BCYX.float() / 127.5 - 1
+        data = unit_pixels(batch.pixels_BCYX)
         # Where the pictures are: to bring as much noise to them takes longer than to draw it there.
         generator = torch.Generator(data.device).manual_seed(seed)
         token_BL, mask_BL = self.dropped(batch.token_BL, batch.mask_BL, generator)
@@ -101,13 +101,13 @@ class FlowMatching(Objective):
         guess = network.head.denoise(noisy_BCYX, time_B, text, mask_BL).float()
         target = data
         if self.guidance > 1:
-            target = data + self._push(network, noisy_BCYX, time_B, text, mask_BL, guess)
+            target = data + self._guidance_shift(network, noisy_BCYX, time_B, text, mask_BL, guess)
         error_B = (guess - target).square().mean(dim=(1, 2, 3))
         value = (error_B / time_B.clamp_min(self.weight_floor).square()).mean()
         parts = {"value": value, "pixel_error": error_B.mean()}
         return Loss(value, {k: v.detach() for k, v in parts.items()})
 
-    def _push(
+    def _guidance_shift(
         self,
         network: Multimodal,
         noisy_BCYX: Tensor,
@@ -122,11 +122,9 @@ class FlowMatching(Objective):
         guess that is trained towards m + (1 - 1/w) (c - u) rests at c = u + w (m - u). Where the
         caption was dropped, c is u up to rounding, and nothing is added.
         """
-        only_bos = torch.zeros_like(mask_BL)
-        only_bos[:, 0] = True
         with torch.no_grad():
-            blind = network.head.denoise(noisy_BCYX, time_B, text, only_bos).float()
-            return (1 - 1 / self.guidance) * (guess - blind)
+            null = network.head.denoise(noisy_BCYX, time_B, text, _only_bos(mask_BL)).float()
+            return (1 - 1 / self.guidance) * (guess - null)
 
     def held_out(self, network: Network, batch: CaptionedImages, seed: int) -> dict[str, Tensor]:
         """Parts of the loss, and the picture's squared error at fixed times, on fixed noise.
@@ -137,24 +135,24 @@ class FlowMatching(Objective):
         """
         network = cast(Multimodal, network)
         parts = dict(self.loss(network, batch, 1.0, seed).parts)
-        data = batch.pixels_BCYX.float() / 127.5 - 1
+        data = unit_pixels(batch.pixels_BCYX)
         generator = torch.Generator(device="cpu").manual_seed(seed)
         text = network.head.text_keys_values(network.text(batch.token_BL, mask_BL=batch.mask_BL))
-        only_bos = torch.zeros_like(batch.mask_BL, dtype=torch.bool)
-        only_bos[:, 0] = True
+        whole_BL, only_bos_BL = batch.mask_BL.bool(), _only_bos(batch.mask_BL)
         count = len(data) * ranks.world()
-        told: list[Tensor] = []
-        blind: list[Tensor] = []
+        with_caption: list[Tensor] = []
+        without_caption: list[Tensor] = []
         for time in HELD_OUT_TIMES:
             noise = torch.randn(count, *data.shape[1:], generator=generator)
             time_1 = torch.full((1,), time, device=data.device)
             noisy_BCYX = noisy(data, ranks.own_rows(noise).to(data.device), time_1)
-            for errors, mask_BL in ((told, batch.mask_BL.bool()), (blind, only_bos)):
+            for errors, mask_BL in ((with_caption, whole_BL), (without_caption, only_bos_BL)):
                 guess = network.head.denoise(noisy_BCYX, time_1, text, mask_BL).float()
                 errors.append((guess - data).square().mean())
-            parts[f"pixel_error_at_{time:g}"] = told[-1]
-        parts["fixed_pixel_error"] = torch.stack(told).mean()
-        parts["caption_saves"] = 1 - torch.stack(told).sum() / torch.stack(blind).sum()
+            parts[f"pixel_error_at_{time:g}"] = with_caption[-1]
+        parts["fixed_pixel_error"] = torch.stack(with_caption).mean()
+        left = torch.stack(with_caption).sum() / torch.stack(without_caption).sum()
+        parts["caption_saves"] = 1 - left
         return parts
 
     def flops(self, network: Network, batch: CaptionedImages) -> int:
@@ -184,3 +182,10 @@ class FlowMatching(Objective):
         mask_BL = mask_BL.bool() & ~drop_B[:, None]
         mask_BL[:, 0] = True
         return token_BL, mask_BL
+
+
+def _only_bos(mask_BL: Tensor) -> Tensor:
+    """The mask of captions of which the head sees BOS alone: the null prompt."""
+    only_BL = torch.zeros_like(mask_BL, dtype=torch.bool)
+    only_BL[:, 0] = True
+    return only_BL

@@ -3,8 +3,9 @@
 The recipe is GPT-BERT's (Charpentier & Samuel 2024, arXiv:2410.24159).
 
 In a masked row the token at position k + 1 is hidden and predicted at position k, so both kinds of
-rows share one shifted target and one output layer. The kind of a row is a hash of its number: exact
-shares, resumable, independent of the number of processes.
+rows share one shifted target and one output layer. The kind of a row is a hash of its number and
+the seed of the step: resumable, independent of the number of processes, and its shares hold on
+average.
 
 Shape letters: B batch, L length in tokens, N scored positions, V vocabulary.
 """
@@ -36,7 +37,7 @@ class Rows(NamedTuple):
     scored_BL: Tensor
 
 
-class DrawnRows(NamedTuple):
+class HybridBatch(NamedTuple):
     """A batch whose rows have their kinds: what the loss needs, and nothing to wait for.
 
     Attributes:
@@ -45,9 +46,9 @@ class DrawnRows(NamedTuple):
         input_BL: what the network reads, one position shorter.
         is_causal_B: which kind each row is.
         scored_N: numbers of the scored positions, over all rows.
-        of_causal_N: what a scored position adds to the mean of the causal ones; see `_parts`.
-        of_masked_N: to that of the masked ones.
-        of_all_N: to that of all.
+        causal_weight_N: what a scored position adds to the mean of the causal ones.
+        masked_weight_N: to that of the masked ones.
+        all_weight_N: to that of all.
         causal_share: share of causal rows in all processes.
     """
 
@@ -56,9 +57,9 @@ class DrawnRows(NamedTuple):
     input_BL: Tensor
     is_causal_B: Tensor
     scored_N: Tensor
-    of_causal_N: Tensor
-    of_masked_N: Tensor
-    of_all_N: Tensor
+    causal_weight_N: Tensor
+    masked_weight_N: Tensor
+    all_weight_N: Tensor
     causal_share: float
 
 
@@ -89,45 +90,50 @@ class HybridLanguage(Objective):
         self.longest_span, self.z_loss = longest_span, z_loss
 
     def loss(
-        self, network: Network, batch: TextRows | DrawnRows, progress: float, seed: int
+        self, network: Network, batch: TextRows | HybridBatch, progress: float, seed: int
     ) -> Loss:
-        """Mean nats per scored token, both kinds of rows by their number; see `Objective.loss`."""
-        rows = batch if isinstance(batch, DrawnRows) else self.drawn(batch, progress, seed)
+        """Mean nats per scored token; causal and masked rows by how many there are of each.
+
+        See `Objective.loss`.
+        """
+        rows = (
+            batch if isinstance(batch, HybridBatch) else self.prepare_batch(batch, progress, seed)
+        )
         state_BLD = network.text(rows.input_BL, batch.position_BL[:, :-1], rows.is_causal_B)
         share = rows.causal_share
         value, nats_N = weighted_nats(
             state_BLD.flatten(0, 1).index_select(0, rows.scored_N),
             network.text.embed_tokens.weight,
             batch.token_BL[:, 1:].flatten().index_select(0, rows.scored_N),
-            share * rows.of_causal_N + (1 - share) * rows.of_masked_N,
-            self.z_loss * rows.of_all_N,
-            is_compiled=network.text.blocks is not None,
+            share * rows.causal_weight_N + (1 - share) * rows.masked_weight_N,
+            self.z_loss * rows.all_weight_N,
+            is_compiled=network.text.make_block_mask is not None,
         )
         parts = {"value": value}
         if share > 0:
-            parts["causal_nats_per_token"] = (nats_N * rows.of_causal_N).sum()
+            parts["causal_nats_per_token"] = (nats_N * rows.causal_weight_N).sum()
         if share < 1:
-            parts["masked_nats_per_token"] = (nats_N * rows.of_masked_N).sum()
+            parts["masked_nats_per_token"] = (nats_N * rows.masked_weight_N).sum()
         return Loss(value, {k: v.detach() for k, v in parts.items()})
 
-    def drawn(self, batch: TextRows, progress: float, seed: int) -> DrawnRows:
-        """Gives each row its kind; see `Objective.drawn`."""
+    def prepare_batch(self, batch: TextRows, progress: float, seed: int) -> HybridBatch:
+        """Gives each row its kind; see `Objective.prepare_batch`."""
         rows = self.rows(batch, progress, seed)
-        share, of_causal_N, of_masked_N, of_all_N = _parts(rows)
+        share, causal_weight_N, masked_weight_N, all_weight_N = _mean_weights(rows)
         device = batch.token_BL.device
-        return DrawnRows(
+        return HybridBatch(
             batch.token_BL,
             batch.position_BL,
             rows.input_BL.to(device),
             rows.is_causal_B.to(device),
             rows.scored_BL.flatten().nonzero()[:, 0].to(device),
-            of_causal_N.to(device),
-            of_masked_N.to(device),
-            of_all_N.to(device),
+            causal_weight_N.to(device),
+            masked_weight_N.to(device),
+            all_weight_N.to(device),
             share,
         )
 
-    def flops(self, network: Network, batch: TextRows | DrawnRows) -> int:
+    def flops(self, network: Network, batch: TextRows | HybridBatch) -> int:
         """As if every position were scored; see `Objective.flops`."""
         rows, length = batch.token_BL[:, 1:].shape
         return 3 * text_flops(network.text, rows, length, rows * length)
@@ -161,7 +167,7 @@ class HybridLanguage(Objective):
         return Rows(*(torch.from_numpy(x) for x in (input_BL, is_causal_B, scored_BL)))
 
 
-def _parts(rows: Rows) -> tuple[float, Tensor, Tensor, Tensor]:
+def _mean_weights(rows: Rows) -> tuple[float, Tensor, Tensor, Tensor]:
     """Share of causal rows in all processes, and what a scored position adds to three means.
 
     The means are those of the causal, of the masked and of all positions. A sum of values times
@@ -172,10 +178,10 @@ def _parts(rows: Rows) -> tuple[float, Tensor, Tensor, Tensor]:
     counted = torch.cat((rows.is_causal_B.float().mean()[None], kinds.sum(1)))
     share, *counts = ranks.average(counted).tolist()
     least = 1 / ranks.world()
-    of_causal, of_masked, of_all = (
+    causal_weight, masked_weight, all_weight = (
         kind_N / max(n, least) for kind_N, n in zip(kinds, counts, strict=True)
     )
-    return share, of_causal, of_masked, of_all
+    return share, causal_weight, masked_weight, all_weight
 
 
 def _between(ends: tuple[float, float], progress: float) -> float:

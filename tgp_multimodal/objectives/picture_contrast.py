@@ -1,4 +1,4 @@
-"""Features of pictures, learned by telling which two looks are at one picture, without captions.
+"""Features of pictures, learned by telling which two views are of one picture, without captions.
 
 Denoising teaches the head what pictures are made of; what is in them it needs only at much noise,
 and features are read at little. This objective asks for it there: two crops of a picture, one of
@@ -7,7 +7,7 @@ must tell that they belong together (contrastive learning, Chen et al. 2020, arX
 states of a diffusion model, Xiang et al. 2025, DDAE++, arXiv:2505.10999). The blocks behind it are
 what a projection head is elsewhere, so nothing is added to the network.
 
-Shape letters: B looks of this process (two per picture), N pictures of this process, M pictures of
+Shape letters: B views of this process (two per picture), N pictures of this process, M pictures of
 all processes, C channels, Y rows, X columns, P patches, D width.
 """
 
@@ -23,30 +23,30 @@ from tgp_multimodal.models.diffusion_head import DiffusionHead
 from tgp_multimodal.models.flops import head_flops
 from tgp_multimodal.models.networks import Multimodal, Network
 from tgp_multimodal.objectives import ranks
-from tgp_multimodal.objectives.base import Loss, Objective
+from tgp_multimodal.objectives.base import Loss, Objective, unit_pixels
 from tgp_multimodal.objectives.passage_contrast import info_nce
 
-_CALM = 0.6  # smallest share of the area that the first look keeps
+_CALM = 0.6  # smallest share of the area that the first view keeps
 _STRETCH = 0.2  # how far rows and columns of a crop may differ, as a logarithm
-_GREY = 0.2  # share of the second looks that lose all colours
-_DRAWS = 9  # numbers that decide a look
+_GREY = 0.2  # share of the second views that lose all colours
+_DRAWS = 9  # numbers that decide a view
 
 
 class PictureContrast(Objective):
-    """Contrast of two looks at each picture by states of the head, beside denoising them.
+    """Contrast of two views of each picture by states of the head, beside denoising them.
 
     It learns from captioned pictures and reads no caption. Beside `FlowMatching` on the same stream
     (`Together`) it makes features for classifiers; drawing is learned there. The null prompt, which
     guidance leads away from, sees crops and other colours here, but at little noise alone.
 
     Args:
-        weight: of the contrast; the denoising of the looks, weighed as in `FlowMatching`, has 1.
+        weight: of the contrast; the denoising of the views, weighed as in `FlowMatching`, has 1.
         block: how many blocks are run before states are compared; left out: two thirds of them.
         temperature: the cosines are divided by it.
-        smallest: smallest share of a picture's area that a crop of the second look shows.
-        colours: how far brightness and contrast of the second look change, and half of how far its
+        smallest: smallest share of a picture's area that a crop of the second view shows.
+        colours: how far brightness and contrast of the second view change, and half of how far its
             saturation does; 0 leaves its colours.
-        mirrors: share of looks that are mirrored, left to right; 0 for letters, flags and maps.
+        mirrors: share of views that are mirrored, left to right; 0 for letters, flags and maps.
         most_noise: times are drawn evenly between 0 and it.
         weight_floor: as of `FlowMatching`.
 
@@ -85,23 +85,32 @@ class PictureContrast(Objective):
         self.smallest, self.colours, self.mirrors = smallest, colours, mirrors
         self.most_noise, self.weight_floor = most_noise, weight_floor
 
-    def loss(self, network: Network, batch: CaptionedImages, progress: float, seed: int) -> Loss:
-        """Error of both looks, as of velocities, and nats of the contrast; see `Objective.loss`.
+    def check(self, network: Network) -> None:
+        """As `Objective.check`, and that the head has the block.
 
-        `found` is the share of first looks whose second look is the most alike of the batch.
+        Raises:
+            ValueError: it has no head, or one of fewer blocks.
+        """
+        super().check(network)
+        self._block(cast(Multimodal, network).head)
+
+    def loss(self, network: Network, batch: CaptionedImages, progress: float, seed: int) -> Loss:
+        """Error of both views, as of velocities, and nats of the contrast; see `Objective.loss`.
+
+        `found` is the share of first views whose second view is the most alike of the batch.
 
         Raises:
             ValueError: the head has fewer blocks than `block`.
         """
         head = cast(Multimodal, network).head
         block = self._block(head)
-        data = batch.pixels_BCYX.float() / 127.5 - 1
+        data = unit_pixels(batch.pixels_BCYX)
         generator = torch.Generator(data.device).manual_seed(seed)
-        looks = ((_CALM, 0.0), (self.smallest, self.colours))
+        views = ((_CALM, 0.0), (self.smallest, self.colours))
         data = torch.cat(
             [
-                look(data, _drawn(len(data), generator), smallest, colours, self.mirrors)
-                for smallest, colours in looks
+                crop_view(data, _view_draws(len(data), generator), smallest, colours, self.mirrors)
+                for smallest, colours in views
             ]
         )
         with torch.no_grad():
@@ -137,20 +146,20 @@ class PictureContrast(Objective):
             return info_nce(first_MD @ second_MD.T / self.temperature)
 
     def flops(self, network: Network, batch: CaptionedImages) -> int:
-        """The looks through the head, without the comparison itself; see `Objective.flops`."""
+        """The views through the head, without the comparison itself; see `Objective.flops`."""
         head = cast(Multimodal, network).head
         count, _, rows, columns = batch.pixels_BCYX.shape
         return 3 * head_flops(head, 2 * count, rows, columns, 1)
 
 
-def look(
+def crop_view(
     data: Tensor, draw_ND: Tensor, smallest: float, colours: float, mirrors: float = 0.5
 ) -> Tensor:
     """A crop of each picture, brought to its size, some of them mirrored, with other colours.
 
     Args:
         data: pictures (N, C, Y, X) in [-1, 1].
-        draw_ND: what decides each look, (N, 9) in [0, 1).
+        draw_ND: what decides each view, (N, 9) in [0, 1).
         smallest: smallest share of the area that is shown.
         colours: how far brightness and contrast change; a fifth lose all colours unless it is 0.
         mirrors: share that is mirrored.
@@ -181,7 +190,7 @@ def look(
     return (data + part(colours * (2 * bright - 1))).clamp(-1, 1)
 
 
-def _drawn(count: int, generator: torch.Generator) -> Tensor:
-    """Numbers for the looks of this process, (N, 9), of those for all processes."""
+def _view_draws(count: int, generator: torch.Generator) -> Tensor:
+    """Numbers for the views of this process, (N, 9), of those for all processes."""
     whole = count * ranks.world()
     return ranks.own_rows(torch.rand(whole, _DRAWS, generator=generator, device=generator.device))

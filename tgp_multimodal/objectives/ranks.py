@@ -27,10 +27,10 @@ def rank() -> int:
 
 
 def average(x: Tensor) -> Tensor:
-    """Mean of a tensor of one shape over the processes, as float32; no gradient goes through."""
+    """Mean over the processes, float32; alone, the tensor as it is. No gradient goes through."""
     if world() == 1:
         return x
-    total = x.detach().float().clone().to(_meeting_place())
+    total = x.detach().float().clone().to(_collective_device())
     torch.distributed.all_reduce(total)
     return total.to(x.device) / world()
 
@@ -39,7 +39,7 @@ def largest(number: int) -> int:
     """The largest of the processes' numbers."""
     if world() == 1:
         return number
-    found = torch.tensor(number, device=_meeting_place())
+    found = torch.tensor(number, device=_collective_device())
     torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
     return int(found)
 
@@ -77,7 +77,7 @@ def agree(value: Any) -> Any:
     return box[0]
 
 
-def _meeting_place() -> torch.device:
+def _collective_device() -> torch.device:
     """A device whose tensors the process group can exchange."""
     is_nccl = torch.cuda.is_available() and "nccl" in torch.distributed.get_backend()
     return torch.device("cuda" if is_nccl else "cpu")

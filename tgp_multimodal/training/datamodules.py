@@ -127,8 +127,9 @@ class StreamData(LightningDataModule):
                     f"data.folder must hold {kind} of its own tokenizer. "
                     f"Got {self.folder} with another one's instead."
                 )
-        speaks = getattr(getattr(self.trainer, "lightning_module", None), "speaks", None)
-        if speaks not in (None, self.tokenizer.digest):
+        module = getattr(self.trainer, "lightning_module", None)
+        start_tokenizer = getattr(module, "start_tokenizer", None)
+        if start_tokenizer not in (None, self.tokenizer.digest):
             raise ValueError(
                 "data.folder must have the tokenizer of model.init_from (see --tokenizer of "
                 f"`tgp prepare`). Got {self.folder} with another one instead."
@@ -240,8 +241,8 @@ class StreamData(LightningDataModule):
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         if self.trainer is None or not self.trainer.training:
             return batch
-        drawn = getattr(self.trainer.lightning_module, "drawn", None)
-        batch = drawn(batch) if drawn is not None else batch
+        prepare = getattr(self.trainer.lightning_module, "prepare_batch", None)
+        batch = prepare(batch) if prepare is not None else batch
         if self.trainer.strategy.root_device.type != "cuda":
             return batch
         return {name: pinned(part) for name, part in batch.items()}

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from tgp_multimodal.training.parts import gathered, own
+from tgp_multimodal.training.parts import gathered, local_shards
 
 _MEMORY = 0.98  # decay of the running mean of the logarithm of the norm: some 50 steps
 _YOUNG = 20  # steps before a large norm counts as a spike
@@ -45,7 +45,7 @@ class SpikeGuard:
         """
         gradients = [w.grad for w in weights if w.grad is not None]
         norm = gathered(nn.utils.get_total_norm(gradients))
-        gradients = own(gradients)
+        gradients = local_shards(gradients)
         is_sound = self._judge(norm)
         scale = torch.ones_like(norm)
         if largest:

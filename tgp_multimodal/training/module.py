@@ -17,7 +17,7 @@ from tgp_multimodal.objectives import ranks
 from tgp_multimodal.objectives.base import Objective
 from tgp_multimodal.training.guard import SpikeGuard
 from tgp_multimodal.training.optim import MuonAdamW, OptimizerSettings, parameter_groups, trapezoid
-from tgp_multimodal.training.parts import gathered, own, spread, stored
+from tgp_multimodal.training.parts import full_on_rank0, gathered, local_shards, sharded_like
 from tgp_multimodal.training.precision import Precision, fastest
 from tgp_multimodal.training.sharding import FullySharded, is_sharded, shard
 from tgp_multimodal.training.start import start, tokenizer_digest
@@ -39,8 +39,8 @@ class TrainingModule(LightningModule):
         optimizer: learning rates and schedule.
         ema: decay of the running average of the weights, which is what is validated, drawn from and
             exported.
-        precision: float32, bfloat16, or auto: whichever takes a training step faster here, by
-            measurement.
+        precision: float32, bfloat16, or auto: on a processor whichever takes a training step
+            faster by measurement, on a GPU bfloat16 where it has it.
         compile: whether blocks are compiled: about 1.4x faster steps for a minute at the start.
 
     Raises:
@@ -60,6 +60,10 @@ class TrainingModule(LightningModule):
         init_from: str | None = None,
     ) -> None:
         super().__init__()
+        if not objectives:
+            raise ValueError("objectives must name at least one. Got none instead.")
+        if not 0 <= ema <= 1:
+            raise ValueError(f"ema must be between 0 and 1. Got {ema} instead.")
         for setting, given in (("weights", weights), ("every", every)):
             unknown = set(given or {}) - set(objectives)
             if unknown:
@@ -75,19 +79,17 @@ class TrainingModule(LightningModule):
             )
         self.network, self.objectives, self.settings = network, objectives, optimizer
         self.weights = {name: (weights or {}).get(name, 1.0) for name in objectives}
-        self.decay, self.precision, self.compile_network = ema, precision, compile
-        self.speaks: str | None = None  # digest of the tokenizer that the start was trained with
+        self.ema, self.precision, self.compile_network = ema, precision, compile
+        self.start_tokenizer: str | None = None  # digest of the one that the start was trained with
         if init_from is not None:
             start(network, Path(init_from))
-            self.speaks = tokenizer_digest(Path(init_from))
+            self.start_tokenizer = tokenizer_digest(Path(init_from))
         self.arithmetic: Precision | None = None
         self.average: dict[str, Tensor] = {}
         self.description = describe(network)
         self.guard = SpikeGuard(optimizer.spike_factor)
         self.seed = 0
-        self._latest: dict[
-            str, Tensor | float
-        ] = {}  # what each stream told when it was last learned from
+        self._latest: dict[str, Tensor | float] = {}  # the last logged values of each stream
 
     @property
     def progress(self) -> float:
@@ -139,12 +141,12 @@ class TrainingModule(LightningModule):
             for part in blocks(self.network):
                 part.compile()
             if self.device.type == "cuda":
-                self.network.text.blocks = visible_blocks
+                self.network.text.make_block_mask = visible_blocks
 
-    def drawn(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """The batch of this step with what chance decides about it; see `Objective.drawn`."""
+    def prepare_batch(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """The batch of this step as its objectives prepare it; see `Objective.prepare_batch`."""
         return {
-            name: self.objectives[name].drawn(part, self.progress, self._seed_of_step())
+            name: self.objectives[name].prepare_batch(part, self.progress, self._seed_of_step())
             for name, part in batch.items()
         }
 
@@ -154,12 +156,12 @@ class TrainingModule(LightningModule):
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
         step = self.trainer.global_step
         total, parts = self._losses(batch, self.progress, self._seed_of_step(), self.due(step))
-        self._latest.update(parts)  # the steps that are told may be none of a stream's own
-        if self._is_told(step):
+        self._latest.update(parts)  # a step that is logged may not be one of a stream's own
+        if self._is_logged(step):
             self.log_dict({f"train/{k}": v for k, v in self._latest.items()}, sync_dist=True)
         return total
 
-    def _is_told(self, step: int) -> bool:
+    def _is_logged(self, step: int) -> bool:
         """Whether Lightning writes a line behind this step: the last of so many, none if of 0."""
         every = int(getattr(self.trainer, "log_every_n_steps", 1))
         return every > 0 and (step + 1) % every == 0
@@ -202,7 +204,7 @@ class TrainingModule(LightningModule):
             raise ValueError("gradient_clip_algorithm must be norm. Got 'value' instead.")
         weights = [w for group in optimizer.param_groups for w in group["params"]]
         norm = self.guard.clip(weights, gradient_clip_val)
-        if self._is_told(self.trainer.global_step):
+        if self._is_logged(self.trainer.global_step):
             self._report_spikes(norm)
 
     def _report_spikes(self, norm: Tensor) -> None:
@@ -220,10 +222,13 @@ class TrainingModule(LightningModule):
         # Here and not at the end of the batch: callbacks, which save, come before a module's hook.
         step = self.trainer.global_step
         keep = min(
-            self.decay, (1 + step) / (10 + step)
+            self.ema, (1 + step) / (10 + step)
         )  # a young average forgets its random start faster
         state = self.network.state_dict()
-        average, now = own(self.average.values()), own(state[k] for k in self.average)
+        average, now = (
+            local_shards(self.average.values()),
+            local_shards(state[k] for k in self.average),
+        )
         torch._foreach_lerp_(average, now, 1 - keep)
 
     def on_validation_start(self) -> None:
@@ -256,7 +261,7 @@ class TrainingModule(LightningModule):
             self.network.load_state_dict(kept)
 
     @contextmanager
-    def whole_average(self) -> Iterator[Network]:
+    def averaged_network(self) -> Iterator[Network]:
         """A network with the averaged weights that one process can run alone.
 
         Every process must ask, for its weights may be spread over all; then it is a copy.
@@ -272,10 +277,13 @@ class TrainingModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["network_description"] = self.description
-        checkpoint["ema"] = {k: stored(v) for k, v in self.average.items()}
+        checkpoint["ema"] = {k: full_on_rank0(v) for k, v in self.average.items()}
         checkpoint["precision"] = self._chosen().name
         checkpoint["guard"] = self.guard.state
-        checkpoint["latest"] = {name: float(value) for name, value in self._latest.items()}
+        checkpoint["latest"] = {  # every process is here
+            name: float(ranks.average(torch.as_tensor(value, dtype=torch.float32)))
+            for name, value in self._latest.items()
+        }
         checkpoint["guided"] = any(o.teaches_guidance for o in self.objectives.values())
         checkpoint["random"] = torch.get_rng_state()  # our own draws are functions of the step
         if (tokenizer := self._tokenizer()) is not None:
@@ -286,12 +294,12 @@ class TrainingModule(LightningModule):
         data = getattr(self.trainer, "datamodule", None)
         return getattr(getattr(data, "tokenizer", None), "digest", None)
 
-    def check_fits(self, checkpoint: dict[str, Any], read: str | None) -> None:
+    def check_fits(self, checkpoint: dict[str, Any], data_tokenizer: str | None) -> None:
         """Checks that a run can go on from a checkpoint with this network and these data.
 
         Args:
             checkpoint: what `load_checkpoint` read.
-            read: digest of the data's tokenizer, if that is known.
+            data_tokenizer: digest of the data's tokenizer, if that is known.
 
         Raises:
             ValueError: another network wrote it, or one that read another tokenizer's ids.
@@ -308,17 +316,19 @@ class TrainingModule(LightningModule):
                 "model.optimizer.text_rate must be 1 where it was 1 in the checkpoint, and another "
                 f"where it was not. Got {self.settings.text_rate} instead."
             )
-        spoken = checkpoint.get("tokenizer")
-        if None not in (spoken, read) and spoken != read:  # older versions did not keep it
+        saved_tokenizer = checkpoint.get("tokenizer")
+        if (
+            None not in (saved_tokenizer, data_tokenizer) and saved_tokenizer != data_tokenizer
+        ):  # older versions did not keep it
             raise ValueError(
-                f"data.folder must have the tokenizer of the checkpoint, {spoken}. "
-                f"Got {read} instead."
+                f"data.folder must have the tokenizer of the checkpoint, {saved_tokenizer}. "
+                f"Got {data_tokenizer} instead."
             )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.check_fits(checkpoint, self._tokenizer())
         now = self.network.state_dict()
-        self.average = {k: spread(v, now[k]) for k, v in checkpoint["ema"].items()}
+        self.average = {k: sharded_like(v, now[k]) for k, v in checkpoint["ema"].items()}
         self.guard.state = checkpoint["guard"]
         self._latest = checkpoint.get("latest", {})  # older versions did not keep it
         # A run goes on in the arithmetic it began with, whatever is faster today; not if another
@@ -350,10 +360,10 @@ class TrainingModule(LightningModule):
                 partial(lambda name: self._losses(read(), 0.0, 0, [name])[0], name): 1 / apart
                 for name, apart in self.every.items()
             }
-            self.arithmetic = fastest(losses, self, is_timed, self._only_choice(device))
+            self.arithmetic = fastest(losses, self, is_timed, self._unmeasured_choice(device))
         return self.arithmetic
 
-    def _only_choice(self, device: torch.device) -> str | None:
+    def _unmeasured_choice(self, device: torch.device) -> str | None:
         """The arithmetic that is taken without a comparison; None where only that can tell."""
         if self.precision == "auto" and device.type == "cuda":
             can = torch.cuda.is_bf16_supported(including_emulation=False)

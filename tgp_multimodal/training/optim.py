@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tgp_multimodal.training.parts import joined, own, spread
+from tgp_multimodal.training.parts import full_from_local, local_shards, sharded_like
 
 _Coefficients: TypeAlias = tuple[float, float, float]  # a x + b x^3 + c x^5
 
-_JORDANS: _Coefficients = (3.4445, -4.7750, 2.0315)  # the same in every iteration
+_JORDAN: _Coefficients = (3.4445, -4.7750, 2.0315)  # the same in every iteration
 # Each iteration's own polynomial, the one that brings singular values nearest to 1 from where the
 # iterations before it leave them (Amsel et al. 2025, arXiv:2505.16932, algorithm 1): from [0.003,
 # 1] with four iterations, from [0.01, 1] with three, and 2 % of room for rounding each time.
-_OF_EACH: dict[int, list[_Coefficients]] = {
+_POLYNOMIALS: dict[int, list[_Coefficients]] = {
     4: [
         (7.3851, -20.1776, 14.2126),
         (4.0756, -3.3914, 0.7276),
@@ -78,6 +78,21 @@ class OptimizerSettings:
     spikes: int = 10
     text_rate: float = 1.0
     rule: Literal["muon", "adamw"] = "muon"
+
+    def __post_init__(self) -> None:
+        for name in ("warmup", "decay"):
+            if not 0 <= (share := getattr(self, name)) <= 1:
+                raise ValueError(f"{name} must be a share between 0 and 1. Got {share} instead.")
+        for name in ("muon_lr", "adamw_lr", "embedding_lr", "weight_decay", "text_rate"):
+            if not (rate := getattr(self, name)) >= 0:
+                raise ValueError(f"{name} must be at least 0. Got {rate} instead.")
+        for name in ("iterations", "spikes"):
+            if (count := getattr(self, name)) < 1:
+                raise ValueError(f"{name} must be at least 1. Got {count} instead.")
+        if not all(0 <= rate < 1 for rate in self.momentum):
+            raise ValueError(
+                f"momentum must be at least 0 and below 1. Got {self.momentum} instead."
+            )
 
 
 class MuonAdamW(Optimizer):
@@ -136,11 +151,11 @@ class MuonAdamW(Optimizer):
         return loss
 
     def _muon(self, group: dict[str, Any], weights: list[Tensor]) -> None:
-        gradients = own(w.grad for w in weights if w.grad is not None)
+        gradients = local_shards(w.grad for w in weights if w.grad is not None)
         for w in weights:
             if "momentum" not in self.state[w]:
                 self.state[w]["momentum"] = torch.zeros_like(w)
-        momenta = own(self.state[w]["momentum"] for w in weights)
+        momenta = local_shards(self.state[w]["momentum"] for w in weights)
         torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
         looked_ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])
         by_shape = defaultdict(list)
@@ -149,15 +164,15 @@ class MuonAdamW(Optimizer):
         for shape, members in by_shape.items():
             # The nearest orthogonal matrix is that of all rows: where they are spread over
             # processes, each process computes it and takes its rows.
-            matrices = torch.stack([joined(update, w) for w, update in members])
+            matrices = torch.stack([full_from_local(update, w) for w, update in members])
             pieces = group.get("pieces", 1)  # checkpoints of older versions do not say
             single = matrices.reshape(len(members) * pieces, -1, shape[1])
             found = orthogonal(single, self.iterations, self.dtype)
             updates = found.reshape(matrices.shape).unbind()
             rate = group["lr"] * max(1.0, single.shape[1] / shape[1]) ** 0.5
             pairs = zip(updates, members, strict=True)
-            mine = own(spread(update, w) for update, (w, _) in pairs)
-            self._apply(group, own(w for w, _ in members), mine, rate)
+            mine = local_shards(sharded_like(update, w) for update, (w, _) in pairs)
+            self._apply(group, local_shards(w for w, _ in members), mine, rate)
 
     def _adamw(self, group: dict[str, Any], weights: list[Tensor]) -> None:
         for w in weights:
@@ -168,13 +183,13 @@ class MuonAdamW(Optimizer):
         for w in weights:
             by_step[self.state[w]["step"]].append(w)
         for step, equals in by_step.items():
-            self._adamw_of(group, equals, step)
+            self._adamw_step(group, equals, step)
 
-    def _adamw_of(self, group: dict[str, Any], weights: list[Tensor], step: int) -> None:
+    def _adamw_step(self, group: dict[str, Any], weights: list[Tensor], step: int) -> None:
         first, second = group["betas"]
-        gradients = own(w.grad for w in weights if w.grad is not None)
-        means = own(self.state[w]["mean"] for w in weights)
-        squares = own(self.state[w]["square"] for w in weights)
+        gradients = local_shards(w.grad for w in weights if w.grad is not None)
+        means = local_shards(self.state[w]["mean"] for w in weights)
+        squares = local_shards(self.state[w]["square"] for w in weights)
         torch._foreach_lerp_(means, gradients, 1 - first)
         torch._foreach_mul_(squares, second)
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - second)
@@ -182,7 +197,7 @@ class MuonAdamW(Optimizer):
         torch._foreach_div_(roots, (1 - second**step) ** 0.5)
         torch._foreach_add_(roots, 1e-8)
         updates = torch._foreach_div(means, roots)
-        self._apply(group, own(weights), list(updates), group["lr"] / (1 - first**step))
+        self._apply(group, local_shards(weights), list(updates), group["lr"] / (1 - first**step))
 
     def _apply(
         self, group: dict[str, Any], weights: list[Tensor], updates: list[Tensor], rate: float
@@ -211,7 +226,7 @@ def orthogonal(matrices_NRC: Tensor, iterations: int, dtype: torch.dtype) -> Ten
         x = x.mT
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     rows, columns = x.shape[-2:]
-    polynomials = _OF_EACH.get(iterations) or [_JORDANS] * iterations
+    polynomials = _POLYNOMIALS.get(iterations) or [_JORDAN] * iterations
     # On products x xT rounding grows with the square of the slope at 0, in all 20,000 times in five
     # of Jordan's iterations and less in the others; float32 has room for that, TF32 has not.
     is_exact = x.device.type == "cpu" or torch.get_float32_matmul_precision() == "highest"
@@ -276,8 +291,8 @@ def parameter_groups(
     members: dict[str, list[nn.Parameter]] = {name: [] for name in settings}
     for name, weight in network.named_parameters():
         if weight.requires_grad:
-            own = f"{_TEXT}_" if text_rate != 1 and name.startswith(f"{_TEXT}.") else ""
-            members[own + _group(name, weight)].append(weight)
+            prefix = f"{_TEXT}_" if text_rate != 1 and name.startswith(f"{_TEXT}.") else ""
+            members[prefix + _group(name, weight)].append(weight)
     groups = [
         {"params": weights, "name": name, **settings[name]}
         for name, weights in members.items()

@@ -14,7 +14,7 @@ from tgp_multimodal.objectives import ranks
 
 
 @torch.no_grad()
-def own(tensors: Iterable[Tensor]) -> list[Tensor]:
+def local_shards(tensors: Iterable[Tensor]) -> list[Tensor]:
     """The parts of this process, sharing their memory."""
     return [t.to_local() if isinstance(t, DTensor) else t for t in tensors]
 
@@ -24,7 +24,7 @@ def gathered(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def stored(tensor: Tensor) -> Tensor:
+def full_on_rank0(tensor: Tensor) -> Tensor:
     """As `gathered`, for process 0, which writes; in the processor's memory, which is larger."""
     if not isinstance(tensor, DTensor):
         return tensor
@@ -33,8 +33,8 @@ def stored(tensor: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def joined(part: Tensor, like: Tensor) -> Tensor:
-    """The whole tensor of which this is the part that `own` gives of `like`."""
+def full_from_local(part: Tensor, like: Tensor) -> Tensor:
+    """The whole tensor of which this is the part that `local_shards` gives of `like`."""
     if not isinstance(like, DTensor):
         return part
     shape, stride = like.shape, like.stride()
@@ -43,7 +43,7 @@ def joined(part: Tensor, like: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def spread(tensor: Tensor, like: Tensor) -> Tensor:
+def sharded_like(tensor: Tensor, like: Tensor) -> Tensor:
     """A whole tensor, which every process holds, spread as another is; a copy of its own part."""
     if not isinstance(like, DTensor):
         return tensor.to(like.device)

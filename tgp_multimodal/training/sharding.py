@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from tgp_multimodal.export import load_checkpoint
 from tgp_multimodal.models.diffusion_head import HeadBlock
 from tgp_multimodal.models.networks import Multimodal, Network, blocks
-from tgp_multimodal.training.parts import spread, stored
+from tgp_multimodal.training.parts import full_on_rank0, sharded_like
 
 
 class FullySharded(ModelParallelStrategy):
@@ -35,7 +35,7 @@ class FullySharded(ModelParallelStrategy):
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """On process 0 what a single process would have; every process must ask."""
-        return _each_tensor(optimizer.state_dict(), lambda x, _: stored(x))
+        return _each_tensor(optimizer.state_dict(), lambda x, _: full_on_rank0(x))
 
     def load_checkpoint(
         self, checkpoint_path: str | Path, weights_only: bool | None = None
@@ -49,7 +49,7 @@ class FullySharded(ModelParallelStrategy):
         assert self.model is not None
         now = self.model.state_dict()
         saved = checkpoint["state_dict"]
-        self.model.load_state_dict({k: spread(v, now[k]) for k, v in saved.items()})
+        self.model.load_state_dict({k: sharded_like(v, now[k]) for k, v in saved.items()})
         for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
             optimizer.load_state_dict(_spread_state(optimizer, state))
         return checkpoint
@@ -92,7 +92,7 @@ def _spread_state(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]
     weights = [w for group in optimizer.param_groups for w in group["params"]]
     numbers = [n for group in state["param_groups"] for n in group["params"]]
     like = dict(zip(numbers, weights, strict=True))
-    return _each_tensor(state, lambda x, number: spread(x, like[number]))
+    return _each_tensor(state, lambda x, number: sharded_like(x, like[number]))
 
 
 def _each_tensor(state: dict[str, Any], change: Callable[[Tensor, int], Tensor]) -> dict[str, Any]:
