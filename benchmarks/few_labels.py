@@ -35,7 +35,7 @@ from tgp_multimodal.evaluation import cards, environment, task_scores
 from tgp_multimodal.evaluation.examples import source_digest
 from tgp_multimodal.evaluation.few_labels import draw
 from tgp_multimodal.evaluation.labelled_cards import task_of
-from tgp_multimodal.evaluation.protocols.probe import joined
+from tgp_multimodal.evaluation.protocols.probe import pair_features
 from tgp_multimodal.evaluation.task_plots import Mark, bands
 from tgp_multimodal.inference.task_network import TaskNetwork, encode, outputs
 from tgp_multimodal.training import adapt, adapt_runs, adapt_start
@@ -145,7 +145,7 @@ def _texts(item: Item) -> Sequence[str]:
 def _tfidf_features(words: TfidfVectorizer, items: Sequence[Item]) -> Any:
     """Sparse rows: of a text its weights, of a pair what a probe reads."""
     sides = [words.transform(texts) for texts in zip(*map(_texts, items), strict=True)]
-    return sides[0] if len(sides) == 1 else joined(*sides)
+    return sides[0] if len(sides) == 1 else pair_features(*sides)
 
 
 def _score(splits: Splits, items: Sequence[Item], predicted: Sequence[Predicted]) -> float:

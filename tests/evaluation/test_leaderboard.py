@@ -216,6 +216,13 @@ def test_broken_lines_of_items_are_counted(tmp_path):
     assert found.columns[0].samples["one"].words == ("right", "wrong")
 
 
+@pytest.mark.parametrize("line", ['{"id": "z", "correct": %s}' % ("9" * 400), "[" * 100_000])
+def test_a_line_that_no_reader_can_hold_takes_no_board_down(tmp_path, line):
+    path = write_one(tmp_path, "one", "image/digits", 0.5).with_suffix(".jsonl")
+    path.write_text(path.read_text() + line + "\n")
+    assert [r.model for r in build(tmp_path).results] == ["one"]
+
+
 def test_the_newer_of_two_equal_results_counts(tmp_path):
     write_one(tmp_path, "one", "image/digits", 0.5)
     write_one(tmp_path / "x", "one", "image/digits", 0.9, environment={"date": "2030-01-01"})

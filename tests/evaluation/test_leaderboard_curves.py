@@ -84,6 +84,20 @@ def test_files_without_a_sound_curve_draw_nothing(tmp_path: Path) -> None:
     assert "Score and labels" not in render(board, "")
 
 
+@pytest.mark.parametrize("count", ["abc", "0"])
+def test_a_curve_over_what_is_no_count_draws_nothing(tmp_path: Path, count: str) -> None:
+    point = {"value": 0.5, "low": 0.4, "high": 0.6}
+    details = {"curve": {count: point}}
+    write_curve(tmp_path, "one", "text/pydoc_package", [0.3, 0.5, 0.7], details=details)
+    assert of_columns(build(tmp_path).columns, ["one"]) is None
+
+
+def test_a_curve_of_a_name_of_its_own_counts(tmp_path: Path) -> None:
+    said = {"protocol": "few_labels", "metric": "curve_accuracy"}
+    write_one(tmp_path, "one", "text/pydoc_package", 0.5, **said)
+    assert build(tmp_path).mean("one").count == 1
+
+
 def test_a_curve_beside_its_card_does_not_count_twice(root: Path) -> None:
     assert build(root).mean("one").count == 1
     write_one(root, "one", "text/pydoc_package", 0.5)

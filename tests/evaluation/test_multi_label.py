@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
 
-from tgp_multimodal.evaluation.protocols.multi_label import macro_f1, micro_f1, union
+from tgp_multimodal.evaluation.protocols.multi_label import any_of_group, macro_f1, micro_f1
 
 NAMES = ["death", "growth", "spread"]
 
@@ -118,5 +118,17 @@ def test_numbers_of_a_table_by_hand() -> None:
     assert micro_f1(said, true) == 0.5
     assert macro_f1(said, true) == pytest.approx((2 / 3 + 0) / 2)
     assert micro_f1(said & False, true & False) == 0
-    assert union(said, ["b", "a", "b"]).tolist() == [[True, False], [True, False]]
-    assert union(true, ["b", "a", "b"]).tolist() == [[False, False], [True, True]]
+    assert any_of_group(said, ["b", "a", "b"]).tolist() == [[True, False], [True, False]]
+    assert any_of_group(true, ["b", "a", "b"]).tolist() == [[False, False], [True, True]]
+
+
+def test_items_without_any_label_are_refused(run: Any) -> None:
+    rows = {part: [{**row, "labels": []} for row in some] for part, some in ROWS.items()}
+    with pytest.raises(ValueError, match=r"labels of .* must hold one in some item\. Got none"):
+        run(rows, MODEL)
+
+
+def test_one_training_item_without_a_validation_split_is_refused(run: Any) -> None:
+    rows = {"train": ROWS["train"][:1], "test": ROWS["test"]}
+    with pytest.raises(ValueError, match=r"train split must hold at least two items .* Got 1"):
+        run(rows, MODEL)

@@ -9,7 +9,7 @@ from planted_models import Planted, hashed
 from scipy import sparse
 
 from tgp_multimodal.evaluation import cards
-from tgp_multimodal.evaluation.protocols.one_shot import nearest, trials
+from tgp_multimodal.evaluation.protocols.one_shot import episodes, nearest
 
 WAYS = 5
 
@@ -112,18 +112,18 @@ def test_nearest_by_hand_and_ties_go_to_the_first() -> None:
     assert nearest(np.array([[3.0, 1.0], [0.1, 9.0], [1.0, 1.0]]), supports).tolist() == [0, 1, 0]
 
 
-def test_trials_are_of_different_things_by_two_pictures_each() -> None:
+def test_episodes_are_of_different_things_by_two_pictures_each() -> None:
     labels = [thing for thing in range(30) for _ in range(3)] + ["alone"]
-    drawn = list(trials(labels))
+    drawn = list(episodes(labels))
     assert len(drawn) == 20
-    for trial in drawn:
-        assert len(trial.supports) == 20
-        things = [labels[i] for i in trial.supports]
-        assert things == [labels[i] for i in trial.queries]
+    for episode in drawn:
+        assert len(episode.supports) == 20
+        things = [labels[i] for i in episode.supports]
+        assert things == [labels[i] for i in episode.queries]
         assert len(set(things)) == 20
         assert "alone" not in things
-        assert not set(trial.supports) & set(trial.queries)
-    assert drawn == list(trials(labels))
+        assert not set(episode.supports) & set(episode.queries)
+    assert drawn == list(episodes(labels))
     assert drawn[0] != drawn[1]
 
 

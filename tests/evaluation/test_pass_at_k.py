@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from planted_models import Planted, dummy
 
 from tgp_multimodal import adapters
 from tgp_multimodal.cli import main
-from tgp_multimodal.evaluation import cards, embedded_tasks, engine
+from tgp_multimodal.evaluation import cards, embedded_tasks, engine, protocols
+from tgp_multimodal.evaluation.asking import Team
 from tgp_multimodal.evaluation.card_protocols import PROTOCOLS
-from tgp_multimodal.evaluation.protocols.pass_at_k import estimate
+from tgp_multimodal.evaluation.protocols.pass_at_k import estimate, pass_at_k
 from tgp_multimodal.evaluation.requests import Generate
 from tgp_multimodal.evaluation.results import essence
 from tgp_multimodal.evaluation.sandbox import SandboxError
@@ -82,6 +84,23 @@ def test_samples_that_pass_are_counted(monkeypatch: pytest.MonkeyPatch):
     assert found.details["pass_at_10"] == pytest.approx(0.75)
     assert found.interval.low < found.value < found.interval.high
     assert found.details["reasons"] == {"AssertionError": 28, "passed": 12}
+
+
+@RUNS
+def test_processes_run_their_share_and_all_have_every_verdict(monkeypatch: pytest.MonkeyPatch):
+    model, judged = writer(lambda i, s: (i + s) % 3 > 0), []
+    alone = score(monkeypatch, "pass_at_k", ROWS, model, settings={"samples": 2})
+    for rank in range(3):  # each in its turn; what the others found is what it knows by then
+
+        def gather(mine: list[Any]) -> list[Any]:
+            judged.append(mine)
+            return [*judged, *[[judged[0][0]] * 3] * (3 - len(judged))]
+
+        team = Team(rank, 3, gather)
+        monkeypatch.setitem(protocols.PROTOCOLS, "pass_at_k", partial(pass_at_k, team=team))
+        found = score(monkeypatch, "pass_at_k", ROWS, model, settings={"samples": 2})
+    assert [len(mine) for mine in judged] == [3, 3, 2]
+    assert found.records == alone.records
 
 
 @RUNS

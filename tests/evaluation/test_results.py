@@ -50,7 +50,10 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     assert len(list(file.parent.iterdir())) == 2
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"format": 1}', '{"format": 2}', "\x00"])
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", '{"format": 1}', '{"format": 2}', "\x00", "[" * 100_000, '{"n": NaN}', "9" * 5000],
+)
 def test_what_is_no_result_is_refused_by_name(tmp_path: Path, text: str) -> None:
     file = tmp_path / "odd.json"
     file.write_text(text)

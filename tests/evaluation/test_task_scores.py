@@ -6,7 +6,13 @@ from scipy import stats
 from sklearn import metrics
 
 from tgp_multimodal.data.labelled import Item, Predicted
-from tgp_multimodal.evaluation.task_scores import confidences, reliability, scores, usual, value
+from tgp_multimodal.evaluation.task_scores import (
+    confidences,
+    default_metric,
+    reliability,
+    scores,
+    value,
+)
 
 
 def answers(*labels):
@@ -96,7 +102,7 @@ def test_tags_as_in_seqeval():
 )
 def test_tags_of_no_entities_are_judged_word_by_word(names, metric):
     true, said = [tuple(names), (names[0],)], [tuple(names), (names[-1],)]
-    assert usual("tagging", names) == metric
+    assert default_metric("tagging", names) == metric
     found = scores("tagging", items(*true), answers(*said))
     assert value("word_accuracy", items(*true), answers(*said)) == pytest.approx(
         len(names) / (len(names) + 1)

@@ -188,6 +188,18 @@ def test_a_forger_of_strange_records_is_answered_in_one_sentence(folder: Path, l
     assert "code__infilling.jsonl must have a mapping with an id in each line. Got" in complaint
 
 
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"id": "a", "score": %s}' % ("9" * 400)])
+def test_a_line_that_no_reader_can_hold_is_one_sentence(folder: Path, line: str) -> None:
+    file = folder / "dummy/code__infilling.json"
+    items = hashlib.sha256((line + "\n").encode()).hexdigest()
+    forged = replace(results.read(file), n=1, items_digest=items)
+    forged = replace(forged, digest=results.digest(forged))
+    file.with_suffix(".jsonl").write_text(line + "\n")
+    file.write_text(json.dumps(forged.__dict__))
+    (complaint,) = verify(folder).complaints
+    assert "code__infilling.json" in complaint
+
+
 @pytest.mark.parametrize("suffix", [".json", ".jsonl"])
 def test_a_missing_file_is_found(folder: Path, suffix: str) -> None:
     (folder / f"dummy/code__infilling{suffix}").unlink()

@@ -172,6 +172,10 @@ def test_every_weight_gets_gradient():
 def test_sizes_that_do_not_divide_are_refused(head):
     with pytest.raises(ValueError, match=r"heads of DiffusionHead must be at least 1\. Got 0"):
         DiffusionHead(64, 48, 2, 0)
+    with pytest.raises(ValueError, match=r"depth of DiffusionHead must be at least 1\. Got -6"):
+        DiffusionHead(depth=-6)
+    with pytest.raises(ValueError, match=r"feed_forward_ratio must give at least one unit"):
+        DiffusionHead(feed_forward_ratio=0.001)
     with pytest.raises(ValueError, match=r"width / heads must be a multiple of 4\. Got"):
         DiffusionHead(64, 54, 2, 3)
     with pytest.raises(ValueError, match=r"size must be a multiple of patch=4\. Got size=30"):

@@ -8,7 +8,15 @@ from torch import nn
 from tgp_multimodal.models.diffusion_head import DiffusionHead
 from tgp_multimodal.models.networks import Multimodal
 from tgp_multimodal.models.text_transformer import TextTransformer
-from tgp_multimodal.training.optim import MuonAdamW, orthogonal, parameter_groups, trapezoid
+from tgp_multimodal.objectives.flow_matching import FlowMatching
+from tgp_multimodal.training.module import TrainingModule
+from tgp_multimodal.training.optim import (
+    MuonAdamW,
+    OptimizerSettings,
+    orthogonal,
+    parameter_groups,
+    trapezoid,
+)
 
 
 def weights_and_gradients(shapes, steps):
@@ -237,3 +245,28 @@ def test_the_schedule_is_a_trapezoid():
     assert trapezoid(0.75, 0.1, 0.5) == pytest.approx(0.5)
     assert trapezoid(1.0, 0.1, 0.5) == 0
     assert trapezoid(0.0, 0.0, 0.0) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"decay": 40}, r"decay must be a share between 0 and 1\. Got 40 instead"),
+        ({"warmup": -0.1}, r"warmup must be a share between 0 and 1\. Got -0\.1 instead"),
+        ({"muon_lr": -0.02}, r"muon_lr must be at least 0\. Got -0\.02 instead"),
+        ({"text_rate": math.nan}, r"text_rate must be at least 0\. Got nan instead"),
+        ({"iterations": 0}, r"iterations must be at least 1\. Got 0 instead"),
+        ({"spikes": 0}, r"spikes must be at least 1\. Got 0 instead"),
+        ({"momentum": (0.85, 1.0)}, r"momentum must be at least 0 and below 1\. Got \(0\.85, 1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        OptimizerSettings(**settings)
+
+
+def test_a_module_without_objectives_or_with_a_wrong_average_is_refused():
+    network = with_tower()
+    with pytest.raises(ValueError, match=r"objectives must name at least one\. Got none"):
+        TrainingModule(network, {})
+    with pytest.raises(ValueError, match=r"ema must be between 0 and 1\. Got 1\.5 instead"):
+        TrainingModule(network, {"pictures": FlowMatching()}, ema=1.5)

@@ -225,14 +225,17 @@ def _pair(model: str, card: "Card", grid: Grid) -> tuple[list["Result"], tuple[s
     if grid.contamination:
         corpora = open_corpora([*map(Path, grid.contamination)], folder / ".ngrams")
     events: list[tuple[str, str, str]] = []
-    found = engine.evaluate(
-        adapter,
-        [card],
-        folder,
-        grid.limit,
-        grid.fresh,
-        lambda *event: events.append(event),
-        corpora=corpora,
-        unsafe_local=grid.unsafe_local,
-    )
+    try:
+        found = engine.evaluate(
+            adapter,
+            [card],
+            folder,
+            grid.limit,
+            grid.fresh,
+            lambda *event: events.append(event),
+            corpora=corpora,
+            unsafe_local=grid.unsafe_local,
+        )
+    except engine.CardsFailedError as error:  # of which the grid makes one for all cards
+        raise ValueError(error.reasons[card.name]) from error
     return found, events[-1]

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from tgp_multimodal.evaluation import confusion
-from tgp_multimodal.evaluation.protocols.few_labels import of_draws
+from tgp_multimodal.evaluation.protocols.few_labels import mean_over_draws
 from tgp_multimodal.evaluation.protocols.probe import proportion
 from tgp_multimodal.evaluation.protocols.similarity import correlation, resampled
 from tgp_multimodal.evaluation.stats import bootstrap, mean_of_proportions, share
@@ -135,7 +135,7 @@ def _named(records: Records) -> Number:
 
 
 def _draws(records: Records) -> Number:
-    return Number(*of_draws([r["right"] for r in records], groups(records)))
+    return Number(*mean_over_draws([r["right"] for r in records], groups(records)))
 
 
 def _f1(records: Records, positive: str) -> Number:

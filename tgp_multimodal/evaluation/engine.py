@@ -30,10 +30,11 @@ _PROBED = ("probe", "few_labels", "tagging", "multi_label")  # protocols that fi
 
 
 class CardsFailedError(ValueError):
-    """Some cards of several could not be measured.
+    """Some cards could not be measured.
 
     Attributes:
         results: those of the others, which are written, too.
+        reasons: name of a card -> why not.
     """
 
     def __init__(self, results: list[Result], reasons: Mapping[str, Exception | str]) -> None:
@@ -41,7 +42,7 @@ class CardsFailedError(ValueError):
         super().__init__(
             f"cards must be measured. Got {len(reasons)} that were not instead: {said}"
         )
-        self.results = results
+        self.results, self.reasons = results, reasons
 
 
 def evaluate(
@@ -81,9 +82,8 @@ def evaluate(
     Raises:
         ValueError: a card's data are missing, or a result of all items would give way to one of
             some, or one to that of another model of the same name. Raised before anything is
-            computed. Of a card alone, or where other processes wait for this one: it cannot be
-            measured.
-        CardsFailedError: some of several cards could not be measured; all others were.
+            computed. Where other processes wait for this one: a card cannot be measured.
+        CardsFailedError: some cards could not be measured; all others were.
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1. Got {limit} instead.")
@@ -128,7 +128,7 @@ def _results(run: _Run, cards: Sequence[Card]) -> list[Result]:
             found.append(_result(run, card))
         except ValueError as error:
             # Other processes would wait for this one; a server that is gone stays gone.
-            if len(cards) == 1 or run.team.world > 1 or getattr(error, "is_transient", False):
+            if run.team.world > 1 or getattr(error, "is_transient", False):
                 raise
             reasons[card.name] = error
             run.say("failed", card.name, str(error))
@@ -207,7 +207,7 @@ def _measure(run: _Run, examples: Examples, journal: AnswerJournal) -> Outcome:
     ask = asker(run.adapter, run.kept, journal, run.team, told)
     protocol = PROTOCOLS[card.protocol]
     if protocol is pass_at_k:
-        protocol = partial(pass_at_k, unsafe_local=run.unsafe_local)
+        protocol = partial(pass_at_k, unsafe_local=run.unsafe_local, team=run.team)
     outcome = protocol(examples, run.adapter, ask)
     group = {e.id: e.group for e in examples.test if e.group != e.id}
     for record in outcome.records:

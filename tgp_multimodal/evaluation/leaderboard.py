@@ -54,10 +54,10 @@ class Column:
     @property
     def mark(self) -> str:
         """Which card, which test items and which files, in a few characters."""
-        side = _side(self.best)
+        side = _picture_size(self.best)
         size = "" if side is None else f" {side} pixels"
         limit = "" if self.best.limit is None else f" limit {self.best.limit}"
-        digests = (self.best.card_digest, self.best.data_digest, _files(self.best))
+        digests = (self.best.card_digest, self.best.data_digest, _source_digest(self.best))
         short = "/".join(digest[:6] for digest in digests if digest)
         return f"v{self.best.card_version} {short}{size}{limit}"
 
@@ -213,12 +213,12 @@ def build(folder: Path, card_folder: Path | None = None) -> Board:
     for file in files:
         grouped[_key(file.result)][file.result.model] = file.result
     columns = [Column(sorted(group.values(), key=_quality)) for group in grouped.values()]
-    columns.sort(key=_place)
+    columns.sort(key=_column_order)
     order = {domain: place for place, domain in enumerate(cards.DOMAINS)}
     columns.sort(key=lambda c: order.get(c.best.domain, len(order)))
     folders = {f.result.model: f.path.parent for f in files}
     board = Board(columns, [], problems, [], _skipped(folders), folders)
-    _set_aside(columns)
+    _leave_curves_out(columns)
     board.warnings += [*_split(columns), *_mixed_weights(board.results)]
     for column in columns:
         column.card = _shipped(card_folder, column.best)
@@ -227,7 +227,7 @@ def build(folder: Path, card_folder: Path | None = None) -> Board:
     return board
 
 
-def _place(column: Column) -> tuple[Any, ...]:
+def _column_order(column: Column) -> tuple[Any, ...]:
     """Sort key: of a card's columns the one that means use is first.
 
     All items before a limit, then the newest version, the largest limit, the most results.
@@ -271,10 +271,10 @@ def _key(result: Result) -> tuple[object, ...]:
     """Results with equal keys compare; others never stand in one column."""
     card = (result.domain, result.card, result.card_version, result.card_digest, result.metric)
     items = (result.data_digest, result.limit, result.chance)
-    return (*card, *items, _files(result), _side(result))
+    return (*card, *items, _source_digest(result), _picture_size(result))
 
 
-def _files(result: Result) -> str:
+def _source_digest(result: Result) -> str:
     """The digest of all that was read, training and corpus rows too; empty where the card tells."""
     card = result.recipe.get("card")
     source = card.get("source") if isinstance(card, dict) else None
@@ -282,7 +282,7 @@ def _files(result: Result) -> str:
     return str(result.environment.get("source", "")) if is_told else ""
 
 
-def _side(result: Result) -> int | None:
+def _picture_size(result: Result) -> int | None:
     """The size of the pictures, where the number depends on it and each model has its own."""
     return result.details.get("size") if result.protocol in ("denoising", "likeness") else None
 
@@ -292,12 +292,14 @@ def _quality(result: Result) -> tuple[float, str]:
     return -quality, result.model
 
 
-def _set_aside(columns: Sequence[Column]) -> None:
+def _leave_curves_out(columns: Sequence[Column]) -> None:
     """Takes learning curves out of means whose card is there: one task counts once."""
     names = {column.best.card for column in columns}
     for column in columns:
         if column.best.protocol == "few_labels":
-            column.is_main = column.best.card.removesuffix("_curve") not in names
+            card = column.best.card
+            base = card.removesuffix("_curve")
+            column.is_main = base == card or base not in names
 
 
 def _split(columns: Sequence[Column]) -> list[str]:
@@ -352,7 +354,7 @@ def _shipped(folder: Path | None, result: Result) -> Card | None:
     return card if card.digest == result.card_digest else None
 
 
-def _number(result: Result) -> tuple[float, float, float]:
+def _distance_to_ideal(result: Result) -> tuple[float, float, float]:
     """Value and interval; for a metric with an ideal the distance to it, as wide an interval."""
     value, ideal = result.value, metrics.IDEAL.get(result.metric)
     moved = value if ideal is None else abs(value - ideal)
@@ -372,7 +374,7 @@ def _compare(column: Column, path_of: dict[int, Path], problems: list[str]) -> N
     # Items say of an ideal who is higher, and not who is better; of a curve nothing of its draws.
     if column.best.metric in metrics.IDEAL or column.best.protocol == "few_labels":
         items = [Items([]) for _ in items]
-    comparison = compare([_number(r) for r in column.results], items, LEVEL)
+    comparison = compare([_distance_to_ideal(r) for r in column.results], items, LEVEL)
     models = [r.model for r in column.results]
     column.group = dict(zip(models, comparison.group, strict=True))
     column.p_value = dict(zip(models, comparison.p_against_best, strict=True))

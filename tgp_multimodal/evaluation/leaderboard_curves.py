@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from tgp_multimodal.evaluation import leaderboard_plots as plots
 from tgp_multimodal.evaluation.leaderboard import Column, normalise
-from tgp_multimodal.evaluation.results import Result
+from tgp_multimodal.evaluation.results import Result, is_number
 
 ALL = "all"
 _WIDE, _NARROW = 860, 330
@@ -54,15 +54,20 @@ def _counts(result: Result) -> tuple[str, ...]:
     curve = result.details.get("curve")
     if not isinstance(curve, dict) or result.protocol != "few_labels":
         return ()
-    return tuple(curve) if all(_reading(result, count) for count in curve) else ()
+    is_whole = all(_is_count(name) and _reading(result, name) for name in curve)
+    return tuple(curve) if is_whole else ()
+
+
+def _is_count(name: str) -> bool:
+    return name == ALL or (name.isdecimal() and int(name) > 0)
 
 
 def _reading(result: Result, count: str) -> plots.Reading | None:
     """A point on the scale where chance is 0 and perfect is 1; None where the file has none."""
     point = result.details["curve"][count]
     found = point if isinstance(point, dict) else {}
-    numbers = [found.get(name) for name in ("value", "low", "high")]
-    sound = [float(n) for n in numbers if isinstance(n, int | float) and math.isfinite(n)]
+    numbers: list[Any] = [found.get(name) for name in ("value", "low", "high")]
+    sound = [float(n) for n in numbers if is_number(n)]
     scores = [score for n in sound if (score := normalise(result, n)) is not None]
     return plots.Reading(scores[0], scores[1], scores[2], 0.0) if len(scores) == 3 else None
 
@@ -92,8 +97,8 @@ def draw(lines: Sequence[Line], width: int) -> Markup:
         width, _HEIGHT, low - air, high + air, plots.scale_for([0.0, *ends], high=1.0)
     )
     parts = [
-        *plots.rails(frame, "score"),
-        *plots.marks(frame, {place[c]: c for c in counts}, "labels per class"),
+        *plots.y_axis(frame, "score"),
+        *plots.x_axis(frame, {place[c]: c for c in counts}, "labels per class"),
     ]
     for number, line in enumerate(lines):
         # Side by side, so that whiskers do not hide each other.
@@ -101,7 +106,7 @@ def draw(lines: Sequence[Line], width: int) -> Markup:
         xs = [round(frame.x(place[c]) + shift, 1) for c in counts]
         parts += _path(frame, line, xs, number)
     title = "Score against labels per class"
-    return plots.picture("scatter", width, _HEIGHT, title, parts)
+    return plots.pixel_svg("scatter", width, _HEIGHT, title, parts)
 
 
 def _places(counts: Sequence[str]) -> dict[str, float]:

@@ -22,6 +22,7 @@ from tgp_multimodal.evaluation.compare import (
     mcnemar,
     rank_groups,
 )
+from tgp_multimodal.evaluation.results import is_number
 
 SAMPLES = 5
 MAX_TEXT = 280
@@ -127,7 +128,7 @@ def _parse(lines: list[bytes]) -> list[Any]:
         whole = json.loads(b"[" + b",".join(lines) + b"]")
         if len(whole) == len(lines):
             return whole
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     return [_parse_line(line) for line in lines]
 
@@ -135,7 +136,7 @@ def _parse(lines: list[bytes]) -> list[Any]:
 def _parse_line(line: bytes) -> Any:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -147,14 +148,14 @@ def _items(records: list[dict[str, Any]]) -> Items:
     weight = _weights(records)
     for name in ("correct", "score"):
         scores = [r.get(name) for r in records]
-        if all(isinstance(s, int | float) and math.isfinite(s) for s in scores):
+        if all(isinstance(s, bool) or is_number(s) for s in scores):
             return Items(records, ids, np.array(scores, dtype=float), weight, groups)
     return Items(records, ids, None, weight, groups)
 
 
 def _weights(records: list[dict[str, Any]]) -> np.ndarray:
-    sizes = [r.get("bytes") for r in records]
-    if all(isinstance(s, int | float) and s > 0 for s in sizes):
+    sizes: list[Any] = [r.get("bytes") for r in records]
+    if all(is_number(s) and s > 0 for s in sizes):
         return np.array(sizes, dtype=float)
     axis_N = [str(r.get("axis")) for r in records]
     counts = Counter(axis_N)

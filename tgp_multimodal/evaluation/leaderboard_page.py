@@ -27,7 +27,7 @@ from tgp_multimodal.evaluation.leaderboard import (
     normalise,
     show,
 )
-from tgp_multimodal.evaluation.results import Result, is_seen, seen
+from tgp_multimodal.evaluation.results import Result, is_number, is_seen, seen
 
 MAX_PICTURE_BYTES = 1_000_000
 _HERE = Path(__file__).parent
@@ -127,8 +127,8 @@ def _cost(board: Board, model: str, domain: str | None, name: str) -> float | No
     found = [r for c in board.in_domain(domain) if (r := c.of(model))]
     if name == "seconds":
         return sum(r.seconds for r in found)
-    counts = [r.model_facts.get("parameters") for r in found]
-    return max((float(n) for n in counts if isinstance(n, int | float)), default=None)
+    counts: list[Any] = [r.model_facts.get("parameters") for r in found]
+    return max((float(n) for n in counts if is_number(n)), default=None)
 
 
 def _scatter(board: Board, domain: str | None) -> list[dict[str, Any]]:
@@ -263,8 +263,8 @@ def _bars(column: Column, name: str) -> dict[str, Any]:
     for result in column.results:
         axes = result.details.get(name)
         for axis, entry in axes.items() if isinstance(axes, dict) else ():
-            number = entry.get("value") if isinstance(entry, dict) else entry
-            if isinstance(number, int | float) and math.isfinite(number):
+            number: Any = entry.get("value") if isinstance(entry, dict) else entry
+            if is_number(number):
                 values.setdefault(axis, {})[result.model] = float(number)
     models = [r.model for r in column.results if any(r.model in v for v in values.values())]
     drawn, rest = models[: plots.BAR_COLOURS], models[plots.BAR_COLOURS :]

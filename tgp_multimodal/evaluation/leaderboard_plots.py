@@ -157,8 +157,8 @@ def bars(axis: str, models: Sequence[str], values: Mapping[str, float]) -> Marku
             Markup("</g>"),
         ]
         y += thick + gap
-    rails = [_line(x, 22, y, "grid") for x in (0, full / 2, full)]
-    return _svg("strip", y, f"Score on {axis}", [*rails, *parts])
+    y_axis = [_line(x, 22, y, "grid") for x in (0, full / 2, full)]
+    return _svg("strip", y, f"Score on {axis}", [*y_axis, *parts])
 
 
 def _share(value: float | None) -> str:
@@ -217,15 +217,15 @@ def scatter(points: Sequence[Point], x_label: str, y_label: str, width: int) -> 
             Markup("</g>"),
         ]
     title = f"{y_label} against {x_label}"
-    return picture("scatter", width, frame.height, title, parts)
+    return pixel_svg("scatter", width, frame.height, title, parts)
 
 
 def _ticks(frame: Frame, x_label: str, y_label: str) -> list[Markup]:
     ticks = _log_ticks(frame.x_low, frame.x_high, frame.width / 80)
-    return [*rails(frame, y_label), *marks(frame, {t: short(t) for t in ticks}, x_label)]
+    return [*y_axis(frame, y_label), *x_axis(frame, {t: short(t) for t in ticks}, x_label)]
 
 
-def rails(frame: Frame, label: str) -> list[Markup]:
+def y_axis(frame: Frame, label: str) -> list[Markup]:
     """The lines of an upright axis with their numbers, and its label."""
     parts, end = [], frame.width - frame.right
     for tick in frame.y_scale.ticks:
@@ -238,7 +238,7 @@ def rails(frame: Frame, label: str) -> list[Markup]:
     return [*parts, Markup(turned).format((frame.top + frame.bottom) / 2, label)]
 
 
-def marks(frame: Frame, names: Mapping[float, str], label: str) -> list[Markup]:
+def x_axis(frame: Frame, names: Mapping[float, str], label: str) -> list[Markup]:
     """The lines of a level axis with a word for each, and its label."""
     parts = []
     for place, name in names.items():
@@ -249,7 +249,7 @@ def marks(frame: Frame, names: Mapping[float, str], label: str) -> list[Markup]:
     return [*parts, _text(middle, frame.height - 8, label, "axis", "middle")]
 
 
-def picture(css: str, width: int, height: int, title: str, parts: Sequence[Markup]) -> Markup:
+def pixel_svg(css: str, width: int, height: int, title: str, parts: Sequence[Markup]) -> Markup:
     """A plot that is laid out in pixels."""
     start = '<svg class="{}" viewBox="0 0 {} {}" width="{}" role="img" aria-label="{}">'
     head = Markup(start).format(css, width, height, width, title)

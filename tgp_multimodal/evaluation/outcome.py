@@ -36,7 +36,7 @@ class Outcome(NamedTuple):
 Protocol: TypeAlias = Callable[[Examples, Adapter, Ask], Outcome]
 
 
-def shown(examples: Examples) -> list[Example]:
+def training_split(examples: Examples) -> list[Example]:
     """The training split.
 
     Raises:
@@ -47,7 +47,7 @@ def shown(examples: Examples) -> list[Example]:
     return examples.train
 
 
-def later(examples: Examples, split: str, field: str) -> Iterator[Any]:
+def lazy_field(examples: Examples, split: str, field: str) -> Iterator[Any]:
     """One field of a split's examples; the split is not read before the first is taken."""
     for example in getattr(examples, split):
         yield example.fields[field]

@@ -127,10 +127,16 @@ def read(file: Path) -> Result:
     Raises:
         ValueError: the file is none, or of another format, or a field has a value of another kind.
     """
+    constants: list[str] = []
+
+    def constant(name: str) -> float:
+        constants.append(name)
+        return float(name)
+
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"), parse_constant=constant)
         result = Result(**found) if found.get("format") == FORMAT else None
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
+    except (ValueError, RecursionError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} must be a result file. Got {error} instead.") from None
     if result is None:
         raise ValueError(f"{file} must have format {FORMAT}. Got {found.get('format')} instead.")
@@ -138,12 +144,14 @@ def read(file: Path) -> Result:
         value = getattr(result, name)
         if not is_one(value):
             raise ValueError(f"{file}: {name} must be {kind}. Got {reprlib.repr(value)} instead.")
+    if constants:
+        raise ValueError(f"{file}: numbers must be finite. Got {constants[0]} instead.")
     return result
 
 
 def _kinds() -> Iterator[tuple[str, str, Callable[[Any], bool]]]:
     """Fields, what each must be, and whether a value is that."""
-    yield from ((name, "a number", _is_number) for name in _NUMBERS)
+    yield from ((name, "a number", is_number) for name in _NUMBERS)
     yield "n", "at least 1", lambda n: type(n) is int and n >= 1
     yield "card_version", "a whole number", lambda version: type(version) is int
     yield "limit", "at least 1 or null", lambda n: n is None or (type(n) is int and n >= 1)
@@ -152,8 +160,8 @@ def _kinds() -> Iterator[tuple[str, str, Callable[[Any], bool]]]:
     yield from ((name, "a mapping", lambda found: isinstance(found, dict)) for name in _MAPPINGS)
 
 
-def _is_number(value: Any) -> bool:
-    # A whole number of a thousand digits is none that can be printed.
+def is_number(value: Any) -> bool:
+    """Whether a value of a file is a finite number that float64 can hold, and no truth value."""
     return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 

@@ -57,7 +57,7 @@ _SPLITS = {"train": "learn from", "validation": "choose by", "test": "measure on
 
 
 def _metric(name: str, score: Row, report: Row) -> Row:
-    scale = Scale(0.0, 1.0, ())
+    scale = Scale(-1.0 if name in ("spearman", "pearson", "matthews") else 0.0, 1.0, ())
     ends = [scale.at(score[key]) for key in ("low", "high", "value")]
     is_share = name != "root_mean_square_error"
     return {

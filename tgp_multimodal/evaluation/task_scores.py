@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from tgp_multimodal.data.labelled import Item, Kind, Predicted
 from tgp_multimodal.evaluation import confusion, entities
 from tgp_multimodal.evaluation.entities import Found, compare, total
-from tgp_multimodal.evaluation.protocols.multi_label import macro_f1, micro_f1, union
+from tgp_multimodal.evaluation.protocols.multi_label import any_of_group, macro_f1, micro_f1
 from tgp_multimodal.evaluation.protocols.probe import measures_of, proportion
 from tgp_multimodal.evaluation.protocols.similarity import correlation, resampled
 from tgp_multimodal.evaluation.stats import Interval, bootstrap, share
@@ -34,7 +34,7 @@ class Score(NamedTuple):
     interval: Interval
 
 
-def usual(kind: Kind, names: Sequence[str]) -> str:
+def default_metric(kind: Kind, names: Sequence[str]) -> str:
     """The number that decides, where nobody names one.
 
     Args:
@@ -90,7 +90,7 @@ def value(
         said_NK, true_NK = _tables(said, true)
         if metric == "group_micro_f1":
             groups = [item.group for item in items]
-            said_NK, true_NK = union(said_NK, groups), union(true_NK, groups)
+            said_NK, true_NK = any_of_group(said_NK, groups), any_of_group(true_NK, groups)
         return micro_f1(said_NK, true_NK)
     if metric in ("spearman", "pearson"):
         pair = [np.array(said), np.array(true)]
@@ -133,7 +133,7 @@ def _labels(items: Sequence[Item], predicted: Sequence[Predicted]) -> dict[str, 
     groups = [item.group for item in items]
     found = {"micro_f1": Score(micro_f1(said_NK, true_NK), _of_cells(said_NK, true_NK, groups))}
     if len(set(groups)) < len(groups):
-        said_GK, true_GK = union(said_NK, groups), union(true_NK, groups)
+        said_GK, true_GK = any_of_group(said_NK, groups), any_of_group(true_NK, groups)
         interval = _of_cells(said_GK, true_GK, sorted(set(groups)))
         found["group_micro_f1"] = Score(micro_f1(said_GK, true_GK), interval)
     exact = (said_NK == true_NK).all(axis=1)

@@ -30,7 +30,7 @@ Judge = Callable[[np.ndarray], float]
 _PATIENCE = 2  # decades in a row that bring nothing end the sweep
 
 
-class Plane(NamedTuple):
+class LinearMap(NamedTuple):
     """A linear map of standardised features, and how it was found.
 
     Attributes:
@@ -69,7 +69,7 @@ def fit(
     held: np.ndarray,
     judge: Judge,
     is_refitted: bool = False,
-) -> Plane:
+) -> LinearMap:
     """Sweeps the penalty over decades, from strong to weak, and takes the best on held items.
 
     Args:
@@ -101,15 +101,17 @@ def fit(
                 break
         chosen = np.concatenate([fit_on, held]) if is_refitted else fit_on
         weight_RK, bias_K = _joined(_solve(axes, targets, chosen, chosen_c, None))
-    return Plane(mean_F, scale_F, (basis_FR @ weight_RK).T, bias_K, chosen_c, best[0])
+    return LinearMap(mean_F, scale_F, (basis_FR @ weight_RK).T, bias_K, chosen_c, best[0])
 
 
 def _likelihood(outputs_NK: np.ndarray, targets: Targets, held: np.ndarray) -> float:
     """Mean log-likelihood of the classes of the held items; 0 where targets are none."""
-    if targets.kind != "classes":
+    value_N = targets.values[held] if targets.kind == "classes" else np.full(len(held), -1)
+    known_N = value_N >= 0  # a tag that training does not have has no likelihood
+    if not known_N.any():
         return 0.0
-    shares_NK = log_softmax(outputs_NK, axis=1)
-    return float(np.take_along_axis(shares_NK, targets.values[held][:, None], axis=1).mean())
+    shares_NK = log_softmax(outputs_NK[known_N], axis=1)
+    return float(np.take_along_axis(shares_NK, value_N[known_N][:, None], axis=1).mean())
 
 
 def _basis(scaled_NF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -122,14 +124,13 @@ def _basis(scaled_NF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return basis_FR, np.square(scaled_NF @ basis_FR).sum(0)
 
 
-# One map (R, outputs) with its bias; or one plane for each label, None where there is nothing
-# to tell apart.
-_Maps = Classifier | list[Classifier | None]
+# One map (R, outputs) with its bias, or one classifier for each label.
+_Maps = Classifier | list[Classifier]
 
 
 def _solve(
-    axes: Axes, targets: Targets, chosen: np.ndarray, c: float, start: "_Maps | None"
-) -> "_Maps":
+    axes: Axes, targets: Targets, chosen: np.ndarray, c: float, start: _Maps | None
+) -> _Maps:
     own = Axes(axes.at_NR[chosen], axes.squares_R)
     values = targets.values[chosen]
     if targets.kind == "quantity":
@@ -157,13 +158,12 @@ def _constant(axes: Axes, rate: float) -> Classifier:
     return Classifier(np.zeros((axes.at_NR.shape[1], 2)), np.array([0.0, odds]), 0)
 
 
-def _joined(maps: "_Maps") -> tuple[np.ndarray, np.ndarray]:
-    """Weights (R, K) and biases (K,); of a plane between two classes its difference."""
+def _joined(maps: _Maps) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (R, K) and biases (K,); of a classifier of two classes their difference."""
     if isinstance(maps, Classifier):
         return maps.weight_RK, maps.bias_K
-    planes = [p for p in maps if p is not None]
-    weight_RK = np.stack([p.weight_RK[:, 1] - p.weight_RK[:, 0] for p in planes], axis=1)
-    return weight_RK, np.array([p.bias_K[1] - p.bias_K[0] for p in planes])
+    weight_RK = np.stack([m.weight_RK[:, 1] - m.weight_RK[:, 0] for m in maps], axis=1)
+    return weight_RK, np.array([m.bias_K[1] - m.bias_K[0] for m in maps])
 
 
 def accuracy_of(values: Sequence[int]) -> Judge:

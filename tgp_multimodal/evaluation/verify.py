@@ -74,7 +74,7 @@ def check(file: Path) -> str | None:
         return next(_complaints(file, result, raw, records), None)
     except FileNotFoundError as error:
         return f"{file} must have its items beside it. Got no {error.filename} instead."
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ArithmeticError, RecursionError) as error:
         return str(error) if str(error).startswith(str(file)) else f"{file}: {error}"
 
 

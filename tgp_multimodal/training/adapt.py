@@ -19,7 +19,7 @@ from tgp_multimodal.data.json_files import read_object
 from tgp_multimodal.data.labelled import Item, Splits, check_seen, label_names
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.evaluation.results import replace
-from tgp_multimodal.evaluation.task_scores import usual
+from tgp_multimodal.evaluation.task_scores import default_metric
 from tgp_multimodal.export import Loaded
 from tgp_multimodal.inference.devices import usual_device
 from tgp_multimodal.inference.task_network import Task, TaskNetwork
@@ -98,7 +98,7 @@ def _learn(
     loaded: Loaded, splits: Splits, settings: Settings, folder: Path | None, say: Say
 ) -> Learned:
     keep_freed_memory()
-    metric = splits.metric or usual(splits.kind, label_names(splits.train, splits.kind))
+    metric = splits.metric or default_metric(splits.kind, label_names(splits.train, splits.kind))
     of = {"weights": loaded.digest, "items": _digest(splits), "settings": asdict(settings)}
     plan = _read_plan(folder, json.loads(json.dumps(of)))
     network = copy.deepcopy(loaded.network).to(usual_device())

@@ -13,7 +13,7 @@ import torch
 from tgp_multimodal.data.labelled import Splits, label_names
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.evaluation import task_scores
-from tgp_multimodal.evaluation.task_start import Plane, Targets, fit
+from tgp_multimodal.evaluation.task_start import LinearMap, Targets, fit
 from tgp_multimodal.inference.picture_features import features_of_views, views
 from tgp_multimodal.inference.task_network import (
     Pairs,
@@ -124,7 +124,7 @@ def fitted(
     metric: str,
     positive: str = "",
     is_refitted: bool = False,
-) -> Plane:
+) -> LinearMap:
     """The best map on features, the penalty chosen by the metric on validation items.
 
     Args:
@@ -155,7 +155,7 @@ def fitted(
 
 
 @torch.no_grad()
-def set_head(network: TaskNetwork, plane: Plane) -> None:
+def set_head(network: TaskNetwork, plane: LinearMap) -> None:
     """Gives the network's map the values of a fitted one."""
     head, found = network.head, plane
     for there, value in (

@@ -88,16 +88,16 @@ def evaluate(
 
     from tgp_multimodal import consoles
     from tgp_multimodal.adapters.ray_grid import Grid
-    from tgp_multimodal.evaluation import cards as shelf
+    from tgp_multimodal.evaluation import cards as card_files
     from tgp_multimodal.evaluation import curves
-    from tgp_multimodal.evaluation.held_out import cards as of_prepared
-    from tgp_multimodal.evaluation.lm_eval_tasks import load as of_task
+    from tgp_multimodal.evaluation.held_out import cards as held_out_cards
+    from tgp_multimodal.evaluation.lm_eval_tasks import load as lm_eval_card
 
-    chosen = [shelf.find(name) for name in cards or ()]
-    chosen += [of_task(Path(task)) for task in lm_eval_task or ()]
+    chosen = [card_files.find(name) for name in cards or ()]
+    chosen += [lm_eval_card(Path(task)) for task in lm_eval_task or ()]
     if held_out is not None:
-        chosen += of_prepared(Path(held_out))
-    chosen = chosen or shelf.suite(suite)
+        chosen += held_out_cards(Path(held_out))
+    chosen = chosen or card_files.suite(suite)
     names = [card.name for card in chosen]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"cards must have different names. Got {twice[0]} twice instead.")

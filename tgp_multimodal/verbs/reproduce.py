@@ -26,13 +26,13 @@ def reproduce(
     from pathlib import Path
 
     from tgp_multimodal.adapters import make
-    from tgp_multimodal.evaluation import reproduce as again
+    from tgp_multimodal.evaluation import reproduce as reproduction
 
-    file = again.find(row, Path(results))
-    _, card, said = again.recipe(file)
+    file = reproduction.find(row, Path(results))
+    _, card, said = reproduction.recipe(file)
     if not (model or said):
         raise ValueError(f"model must be given for {file}, which names none. Got none instead.")
-    found = again.reproduce(file, make(model or said), unsafe_local)
+    found = reproduction.reproduce(file, make(model or said), unsafe_local)
     if not found.differences:
         then = found.then
         print(

@@ -18,15 +18,19 @@ def verify(folder: str) -> int:
     import sys
     from pathlib import Path
 
-    from tgp_multimodal.evaluation.verify import verify as look
+    from tgp_multimodal.evaluation.verify import verify as check_folder
 
-    report = look(Path(folder))
+    report = check_folder(Path(folder))
     for complaint in report.complaints:
         print(f"tgp: {complaint}", file=sys.stderr)
     count = len(report.files)
     if report.complaints:
         return 1
-    alone = len(report.by_digest)
-    rest = f"; {alone} by digests alone, for no list of items gives their number" if alone else ""
+    by_digest = len(report.by_digest)
+    rest = (
+        f"; {by_digest} by digests alone, for no list of items gives their number"
+        if by_digest
+        else ""
+    )
     print(f"{folder}: {count} result{'s' * (count != 1)} verified{rest}")
     return 0

@@ -6,7 +6,7 @@ from typing import Any
 from tgp_multimodal.evaluation import fewshot, metrics
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Example, Examples
-from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, later
+from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, lazy_field
 from tgp_multimodal.evaluation.protocols.probe import proportion
 from tgp_multimodal.evaluation.requests import Score, ScoreAnswer
 
@@ -53,7 +53,9 @@ def infilling(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
 
 
 def _guess(examples: Examples, adapter: Adapter) -> int | None:
-    pool = [*later(examples, "train", "answer")] or [*later(examples, "validation", "answer")]
+    pool = [*lazy_field(examples, "train", "answer")] or [
+        *lazy_field(examples, "validation", "answer")
+    ]
     return adapter.guess(pool or [0])
 
 

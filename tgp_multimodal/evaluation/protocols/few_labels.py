@@ -24,8 +24,8 @@ from tgp_multimodal.evaluation.curves import check_counts
 from tgp_multimodal.evaluation.examples import Examples
 from tgp_multimodal.evaluation.few_labels import draw
 from tgp_multimodal.evaluation.logistic import FINE, Axes, Features, rotate, solve
-from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, shown
-from tgp_multimodal.evaluation.protocols.probe import item_of, look, texts_of
+from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, training_split
+from tgp_multimodal.evaluation.protocols.probe import features_by_view, item_of, training_inputs
 from tgp_multimodal.evaluation.stats import Interval, share
 
 ALL = "all"
@@ -34,7 +34,7 @@ _NEIGHBOURS, _TEMPERATURE = 20, 0.07
 _ROWS = 1000  # test items whose neighbours are looked for at once
 
 # Places of training items whose labels are shown -> for each test item the number of a class.
-Say = Callable[[list[int]], np.ndarray]
+Predictor = Callable[[list[int]], np.ndarray]
 
 
 class Curve(NamedTuple):
@@ -68,7 +68,7 @@ def few_labels(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     Raises:
         ValueError: the training split is empty, or the counts are not ascending.
     """
-    train, test, card = shown(examples), examples.test, examples.card
+    train, test, card = training_split(examples), examples.test, examples.card
     counts = check_counts(card.setting("counts"), card.setting("seeds"))
     labels = [e.fields["label"] for e in train]
     names = sorted(set(labels), key=str)
@@ -76,10 +76,10 @@ def few_labels(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     target_Q = np.array([_place(names, e.fields["label"]) for e in test])
     digests = [e.digest for e in train]
     places, short = _draws(labels, digests, counts, int(card.setting("seeds")))
-    ways, details = _ways(examples, adapter, ask, label_N, names)
+    predictors, details = _predictors(examples, adapter, ask, label_N, names)
     curves = {
         way: Curve({c: np.stack([say(p) == target_Q for p in places[c]]) for c in places})
-        for way, say in ways.items()
+        for way, say in predictors.items()
     }
     group_Q = groups(test)
     details |= {"train": len(train), "classes": len(names), "seeds": card.setting("seeds")}
@@ -97,12 +97,12 @@ def few_labels(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
         | {"right": right}
         for i, (e, right) in enumerate(zip(test, right_Q, strict=True))
     ]
-    value, low, high = of_draws(right_Q, group_Q)
+    value, low, high = mean_over_draws(right_Q, group_Q)
     details[card.metric] = value
     return Outcome(value, Interval(low, high), records, details)
 
 
-def of_draws(
+def mean_over_draws(
     right: Sequence[Mapping[str, str]], group: Sequence[str]
 ) -> tuple[float, float, float]:
     """The mean over counts and its interval.
@@ -150,9 +150,9 @@ def _draws(
     return {**places, ALL: [list(range(len(labels)))]}, short
 
 
-def _ways(
+def _predictors(
     examples: Examples, adapter: Adapter, ask: Ask, label_N: np.ndarray, names: list[Any]
-) -> tuple[dict[str, Say], dict[str, Any]]:
+) -> tuple[dict[str, Predictor], dict[str, Any]]:
     """The probe, under an empty name, and what else predicts; and facts of the features."""
     count, size = len(examples.train), len(examples.test)
 
@@ -163,22 +163,22 @@ def _ways(
 
     if len(names) == 1 or adapter.guess([names[i] for i in label_N]) is not None:
         return {"": guessed}, {}
-    adapter.fit(texts_of(examples))
+    adapter.fit(training_inputs(examples))
     view = adapter.views(examples.card.modality)[0]
     both = [item_of(e) for e in (*examples.train, *examples.test)]
-    (features_ND,) = look(both, [view], ask)
+    (features_ND,) = features_by_view(both, [view], ask)
     if examples.card.setting("standardised") and not sparse.issparse(features_ND):
         features_ND = StandardScaler().fit(features_ND[:count]).transform(features_ND)
     axes = rotate(features_ND, count)
     facts = {"features": int(features_ND.shape[1])} | ({"view": view} if view else {})
     classes = len(names)
-    ways: dict[str, Say] = {
+    predictors: dict[str, Predictor] = {
         "": lambda places: _by_plane(axes, label_N, places, classes),
         "neighbours_": lambda places: by_neighbours(
             features_ND[places], label_N[places], features_ND[count:], classes
         ),
     }
-    return ways, facts
+    return predictors, facts
 
 
 def _by_plane(axes: Axes, label_N: np.ndarray, places: list[int], classes: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Example, Examples
 from tgp_multimodal.evaluation.logistic import Axes, Classifier, Features, rotate, solve
-from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, later, shown
+from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, lazy_field, training_split
 from tgp_multimodal.evaluation.protocols.probe import DECADES, held_back, stack
 from tgp_multimodal.evaluation.requests import Embed
 from tgp_multimodal.evaluation.stats import share
@@ -32,28 +32,35 @@ def multi_label(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     `group_micro_f1` judges whole groups, the sentences of an abstract, say: a group has a label if
     one of its items has it. The interval resamples groups.
     """
-    train, validation, test = shown(examples), examples.validation, examples.test
-    adapter.fit(later(examples, "train", "item"))
+    train, validation, test = training_split(examples), examples.validation, examples.test
+    adapter.fit(lazy_field(examples, "train", "item"))
     known = [*train, *validation]
     names = sorted({label for e in (*known, *test) for label in e.fields["labels"]}, key=str)
+    if not names:
+        raise ValueError(
+            f"labels of {examples.card.name} must hold one in some item. Got none instead."
+        )
     fit_on, held = np.arange(len(train)), np.arange(len(train), len(known))
     if not len(held):
         fit_on, held = held_back(train)
     features_ND = stack(ask([Embed(e.fields["item"]) for e in (*known, *test)]))
-    said_NK, details = _predict(features_ND, _table(known, names), fit_on, held)
+    predicted_NK, details = _predict(features_ND, _table(known, names), fit_on, held)
     true_NK, group_N = _table(test, names), groups(test)
-    said_GK, true_GK = union(said_NK, group_N), union(true_NK, group_N)
+    predicted_GK, true_GK = any_of_group(predicted_NK, group_N), any_of_group(true_NK, group_N)
     details |= {"train": len(fit_on), "validation": len(held), "groups": len(true_GK)}
-    details |= {"micro_f1": micro_f1(said_NK, true_NK), "macro_f1": macro_f1(said_NK, true_NK)}
-    details |= {"group_micro_f1": micro_f1(said_GK, true_GK)}
-    details |= {"group_macro_f1": macro_f1(said_GK, true_GK)}
+    details |= {
+        "micro_f1": micro_f1(predicted_NK, true_NK),
+        "macro_f1": macro_f1(predicted_NK, true_NK),
+    }
+    details |= {"group_micro_f1": micro_f1(predicted_GK, true_GK)}
+    details |= {"group_macro_f1": macro_f1(predicted_GK, true_GK)}
     columns = {str(name): [k] for k, name in enumerate(names)}
-    details["labels"] = {n: micro_f1(said_NK[:, k], true_NK[:, k]) for n, k in columns.items()}
+    details["labels"] = {n: micro_f1(predicted_NK[:, k], true_NK[:, k]) for n, k in columns.items()}
     metric = examples.card.metric
-    ids, unit_N, said, true = [e.id for e in test], group_N, said_NK, true_NK
+    ids, unit_N, said, true = [e.id for e in test], group_N, predicted_NK, true_NK
     if metric == "group_micro_f1":
         ids = unit_N = sorted(set(group_N))
-        said, true = said_GK, true_GK
+        said, true = predicted_GK, true_GK
     right = 2.0 * (said & true).sum(axis=1)
     named = (said.sum(axis=1) + true.sum(axis=1)).astype(float)
     interval = share(right.tolist(), named.tolist(), unit_N)
@@ -70,7 +77,7 @@ def macro_f1(said: np.ndarray, true: np.ndarray) -> float:
     return float(np.mean([micro_f1(s, t) for s, t in zip(said.T, true.T, strict=True)]))
 
 
-def union(table_NK: np.ndarray, group_N: Sequence[str]) -> np.ndarray:
+def any_of_group(table_NK: np.ndarray, group_N: Sequence[str]) -> np.ndarray:
     """What one item or another of each group has, (G, K), groups in alphabetical order."""
     names, index_N = np.unique(np.asarray(group_N), return_inverse=True)
     table_GK = np.zeros((len(names), table_NK.shape[1]), dtype=bool)
@@ -97,18 +104,18 @@ def _predict(
             axes = Axes(axes.at_NR, np.asarray(axes.at_NR[:count].power(2).sum(axis=0)).ravel())
         at_train, at_held = (Axes(axes.at_NR[i], axes.squares_R) for i in (fit_on, held))
         scores: dict[float, float] = {}
-        planes: list[Classifier | None] = [None] * true_NK.shape[1]
+        classifiers: list[Classifier | None] = [None] * true_NK.shape[1]
         for c in DECADES:
-            planes = fit_each(at_train, true_NK[fit_on], c, planes)
-            scores[c] = micro_f1(say_each(at_held.at_NR, planes), true_NK[held])
+            classifiers = fit_each(at_train, true_NK[fit_on], c, classifiers)
+            scores[c] = micro_f1(predict_each(at_held.at_NR, classifiers), true_NK[held])
             best = max(scores, key=lambda c: scores[c])
             if scores[best] and c >= best * 10**_PATIENCE:
                 break
         known = Axes(axes.at_NR[:count], axes.squares_R)
-        planes = fit_each(known, true_NK, best, [None] * true_NK.shape[1])
-        said_NK = say_each(axes.at_NR[count:], planes)
+        classifiers = fit_each(known, true_NK, best, [None] * true_NK.shape[1])
+        predicted_NK = predict_each(axes.at_NR[count:], classifiers)
     scored = {f"{c:g}": score for c, score in scores.items()}
-    return said_NK, {"c": best, "validation_micro_f1": scored, "features": width}
+    return predicted_NK, {"c": best, "validation_micro_f1": scored, "features": width}
 
 
 def fit_each(
@@ -129,10 +136,10 @@ def fit_each(
     ]
 
 
-def say_each(at_NR: Features, planes: Sequence[Classifier | None]) -> np.ndarray:
+def predict_each(at_NR: Features, classifiers: Sequence[Classifier | None]) -> np.ndarray:
     """Which labels each item is said to have, (N, K); never one without a plane."""
     none_N = np.zeros(at_NR.shape[0], dtype=bool)
-    said = [none_N if p is None else p.predict(at_NR).astype(bool) for p in planes]
+    said = [none_N if p is None else p.predict(at_NR).astype(bool) for p in classifiers]
     return np.stack(said, axis=1)
 
 

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler, normalize
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Example, Examples
 from tgp_multimodal.evaluation.logistic import Features
-from tgp_multimodal.evaluation.outcome import Ask, Outcome, later
+from tgp_multimodal.evaluation.outcome import Ask, Outcome, lazy_field
 from tgp_multimodal.evaluation.protocols.probe import stack
 from tgp_multimodal.evaluation.requests import Embed
 from tgp_multimodal.evaluation.stats import share
@@ -32,11 +32,11 @@ def one_shot(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     features that are standardised by those of the background pictures (`train`); ties go to the
     first support. No label is used but those of the supports.
 
-    Of a model with several views the one is taken that errs least in 20 trials of 20 ways made of
-    background pictures. The interval resamples whole runs, whose queries share their supports.
+    Of a model with several views the one is taken that errs least in 20 episodes of 20 classes,
+    made of background pictures. The interval resamples whole runs, whose queries share their supports.
     """
     test, supports, background = examples.test, examples.corpus, examples.train
-    adapter.fit(later(examples, "train", "picture"))
+    adapter.fit(lazy_field(examples, "train", "picture"))
     view, errors = _choose(adapter.views("image"), background, ask)
     pictures = [e.fields["picture"] for e in (*background, *supports, *test)]
     features_ND = _standardised(stack(ask([Embed(p, view) for p in pictures])), len(background))
@@ -79,14 +79,14 @@ def nearest(query_QD: Features, support_SD: Features) -> np.ndarray:
     return np.asarray(np.round(cosine_QS, 9).argmax(axis=1))
 
 
-class Trial(NamedTuple):
+class Episode(NamedTuple):
     """Places of background pictures: support i and query i are of one class."""
 
     supports: list[int]
     queries: list[int]
 
 
-def trials(labels: Sequence[Any]) -> Iterator[Trial]:
+def episodes(labels: Sequence[Any]) -> Iterator[Episode]:
     """Twenty fixed draws of twenty classes, or of all if there are fewer, and two pictures of each.
 
     A class with one picture takes no part.
@@ -99,17 +99,17 @@ def trials(labels: Sequence[Any]) -> Iterator[Trial]:
     for _ in range(_EPISODES):
         ways = generator.permutation(len(classes))[:_WAYS]
         pairs = [generator.permutation(classes[way])[:2].tolist() for way in ways]
-        yield Trial([p[0] for p in pairs], [p[1] for p in pairs])
+        yield Episode([p[0] for p in pairs], [p[1] for p in pairs])
 
 
 def _choose(
     views: Sequence[str], background: Sequence[Example], ask: Ask
 ) -> tuple[str, dict[str, float]]:
-    """The view that errs least on trials of background pictures, and the error of each."""
-    drawn = list(trials([e.fields["label"] for e in background])) if len(views) > 1 else []
+    """The view that errs least on episodes of background pictures, and the error of each."""
+    drawn = list(episodes([e.fields["label"] for e in background])) if len(views) > 1 else []
     if not drawn or not drawn[0].supports:
         return views[0], {}
-    used = sorted({place for trial in drawn for place in (*trial.supports, *trial.queries)})
+    used = sorted({place for episode in drawn for place in (*episode.supports, *episode.queries)})
     row = {place: number for number, place in enumerate(used)}
     answers = ask([Embed(background[i].fields["picture"], view) for i in used for view in views])
     errors = {}
@@ -117,11 +117,11 @@ def _choose(
         features_ND = _standardised(stack(answers[number :: len(views)]), len(used))
         wrong = [
             nearest(
-                features_ND[[row[i] for i in trial.queries]],
-                features_ND[[row[i] for i in trial.supports]],
+                features_ND[[row[i] for i in episode.queries]],
+                features_ND[[row[i] for i in episode.supports]],
             )
-            != np.arange(len(trial.supports))
-            for trial in drawn
+            != np.arange(len(episode.supports))
+            for episode in drawn
         ]
         errors[view] = float(np.mean(np.concatenate(wrong)))
     return min(views, key=lambda view: errors[view]), errors

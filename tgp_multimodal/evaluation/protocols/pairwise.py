@@ -5,7 +5,7 @@ from typing import Any
 
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Example, Examples
-from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, later
+from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, lazy_field
 from tgp_multimodal.evaluation.requests import Perplexity, PerplexityAnswer
 from tgp_multimodal.evaluation.stats import share
 
@@ -19,7 +19,7 @@ def pairwise(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     Unlike `minimal_pairs`, whose paradigms weigh alike, pairs weigh alike.
     """
     test = examples.test
-    adapter.fit(later(examples, "train", "good"))
+    adapter.fit(lazy_field(examples, "train", "good"))
     texts = [str(e.fields[side]) for e in test for side in ("good", "bad")]
     answers: list[PerplexityAnswer] = ask([Perplexity(t) for t in texts])
     metric = examples.card.metric

@@ -3,11 +3,13 @@
 import ast
 import builtins
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tgp_multimodal.evaluation.adapter import Adapter
+from tgp_multimodal.evaluation.asking import ALONE, Team
 from tgp_multimodal.evaluation.examples import Example, Examples
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups
 from tgp_multimodal.evaluation.requests import Generate
@@ -16,7 +18,11 @@ from tgp_multimodal.evaluation.stats import share
 
 
 def pass_at_k(
-    examples: Examples, adapter: Adapter, ask: Ask, unsafe_local: bool = False
+    examples: Examples,
+    adapter: Adapter,
+    ask: Ask,
+    unsafe_local: bool = False,
+    team: Team = ALONE,
 ) -> Outcome:
     """Share of problems that one of k samples solves, expected over the choice of the k.
 
@@ -40,8 +46,11 @@ def pass_at_k(
     written = _samples(examples, ask, count)
     trials = [_trial(e, w + ending) for e, own in zip(test, written, strict=True) for w in own]
     limits = Limits(int(card.setting("seconds")), int(card.setting("megabytes")))
-    with Sandbox(limits, unsafe_local) as sandbox:
-        verdicts = sandbox.judge(trials)
+    # Each process runs its share of the programs, on its share of the processors.
+    workers = None if team.world == 1 else max(1, (os.cpu_count() or 1) // team.world)
+    with Sandbox(limits, unsafe_local, workers) as sandbox:
+        judged = team.gather(sandbox.judge(trials[team.rank :: team.world]))
+        verdicts = [judged[i % team.world][i // team.world] for i in range(len(trials))]
         ran = {"programs": len(trials), "layers": [*sandbox.layers], "unsafe_local": unsafe_local}
     records = [
         _record(example, own, verdicts[place * count :][:count], ks, card.metric)

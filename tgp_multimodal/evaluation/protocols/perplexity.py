@@ -5,7 +5,7 @@ from typing import Any
 
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Examples
-from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, later
+from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, lazy_field
 from tgp_multimodal.evaluation.requests import Perplexity, PerplexityAnswer
 from tgp_multimodal.evaluation.stats import bootstrap
 
@@ -17,7 +17,7 @@ def perplexity(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     among the documents in proportion to what each costs alone, so that an interval can be given.
     """
     test = examples.test
-    adapter.fit(later(examples, "train", "text"))
+    adapter.fit(lazy_field(examples, "train", "text"))
     texts = [str(e.fields["text"]) for e in test]
     answers: list[PerplexityAnswer] = ask([Perplexity(t) for t in texts])
     nats, sizes = [a.nats for a in answers], [len(t.encode()) for t in texts]

@@ -18,7 +18,7 @@ from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Example, Examples
 from tgp_multimodal.evaluation.logistic import FINE, Axes, Classifier, Features, rotate, solve
 from tgp_multimodal.evaluation.names import unknown
-from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, shown
+from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, training_split
 from tgp_multimodal.evaluation.requests import Embed
 from tgp_multimodal.evaluation.stats import share, wilson
 
@@ -29,7 +29,7 @@ _STEPS = 1000  # of the last fit
 _COMPARED = 2000  # most training items of a probe that compares views
 _AXES = 400  # of its features, which takes a sixth of the time that all of some thousand take
 
-_Told: TypeAlias = dict[str, Any]  # for the details of a result
+Details: TypeAlias = dict[str, Any]  # for the details of a result
 
 
 class Sweep(NamedTuple):
@@ -45,7 +45,7 @@ class Sweep(NamedTuple):
         return self.validation_accuracy[f"{self.c:g}"]
 
 
-class Known(NamedTuple):
+class LabelledItems(NamedTuple):
     """The items whose labels are shown, those of train first, then those of validation.
 
     Attributes:
@@ -63,7 +63,7 @@ class Known(NamedTuple):
     held: np.ndarray
 
     @classmethod
-    def of(cls, train: Sequence[Example], validation: Sequence[Example]) -> "Known":
+    def of(cls, train: Sequence[Example], validation: Sequence[Example]) -> "LabelledItems":
         """Where there is no validation split, a fixed fifth of train serves (`held_back`)."""
         both = [*train, *validation]
         names = sorted(set(_labels(both)), key=str)
@@ -92,7 +92,7 @@ def probe(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
         ValueError: the training split is empty, or a whole run has no item with the label that the
             card's setting `positive` names.
     """
-    train, validation, test = shown(examples), examples.validation, examples.test
+    train, validation, test = training_split(examples), examples.validation, examples.test
     target_N = [e.fields["label"] for e in test]
     details: dict[str, Any] = {"train": len(train), "validation": len(validation)}
     _check(examples)
@@ -102,8 +102,8 @@ def probe(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     if guess is not None:
         predictions = [guess] * len(test)
     else:
-        adapter.fit(texts_of(examples))
-        known = Known.of(train, validation)
+        adapter.fit(training_inputs(examples))
+        known = LabelledItems.of(train, validation)
         views, compared = shortlist(adapter.views(examples.card.modality), known, ask)
         best, chosen = _best(views, known, [item_of(e) for e in test], ask)
         predictions, found = _predict(best, known)
@@ -168,6 +168,11 @@ def held_back(
         train: the items.
         class_N: classes that both have alike, where no group has two items; None for none.
     """
+    if len(train) < 2:
+        raise ValueError(
+            "train split must hold at least two items where there is no validation split."
+            f" Got {len(train)} instead."
+        )
     places, group_N = np.arange(len(train)), groups(train)
     if 1 < len(set(group_N)) < len(train):
         fifth = GroupShuffleSplit(1, test_size=_VALIDATION_SHARE, random_state=0)
@@ -184,14 +189,14 @@ def item_of(example: Example) -> Any:
     return (item, example.fields["second"]) if "second" in example.fields else item
 
 
-def texts_of(examples: Examples) -> Iterator[Any]:
+def training_inputs(examples: Examples) -> Iterator[Any]:
     """Every item of the training split, both of a pair; nothing is read before the first."""
     for example in examples.train:
         item = item_of(example)
         yield from item if isinstance(item, tuple) else (item,)
 
 
-def look(items: Sequence[Any], views: Sequence[str], ask: Ask) -> Iterator[Features]:
+def features_by_view(items: Sequence[Any], views: Sequence[str], ask: Ask) -> Iterator[Features]:
     """Features of items, one matrix (N, D) for each view; of pairs as `probe` says.
 
     All are asked for at once, and put together one after the other, which needs less memory.
@@ -203,12 +208,12 @@ def look(items: Sequence[Any], views: Sequence[str], ask: Ask) -> Iterator[Featu
         features = stack(answers[own])
         answers[own] = [None] * len(answers[own])  # of pictures they may be a gigabyte
         if parts and len(parts[0]) == 2:
-            features = joined(features[::2], features[1::2])
+            features = pair_features(features[::2], features[1::2])
         yield features
         del features
 
 
-def joined(first_ND: Features, second_ND: Features) -> Features:
+def pair_features(first_ND: Features, second_ND: Features) -> Features:
     """Features of pairs: [u, v, |u - v|, u v] of those of their texts."""
     if isinstance(first_ND, np.ndarray):
         apart_ND, product_ND = np.abs(first_ND - second_ND), first_ND * second_ND
@@ -230,7 +235,7 @@ def stack(vectors: Sequence[Any]) -> Features:
         return sparse.csr_matrix(sparse.vstack(vectors))
     matrix_ND = np.asarray(np.stack(vectors), dtype=np.float64)
     if not np.isfinite(matrix_ND).all():
-        bad = int((~np.isfinite(matrix_ND)).any(axis=1).sum())
+        bad = int((~np.isfinite(matrix_ND)).any(axis=-1).sum())
         raise ValueError(
             f"features must be finite. Got {bad} vectors with NaN or infinity instead."
         )
@@ -278,7 +283,7 @@ def sweep(
 
 
 def shortlist(
-    views: Sequence[str], known: Known, ask: Ask
+    views: Sequence[str], known: LabelledItems, ask: Ask
 ) -> tuple[list[str], dict[str, dict[str, float]]]:
     """Of each size of features the view whose probe is right most often on validation items.
 
@@ -298,7 +303,7 @@ def shortlist(
     accuracies: dict[str, float] = {}
     best: dict[int, str] = {}
     for view, features_ND in zip(
-        views, look([known.items[i] for i in chosen], views, ask), strict=True
+        views, features_by_view([known.items[i] for i in chosen], views, ask), strict=True
     ):
         scaled_ND = StandardScaler().fit(features_ND[train]).transform(features_ND)
         axes = rotate(scaled_ND, len(few), _AXES)
@@ -320,22 +325,26 @@ class _Fit(NamedTuple):
     sweep: Sweep
 
 
-def _best(views: Sequence[str], known: Known, test: Sequence[Any], ask: Ask) -> tuple[_Fit, _Told]:
+def _best(
+    views: Sequence[str], known: LabelledItems, test: Sequence[Any], ask: Ask
+) -> tuple[_Fit, Details]:
     """The view whose sweep is best on validation items; ties go to the view that comes first."""
     best: _Fit | None = None
     finals: dict[str, float] = {}
-    for view, features_ND in zip(views, look([*known.items, *test], views, ask), strict=True):
+    for view, features_ND in zip(
+        views, features_by_view([*known.items, *test], views, ask), strict=True
+    ):
         found = _fit(view, features_ND, known)
         finals[view] = found.sweep.best
         if best is None or found.sweep.best > best.sweep.best:
             best = found
         del features_ND  # before the next ones are there
     assert best is not None, "every adapter has a view"
-    told: _Told = {"view": best.view} if best.view else {}
+    told: Details = {"view": best.view} if best.view else {}
     return best, told | ({"finals": finals} if len(views) > 1 else {})
 
 
-def _fit(view: str, features_ND: Features, known: Known) -> _Fit:
+def _fit(view: str, features_ND: Features, known: LabelledItems) -> _Fit:
     width = int(features_ND.shape[1])
     if not sparse.issparse(features_ND):
         scaler = StandardScaler(copy=False).fit(features_ND[known.fit_on])  # they may be gigabytes
@@ -346,7 +355,7 @@ def _fit(view: str, features_ND: Features, known: Known) -> _Fit:
         return _Fit(view, axes, width, sweep(axes, known.label_N, known.fit_on, known.held))
 
 
-def _predict(fit: _Fit, known: Known) -> tuple[list[Any], _Told]:
+def _predict(fit: _Fit, known: LabelledItems) -> tuple[list[Any], Details]:
     """Predictions for the rows behind those that are known, from all that are."""
     count, classes, axes = len(known.items), len(known.names), fit.axes
     c, accuracies, first = fit.sweep

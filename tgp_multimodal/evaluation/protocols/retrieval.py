@@ -13,7 +13,7 @@ from tgp_multimodal.evaluation import metrics
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Example, Examples
 from tgp_multimodal.evaluation.logistic import Features
-from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, later
+from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, lazy_field
 from tgp_multimodal.evaluation.protocols.probe import stack
 from tgp_multimodal.evaluation.requests import Embed
 from tgp_multimodal.evaluation.stats import share
@@ -38,7 +38,7 @@ def retrieval(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     if not corpus:
         name = examples.card.name
         raise ValueError(f"{name}: corpus split must hold a document. Got none instead.")
-    adapter.fit(later(examples, "corpus", "document"))
+    adapter.fit(lazy_field(examples, "corpus", "document"))
     documents = [e.fields["document"] for e in corpus]
     names = np.array([str(e.fields["document_id"]) for e in corpus])
     queries = [e.fields["query"] for e in test]

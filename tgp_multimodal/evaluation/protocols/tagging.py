@@ -22,7 +22,7 @@ from tgp_multimodal.evaluation.logistic import (
     principal_axes,
     solve,
 )
-from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, later, shown
+from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, lazy_field, training_split
 from tgp_multimodal.evaluation.protocols.probe import held_back, stack, sweep
 from tgp_multimodal.evaluation.requests import EmbedTokens
 from tgp_multimodal.evaluation.stats import share
@@ -43,8 +43,8 @@ def tagging(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     `f1_strict` and `f1_lenient` are the two readings of seqeval (`entities`); a right entity has
     type, start and end right. The interval resamples sentences, or groups of them.
     """
-    train, validation, test = shown(examples), examples.validation, examples.test
-    adapter.fit(later(examples, "train", "tokens"))
+    train, validation, test = training_split(examples), examples.validation, examples.test
+    adapter.fit(lazy_field(examples, "train", "tokens"))
     is_strict = examples.card.metric == "f1_strict"
     tagger, details = _fit([*train, *validation], len(train), ask, is_strict)
     predicted = [tags for few in _some(test) for tags in tagger.tag(few, ask)]

@@ -32,7 +32,7 @@ class ProgramError(Exception):
     """The program gave no plain value: it raised, ended, or returned what is none."""
 
 
-def answer(job: int, calls: int, answers: int) -> None:
+def run_program(job: int, calls: int, answers: int) -> None:
     """Runs a program and answers calls of its functions until nobody asks any more.
 
     Args:
@@ -48,8 +48,8 @@ def answer(job: int, calls: int, answers: int) -> None:
         plain.send(answers, ("value", None))
         while True:
             name, arguments, keywords = plain.receive(calls)
-            given = [_meant(a, module) for a in arguments]
-            words = {k: _meant(a, module) for k, a in keywords.items()}
+            given = [_resolved(a, module) for a in arguments]
+            words = {k: _resolved(a, module) for k, a in keywords.items()}
             _reply(answers, module, name, given, words)
     except BaseException as error:
         with suppress(OSError):  # nobody asks any more
@@ -64,24 +64,24 @@ def _reply(answers: int, module: types.ModuleType, name: str, arguments: Any, wo
     plain.write(answers, value)
 
 
-def _said(argument: Any) -> tuple[str, Any]:
+def _tagged(argument: Any) -> tuple[str, Any]:
     return ("name", argument.name) if isinstance(argument, Name) else ("value", argument)
 
 
-def _meant(said: tuple[str, Any], module: types.ModuleType) -> Any:
+def _resolved(said: tuple[str, Any], module: types.ModuleType) -> Any:
     kind, value = said
     return getattr(module, value) if kind == "name" else value
 
 
-def ask(job: int, calls: int, answers: int) -> str:
+def run_tests(job: int, calls: int, answers: int) -> str:
     """Runs tests against the program in the other cell.
 
     Args:
         job: descriptor of a file with the job, {"tests": text, "reference": text, "function": name,
             "names": names}: `reference` is trusted code that the tests may use; `names` are
             variables of the program that stand for what they hold there.
-        calls: descriptor to write to, see `answer`.
-        answers: descriptor to read from, see `answer`.
+        calls: descriptor to write to, see `run_program`.
+        answers: descriptor to read from, see `run_program`.
 
     Returns:
         "" if the tests have passed, else a sentence.
@@ -113,8 +113,8 @@ class _Link:
 
         def candidate(*arguments: Any, **keywords: Any) -> Any:
             self.calls += 1
-            words = {k: _said(a) for k, a in keywords.items()}
-            message = (name, [*map(_said, arguments)], words)
+            words = {k: _tagged(a) for k, a in keywords.items()}
+            message = (name, [*map(_tagged, arguments)], words)
             with suppress(OSError):  # it has ended; what it said last is still to be read
                 plain.send(self.out, message)
             return self.take()
@@ -162,7 +162,7 @@ def _sentence(error: BaseException) -> str:
         return "an error that cannot be read"
 
 
-def bare() -> None:
+def clear_environment() -> None:
     """Nothing of the environment, the arguments and the path to this package is left."""
     os.environ.clear()
     sys.argv[:] = [_NAME]

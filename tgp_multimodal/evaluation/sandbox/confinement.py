@@ -40,14 +40,14 @@ def layers() -> list[str]:
     ]
 
 
-def leave() -> int:
+def unshare_mounts_and_pids() -> int:
     """New mounts for this process, and new process numbers for its children.
 
     Called by root, it needs nothing else; by anyone else, it makes a user namespace for the right.
 
     Returns:
-        A descriptor of /proc, by which `separate` writes user maps. It must be closed before a
-        program runs.
+        A descriptor of /proc, by which `enter_namespaces` writes user maps. It must be closed
+        before a program runs.
 
     Raises:
         MissingLayerError: the kernel refuses.
@@ -145,7 +145,7 @@ def _map(process: int, user: int, group: int, user_inside: int, group_inside: in
             raise MissingLayerError("user namespace", f"{name}: {error.strerror}") from None
 
 
-def separate(process: int) -> None:
+def enter_namespaces(process: int) -> None:
     """New namespaces, and an empty folder of its own; the next child is the first process inside.
 
     Raises:

@@ -24,7 +24,7 @@ def encode(value: Any) -> bytes:
         ValueError: it is no plain value, or too long, or contains itself.
     """
     try:
-        text = json.dumps(_down(value))
+        text = json.dumps(_to_json(value))
     except RecursionError:
         raise ValueError(
             "value must not be nested so deeply. Got too many levels instead."
@@ -41,7 +41,7 @@ def decode(message: bytes) -> Any:
         ValueError: it is none; nothing else is raised, whatever the bytes are.
     """
     try:
-        return _up(json.loads(message))
+        return _from_json(json.loads(message))
     except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"message must hold a plain value. Got {error!r:.100} instead.") from None
 
@@ -107,7 +107,7 @@ def _read(file: int, length: int) -> bytes:
     return b"".join(parts)
 
 
-def _down(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     """A value as what JSON can say; containers are lists that begin with the name of their type."""
     if value is None or value is True or value is False:
         return value
@@ -117,30 +117,30 @@ def _down(value: Any) -> Any:
     raise ValueError(f"value must be plain. Got an object of type {type(value).__name__} instead.")
 
 
-def _whole(value: int) -> Any:
+def _integer(value: int) -> Any:
     number = int.__index__(value)
     return number if -_SAFE < number < _SAFE else ["int", hex(number)]
 
 
 # By the methods of the base: those of a subclass are not asked.
 _WRITERS: dict[type, Callable[[Any], Any]] = {
-    int: _whole,
+    int: _integer,
     float: lambda v: float.__add__(v, -0.0),
     str: str.__str__,
     complex: lambda v: ["complex", v.real, v.imag],
     bytes: lambda v: ["bytes", bytes.hex(v)],
-    list: lambda v: ["list", *map(_down, list.__iter__(v))],
-    tuple: lambda v: ["tuple", *map(_down, tuple.__iter__(v))],
+    list: lambda v: ["list", *map(_to_json, list.__iter__(v))],
+    tuple: lambda v: ["tuple", *map(_to_json, tuple.__iter__(v))],
     dict: lambda v: [
         "dict",
-        *([_down(k), _down(dict.__getitem__(v, k))] for k in dict.__iter__(v)),
+        *([_to_json(k), _to_json(dict.__getitem__(v, k))] for k in dict.__iter__(v)),
     ],
-    set: lambda v: ["set", *map(_down, set.__iter__(v))],
-    frozenset: lambda v: ["frozenset", *map(_down, frozenset.__iter__(v))],
+    set: lambda v: ["set", *map(_to_json, set.__iter__(v))],
+    frozenset: lambda v: ["frozenset", *map(_to_json, frozenset.__iter__(v))],
 }
 
 
-def _up(found: Any) -> Any:
+def _from_json(found: Any) -> Any:
     if isinstance(found, list):
         return _READERS[found[0]](found[1:])
     if isinstance(found, dict):
@@ -152,9 +152,9 @@ _READERS: dict[str, Callable[[list[Any]], Any]] = {
     "int": lambda parts: int(parts[0], 16),
     "complex": lambda parts: complex(float(parts[0]), float(parts[1])),
     "bytes": lambda parts: bytes.fromhex(parts[0]),
-    "list": lambda parts: [*map(_up, parts)],
-    "tuple": lambda parts: (*map(_up, parts),),
-    "dict": lambda parts: {_up(k): _up(v) for k, v in parts},
-    "set": lambda parts: {*map(_up, parts)},
-    "frozenset": lambda parts: frozenset(map(_up, parts)),
+    "list": lambda parts: [*map(_from_json, parts)],
+    "tuple": lambda parts: (*map(_from_json, parts),),
+    "dict": lambda parts: {_from_json(k): _from_json(v) for k, v in parts},
+    "set": lambda parts: {*map(_from_json, parts)},
+    "frozenset": lambda parts: frozenset(map(_from_json, parts)),
 }

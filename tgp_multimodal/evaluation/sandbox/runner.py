@@ -17,6 +17,7 @@ from tgp_multimodal.evaluation.sandbox import plain
 from tgp_multimodal.evaluation.sandbox.limits import ORDER, USUAL, Limits
 
 _START_SECONDS = 60.0
+_CLOSE_SECONDS = 30.0  # that the server has to end
 _LATE_SECONDS = 30.0  # a job that takes so much longer than its limit was lost with the server
 _MAIN = (
     "import sys; sys.path.insert(0, sys.argv[1]);"
@@ -25,7 +26,7 @@ _MAIN = (
 )
 
 
-class SandboxError(RuntimeError):
+class SandboxError(ValueError):
     """Programs cannot be run safely here; the message names the layer that is missing."""
 
 
@@ -152,7 +153,7 @@ class Sandbox:
         """Ends the server, and with it whatever still runs."""
         self._link.close()
         try:
-            self._server.wait(_LATE_SECONDS)
+            self._server.wait(_CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
             self._server.kill()
             self._server.wait()
@@ -180,16 +181,17 @@ class Sandbox:
         return [found[i] for i in range(len(trials))]
 
     def _start(self, place: int, trial: Trial, selector: selectors.BaseSelector) -> None:
-        program = _file({"program": trial.program, "setup": trial.setup})
-        names = [*trial.names]
-        tests = _file(
+        contents: list[dict[str, Any]] = [
+            {"program": trial.program, "setup": trial.setup},
             {
                 "tests": trial.tests,
                 "reference": trial.reference,
                 "function": trial.function,
-                "names": names,
-            }
-        )
+                "names": [*trial.names],
+            },
+        ]
+        # Both are encoded before one is opened: what cannot be leaves nothing open.
+        program, tests = map(_file, [plain.encode(content) for content in contents])
         verdict, theirs = os.pipe()
         order = ORDER.pack(*self.limits)
         try:
@@ -236,10 +238,10 @@ def _verdict(stream: bytes) -> Verdict:
     return Verdict(sentence == "", sentence)
 
 
-def _file(content: dict[str, Any]) -> int:
-    """A descriptor of a nameless file that holds a plain value."""
+def _file(content: bytes) -> int:
+    """A descriptor of a nameless file that holds this."""
     with tempfile.TemporaryFile() as stream:
-        stream.write(plain.encode(content))
+        stream.write(content)
         stream.seek(0)
         return os.dup(stream.fileno())
 

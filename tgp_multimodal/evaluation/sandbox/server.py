@@ -27,18 +27,19 @@ from tgp_multimodal.evaluation.sandbox.limits import ORDER, Limits
 _GRACE = 2.0  # seconds that tests may go on after their program was killed
 _SETTLE = 0.1  # seconds that a program has to be gone after its tests
 # Read once, so that a program need not; and so that their shared libraries are loaded.
-_READY_MADE = (
+_PRELOADED = (
     *("bisect", "cmath", "collections", "copy", "datetime", "decimal", "fractions", "functools"),
     *("heapq", "itertools", "math", "operator", "random", "re", "statistics", "string", "typing"),
 )
 
 
 class _Place(NamedTuple):
-    """Where the server stands.
+    """What the server sees of the system.
 
     Attributes:
         folders: what can be seen of the file system.
-        process: descriptor of /proc, see `confinement.leave`; None without the sandbox.
+        process: descriptor of /proc, see `confinement.unshare_mounts_and_pids`; None without the
+            sandbox.
     """
 
     folders: list[str]
@@ -46,7 +47,7 @@ class _Place(NamedTuple):
 
 
 class _Cell(NamedTuple):
-    """A process to be.
+    """What a forked process will run, and when it is killed.
 
     Attributes:
         work: what it does.
@@ -71,14 +72,14 @@ def main(link: int, is_unsafe: bool) -> None:
             layer, reason).
         is_unsafe: without namespaces, Landlock and seccomp; limits alone.
     """
-    for name in _READY_MADE:
+    for name in _PRELOADED:
         importlib.import_module(name)
-    cells.bare()
+    cells.clear_environment()
     place, layers = _Place([], None), ["limits"]
     try:
         if not is_unsafe:
             layers = confinement.layers()
-            process = confinement.leave()
+            process = confinement.unshare_mounts_and_pids()
             if child := os.fork():  # the child is the first process of the new namespace
                 os.close(link)
                 os.waitpid(child, 0)
@@ -107,18 +108,31 @@ def _serve(connection: socket.socket, place: _Place) -> None:
 
 def _start(place: _Place, limits: Limits, program: int, tests: int, verdict: int) -> None:
     """Starts a job; the pipe `verdict` ends when all of its processes have."""
-    calls, answers, over = os.pipe(), os.pipe(), os.pipe()
+    calls, answers, tests_done = os.pipe(), os.pipe(), os.pipe()
 
     def answering() -> None:
-        cells.answer(program, calls[0], answers[1])
+        cells.run_program(program, calls[0], answers[1])
 
     def asking() -> None:
-        plain.send(verdict, ("tests", cells.ask(tests, calls[1], answers[0])))
+        plain.send(verdict, ("tests", cells.run_tests(tests, calls[1], answers[0])))
 
-    near, far = (program, calls[0], answers[1]), (tests, calls[1], answers[0], verdict)
-    _guard(_Cell(answering, near, limits.wall, ends_with=over[0]), place, limits, verdict)
-    _guard(_Cell(asking, far, limits.wall + _GRACE, holds=over[1]), place, limits, verdict)
-    for file in (*calls, *answers, *over):
+    program_files, tests_files = (
+        (program, calls[0], answers[1]),
+        (tests, calls[1], answers[0], verdict),
+    )
+    _guard(
+        _Cell(answering, program_files, limits.wall, ends_with=tests_done[0]),
+        place,
+        limits,
+        verdict,
+    )
+    _guard(
+        _Cell(asking, tests_files, limits.wall + _GRACE, holds=tests_done[1]),
+        place,
+        limits,
+        verdict,
+    )
+    for file in (*calls, *answers, *tests_done):
         os.close(file)
 
 
@@ -130,11 +144,11 @@ def _guard(cell: _Cell, place: _Place, limits: Limits, verdict: int) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _close_others(*cell.files, verdict, cell.ends_with, cell.holds, place.process)
         if place.process is not None:
-            confinement.separate(place.process)
+            confinement.enter_namespaces(place.process)
         alive, alive_inside = os.pipe()
         child = os.fork()
         if child == 0:
-            _be(cell, place, limits, verdict, alive_inside)
+            _run_cell(cell, place, limits, verdict, alive_inside)
         for file in {*cell.files, alive_inside} - {verdict}:
             os.close(file)
         plain.send(verdict, ("ended", cell.ends_with is None, _watch(child, alive, cell, limits)))
@@ -146,7 +160,7 @@ def _guard(cell: _Cell, place: _Place, limits: Limits, verdict: int) -> None:
         os._exit(0)
 
 
-def _be(cell: _Cell, place: _Place, limits: Limits, verdict: int, alive: int) -> NoReturn:
+def _run_cell(cell: _Cell, place: _Place, limits: Limits, verdict: int, alive: int) -> NoReturn:
     """The cell: closes behind itself and works. `alive` ends with the process and is never used."""
     try:
         os.setsid()
