@@ -199,11 +199,6 @@ def test_interrupt_is_one_line_and_exit_code_130(tgp):
     assert tgp("draw", "stop") == (130, "", "\ntgp: interrupted\n")
 
 
-def test_verb_that_is_not_there_yet(tgp, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(cli.VERBS, "fly", "not written")
-    assert tgp("fly")[2].startswith("tgp: verb must be in this version. Got fly")
-
-
 class Painter:
     """Has a tokenizer, as a module has its network."""
 

@@ -82,7 +82,7 @@ def save(
         )
     if folder.exists() and not (folder / "tgp.json").is_file() and any(folder.iterdir()):
         raise ValueError(f"output folder must be new, empty, or an export. Got {folder} instead.")
-    partial = folder.with_name(folder.name + ".partial")
+    partial = folder.with_name(f".{folder.name}.tgp-partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     _write_text(partial, network, tokenizer)
@@ -102,7 +102,7 @@ def save(
             "training": facts,
         },
     )
-    before = folder.with_name(folder.name + ".before")
+    before = folder.with_name(f".{folder.name}.tgp-before")
     shutil.rmtree(before, ignore_errors=True)
     if folder.exists():
         folder.replace(before)  # whole until the new one stands in its place
@@ -147,6 +147,14 @@ def load(folder: Path) -> Loaded:
         if now != then:
             raise ValueError(f"digest of the {name} in {folder} must be {then}. Got {now} instead.")
     return Loaded(network.eval().requires_grad_(False), tokenizer, found["training"], digest)
+
+
+def run_folder(folder: Path) -> Path:
+    """The folder that a model is called by: of its run, or of what was adapted.
+
+    The model itself lies in `export/` or `model/` there.
+    """
+    return folder.parent if folder.name in ("export", "model") else folder
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

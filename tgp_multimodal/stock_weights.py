@@ -43,6 +43,7 @@ def shape(folder: Path) -> dict[str, Any]:
         raise ValueError(
             f"init_from must hold a model of type qwen3. Got {config.get('model_type')!r} instead."
         )
+    config = read_object(path, *_SHAPE.values())
     found = {ours: config[theirs] for ours, theirs in _SHAPE.items()}
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     wanted = {

@@ -212,7 +212,7 @@ def test_what_a_model_cannot_do_is_known_before_data_are_read(
     assert (tmp_path / "planted/skipped.jsonl").read_text().splitlines() == stored
     monkeypatch.setitem(embedded_tasks.TASKS, "made_up", lambda split: [])
     able = Planted(embed=hashed, perplexity=lambda r: PerplexityAnswer(1.0, 1, 1))
-    monkeypatch.setattr(engine, "_result", lambda run, card: None)
+    monkeypatch.setattr(engine, "_measure_card", lambda run, card: None)
     engine.evaluate(able, made_up, tmp_path)  # what was measured since is not called skipped
     assert not (tmp_path / "planted/skipped.jsonl").exists()
     blind = Planted(embed=hashed)

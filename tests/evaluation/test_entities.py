@@ -5,14 +5,14 @@ import random
 
 import pytest
 
-from tgp_multimodal.evaluation.entities import Entity, Found, compare, entities, total
+from tgp_multimodal.evaluation.entities import Entity, EntityCounts, count_entities, entities, total
 
 TAGS = ["O", "B-A", "I-A", "B-B-c", "I-B-c"]
 
 
 def f1(predicted: list[list[str]], true: list[list[str]], is_strict: bool) -> float:
     pairs = zip(predicted, true, strict=True)
-    return total([compare(p, t, is_strict) for p, t in pairs]).f1
+    return total([count_entities(p, t, is_strict) for p, t in pairs]).f1
 
 
 def test_entities_of_well_formed_tags() -> None:
@@ -48,11 +48,11 @@ def test_numbers_that_seqeval_documents() -> None:
 
 def test_a_right_entity_has_type_start_and_end_right() -> None:
     true = ["B-A", "I-A", "O", "B-B"]
-    assert compare(["B-B", "I-B", "O", "B-B"], true, True) == Found(2, 2, 1)
-    assert compare(["B-A", "O", "O", "B-B"], true, True) == Found(2, 2, 1)
-    assert compare(["O", "O", "O", "O"], true, True) == Found(2, 0, 0)
-    assert compare(true, true, True, kind="A") == Found(1, 1, 1)
-    assert Found(0, 0, 0).f1 == 0
+    assert count_entities(["B-B", "I-B", "O", "B-B"], true, True) == EntityCounts(2, 2, 1)
+    assert count_entities(["B-A", "O", "O", "B-B"], true, True) == EntityCounts(2, 2, 1)
+    assert count_entities(["O", "O", "O", "O"], true, True) == EntityCounts(2, 0, 0)
+    assert count_entities(true, true, True, kind="A") == EntityCounts(1, 1, 1)
+    assert EntityCounts(0, 0, 0).f1 == 0
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -6,7 +6,7 @@ import pytest
 from tgp_multimodal.evaluation import examples, fewshot
 from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.examples import Example
-from tgp_multimodal.evaluation.fewshot import Pool, about, shots, solved
+from tgp_multimodal.evaluation.fewshot import Pool, same_topic, shots, solved_example
 
 
 def item(prompt: str, answer: int = 0) -> Example:
@@ -83,8 +83,8 @@ def test_shots_are_on_the_items_topic_where_it_has_one() -> None:
         return plain._replace(fields={**plain.fields, "topic": topic})
 
     pool = Pool.of([on("law", "1"), on("art", "2"), on("law", "3")])
-    assert prompts([m.example for m in about(on("law", "4"), pool).members]) == ["1", "3"]
-    assert about(item("4"), pool) is pool
+    assert prompts([m.example for m in same_topic(on("law", "4"), pool).members]) == ["1", "3"]
+    assert same_topic(item("4"), pool) is pool
 
 
 def plain_shots(
@@ -138,14 +138,14 @@ def test_a_pool_is_digested_once_for_all_items(
     assert len(digested) == len(POOL) + len(read.test)
     for example, context in zip(read.test, found, strict=True):
         drawn = plain_shots(POOL, example, 3, 1234, sampling, False)
-        asked = [*(solved(shot, " ") for shot in drawn), example.fields["prompt"]]
+        asked = [*(solved_example(shot, " ") for shot in drawn), example.fields["prompt"]]
         assert context == "\n\n".join(asked)
 
 
 def test_a_solved_question_has_its_answer_where_the_card_puts_it() -> None:
-    assert solved(item("Is it?", 1), " ") == "Is it? yes"
+    assert solved_example(item("Is it?", 1), " ") == "Is it? yes"
     gap = Example("g", {**item("so ", 1).fields, "continuation": "it is."}, "g")
-    assert solved(gap, " ") == "so yes it is."
+    assert solved_example(gap, " ") == "so yes it is."
 
 
 def test_a_small_pool_and_a_wrong_word_are_refused() -> None:

@@ -103,7 +103,9 @@ def test_planted_items_are_found_and_the_clean_score_leaves_them_out(
     assert found["13"]["clean"]["n"] == 18
     assert found["13"]["clean"]["low"] < 1 / 18 < found["13"]["clean"]["high"]
     assert found["of_the_model"] is None
-    assert results.seen(result) == "2 of 20 items in training text (13-grams), 0.056 without"
+    assert (
+        results.overlap_note(result) == "2 of 20 items in training text (13-grams), 0.056 without"
+    )
     assert verify(tmp_path / "results").complaints == []
 
 

@@ -16,9 +16,9 @@ from tgp_multimodal.evaluation.task_scores import value
 from tgp_multimodal.inference.adapted import Adapted
 from tgp_multimodal.inference.task_network import Task, TaskNetwork
 from tgp_multimodal.training import adapt, adapt_results, adapt_runs
-from tgp_multimodal.training.adapt import free, learn
+from tgp_multimodal.training.adapt import learn, set_trainable
 from tgp_multimodal.training.adapt_runs import Settings
-from tgp_multimodal.training.adapt_watch import learned
+from tgp_multimodal.training.adapt_watch import trainable_weights
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers.*",
@@ -46,30 +46,30 @@ def test_a_rate_that_breaks_the_network_gives_back_the_start(loaded, monkeypatch
     starts, train = [], adapt.train
 
     def watched(make, *others):
-        starts.append(learned(make.network))
+        starts.append(trainable_weights(make.network))
         return train(make, *others)
 
     monkeypatch.setattr(adapt, "train", watched)
     found = learn(loaded, task(), Settings(method, **QUICK | {"rate": 5.0}))
     assert found.best == 0
     assert found.history[-1]["validation_loss"] > found.history[0]["validation_loss"]
-    assert _equal(learned(found.network), starts[0])
+    assert _equal(trainable_weights(found.network), starts[0])
 
 
 def test_every_rate_is_tried_from_the_same_weights(loaded, monkeypatch):
     starts, ends = [], []
-    module, put_back = adapt_runs.Maker.module, adapt_runs.put_back
+    module, restore_weights = adapt_runs.ModuleFactory.module, adapt_runs.restore_weights
 
     def begun(make, rate):
-        starts.append(learned(make.network))
+        starts.append(trainable_weights(make.network))
         return module(make, rate)
 
     def ended(network, weights):
-        ends.append(learned(network))
-        put_back(network, weights)
+        ends.append(trainable_weights(network))
+        restore_weights(network, weights)
 
-    monkeypatch.setattr(adapt_runs.Maker, "module", begun)
-    monkeypatch.setattr(adapt_runs, "put_back", ended)
+    monkeypatch.setattr(adapt_runs.ModuleFactory, "module", begun)
+    monkeypatch.setattr(adapt_runs, "restore_weights", ended)
     found = learn(loaded, task(), Settings("full", **QUICK | {"rate": None}))
     assert len(found.facts["rates_tried"]) == len(ends) == len(starts) - 1 > 1
     assert all(_equal(one, starts[0]) for one in starts)
@@ -86,17 +86,17 @@ def test_the_head_alone_is_the_probe_and_leaves_the_network_as_it_is(loaded):
 def test_a_run_that_was_killed_goes_on_to_the_same_weights(loaded, tmp_path, monkeypatch, method):
     settings = Settings(method, **QUICK)
     whole = learn(loaded, task(), settings, tmp_path / "whole")
-    look = adapt_runs.Judge._look
+    look = adapt_runs.EarlyStopping._look
 
     def killed(self, trainer, module):
         if trainer.global_step >= 15:
             raise RuntimeError("killed")
         look(self, trainer, module)
 
-    monkeypatch.setattr(adapt_runs.Judge, "_look", killed)
+    monkeypatch.setattr(adapt_runs.EarlyStopping, "_look", killed)
     with pytest.raises(RuntimeError, match="killed"):
         learn(loaded, task(), settings, tmp_path / "cut")
-    monkeypatch.setattr(adapt_runs.Judge, "_look", look)
+    monkeypatch.setattr(adapt_runs.EarlyStopping, "_look", look)
     told = []
     again = learn(loaded, task(), settings, tmp_path / "cut", told.append)
     assert any("going on from" in line for line in told)
@@ -218,7 +218,10 @@ def test_pictures(tokenizer, tmp_path):
         assert report["test"]["accuracy"]["value"] > 0.9
         model = tgp_multimodal.load_adapted(place)
         assert [p.label for p in model.predict(shades[:2])] == ["dark", "light"]
-    assert adapt_runs.Maker(model.network, None, None, settings, "", "").width == network.head.width
+    assert (
+        adapt_runs.ModuleFactory(model.network, None, None, settings, "", "").width
+        == network.head.width
+    )
     moved = {n for n, w in model.network.network.named_parameters() if _differs(loaded, n, w)}
     assert any("img_qkv_proj" in n for n in moved)
     assert not any(n.startswith("text.") or "txt_" in n for n in moved)
@@ -232,7 +235,7 @@ def test_weights_behind_the_features_of_a_picture_stay(tokenizer, units):
     made = TaskNetwork(
         multimodal(tokenizer.vocabulary), Task("classification", "picture", ("a", "b"), **way)
     )
-    free(made, Settings("full"))
+    set_trainable(made, Settings("full"))
     trained = {n for n, w in made.network.head.named_parameters() if w.requires_grad}
     assert {"blocks.0.down_proj.weight", "blocks.1.up_proj.weight"} <= trained
     assert ("blocks.1.down_proj.weight" in trained) != units

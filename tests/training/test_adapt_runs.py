@@ -10,9 +10,9 @@ from labelled_tasks import QUICK, task
 
 from tgp_multimodal.training import adapt, adapt_runs
 from tgp_multimodal.training.adapt import learn
-from tgp_multimodal.training.adapt_module import AdaptModule, warmed_then_falling
+from tgp_multimodal.training.adapt_module import AdaptModule, warmup_linear_decay
 from tgp_multimodal.training.adapt_runs import Settings
-from tgp_multimodal.training.adapt_watch import Judge
+from tgp_multimodal.training.adapt_watch import EarlyStopping
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers.*",
@@ -37,13 +37,17 @@ def test_a_rate_is_chosen_among_some(loaded):
 
 
 def test_the_short_runs_do_not_judge_their_common_start(loaded, monkeypatch):
-    settings, judge, seen = Settings("lora", steps=20, batch=8), AdaptModule.judge, []
+    settings, evaluate, seen = Settings("lora", steps=20, batch=8), AdaptModule.evaluate, []
     monkeypatch.setattr(
-        AdaptModule, "judge", lambda self: seen.append(self.trainer.global_step) or judge(self)
+        AdaptModule,
+        "evaluate",
+        lambda self: seen.append(self.trainer.global_step) or evaluate(self),
     )
     found = learn(loaded, task(), settings)
     assert seen == [20] * 4 + [0, 5, 10, 15, 20]
-    monkeypatch.setattr(adapt_runs, "Judge", lambda *given, is_trial=False: Judge(*given))
+    monkeypatch.setattr(
+        adapt_runs, "EarlyStopping", lambda *given, is_trial=False: EarlyStopping(*given)
+    )
     assert learn(loaded, task(), settings).facts == found.facts  # to look changes nothing
     assert seen[9:17] == [0, 20] * 4
 
@@ -93,15 +97,15 @@ def test_lora_trains_little_and_early_stopping_ends(loaded):
     ],
 )
 def test_patience_counts_from_the_best_of_training_and_not_from_the_start(values, looks, best):
-    judge, told = adapt_runs.Judge(1, 2), iter(values)
+    stopping, told = adapt_runs.EarlyStopping(1, 2), iter(values)
     network = torch.nn.Linear(1, 1)
-    module = SimpleNamespace(judge=lambda: (next(told), 1.0), network=network)
+    module = SimpleNamespace(evaluate=lambda: (next(told), 1.0), network=network)
     trainer = SimpleNamespace(global_step=0, max_steps=len(values) - 1, should_stop=False)
-    judge.on_train_start(trainer, module)
+    stopping.on_train_start(trainer, module)
     while not trainer.should_stop and trainer.global_step < trainer.max_steps:
         trainer.global_step += 1
-        judge.on_train_batch_end(trainer, module, {"loss": torch.ones(())}, None, 0)
-    assert (len(judge.history), judge.best) == (looks, best)
+        stopping.on_train_batch_end(trainer, module, {"loss": torch.ones(())}, None, 0)
+    assert (len(stopping.history), stopping.best) == (looks, best)
 
 
 def test_a_run_that_had_ended_in_time_does_not_go_on(loaded, tmp_path):
@@ -140,7 +144,7 @@ def test_class_weights_give_every_class_the_same_say(loaded):
 
 
 def test_rates_rise_and_fall():
-    factors = [warmed_then_falling(step, 20) for step in range(20)]
+    factors = [warmup_linear_decay(step, 20) for step in range(20)]
     assert factors[:3] == [0.5, 1.0, 1.0]
     assert factors[2:] == sorted(factors[2:], reverse=True)
     assert 0 < factors[-1] < 0.1

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from test_run import QUIET, start
 
-from tgp_multimodal.training.inner_options import apart, merged
+from tgp_multimodal.training.inner_options import merge_nested, split_nested
 from tgp_multimodal.training.run import RunCLI
 
 pytestmark = QUIET
@@ -43,9 +43,9 @@ def test_the_config_that_is_written_says_so(arguments, monkeypatch, capsys):
 def test_shares_lie_as_deep_as_they_like():
     data = {"pictures": {"drawn": {"scenes": {"single": 0.6, "two": 0.3}}, "batch": 3}}
     words = ["--seed", "1", "--data.pictures.drawn.scenes.single", "0.5", "--data.chat.weights.a=1"]
-    plain, inner = apart(words)
+    plain, inner = split_nested(words)
     assert plain == ["--seed", "1"]
-    given = dict(word.split("=") for word in merged(data, inner))
+    given = dict(word.split("=") for word in merge_nested(data, inner))
     assert {name: json.loads(value) for name, value in given.items()} == {
         "--data.pictures.drawn": {"scenes": {"single": 0.5, "two": 0.3}},
         "--data.chat.weights": {"a": 1},
@@ -67,4 +67,4 @@ def test_an_option_into_nothing_is_refused(arguments, monkeypatch, option, compl
 
 def test_of_an_option_without_a_value_the_parser_tells():
     words = ["--data.text.weights.prose", "--seed", "1", "--data.text.infill.code"]
-    assert apart(words) == (words, [])
+    assert split_nested(words) == (words, [])

@@ -2,6 +2,7 @@
 
 import lzma
 import math
+import platform
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -32,9 +33,11 @@ class Compressor(Adapter):
 
     Attributes:
         kind: its name without the argument.
+        library: what compresses, with its version, which decides how well.
     """
 
     kind: str
+    library: str
     supports = frozenset({Perplexity})
 
     def __init__(self, argument: str = "") -> None:
@@ -64,17 +67,19 @@ class Compressor(Adapter):
     def whole(self, texts: Sequence[str]) -> dict[str, float]:
         held_out = "\n\n".join(texts).encode("utf-8", "replace")
         alone, after_training = _sizes(self.size, held_out, self.training)
-        found = {"untrained": _nats(alone), "trained": _nats(after_training)}
-        return dict(sorted(found.items(), reverse=not self.is_trained))
+        totals = {"untrained": _nats(alone), "trained": _nats(after_training)}
+        first = "trained" if self.is_trained else "untrained"
+        return {first: totals.pop(first), **totals}
 
     def facts(self) -> dict[str, Any]:
-        return {"digest": f"{self.name}/1/{_TRAINING_BYTES}", "parameters": 0}
+        return {"digest": f"{self.name}/2/{_TRAINING_BYTES}/{self.library}", "parameters": 0}
 
 
 class Xz(Compressor):
     """xz at its strongest, `-9e`."""
 
     kind = "xz"
+    library = f"python {platform.python_version()}"
 
     @staticmethod
     def size(text: bytes) -> int:
@@ -94,6 +99,7 @@ class Zstd(Compressor):
     """Zstandard at level 19, which looks back over 8 MB."""
 
     kind = "zstd"
+    library = f"pyarrow {pyarrow.__version__}"
 
     @staticmethod
     def size(text: bytes) -> int:

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from tgp_multimodal import __version__
+from tgp_multimodal import __version__, export
 
 RANDOM = "random"  # in the place of weights: fresh ones, always the same
 _SEED = 20_260_101
@@ -63,13 +63,8 @@ def display_name(kind: str, argument: str, weights: str = "") -> str:
     """How a model is called in tables: kind, last part of its name or folder, weights."""
     path = Path(argument)
     if path.is_dir():
-        path = named(path.resolve())
+        path = export.run_folder(path.resolve())
     return "-".join(part for part in (kind, path.name, Path(weights).stem) if part)
-
-
-def named(folder: Path) -> Path:
-    """The folder that a model's folder is called by: of a run, or of what was adapted."""
-    return folder.parent if folder.name in ("export", "model") else folder
 
 
 def model_digest(network: nn.Module, *settings: object) -> tuple[str, str]:

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from tgp_multimodal import __version__, export
-from tgp_multimodal.adapters.foreign import named
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.requests import (
@@ -92,7 +91,7 @@ class Native(Adapter):
         return trained
 
     def _name(self, folder: Path) -> str:
-        return named(folder).name
+        return export.run_folder(folder).name
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         if not requests:

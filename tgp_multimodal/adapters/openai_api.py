@@ -77,7 +77,11 @@ class OpenAiApi(Adapter):
     def __init__(self, place: str) -> None:
         address, _, model = place.partition("#")
         self.server = Server(address, os.environ.get("OPENAI_API_KEY"))
-        self.entry = _entry(self.server.ask("models")["data"], model)
+        listed: Any = self.server.ask("models")
+        entries = listed.get("data") if isinstance(listed, dict) else listed
+        if not isinstance(entries, list):
+            raise ValueError(f"{address}/models must list models. Got something else instead.")
+        self.entry = _entry(entries, model)
         self.model = str(self.entry["id"])
         self.name = foreign.display_name("openai", self.model)
         self.scores_first_token: bool | None = None
@@ -146,9 +150,12 @@ class OpenAiApi(Adapter):
         )
         counts = dict(zip(spanned, self._counts(list(spanned)), strict=True))
         answers: list[Answer] = []
-        for (before, _), joint, (tokens, _) in zip(pairs, joints, echoes, strict=True):
+        for (before, _), joint, (tokens, length), whole in zip(
+            pairs, joints, echoes, wholes, strict=True
+        ):
             own = [token for token in tokens if token.end > joint]
-            own = tokens[counts.get(before, len(tokens)) :] or own
+            if length == len(whole):  # counts are those of whole contexts
+                own = tokens[counts.get(before, len(tokens)) :] or own
             nats, is_greedy = sum(t.nats for t in own), all(t.is_greedy for t in own)
             answers.append(ScoreAnswer(nats, len(own), is_greedy))
         return answers
@@ -281,7 +288,7 @@ def _works(ask: Callable[[], Any]) -> bool:
         if error.is_transient:
             raise
         return False
-    except (KeyError, TypeError):
+    except (LookupError, TypeError, ValueError):
         return False
     return True
 

@@ -104,11 +104,14 @@ def _is_address(address: str) -> bool:
 
 def _refusal(path: str, error: urllib.error.HTTPError) -> RefusedError:
     with error:
-        text = error.read().decode("utf-8", "replace")
+        try:
+            text = error.read().decode("utf-8", "replace")
+        except (OSError, http.client.HTTPException):  # cut off on its way
+            text = ""
     try:
-        told = json.loads(text)
-        told = told.get("error", told)
-        message, code = str(told.get("message", text)), told.get("code")
+        content = json.loads(text)
+        content = content.get("error", content)
+        message, code = str(content.get("message", text)), content.get("code")
     except (ValueError, AttributeError):
         message, code = text, None
     # As OpenAI, vLLM and llama.cpp say it.

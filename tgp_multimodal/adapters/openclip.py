@@ -47,6 +47,10 @@ class OpenClip(Adapter):
         is_folder = Path(name).is_dir()
         if not is_folder:
             _check(open_clip, name, weights)
+        elif weights not in ("", foreign.RANDOM):
+            raise ValueError(
+                f"weights of a folder must be its own, or random. Got {weights} instead."
+            )
         source = f"local-dir:{name}" if is_folder else name
         is_random = weights == foreign.RANDOM
         # Some tags of weights were trained with QuickGELU under an architecture that has GELU; the

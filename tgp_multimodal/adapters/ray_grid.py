@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 # Called with the name of a model and what `evaluation.engine.Progress` is.
 Say = Callable[[str, str, str, str], None]
 # What a task on another machine takes over from this process.
-_INHERITED = ("TGP_DATA", "HF_HOME", "HF_HUB_OFFLINE", "CUBLAS_WORKSPACE_CONFIG")
+# The keys among it can be seen by whoever may use the cluster.
+_INHERITED = (
+    "TGP_DATA",
+    "HF_HOME",
+    "HF_HUB_OFFLINE",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "OPENAI_API_KEY",
+    "HF_TOKEN",
+)
 _OBJECT_BYTES = 200_000_000  # what travels are cards and results
 _SECONDS = 10  # that a cluster has to answer
 _HELD = OneModel()  # of a worker
@@ -141,13 +149,14 @@ def _cluster(address: str, threads: int) -> Iterator[Callable[..., Any]]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise _unanswered(wanted, error) from None
     try:
-        largest = max(node["Resources"].get("CPU", 0) for node in untyped.nodes())
+        gpus = 1 if untyped.cluster_resources().get("GPU") else 0
+        nodes = [node["Resources"] for node in untyped.nodes()]
+        largest = max((n.get("CPU", 0) for n in nodes if n.get("GPU", 0) >= gpus), default=0)
         if threads > largest:
             raise ValueError(
                 f"OMP_NUM_THREADS must be at most {largest:g}, what the largest machine of the"
-                f" cluster has. Got {threads} instead."
+                f" cluster{' with a GPU' if gpus else ''} has. Got {threads} instead."
             )
-        gpus = 1 if untyped.cluster_resources().get("GPU") else 0
         remote = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(_mistakes_as_data)
         yield lambda function, *given: remote.remote(function, *given)
     finally:
@@ -211,6 +220,10 @@ def _look(model: str, cards: Sequence["Card"], grid: Grid) -> tuple[str, dict[st
 
     adapter = _open(model, grid.place)
     reasons = {card.name: reason for card in cards if (reason := adapter.can(card)) is not None}
+    if not grid.unsafe_local:  # settled here, where one task writes what is skipped
+        able = [card for card in cards if card.name not in reasons]
+        found = engine.not_safe(able)
+        reasons |= {name: reason for name, reason in found.items() if reason is not None}
     engine.evaluate(adapter, [c for c in cards if c.name in reasons], Path(grid.results))
     return adapter.name, reasons
 

@@ -68,7 +68,9 @@ class TimmVision(Adapter):
         return answers
 
     def facts(self) -> dict[str, Any]:
-        digest, weights = foreign.model_digest(self.network, repr(self.transform), self.version)
+        digest, weights = foreign.model_digest(
+            self.network, repr(self.network), repr(self.transform), self.version
+        )
         return {
             "digest": digest,
             "weights": weights,

@@ -23,6 +23,8 @@ from tgp_multimodal.evaluation.protocols.similarity import correlation, resample
 from tgp_multimodal.evaluation.stats import bootstrap, mean_of_proportions, share
 
 Records: TypeAlias = Sequence[dict[str, Any]]
+# What a rule raises on records that lack what it counts.
+UNCOUNTABLE = (AttributeError, KeyError, TypeError, ValueError, ArithmeticError)
 
 
 class Number(NamedTuple):
@@ -54,7 +56,7 @@ def rule_of(number: Number, records: Records, metric: str, positive: str = "") -
         try:
             if recompute(name, records).equals(*number):
                 return name
-        except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        except UNCOUNTABLE:
             continue  # these records lack what the rule counts
     return ""
 
@@ -107,7 +109,9 @@ def _axes(records: Records) -> Number:
 
 def _paradigms(records: Records) -> Number:
     shares = [sum(own) / len(own) for _, own in sorted(_by_axis(records, "score").items())]
-    return Number(sum(shares) / len(shares), *share(shares, [1.0] * len(shares)))
+    # Of one paradigm, as the protocol does it, the items are drawn again.
+    units = shares if len(shares) > 1 else _scores(records)
+    return Number(sum(shares) / len(shares), *share(units, [1.0] * len(units)))
 
 
 def _proportion(records: Records) -> Number:

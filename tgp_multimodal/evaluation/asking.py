@@ -45,41 +45,41 @@ class Team(NamedTuple):
 
 ALONE = Team()
 # Answers to chunks, by the keys of their requests.
-Kept: TypeAlias = dict[tuple[str, ...], list[Answer]]
+AnswerCache: TypeAlias = dict[tuple[str, ...], list[Answer]]
 
 
 def asker(
     adapter: Adapter,
-    kept: Kept | None = None,
+    cache: AnswerCache | None = None,
     journal: AnswerJournal | None = None,
     team: Team = ALONE,
-    told: Callable[[int, int], None] = lambda done, count: None,
+    progress: Callable[[int, int], None] = lambda done, count: None,
 ) -> Ask:
     """Sends each distinct request once and puts the answers into the order of the questions.
 
-    Chunks that were answered before are not sent again. Neither kept nor written are answers of
-    models that are fitted on each card, which differ from card to card, and vectors of views, of
-    which a probe compares dozens.
+    Chunks that were answered before are not sent again. Not cached and not journalled are answers
+    of models that are fitted on each card, because they differ from card to card, and vectors of
+    named views and of words, because there are too many.
 
     Args:
         adapter: the model.
-        kept: chunks that were answered, shared between cards.
+        cache: chunks that were answered, shared between cards.
         journal: the same on disk, of this card.
         team: chunk i is answered by process i modulo their number.
-        told: is called with how many of the distinct requests are answered.
+        progress: is called with how many of the distinct requests are answered.
     """
     is_fitted = type(adapter).fit is not Adapter.fit
-    store = _Store({} if kept is None else kept, journal)
+    store = _Store({} if cache is None else cache, journal)
 
     def answers(chunk: dict[str, Request]) -> list[Answer]:
-        lasts = not is_fitted and not any(map(_is_large, chunk.values()))
-        found = store.get(tuple(chunk)) if lasts else None
+        is_cached = not is_fitted and not any(map(_is_large, chunk.values()))
+        found = store.get(tuple(chunk)) if is_cached else None
         if found is not None:
             return found
         start = time.perf_counter()
         found = adapter.answer(list(chunk.values()))
         assert len(found) == len(chunk), f"{adapter.name} answered {len(found)} of {len(chunk)}"
-        if lasts:
+        if is_cached:
             store.add(tuple(chunk), found, time.perf_counter() - start)
         return found
 
@@ -93,7 +93,7 @@ def asker(
             done += len(chunk)
             if number % team.world == team.rank:
                 mine[number] = answers(chunk)
-                told(done, count)
+                progress(done, count)
         all_of_them = {n: a for theirs in team.gather(mine) for n, a in theirs.items()}
         of: dict[str, Answer] = {}
         for number, chunk in enumerate(parts):
@@ -127,17 +127,17 @@ def _is_large(request: Request) -> bool:
 class _Store(NamedTuple):
     """Answered chunks, in memory and on disk."""
 
-    kept: Kept
+    cache: AnswerCache
     journal: AnswerJournal | None
 
     def get(self, keys: tuple[str, ...]) -> list[Answer] | None:
-        if keys not in self.kept and self.journal is not None:
+        if keys not in self.cache and self.journal is not None:
             found = self.journal.get(keys)
             if found is not None:
-                self.kept[keys] = found
-        return self.kept.get(keys)
+                self.cache[keys] = found
+        return self.cache.get(keys)
 
     def add(self, keys: tuple[str, ...], answers: list[Answer], seconds: float) -> None:
         if self.journal is not None:
             self.journal.add(keys, answers, seconds)
-        self.kept[keys] = answers
+        self.cache[keys] = answers

@@ -132,7 +132,7 @@ def load(path: Path) -> Card:
     required = list(known)[: list(known).index("columns")]
     if missing := [k for k in required if k not in found]:
         raise ValueError(f"{path}: card must say {', '.join(missing)}. Got none instead.")
-    if "references" in found:
+    if isinstance(found.get("references"), list):
         found["references"] = tuple(found["references"])
     card = Card(**found)
     for name, value in vars(card).items():
@@ -249,6 +249,12 @@ def _check(card: Card, path: Path) -> None:
 
 
 def _check_types(card: Card, path: Path) -> None:
+    splits = card.source.get("splits", {})
+    if not isinstance(splits, dict):
+        raise ValueError(
+            f"{path}: splits must be a mapping of our splits to the source's. "
+            f"Got {splits!r} instead."
+        )
     where = card.source.get("where", {})
     for what, said, kind in (
         ("columns", card.columns, str),
@@ -259,6 +265,8 @@ def _check_types(card: Card, path: Path) -> None:
         if not isinstance(said, dict) or not all(type(v) is kind for v in said.values()):
             word = "expressions" if kind is str else "whole numbers"
             raise ValueError(f"{path}: {what} must give {word} by name. Got {said} instead.")
+    if small := [size for size in card.sizes.values() if size < 1]:
+        raise ValueError(f"{path}: sizes must be at least 1. Got {small[0]} instead.")
 
 
 def _check_source(card: Card, path: Path) -> None:

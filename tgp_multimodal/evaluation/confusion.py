@@ -19,7 +19,7 @@ _CHUNK_NUMBERS = 8_000_000  # of one chunk of tables
 
 
 def macro_f1(count_RKK: np.ndarray) -> np.ndarray:
-    """Mean of F1 over the labels that occur, as in `metrics.macro_f1`."""
+    """Mean of F1 over the labels that occur."""
     named_RK = count_RKK.sum(1) + count_RKK.sum(2)
     f1_RK = 2 * np.einsum("rkk->rk", count_RKK) / np.maximum(named_RK, 1)
     return np.asarray(f1_RK.sum(1) / (named_RK > 0).sum(1))

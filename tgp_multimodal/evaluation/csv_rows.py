@@ -1,16 +1,17 @@
-"""Rows of CSV files, whose cells have no types but those that a reader finds.
+"""Rows of CSV files, whose cells have no types but those that a reader finds; and of Parquet.
 
 A column is text in all files of a card where it is text in one: a label `1` of a file in which all
 are numbers is the same label as in a file that has the label `unknown`, too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pyarrow import csv
+from pyarrow import csv, parquet
 
 _LINES = csv.ParseOptions(newlines_in_values=True)
 
@@ -29,8 +30,29 @@ def csv_rows(path: Path, others: Sequence[Path] = ()) -> list[dict[str, Any]]:
             found.setdefault(name, set()).add(kind)
     kinds = {name: _common(several - {pa.null()}) for name, several in found.items()}
     options = csv.ConvertOptions(column_types={n: k for n, k in kinds.items() if k is not None})
-    table = csv.read_csv(path, parse_options=_LINES, convert_options=options)
+    with _named(path, "a CSV file"):
+        table = csv.read_csv(path, parse_options=_LINES, convert_options=options)
     return list(table.to_pylist())
+
+
+def parquet_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of a Parquet file.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    with _named(path, "a Parquet file"):
+        return list(parquet.read_table(path).to_pylist())
+
+
+@contextmanager
+def _named(path: Path, kind: str) -> Iterator[None]:
+    """Turns what the library says of a broken file into a sentence with its name."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        line = " ".join(str(error).split())
+        raise ValueError(f"{path} must be {kind}. Got an error instead: {line}") from None
 
 
 def _common(kinds: set[pa.DataType]) -> pa.DataType | None:
@@ -45,5 +67,6 @@ def _common(kinds: set[pa.DataType]) -> pa.DataType | None:
 def _types(path: Path, changed: int, size: int) -> dict[str, pa.DataType]:
     if not size:
         raise ValueError(f"{path} must have a line with the names of columns. Got nothing instead.")
-    schema = csv.read_csv(path, parse_options=_LINES).schema
+    with _named(path, "a CSV file"):
+        schema = csv.read_csv(path, parse_options=_LINES).schema
     return dict(zip(schema.names, schema.types, strict=True))

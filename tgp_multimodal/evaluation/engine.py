@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 from tgp_multimodal.evaluation import environment, results
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.aggregates import Number, rule_of
-from tgp_multimodal.evaluation.asking import ALONE, Kept, Team, asker
+from tgp_multimodal.evaluation.asking import ALONE, AnswerCache, Team, asker
 from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.contamination import Corpora, report
 from tgp_multimodal.evaluation.examples import Examples, check_source, source_digest
@@ -87,21 +87,21 @@ def evaluate(
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1. Got {limit} instead.")
-    say = progress or _silent
+    say = progress or _no_progress
     reasons = {card.name: adapter.can(card) for card in cards}
     if not unsafe_local:
-        reasons |= _not_safe([card for card in cards if reasons[card.name] is None])
+        reasons |= not_safe([card for card in cards if reasons[card.name] is None])
     able = [card for card in cards if reasons[card.name] is None]
     for card in able:
         check_source(card)
-    if team.rank == 0:
-        _store_skipped(adapter, results_folder, reasons, say)
     facts = adapter.facts()
     assert facts.get("digest"), f"{adapter.name} must say its digest"
     if not fresh:
-        _spare(results_folder, adapter, facts["digest"], limit, able)
+        _refuse_overwriting(results_folder, adapter, facts["digest"], limit, able)
+    if team.rank == 0:
+        _store_skipped(adapter, results_folder, reasons, say)
     run = _Run(adapter, results_folder, limit, fresh, facts, say, team, {}, corpora, unsafe_local)
-    return _results(run, able)
+    return _measure_cards(run, able)
 
 
 class _Run(NamedTuple):
@@ -114,19 +114,19 @@ class _Run(NamedTuple):
     facts: dict[str, Any]
     say: Progress
     team: Team
-    kept: Kept
+    cache: AnswerCache
     corpora: Corpora | None
     unsafe_local: bool
 
 
-def _results(run: _Run, cards: Sequence[Card]) -> list[Result]:
+def _measure_cards(run: _Run, cards: Sequence[Card]) -> list[Result]:
     """One card after another; one that cannot be measured does not keep the others from it."""
     found: list[Result] = []
     reasons: dict[str, Exception] = {}
     for card in cards:
         try:
-            found.append(_result(run, card))
-        except ValueError as error:
+            found.append(_measure_card(run, card))
+        except (ValueError, FileNotFoundError) as error:
             # Other processes would wait for this one; a server that is gone stays gone.
             if run.team.world > 1 or getattr(error, "is_transient", False):
                 raise
@@ -137,7 +137,7 @@ def _results(run: _Run, cards: Sequence[Card]) -> list[Result]:
     return found
 
 
-def _not_safe(cards: Sequence[Card]) -> dict[str, str | None]:
+def not_safe(cards: Sequence[Card]) -> dict[str, str | None]:
     """Why cards that run programs cannot be run here, by their names."""
     running = [card.name for card in cards if card.protocol == "pass_at_k"]
     if not running:
@@ -149,27 +149,27 @@ def _not_safe(cards: Sequence[Card]) -> dict[str, str | None]:
         return dict.fromkeys(running, f"writes programs, which are not run here: {error}")
 
 
-def _result(run: _Run, card: Card) -> Result:
+def _measure_card(run: _Run, card: Card) -> Result:
     where = environment.describe() | {"source": source_digest(card)}
     if "embedded" in card.source:
         where["corpus_versions"] = environment.corpus_versions()
     examples = Examples(card, run.limit)
     # The first process decides, for another may see the files of a shared disk later.
-    standing = run.team.gather(None if run.fresh else _standing(run, examples, where))[0]
+    standing = run.team.gather(None if run.fresh else _stored_result(run, examples, where))[0]
     if standing is not None:
         run.say("kept", card.name, f"{card.metric} {standing.value:.4f}, computed before")
-        return _with_report(run, examples, standing)
+        return _with_contamination(run, examples, standing)
     folder = results.folder(run.root, run.adapter.name)
     journal = AnswerJournal(folder, card.name, run.facts, run.team.rank, run.fresh)
     run.say("data", card.name, "reading the data")
     count = examples.read()
     run.say("asking", card.name, f"{count} items")
     start = time.perf_counter()
-    outcome = _measure(run, examples, journal)
+    outcome = _run_protocol(run, examples, journal)
     seconds = time.perf_counter() - start + journal.seconds
     if outcome.executed is not None:
         where["executed"] = outcome.executed
-    result = _sealed(run, examples, outcome, where, seconds)
+    result = _as_result(run, examples, outcome, where, seconds)
     stored = None
     if run.team.rank == 0:
         if run.corpora is not None:
@@ -185,7 +185,7 @@ def _result(run: _Run, card: Card) -> Result:
     return stored
 
 
-def _with_report(run: _Run, examples: Examples, standing: Result) -> Result:
+def _with_contamination(run: _Run, examples: Examples, standing: Result) -> Result:
     """A result that stands, and what of its items is in the training text that is asked about."""
     if run.corpora is None or standing.contamination.get("corpora") == run.corpora.digests:
         return standing
@@ -197,14 +197,14 @@ def _with_report(run: _Run, examples: Examples, standing: Result) -> Result:
     return run.team.gather(standing)[0]
 
 
-def _measure(run: _Run, examples: Examples, journal: AnswerJournal) -> Outcome:
+def _run_protocol(run: _Run, examples: Examples, journal: AnswerJournal) -> Outcome:
     """Runs the protocol; records of items that are not independent get their group."""
     card = examples.card
 
     def told(done: int, count: int) -> None:
         run.say("asking", card.name, f"{done:,} of {count:,} requests answered")
 
-    ask = asker(run.adapter, run.kept, journal, run.team, told)
+    ask = asker(run.adapter, run.cache, journal, run.team, told)
     protocol = PROTOCOLS[card.protocol]
     if protocol is pass_at_k:
         protocol = partial(pass_at_k, unsafe_local=run.unsafe_local, team=run.team)
@@ -226,7 +226,7 @@ def _copies(examples: Examples) -> int:
     return sum(e.digest in known for e in examples.test)
 
 
-def _sealed(
+def _as_result(
     run: _Run, examples: Examples, outcome: Outcome, where: dict[str, Any], seconds: float
 ) -> Result:
     card = examples.card
@@ -261,7 +261,7 @@ def _sealed(
     )
 
 
-def _standing(run: _Run, examples: Examples, where: dict[str, Any]) -> Result | None:
+def _stored_result(run: _Run, examples: Examples, where: dict[str, Any]) -> Result | None:
     """The stored result, if all that decides it is as it was.
 
     Test items are read for that, which takes a fraction of a second on most cards; but last, so
@@ -275,6 +275,8 @@ def _standing(run: _Run, examples: Examples, where: dict[str, Any]) -> Result | 
         found = results.read(file)
     except ValueError:
         return None
+    if not results.is_intact(file, found):  # edited, or half written: measured again
+        return None
     code = ("tgp_multimodal", "code", "corpus_versions", "source")
     then = [found.card_digest, found.limit, found.model_facts.get("digest")]
     now = [card.digest, run.limit, run.facts.get("digest")]
@@ -283,7 +285,7 @@ def _standing(run: _Run, examples: Examples, where: dict[str, Any]) -> Result | 
     return found if then == now and found.data_digest == examples.digest else None
 
 
-def _spare(
+def _refuse_overwriting(
     root: Path, adapter: Adapter, digest: str, limit: int | None, able: Sequence[Card]
 ) -> None:
     """Refuses to write over results of another model, or with a limit over complete ones."""
@@ -321,14 +323,14 @@ def _store_skipped(
     file = results.folder(root, adapter.name) / "skipped.jsonl"
     before = file.read_text("utf-8").splitlines() if file.is_file() else []
     others = {row["card"]: row["reason"] for row in map(json.loads, before)}
-    kept = {card: reason for card, reason in others.items() if card not in reasons} | skipped
-    if kept:
+    cache = {card: reason for card, reason in others.items() if card not in reasons} | skipped
+    if cache:
         file.parent.mkdir(parents=True, exist_ok=True)
-        lines = (json.dumps({"card": c, "reason": r}) for c, r in sorted(kept.items()))
+        lines = (json.dumps({"card": c, "reason": r}) for c, r in sorted(cache.items()))
         results.replace(file, "\n".join(lines) + "\n")
     else:
         file.unlink(missing_ok=True)
 
 
-def _silent(what: str, card: str, sentence: str) -> None:
+def _no_progress(what: str, card: str, sentence: str) -> None:
     pass

@@ -15,7 +15,7 @@ class Entity(NamedTuple):
     end: int
 
 
-class Found(NamedTuple):
+class EntityCounts(NamedTuple):
     """Entities of one or more sentences: how many there are, were predicted, and both alike."""
 
     true: int
@@ -53,9 +53,9 @@ def are_known(tags: Iterable[str]) -> bool:
     return all(tag == "O" or tag.startswith(("B-", "I-")) for tag in tags)
 
 
-def compare(
+def count_entities(
     predicted: Sequence[str], true: Sequence[str], is_strict: bool, kind: str = ""
-) -> Found:
+) -> EntityCounts:
     """Counts of one sentence: right is an entity of the same type, start and end.
 
     Args:
@@ -67,10 +67,10 @@ def compare(
     ours, theirs = (
         {e for e in entities(tags, is_strict) if kind in ("", e.kind)} for tags in (predicted, true)
     )
-    return Found(len(theirs), len(ours), len(ours & theirs))
+    return EntityCounts(len(theirs), len(ours), len(ours & theirs))
 
 
-def total(found: Sequence[Found]) -> Found:
+def total(found: Sequence[EntityCounts]) -> EntityCounts:
     """Counts of all sentences together: their F1 is the micro average."""
     true, predicted, right = (sum(column) for column in zip(*found, strict=True))
-    return Found(true, predicted, right)
+    return EntityCounts(true, predicted, right)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow.parquet as parquet
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.runtime import Undefined
 from jinja2.sandbox import SandboxedEnvironment
@@ -21,7 +20,7 @@ from PIL import Image
 from tgp_multimodal.data import images
 from tgp_multimodal.evaluation import embedded_tasks, held_out
 from tgp_multimodal.evaluation.cards import SPLITS, Card, paths_of
-from tgp_multimodal.evaluation.csv_rows import csv_rows
+from tgp_multimodal.evaluation.csv_rows import csv_rows, parquet_rows
 from tgp_multimodal.evaluation.item_checks import check
 from tgp_multimodal.evaluation.names import unknown
 from tgp_multimodal.evaluation.pairing import paired
@@ -217,9 +216,7 @@ def _stored(card: Card, split: str) -> list[Row]:
     if "hub" in card.source:
         return _hub_rows(card, split)
     path = _parquet(card, split)
-    return (
-        [_decoded(r, path) for r in parquet.read_table(path).to_pylist()] if path.is_file() else []
-    )
+    return [_decoded(r, path) for r in parquet_rows(path)] if path.is_file() else []
 
 
 def _name(card: Card, split: str) -> str:
@@ -281,18 +278,18 @@ def _file_rows(path: Path, others: Sequence[Path]) -> list[Row]:
         others: all files of the card.
     """
     if path.suffix == ".parquet":
-        return [_decoded(row, path) for row in parquet.read_table(path).to_pylist()]
+        return [_decoded(row, path) for row in parquet_rows(path)]
     if path.suffix == ".csv":
         return csv_rows(path, others)
-    text = path.read_text(encoding="utf-8")
     try:
+        text = path.read_text(encoding="utf-8")
         is_list = text.lstrip().startswith("[")
         found = (
             json.loads(text) if is_list else [*map(json.loads, filter(str.strip, text.split("\n")))]
         )
         names = dict.fromkeys(name for row in found for name in dict(row))
         return [{name: row.get(name) for name in names} for row in found]
-    except (json.JSONDecodeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} must hold JSON mappings, one a row. Got {error} instead."
         ) from None
@@ -301,9 +298,12 @@ def _file_rows(path: Path, others: Sequence[Path]) -> list[Row]:
 def _hub_rows(card: Card, split: str) -> list[Row]:
     # By name, since it costs a second that only this source has to pay.
     datasets = importlib.import_module("datasets")
-    found = datasets.load_dataset(
-        card.source["hub"], card.source.get("config"), revision=card.source.get("revision")
-    )
+    hub, config, revision = (card.source.get(key) for key in ("hub", "config", "revision"))
+    try:
+        found = datasets.load_dataset(hub, config, revision=revision)
+    except (OSError, ValueError) as error:
+        line = " ".join(str(error).split())
+        raise ValueError(f"{card.name}: hub must name data. Got {hub} ({line}) instead.") from None
     name = _name(card, split)
     if _is_named(card, split) and name not in found:
         raise ValueError(
@@ -326,14 +326,12 @@ def _pixels(value: Any, path: Path, name: str) -> Any:
         raise ValueError(f"{name} must be a picture in {path}. Got {error} instead.") from None
 
 
-# Which fields a split must have, where not all.
-_RETRIEVAL = {"corpus": ("document", "document_id")}
+_DOCUMENT_FIELDS = ("document", "document_id")  # of a corpus; its questions have the others
 
 
 def _render(card: Card, row: Row, name: str, split: str) -> Example:
-    documents = _RETRIEVAL["corpus"]
     if card.protocol == "retrieval":
-        wanted = [f for f in _said(card) if (f in documents) == (split == "corpus")]
+        wanted = [f for f in _said(card) if (f in _DOCUMENT_FIELDS) == (split == "corpus")]
     else:
         wanted = list(_said(card))
     fields = {f: _field(card, f, row) for f in wanted}
@@ -364,8 +362,8 @@ def _value(
 ) -> Any:
     """What an expression (or what else is compiled) makes of a row."""
     try:
-        value = (compiled or _expression)(said)(**row)
-    except (TemplateError, TypeError, ValueError) as error:
+        value = (compiled or _expression)(said)(row)  # a mapping: a column may be called self
+    except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
         raise ValueError(
             f"{card.name}: {name} must be made of the columns {', '.join(row)}."
             f" Got {said!r} ({error}) instead."

@@ -20,7 +20,7 @@ class Member(NamedTuple):
 
     example: Example
     digest: str
-    reading: str
+    normalized_prompt: str
 
 
 class Pool:
@@ -37,7 +37,7 @@ class Pool:
     @classmethod
     def of(cls, examples: Sequence[Example]) -> "Pool":
         """The pool of these examples."""
-        return cls([Member(e, e.digest, reading(e)) for e in examples])
+        return cls([Member(e, e.digest, normalized_prompt(e)) for e in examples])
 
     def drawn(self, salt: str) -> list[Member]:
         """All members in the order of a draw, which is made once."""
@@ -60,18 +60,18 @@ def _context(examples: Examples, example: Example, pool: Pool) -> str:
     text = str(example.fields.get("preamble", card.setting("preamble")))
     if count:
         for shot in shots(
-            about(example, pool),
+            same_topic(example, pool),
             example,
             count,
             seed=int(card.setting("seed")),
             sampling=str(card.setting("sampling")),
             balanced=card.protocol == "multiple_choice" and bool(card.setting("balanced")),
         ):
-            text += solved(shot, delimiter) + separator
+            text += solved_example(shot, delimiter) + separator
     return text + str(example.fields["prompt"])
 
 
-def solved(shot: Example, delimiter: str) -> str:
+def solved_example(shot: Example, delimiter: str) -> str:
     """A question with its answer, the first of several references.
 
     The answer stands inside where the card has a continuation.
@@ -84,7 +84,7 @@ def solved(shot: Example, delimiter: str) -> str:
     return f"{shot.fields['prompt']}{delimiter}{answer}"
 
 
-def about(example: Example, pool: Pool) -> Pool:
+def same_topic(example: Example, pool: Pool) -> Pool:
     """The part of the pool on the item's topic; all of it where the card names no topic."""
     if "topic" not in example.fields:
         return pool
@@ -118,14 +118,14 @@ def shots(
     """
     if sampling not in SAMPLING:
         raise ValueError(unknown("sampling", sampling, SAMPLING))
-    digest, mine = example.digest, reading(example)
+    digest, mine = example.digest, normalized_prompt(example)
     salt = f"{seed}" if sampling == "fixed" else f"{seed}|{digest}"
     # What is the same for all items is drawn for all; who must not be met is left out afterwards.
     members = pool.drawn(salt) if sampling == "fixed" else pool.members
     others = [
         m
         for m in members
-        if m.digest != digest and m.reading != mine and m.example.group != example.group
+        if m.digest != digest and m.normalized_prompt != mine and m.example.group != example.group
     ]
     if len(others) < count:
         raise ValueError(
@@ -135,7 +135,7 @@ def shots(
         return [m.example for m in others[:count]]
     order = others if sampling == "fixed" else _ordered(others, salt)
     if balanced:
-        order = _in_turn(order)
+        order = _alternate_answers(order)
     # Shuffled once more, so that balancing does not put the answers into a fixed rhythm.
     return [m.example for m in _ordered(order[:count], f"order|{salt}")]
 
@@ -145,7 +145,7 @@ def _ordered(members: Sequence[Member], salt: str) -> list[Member]:
     return sorted(members, key=lambda m: _hash(f"{salt}|{m.digest}"))
 
 
-def _in_turn(order: Sequence[Member]) -> list[Member]:
+def _alternate_answers(order: Sequence[Member]) -> list[Member]:
     seen: dict[int, int] = {}
     turn = {}
     for m in order:
@@ -155,7 +155,7 @@ def _in_turn(order: Sequence[Member]) -> list[Member]:
     return sorted(order, key=lambda m: turn[m.digest])  # stable: keeps the drawn order
 
 
-def reading(example: Example) -> str:
+def normalized_prompt(example: Example) -> str:
     """How an item reads to the eye: its prompt in lower case without white space."""
     return "".join(str(example.fields["prompt"]).lower().split())
 

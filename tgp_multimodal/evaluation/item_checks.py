@@ -115,8 +115,11 @@ def _tagging(fields: Fields) -> str | None:
 
 
 def _multi_label(fields: Fields) -> str | None:
-    if not isinstance(fields["labels"], list | tuple):
-        return f"labels must be a list. Got {fields['labels']!r} instead."
+    labels = fields["labels"]
+    if not isinstance(labels, list | tuple):
+        return f"labels must be a list. Got {labels!r} instead."
+    if strange := [label for label in labels if not isinstance(label, str | int)]:
+        return f"labels must be names or numbers. Got {strange[0]!r} instead."
     return None
 
 

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -96,7 +97,8 @@ class AnswerJournal:
         return hashlib.sha256("|".join([self.decided_by, *requests]).encode()).hexdigest()
 
     def _files(self) -> list[Path]:
-        return sorted(self.folder.glob(f"{self.stem}.*.jsonl"))
+        own = re.compile(re.escape(self.stem) + r"\.\d+\.jsonl")
+        return sorted(p for p in self.folder.glob("*.jsonl") if own.fullmatch(p.name))
 
 
 def _lines(file: Path) -> list[tuple[str, list[Any], float]]:

@@ -27,7 +27,7 @@ from tgp_multimodal.evaluation.leaderboard import (
     normalise,
     show,
 )
-from tgp_multimodal.evaluation.results import Result, is_number, is_seen, seen
+from tgp_multimodal.evaluation.results import Result, is_contaminated, is_number, overlap_note
 
 MAX_PICTURE_BYTES = 1_000_000
 _HERE = Path(__file__).parent
@@ -193,15 +193,16 @@ def _cell(board: Board, column: Column, model: str) -> dict[str, Any]:
         return {**empty, "css": "none", "text": "–", "title": why}
     group, score = column.group[model], normalise(result, result.value)
     marks = (("best", result is column.best), ("first", group == 1))
+    notes = (_interval(result), f"n {result.n:,}", _tie(column, model), overlap_note(result))
     return {
         "css": " ".join(word for word, is_on in marks if is_on),
         "order": metrics.quality(result.metric, result.higher_is_better, result.value),
         "score": "" if score is None else score,
-        "text": show(result.value, result.metric) + "†" * is_seen(result),
+        "text": show(result.value, result.metric) + "†" * is_contaminated(result),
         "group": group,
         "bar": plots.cell_bar(_scale(column), _reading(result)),
-        "title": " · ".join(
-            filter(None, (_interval(result), f"n {result.n:,}", _tie(column, model), seen(result)))
+        "title": " · ".join(filter(None, notes)),
+            )
         ),
     }
 
@@ -299,7 +300,9 @@ def _card_facts(column: Column) -> list[tuple[str, str]]:
     rows += [("card digest", best.card_digest), ("data digest", best.data_digest)]
     for result in column.results:
         rows.append((result.model, {k: v for k, v in result.details.items() if _is_short(v)}))
-        rows += [(f"{result.model}, seen", said) for n in (13, 8) if (said := seen(result, n))]
+        rows += [
+            (f"{result.model}, seen", said) for n in (13, 8) if (said := overlap_note(result, n))
+        ]
     return [(name, text) for name, value in rows if (text := _plain(value))]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from tgp_multimodal.evaluation import results
 from tgp_multimodal.evaluation.leaderboard import Board, Column, arrow, normalise, show
 from tgp_multimodal.evaluation.leaderboard_page import render
-from tgp_multimodal.evaluation.results import Result, is_seen, seen
+from tgp_multimodal.evaluation.results import Result, is_contaminated, overlap_note
 
 FORMAT = 1
 _LEGEND = (
@@ -134,9 +134,9 @@ def as_markdown(board: Board) -> str:
         rows.append(["*smallest gap*", *(show(c.visible_gap, c.best.metric) for c in columns)])
         head = ["model", *map(_head, columns)]
         lines += ["", f"## {_escape(domain.capitalize())}", "", *_table(head, rows)]
-    flagged = [r for r in board.results if is_seen(r)]
+    flagged = [r for r in board.results if is_contaminated(r)]
     if flagged:
-        said = (f"{r.model} on {r.card}: {seen(r)}; {seen(r, 8)}" for r in flagged)
+        said = (f"{r.model} on {r.card}: {overlap_note(r)}; {overlap_note(r, 8)}" for r in flagged)
         lines += ["", "† Items in training text:", "", *(f"* {_escape(line)}" for line in said)]
     return "\n".join([*lines, "", _LEGEND, ""])
 
@@ -157,7 +157,7 @@ def _cell(column: Column, result: Result | None) -> str:
         return "–"
     value, low, high = (show(x, result.metric) for x in (result.value, result.low, result.high))
     value = f"**{value}**" if result is column.best else value
-    return f"{value}{'†' * is_seen(result)} [{low}, {high}] {column.group[result.model]}"
+    return f"{value}{'†' * is_contaminated(result)} [{low}, {high}] {column.group[result.model]}"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:

@@ -93,7 +93,7 @@ def load(path: Path) -> Card:
     source, has_shots = _source(task, refuse), bool(task.get("num_fewshot"))
     card = Card(
         name=f"text/lm_eval_{re.sub('[^A-Za-z0-9_.+-]+', '-', name)}",
-        version=_version(task),
+        version=_version(task, refuse),
         domain="text",
         description=f"The task {name} of a task file of lm-eval, as `{kind}`"
         + (f", behind {task['num_fewshot']} solved examples." if has_shots else "."),
@@ -137,17 +137,30 @@ def _check_keys(path: Path, task: dict[str, Any], refuse: Refuse) -> None:
             raise ValueError(f"{path}: {unknown('key', str(key), _KNOWN)}")
         elif isinstance(value, Code):
             raise refuse(key, "data, for a card holds no code", value)
+    _check_values(task, refuse)
+
+
+def _check_values(task: dict[str, Any], refuse: Refuse) -> None:
     if task.get("repeats", 1) != 1:
         raise refuse("repeats", "1", task["repeats"])
+    for key in ("metric_list", "filter_list"):
+        for one in task.get(key) or ():
+            if not isinstance(one, dict):
+                raise refuse(key, "a list of mappings", one)
+    if not isinstance(task.get("fewshot_config") or {}, dict):
+        raise refuse("fewshot_config", "a mapping", task["fewshot_config"])
     for one in task.get("filter_list") or ():
         if [f.get("function") for f in one.get("filter", ())] != ["take_first"]:
             raise refuse("filter_list", "left out, or take_first alone", one)
 
 
-def _version(task: dict[str, Any]) -> int:
+def _version(task: dict[str, Any], refuse: Refuse) -> int:
     metadata = task.get("metadata")
     version = metadata.get("version") if isinstance(metadata, dict) else None
-    return max(1, int(float(version))) if version is not None else 1
+    try:
+        return max(1, int(float(version))) if version is not None else 1
+    except (TypeError, ValueError):
+        raise refuse("metadata.version", "a number", version) from None
 
 
 def _source(task: dict[str, Any], refuse: Refuse) -> dict[str, Any]:
@@ -186,7 +199,7 @@ def _listed(files: Any) -> list[str]:
 
 def _of_split(folder: Path, split: str) -> list[str]:
     """The files `<split>.<ending>` and `<split>-00000-of-00001.<ending>` of a folder."""
-    pattern = re.compile(rf"{re.escape(split)}([-._].*)?\.({'|'.join(FORMATS)})(l?)$")
+    pattern = re.compile(rf"{re.escape(split)}([-._].*)?\.({'|'.join(FORMATS)})$")
     places = [p for part in (folder, folder / "data") if part.is_dir() for p in part.iterdir()]
     return sorted(str(p.resolve()) for p in places if pattern.fullmatch(p.name))
 

@@ -135,10 +135,12 @@ def solve(
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
         scaled = flat.reshape(axes + 1, classes)
         weight_RK = scaled[:-1] * step_R1
-        nats, slope_RK, slope_K = _slopes(at_NR, target_NK, weight_RK, scaled[-1] * bias_step)
+        nats, gradient_RK, gradient_K = _loss_and_gradient(
+            at_NR, target_NK, weight_RK, scaled[-1] * bias_step
+        )
         loss = scale * nats + (weight_RK**2).sum() / 2
-        slope_RK = (scale * slope_RK + weight_RK) * step_R1
-        return loss, np.concatenate([slope_RK, scale * slope_K[None] * bias_step]).ravel()
+        gradient_RK = (scale * gradient_RK + weight_RK) * step_R1
+        return loss, np.concatenate([gradient_RK, scale * gradient_K[None] * bias_step]).ravel()
 
     first = np.zeros((axes + 1, classes))
     if start is not None:
@@ -159,7 +161,7 @@ def solve(
     return Classifier(best[:-1] * step_R1, best[-1] * bias_step, int(found.nit))
 
 
-def _slopes(
+def _loss_and_gradient(
     at_NR: Features, target_NK: np.ndarray, weight_RK: np.ndarray, bias_K: np.ndarray
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """Sum of cross-entropies, and its slopes along weights and bias.
@@ -168,16 +170,16 @@ def _slopes(
     memory is what this takes time for.
     """
     weight_RK, bias_K = weight_RK.astype(at_NR.dtype), bias_K.astype(at_NR.dtype)
-    nats, slope_RK, slope_K = 0.0, np.zeros(weight_RK.shape), np.zeros(len(bias_K))
+    nats, gradient_RK, gradient_K = 0.0, np.zeros(weight_RK.shape), np.zeros(len(bias_K))
     rows = at_NR.shape[0] if sparse.issparse(at_NR) else _ROWS
     for start in range(0, at_NR.shape[0], rows):
         some_NR, wanted_NK = at_NR[start : start + rows], target_NK[start : start + rows]
         log_p_NK = log_softmax(some_NR @ weight_RK + bias_K, axis=1)
         error_NK = np.exp(log_p_NK) - wanted_NK
         nats -= float((log_p_NK * wanted_NK).sum(dtype=np.float64))
-        slope_RK += some_NR.T @ error_NK
-        slope_K += error_NK.sum(axis=0, dtype=np.float64)
-    return nats, slope_RK, slope_K
+        gradient_RK += some_NR.T @ error_NK
+        gradient_K += error_NK.sum(axis=0, dtype=np.float64)
+    return nats, gradient_RK, gradient_K
 
 
 def eigen(gram: np.ndarray, largest: int | None) -> tuple[np.ndarray, np.ndarray]:

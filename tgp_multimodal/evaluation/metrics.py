@@ -6,6 +6,8 @@ from collections.abc import Set as AbstractSet
 
 import numpy as np
 
+from tgp_multimodal.evaluation import confusion
+
 # Metrics whose best value lies between their bounds: of all others it is 1, or 0 for costs.
 IDEAL = {"stereotype_share": 0.5}
 # What its items are that score 1, and those that score 0.
@@ -41,13 +43,8 @@ def macro_f1(predictions: Sequence[Hashable], targets: Sequence[Hashable]) -> fl
 
     A class without a true positive counts 0, as in scikit-learn's `f1_score(average="macro")`.
     """
-    pairs = list(zip(predictions, targets, strict=True))
-    scores = []
-    for label in {*predictions, *targets}:
-        hits = sum(p == t == label for p, t in pairs)
-        named = sum((p == label) + (t == label) for p, t in pairs)
-        scores.append(2 * hits / named)
-    return sum(scores) / len(scores)
+    labels = list(dict.fromkeys([*predictions, *targets]))
+    return float(confusion.macro_f1(confusion.table(predictions, targets, labels))[0])
 
 
 def reciprocal_rank(ranked: Sequence[Hashable], relevant: AbstractSet[Hashable]) -> float:

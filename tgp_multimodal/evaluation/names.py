@@ -10,6 +10,7 @@ _TOO_LONG = 40  # more names than this help nobody who has a hint
 
 def unknown(kind: str, name: str, there_are: Iterable[str]) -> str:
     """`<kind> must be one that exists ... Did you mean ...?`, for a ValueError."""
+    name = str(name)  # YAML has numbers and truth values for keys
     known = sorted(there_are)
     short = {k.rsplit("/", 1)[-1]: k for k in known}
     close = sorted((k for k in known if len(name) >= _BEGINNING and k.startswith(name)), key=len)

@@ -17,8 +17,8 @@ import numpy as np
 class Score:
     """Asks for the log-likelihood of a continuation.
 
-    The join is lm-eval's: white space at the end of `context` belongs to the continuation, and the
-    context is what is left of the ids of the whole after as many as the context alone has.
+    The join is lm-eval's: white space at the end of `context` is moved to the continuation, both
+    are encoded as one string, and the ids are scored that follow as many as the context alone has.
 
     Attributes:
         context: what stands before; may be empty.

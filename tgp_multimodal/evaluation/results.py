@@ -92,15 +92,31 @@ def path(root: Path, model: str, card: str) -> Path:
 
 
 def write(root: Path, result: Result, records: Iterable[dict[str, Any]]) -> Path:
-    """Stores the items, then the result with the digests of both, each whole or not at all."""
+    """Stores the items, then the result with the digests of both, each whole or not at all.
+
+    Raises:
+        ValueError: a number is none that JSON has.
+    """
     target = path(root, result.model, result.card)
     target.parent.mkdir(parents=True, exist_ok=True)
-    lines = "".join(json.dumps(r, default=_plain, allow_nan=False) + "\n" for r in records)
-    sealed = changed(result, items_digest=hashlib.sha256(lines.encode()).hexdigest())
-    sealed = changed(sealed, digest=digest(sealed))
+    try:
+        lines = "".join(json.dumps(r, default=_plain, allow_nan=False) + "\n" for r in records)
+        sealed = changed(result, items_digest=hashlib.sha256(lines.encode()).hexdigest())
+        sealed = changed(sealed, digest=digest(sealed))
+        text = json.dumps(asdict(sealed), indent=2, default=_plain, allow_nan=False) + "\n"
+    except ValueError as error:
+        raise ValueError(
+            f"numbers of {result.model} on {result.card} must be finite. Got {error} instead."
+        ) from None
     replace(target.with_suffix(".jsonl"), lines)
-    replace(target, json.dumps(asdict(sealed), indent=2, default=_plain, allow_nan=False) + "\n")
+    replace(target, text)
     return target
+
+
+def is_intact(file: Path, result: Result) -> bool:
+    """Whether a result and its items still have the digests that they were written with."""
+    items = hashlib.sha256(file.with_suffix(".jsonl").read_bytes()).hexdigest()
+    return digest(result) == result.digest and items == result.items_digest
 
 
 def digest(result: Result) -> str:
@@ -176,7 +192,7 @@ def read_records(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def seen(result: Result, words: int = 13) -> str:
+def overlap_note(result: Result, words: int = 13) -> str:
     """What a reader has to know of items in training text, `3 of 300 items ..., 0.612 without`.
 
     Nothing where nobody asked, or where the file is not as we write it.
@@ -194,7 +210,7 @@ def seen(result: Result, words: int = 13) -> str:
         return ""
 
 
-def is_seen(result: Result) -> bool:
+def is_contaminated(result: Result) -> bool:
     """Whether an item was found in training text."""
     found = (result.contamination.get(words) for words in ("13", "8"))
     counts = [one.get("flagged") for one in found if isinstance(one, dict)]

@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 
 from tgp_multimodal.data.labelled import Item, Kind, Predicted
 from tgp_multimodal.evaluation import confusion, entities
-from tgp_multimodal.evaluation.entities import Found, compare, total
+from tgp_multimodal.evaluation.entities import EntityCounts, count_entities, total
 from tgp_multimodal.evaluation.protocols.multi_label import any_of_group, macro_f1, micro_f1
 from tgp_multimodal.evaluation.protocols.probe import measures_of, proportion
 from tgp_multimodal.evaluation.protocols.similarity import correlation, resampled
@@ -177,8 +177,8 @@ def _quantities(items: Sequence[Item], predicted: Sequence[Predicted]) -> dict[s
 
 def _found(
     said: Sequence[Sequence[str]], true: Sequence[Sequence[str]], is_strict: bool
-) -> list[Found]:
-    return [compare(s, t, is_strict) for s, t in zip(said, true, strict=True)]
+) -> list[EntityCounts]:
+    return [count_entities(s, t, is_strict) for s, t in zip(said, true, strict=True)]
 
 
 def _tags(items: Sequence[Item], predicted: Sequence[Predicted]) -> dict[str, Score]:

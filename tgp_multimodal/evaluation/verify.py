@@ -113,7 +113,7 @@ def _numbers(file: Path, result: Result, records: list[dict[str, Any]]) -> Itera
         return
     try:
         number = aggregates.recompute(result.aggregate, records)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+    except aggregates.UNCOUNTABLE as error:
         yield f"{file}: records must give a {result.aggregate}. Got {error!r} instead."
         return
     columns = aggregates.means(records)
@@ -137,7 +137,7 @@ def _clean(file: Path, result: Result, records: list[dict[str, Any]]) -> Iterato
         try:
             again = contamination.clean(result, records, found["overlap"]) or {}
             said = dict(found["clean"] or {})
-        except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        except aggregates.UNCOUNTABLE:
             wanted = "hold the overlap of items and a clean number"
             got = reprlib.repr(found)
             yield f"{file}: contamination.{size} must {wanted}. Got {got} instead."

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tgp_multimodal.serving.errors import ApiError
 
 Texts = str | list[str] | list[int] | list[list[int]]
-Nothing = Literal[0] | None
 
 
 class Form(BaseModel):
@@ -53,6 +52,12 @@ class Written(Form):
     logit_bias: Annotated[dict[str, Any] | None, Field(max_length=0)] = None
     top_k: int = 0
     repetition_penalty: float = 1.0
+
+    @model_validator(mode="after")
+    def _streams(self) -> "Written":
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("stream_options with stream: true alone")
+        return self
 
     @property
     def samples(self) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 import uvicorn
 
 import tgp_multimodal
+from tgp_multimodal import export
 from tgp_multimodal.serving.application import application
 from tgp_multimodal.serving.gate import is_loopback
 from tgp_multimodal.serving.served import Limits, Served
@@ -29,8 +30,7 @@ def opened(folder: str, name: str | None = None, limits: Limits | None = None) -
         ValueError: the folder is no export.
     """
     model = tgp_multimodal.load(folder)
-    place = Path(folder).resolve()
-    usual = place.parent.name if place.name == "export" else place.name
+    usual = export.run_folder(Path(folder).resolve()).name
     return Served(model, name or usual, int(time.time()), limits or Limits())
 
 

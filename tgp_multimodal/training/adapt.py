@@ -24,7 +24,14 @@ from tgp_multimodal.export import Loaded
 from tgp_multimodal.inference.devices import usual_device
 from tgp_multimodal.inference.task_network import Task, TaskNetwork
 from tgp_multimodal.training import adapt_lora
-from tgp_multimodal.training.adapt_runs import Maker, Say, Settings, best_rate, train, try_rates
+from tgp_multimodal.training.adapt_runs import (
+    ModuleFactory,
+    Say,
+    Settings,
+    best_rate,
+    train,
+    try_rates,
+)
 from tgp_multimodal.training.adapt_start import (
     Data,
     best_reading,
@@ -34,7 +41,7 @@ from tgp_multimodal.training.adapt_start import (
     set_head,
     task_of,
 )
-from tgp_multimodal.training.adapt_watch import Look, learned, put_back
+from tgp_multimodal.training.adapt_watch import HistoryRow, restore_weights, trainable_weights
 from tgp_multimodal.training.allocator import keep_freed_memory
 from tgp_multimodal.training.checkpoints import newest
 
@@ -44,7 +51,7 @@ _START_ITEMS = 4000  # that the map is fitted on where it is only a start
 _FROZEN = ("txt_in", "txt_kv_proj", "norm_added_k", "final_layer")
 
 
-class Learned(NamedTuple):
+class AdaptResult(NamedTuple):
     """What came of it.
 
     Attributes:
@@ -56,7 +63,7 @@ class Learned(NamedTuple):
     """
 
     network: TaskNetwork
-    history: list[Look]
+    history: list[HistoryRow]
     best: int
     facts: dict[str, Any]
     is_stopped: bool
@@ -68,7 +75,7 @@ def learn(
     settings: Settings,
     folder: Path | None = None,
     say: Say = lambda line: None,
-) -> Learned:
+) -> AdaptResult:
     """Adapts a copy of a model to the training items of a task, judged by its validation items.
 
     Args:
@@ -96,40 +103,42 @@ def learn(
 
 def _learn(
     loaded: Loaded, splits: Splits, settings: Settings, folder: Path | None, say: Say
-) -> Learned:
+) -> AdaptResult:
     keep_freed_memory()
     metric = splits.metric or default_metric(splits.kind, label_names(splits.train, splits.kind))
-    of = {"weights": loaded.digest, "items": _digest(splits), "settings": asdict(settings)}
-    plan = _read_plan(folder, json.loads(json.dumps(of)))
+    identity = {"weights": loaded.digest, "items": _digest(splits), "settings": asdict(settings)}
+    plan = _read_plan(folder, json.loads(json.dumps(identity)))
     network = copy.deepcopy(loaded.network).to(usual_device())
     if plan is None:
         task = task_of(network, splits, settings.length, settings.pairs)
         task = best_reading(network, loaded.tokenizer, task, splits, metric)
-        plan = {**of, "task": asdict(task), "rate": settings.rate, "tried": {}}
+        plan = {**identity, "task": asdict(task), "rate": settings.rate, "tried": {}}
         _write_plan(folder, plan)
     task = _task(plan["task"])
     adapted, tokenizer = TaskNetwork(network, task).train(), loaded.tokenizer
     data = encoded(splits, task, tokenizer)
     start = 0.0
     if folder is None or newest(folder) is None:  # else it is in the checkpoint
-        start = _start(adapted, tokenizer, data, splits, settings, metric)
+        start = _fit_head(adapted, tokenizer, data, splits, settings, metric)
         say(f"{metric} on validation with the frozen network: {start:.4f}")
     facts: dict[str, Any] = {"metric": metric, "task": asdict(task), **_sizes(adapted)}
-    first: list[Look] = [{"step": 0.0, "seconds": 0.0, "metric": start}]
+    first: list[HistoryRow] = [{"step": 0.0, "seconds": 0.0, "metric": start}]
     if settings.method == "head":
-        return Learned(adapted, first, 0, facts | {"trained_parameters": _head(adapted)}, False)
-    free(adapted, settings)
-    facts["trained_parameters"] = sum(w.numel() for w in learned(adapted).values())
-    make = Maker(adapted, tokenizer, data, settings, metric, splits.positive)
+        return AdaptResult(
+            adapted, first, 0, facts | {"trained_parameters": _head_size(adapted)}, False
+        )
+    set_trainable(adapted, settings)
+    facts["trained_parameters"] = sum(w.numel() for w in trainable_weights(adapted).values())
+    factory = ModuleFactory(adapted, tokenizer, data, settings, metric, splits.positive)
     if plan["rate"] is None:
-        if try_rates(make, plan["tried"], say, lambda: _write_plan(folder, plan)):
-            return Learned(adapted, first, 0, facts, True)
+        if try_rates(factory, plan["tried"], say, lambda: _write_plan(folder, plan)):
+            return AdaptResult(adapted, first, 0, facts, True)
         plan["rate"] = best_rate(plan["tried"])
         _write_plan(folder, plan)
-    facts |= {"rate": plan["rate"], "rates_tried": plan["tried"], "steps": make.steps}
-    judge, is_stopped = train(make, plan["rate"], folder, say)
-    put_back(adapted, judge.weights)
-    return Learned(adapted, judge.history, judge.best, facts, is_stopped)
+    facts |= {"rate": plan["rate"], "rates_tried": plan["tried"], "steps": factory.steps}
+    stopping, is_stopped = train(factory, plan["rate"], folder, say)
+    restore_weights(adapted, stopping.weights)
+    return AdaptResult(adapted, stopping.history, stopping.best, facts, is_stopped)
 
 
 def _check(settings: Settings, splits: Splits) -> None:
@@ -146,13 +155,16 @@ def _check(settings: Settings, splits: Splits) -> None:
         what = "a regression" if splits.kind == "regression" else "method head"
         raise ValueError(f"class_weights must be left out of {what}. Got them instead.")
     names = label_names(splits.train, splits.kind)
-    if splits.kind in ("classification", "tagging") and len(names) < 2:
-        raise ValueError(f"label must have at least 2 classes. Got {', '.join(names)} instead.")
+    least, what = (1, "name") if splits.kind == "multi_label" else (2, "classes")
+    if splits.kind != "regression" and len(names) < least:
+        raise ValueError(
+            f"label must have at least {least} {what}. Got {', '.join(names) or 'none'} instead."
+        )
     if splits.kind != "tagging":  # a tag is one of many in its sentence; a missed one is a miss
         check_seen("validation", splits.validation, splits.kind, names)
 
 
-def _start(
+def _fit_head(
     network: TaskNetwork,
     tokenizer: Tokenizer,
     data: Data,
@@ -171,7 +183,7 @@ def _start(
     return plane.score
 
 
-def free(network: TaskNetwork, settings: Settings) -> None:
+def set_trainable(network: TaskNetwork, settings: Settings) -> None:
     """Says which weights are trained, and puts LoRA's matrices in where that is the way."""
     network.network.requires_grad_(False)
     if settings.method == "lora":
@@ -182,14 +194,14 @@ def free(network: TaskNetwork, settings: Settings) -> None:
         for name, weight in head.named_parameters():
             parts = name.split(".")
             weight.requires_grad_(
-                not _is_behind(parts, network.task) and not set(parts) & set(_FROZEN)
+                not _is_after_features(parts, network.task) and not set(parts) & set(_FROZEN)
             )
     else:
         network.network.text.requires_grad_(True)
     network.head.requires_grad_(True)
 
 
-def _is_behind(parts: list[str], task: Task) -> bool:
+def _is_after_features(parts: list[str], task: Task) -> bool:
     """Whether a weight of the head, by the parts of its name, comes after the features."""
     if parts[0] != "blocks":
         return False
@@ -197,13 +209,13 @@ def _is_behind(parts: list[str], task: Task) -> bool:
     return passed > task.block or (task.units and passed == task.block and parts[2] == "down_proj")
 
 
-def _head(network: TaskNetwork) -> int:
+def _head_size(network: TaskNetwork) -> int:
     return sum(w.numel() for w in network.head.parameters())
 
 
 def _sizes(network: TaskNetwork) -> dict[str, int]:
     part = network.network.get_submodule("head" if network.task.reads == "picture" else "text")
-    return {"parameters": sum(w.numel() for w in part.parameters()) + _head(network)}
+    return {"parameters": sum(w.numel() for w in part.parameters()) + _head_size(network)}
 
 
 def _task(content: dict[str, Any]) -> Task:
@@ -221,7 +233,7 @@ def _digest(splits: Splits) -> str:
     return digest.hexdigest()
 
 
-def _read_plan(folder: Path | None, of: dict[str, Any]) -> dict[str, Any] | None:
+def _read_plan(folder: Path | None, identity: dict[str, Any]) -> dict[str, Any] | None:
     """What an unfinished run in the folder had chosen; None where there is none.
 
     Raises:
@@ -231,9 +243,11 @@ def _read_plan(folder: Path | None, of: dict[str, Any]) -> dict[str, Any] | None
     if path is None or not path.is_file():
         return None
     found = read_object(path, "settings", "weights", "items")
-    wrong = [f"{k} {v}" for k, v in found["settings"].items() if of["settings"].get(k) != v]
+    wrong = [f"{k} {v}" for k, v in found["settings"].items() if identity["settings"].get(k) != v]
     wrong += [
-        f"{name} {found[name][:12]}" for name in ("weights", "items") if found[name] != of[name]
+        f"{name} {found[name][:12]}"
+        for name in ("weights", "items")
+        if found[name] != identity[name]
     ]
     if wrong:
         raise ValueError(

@@ -174,7 +174,7 @@ class AdaptModule(LightningModule):
         ]
         return torch.optim.AdamW(groups, lr=self.rate)
 
-    def chosen(self, step: int) -> list[int]:
+    def batch_items(self, step: int) -> list[int]:
         """Places of the items of a step."""
         per_epoch = -(-len(self.train_examples.items) // self.batch)
         epoch, place = divmod(step, per_epoch)
@@ -184,11 +184,11 @@ class AdaptModule(LightningModule):
         return self._epoch[1][place]
 
     def training_step(self, _: int, batch_index: int) -> Tensor:
-        chosen = self.chosen(self.trainer.global_step)
+        batch_items = self.batch_items(self.trainer.global_step)
         network = self.network
-        some = [self.train_examples.encoded[i] for i in chosen]
+        some = [self.train_examples.encoded[i] for i in batch_items]
         batch = collate(some, network.task, self.tokenizer.pad, network.side)
-        target = np.concatenate([self.train_examples.targets[i] for i in chosen])
+        target = np.concatenate([self.train_examples.targets[i] for i in batch_items])
         if self._prompt is None:  # of the text part, which learns nothing where pictures are read
             with torch.no_grad():
                 self._prompt = network.prompt(self.tokenizer)
@@ -198,7 +198,7 @@ class AdaptModule(LightningModule):
         return loss_of(output_NK, target_N, network.task.kind, weight_K)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        factor = warmed_then_falling(self.trainer.global_step, max(1, self.trainer.max_steps))
+        factor = warmup_linear_decay(self.trainer.global_step, max(1, self.trainer.max_steps))
         for group in optimizer.param_groups:
             group["lr"] = self.rate * factor
 
@@ -210,7 +210,7 @@ class AdaptModule(LightningModule):
             if name in trained or name.startswith("network.head.")
         }
 
-    def judge(self) -> tuple[float, float]:
+    def evaluate(self) -> tuple[float, float]:
         """The metric on validation items and, for where that is a tie, the loss."""
         examples, task = self.validation_examples, self.network.task
         found = outputs(self.network, self.tokenizer, examples.encoded)
@@ -227,7 +227,7 @@ def answers(found: Sequence[np.ndarray], items: Sequence[Item], task: Task) -> l
     return [answer(o, task, i.item) for o, i in zip(found, items, strict=True)]
 
 
-def warmed_then_falling(step: int, steps: int) -> float:
+def warmup_linear_decay(step: int, steps: int) -> float:
     """Share of the peak rate: linear from 0 over a tenth of the steps, then linear down to 0."""
     rising = max(1, round(_WARMUP * steps))
     if step < rising:

@@ -27,7 +27,7 @@ from tgp_multimodal.inference.task_network import TaskNetwork
 from tgp_multimodal.model_card import model_card
 from tgp_multimodal.models.networks import LanguageModel, Network
 from tgp_multimodal.training import adapt_lora
-from tgp_multimodal.training.adapt import PLAN, Learned
+from tgp_multimodal.training.adapt import PLAN, AdaptResult
 from tgp_multimodal.training.adapt_runs import Settings
 from tgp_multimodal.training.checkpoints import folder_of
 
@@ -44,7 +44,7 @@ def write(
     base: str,
     splits: Splits,
     settings: Settings,
-    learned: Learned,
+    learned: AdaptResult,
     bad: int = 0,
 ) -> dict[str, Any]:
     """Writes everything and returns the report.
@@ -129,7 +129,7 @@ def _write_classifier(folder: Path, network: TaskNetwork, tokenizer: Tokenizer) 
 
 
 def _report(
-    model: Adapted, splits: Splits, predicted: Sequence[Predicted], learned: Learned
+    model: Adapted, splits: Splits, predicted: Sequence[Predicted], learned: AdaptResult
 ) -> dict[str, Any]:
     items, task = splits.test, model.task
     scored = task_scores.scores(task.kind, items, predicted, splits.positive)

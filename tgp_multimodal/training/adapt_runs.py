@@ -15,7 +15,12 @@ from tgp_multimodal.inference.task_network import Pairs, TaskNetwork
 from tgp_multimodal.models.networks import Multimodal
 from tgp_multimodal.training.adapt_module import AdaptModule, balanced
 from tgp_multimodal.training.adapt_start import Data
-from tgp_multimodal.training.adapt_watch import Bar, Judge, learned, put_back
+from tgp_multimodal.training.adapt_watch import (
+    Bar,
+    EarlyStopping,
+    restore_weights,
+    trainable_weights,
+)
 from tgp_multimodal.training.callbacks import CleanStop
 from tgp_multimodal.training.checkpoints import Checkpoint, newest
 
@@ -67,7 +72,7 @@ class Settings:
     seed: int = 0
 
 
-class Maker(NamedTuple):
+class ModuleFactory(NamedTuple):
     """Makes modules that train one network."""
 
     network: TaskNetwork
@@ -107,36 +112,39 @@ class Maker(NamedTuple):
         )  # fmt: skip
 
 
-def try_rates(make: Maker, tried: Tried, say: Say, keep: Callable[[], None]) -> bool:
+def try_rates(factory: ModuleFactory, tried: Tried, say: Say, keep: Callable[[], None]) -> bool:
     """Runs each rate that was not tried yet from the same start; returns whether it was stopped.
 
     Args:
-        make: makes the modules.
+        factory: makes the modules.
         tried: gets what came of each rate.
         say: told what happens.
         keep: called after each of them.
     """
     least, most = _TRIAL_STEPS
-    steps = min(make.steps, max(least, min(most, round(make.steps * _TRIAL_SHARE))))
-    start = learned(make.network)
-    rates = [f"{r * _ANCHOR / make.width:.2g}" for r in RATES[make.settings.method]]
+    steps = min(factory.steps, max(least, min(most, round(factory.steps * _TRIAL_SHARE))))
+    start = trainable_weights(factory.network)
+    rates = [f"{r * _ANCHOR / factory.width:.2g}" for r in RATES[factory.settings.method]]
     missing = [rate for rate in rates if rate not in tried]
     for rate in missing:
-        judge, stop, began = Judge(steps, 1, is_trial=True), CleanStop(), monotonic()
-        _trainer(steps, [stop, judge]).fit(make.module(float(rate)))
+        stopping, stop, began = EarlyStopping(steps, 1, is_trial=True), CleanStop(), monotonic()
+        _trainer(steps, [stop, stopping]).fit(factory.module(float(rate)))
         if stop.stopped:
             return True
         if rate == missing[0]:
             more = len(missing) - 1
-            learning = monotonic() - began - judge.looking
-            looks = 2 + make.steps // make.every  # at the start and at the end, too
-            ahead = learning * (more + make.steps / steps) + judge.looking * (more + looks)
+            learning = monotonic() - began - stopping.evaluation_seconds
+            validations = 2 + factory.steps // factory.every  # at the start and end, too
+            ahead = learning * (more + factory.steps / steps)
+            ahead += stopping.evaluation_seconds * (more + validations)
             say(f"at most about {ahead / 60:.1f} minutes from here")
-        row = judge.history[-1]
+        row = stopping.history[-1]
         tried[rate] = [row["metric"], row["validation_loss"]]
-        say(f"learning rate {rate}: {make.metric} {row['metric']:.4f} after {steps} steps")
-        put_back(make.network, start)
+        say(f"learning rate {rate}: {factory.metric} {row['metric']:.4f} after {steps} steps")
+        restore_weights(factory.network, start)
         keep()
+        if stop.asked:  # in its last step: what came of it is kept
+            return True
     return False
 
 
@@ -150,18 +158,20 @@ def best_rate(tried: Tried) -> float:
     return max(float(rate) for rate, (_, loss) in tried.items() if loss <= _NEAR * least)
 
 
-def train(make: Maker, rate: float, folder: Path | None, say: Say) -> tuple[Judge, bool]:
-    """The long run, from where the folder left off; its judge, and whether it was stopped."""
-    judge, stop = Judge(make.every, make.settings.patience), CleanStop()
-    callbacks: list[Callback] = [stop, judge]
+def train(
+    factory: ModuleFactory, rate: float, folder: Path | None, say: Say
+) -> tuple[EarlyStopping, bool]:
+    """The long run, from where the folder left off; what watched it, and whether it was stopped."""
+    stopping, stop = EarlyStopping(factory.every, factory.settings.patience), CleanStop()
+    callbacks: list[Callback] = [stop, stopping]
     last = None
     if folder is not None:
-        callbacks += [Bar(judge, make.metric), Checkpoint(folder, judge.every)]
+        callbacks += [Bar(stopping, factory.metric), Checkpoint(folder, stopping.every)]
         last = newest(folder)
         if last is not None:
             say(f"going on from {last}")
-    _trainer(make.steps, callbacks).fit(make.module(rate), ckpt_path=last, weights_only=True)
-    return judge, stop.stopped
+    _trainer(factory.steps, callbacks).fit(factory.module(rate), ckpt_path=last, weights_only=True)
+    return stopping, stop.stopped or stop.asked
 
 
 def _trainer(steps: int, callbacks: list[Callback]) -> Trainer:

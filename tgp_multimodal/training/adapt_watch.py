@@ -1,4 +1,4 @@
-"""What watches over adapting: the judge, who keeps the best weights and ends it, and progress."""
+"""What watches over adapting: early stopping, which keeps the best weights, and progress."""
 
 import sys
 import time
@@ -9,10 +9,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-Look = dict[str, Any]
+HistoryRow = dict[str, Any]
 
 
-class Judge(Callback):
+class EarlyStopping(Callback):
     """Looks at validation now and then, keeps the weights that do best, and stops in time.
 
     Of two that are equal by the metric the one with the smaller loss is better. The start counts,
@@ -34,18 +34,18 @@ class Judge(Callback):
 
     def __init__(self, every: int, patience: int, is_trial: bool = False) -> None:
         self.every, self.patience, self.is_trial = every, patience, is_trial
-        self.looking = 0.0
-        self.history: list[Look] = []
+        self.evaluation_seconds = 0.0
+        self.history: list[HistoryRow] = []
         self.best = 0
         self.weights: dict[str, Tensor] = {}
         self._losses: list[Tensor] = []
-        self._begin = time.monotonic()
+        self._started_at = time.monotonic()
 
     def on_train_start(self, trainer: Trainer, module: Any) -> None:
         before = self.history[-1]["seconds"] if self.history else 0.0
-        self._begin = time.monotonic() - before
+        self._started_at = time.monotonic() - before
         if not self.history and not self.is_trial:
-            self._look(trainer, module)
+            self._evaluate(trainer, module)
         self._stop_in_time(trainer)  # it had ended before it was killed
 
     def on_train_batch_end(
@@ -54,7 +54,7 @@ class Judge(Callback):
         self._losses.append(outputs["loss"].detach())
         step = trainer.global_step
         if step % self.every == 0 or step == trainer.max_steps:
-            self._look(trainer, module)
+            self._evaluate(trainer, module)
             self._stop_in_time(trainer)
 
     def _stop_in_time(self, trainer: Trainer) -> None:
@@ -62,10 +62,10 @@ class Judge(Callback):
         if trained and len(trained) - 1 - trained.index(max(trained)) >= self.patience:
             trainer.should_stop = True
 
-    def _look(self, trainer: Trainer, module: Any) -> None:
+    def _evaluate(self, trainer: Trainer, module: Any) -> None:
         began = time.monotonic()
-        value, loss = module.judge()
-        self.looking += time.monotonic() - began
+        value, loss = module.evaluate()
+        self.evaluation_seconds += time.monotonic() - began
         mean = (
             float(torch.stack([loss.cpu() for loss in self._losses]).mean())
             if self._losses
@@ -74,7 +74,7 @@ class Judge(Callback):
         self._losses = []
         row = {
             "step": trainer.global_step,
-            "seconds": time.monotonic() - self._begin,
+            "seconds": time.monotonic() - self._started_at,
             "train_loss": mean,
             "validation_loss": loss,
             "metric": value,
@@ -82,7 +82,7 @@ class Judge(Callback):
         self.history.append(row)
         if len(self.history) == 1 or _rank(row) > _rank(self.history[self.best]):
             self.best = len(self.history) - 1
-            self.weights = learned(module.network)
+            self.weights = trainable_weights(module.network)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -97,18 +97,18 @@ class Judge(Callback):
         self.weights, self._losses = state["weights"], list(state["losses"])
 
 
-def _rank(row: Look) -> tuple[float, float]:
+def _rank(row: HistoryRow) -> tuple[float, float]:
     return row["metric"], -row["validation_loss"]
 
 
-def learned(network: nn.Module) -> dict[str, Tensor]:
+def trainable_weights(network: nn.Module) -> dict[str, Tensor]:
     """Copies of the weights that are trained, in the memory of the processor."""
     return {n: w.detach().cpu().clone() for n, w in network.named_parameters() if w.requires_grad}
 
 
 @torch.no_grad()
-def put_back(network: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Copies weights that `learned` gave into the network."""
+def restore_weights(network: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Copies weights that `trainable_weights` gave into the network."""
     parameters = dict(network.named_parameters())
     for name, weight in weights.items():
         parameters[name].copy_(weight)
@@ -118,18 +118,18 @@ class Bar(Callback):
     """Shows steps, the best so far and the time left; plain lines where there is no terminal.
 
     Args:
-        judge: who knows the best so far.
+        stopping: what knows the best so far.
         metric: its name.
     """
 
-    def __init__(self, judge: Judge, metric: str) -> None:
-        self.judge, self.metric = judge, metric
+    def __init__(self, evaluate: EarlyStopping, metric: str) -> None:
+        self.evaluate, self.metric = evaluate, metric
         self.bar: Progress | None = None
-        self._begin, self._from, self._told = 0.0, 0, 0
+        self._started_at, self._from, self._rows_printed = 0.0, 0, 0
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        self._begin, self._from = time.monotonic(), trainer.global_step
-        self._told = len(self.judge.history)
+        self._started_at, self._from = time.monotonic(), trainer.global_step
+        self._rows_printed = len(self.evaluate.history)
         if sys.stderr.isatty():
             columns = (
                 TextColumn("adapting"), BarColumn(),
@@ -144,19 +144,19 @@ class Bar(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int
     ) -> None:
-        history, step = self.judge.history, trainer.global_step
-        best = f"best {self.metric} {history[self.judge.best]['metric']:.4f}" if history else ""
+        history, step = self.evaluate.history, trainer.global_step
+        best = f"best {self.metric} {history[self.evaluate.best]['metric']:.4f}" if history else ""
         if self.bar is not None:
             self.bar.update(self.bar.task_ids[0], completed=step, description=best)
-        elif len(history) > self._told:
-            each = (time.monotonic() - self._begin) / max(1, step - self._from)
+        elif len(history) > self._rows_printed:
+            each = (time.monotonic() - self._started_at) / max(1, step - self._from)
             left = (trainer.max_steps - step) * each
             now = f"{self.metric} {history[-1]['metric']:.4f}"
             print(
                 f"step {step}/{trainer.max_steps}  {now}  {best}  at most {left:,.0f} s left",
                 file=sys.stderr,
             )
-        self._told = len(history)
+        self._rows_printed = len(history)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         if self.bar is not None:

@@ -47,18 +47,18 @@ class Throughput(Callback):
 
     def __init__(self, every: int = 20) -> None:
         self.every = every
-        self._told = -_QUIET  # when the last plain line was written
+        self._printed_at = -_QUIET  # when the last plain line was written
         self.bar: Progress | None = None
         self.peak: float | None = None
         self._since, self._tokens, self._images, self._flops = 0.0, 0, 0, 0
-        self._steps = 0
+        self._steps, self._paused = 0, 0.0
 
     def on_train_start(self, trainer: Trainer, module: Any) -> None:
         dtype = module.arithmetic.dtype if module.arithmetic else torch.float32
         self.peak = peak_flops(module.device, dtype)
         told = int(getattr(trainer, "log_every_n_steps", 0))
         self.every = min(self.every, told or self.every)
-        self._begin()
+        self._reset()
         if trainer.is_global_zero:
             print(_plan(trainer, module), file=sys.stderr)
         if trainer.is_global_zero and sys.stderr.isatty():
@@ -84,9 +84,24 @@ class Throughput(Callback):
             self._images += len(batch["pictures"].pixels_BCYX) * trainer.world_size
         if trainer.global_step % self.every == 0 or _is_done(trainer):
             self._report(trainer, module, float(trainer.strategy.reduce(outputs["loss"])))
-            self._begin()
+            self._reset()
         elif self.bar is not None:
             self.bar.update(self.bar.task_ids[0], completed=trainer.global_step)
+        self.pause()
+
+    def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self.pause()
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self.resume()
+
+    def pause(self) -> None:
+        """Stops the clock: what comes now is no training."""
+        self._paused = time.monotonic()
+
+    def resume(self) -> None:
+        """Starts the clock again."""
+        self._since += time.monotonic() - self._paused
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         if self.bar is not None:
@@ -97,7 +112,7 @@ class Throughput(Callback):
     ) -> None:
         self.on_train_end(trainer, module)
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._since, self._tokens, self._images = time.monotonic(), 0, 0
         self._flops = self._steps = 0
 
@@ -123,14 +138,30 @@ class Throughput(Callback):
         if self.bar is not None:
             self.bar.update(self.bar.task_ids[0], completed=trainer.global_step, description=text)
         elif trainer.is_global_zero and (
-            _is_done(trainer) or time.monotonic() - self._told >= _QUIET
+            _is_done(trainer) or time.monotonic() - self._printed_at >= _QUIET
         ):
-            self._told = time.monotonic()
+            self._printed_at = time.monotonic()
             left = (trainer.max_steps - trainer.global_step) * seconds / self._steps
             print(
                 f"step {trainer.global_step}/{trainer.max_steps}  {text}  {left:,.0f} s left",
                 file=sys.stderr,
             )
+
+
+class Pauses(Callback):
+    """Takes out of the rates what other callbacks do behind a step; the last of all callbacks.
+
+    Args:
+        throughput: whose rates; it comes before those callbacks.
+    """
+
+    def __init__(self, throughput: Throughput) -> None:
+        self.throughput = throughput
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int
+    ) -> None:
+        self.throughput.resume()
 
 
 def _plan(trainer: Trainer, module: Any) -> str:
@@ -260,7 +291,7 @@ class CleanStop(Callback):
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.began = True
         for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._asked)
+            self._before[number] = signal.signal(number, self._on_signal)
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int
@@ -279,7 +310,7 @@ class CleanStop(Callback):
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _asked(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.stopped:
             signal.signal(number, signal.SIG_DFL)
             raise KeyboardInterrupt

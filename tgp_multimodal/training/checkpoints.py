@@ -4,6 +4,7 @@ A checkpoint is a zip file whose records carry checksums. It is written beside t
 to the disk, and renamed; the one before it is kept.
 """
 
+import errno
 import os
 import warnings
 import zipfile
@@ -67,9 +68,13 @@ class Checkpoint(Callback):
         last, previous = (self.folder / name for name in _NAMES)
         partial = last.with_suffix(".partial")
         self.folder.mkdir(parents=True, exist_ok=True)
+        if trainer.is_global_zero:
+            partial.unlink(missing_ok=True)
         trainer.save_checkpoint(partial)
         self._saved = trainer.global_step
-        if trainer.is_global_zero and partial.is_file():
+        if trainer.is_global_zero:
+            if not partial.is_file():  # Lightning is silent where it may not write
+                raise PermissionError(errno.EACCES, "it may not be written", str(partial))
             with partial.open("rb") as stream:
                 os.fsync(stream.fileno())
             if last.is_file():

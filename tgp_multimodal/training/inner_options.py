@@ -16,7 +16,7 @@ import yaml
 _INNER = re.compile(r"--data\.(\w+)\.([^.=]+(?:\.[^.=]+)+)(?:=(.*))?", re.DOTALL)
 
 
-class Inner(NamedTuple):
+class NestedOption(NamedTuple):
     """An option: section of `data`, keys below it, and the value as it was typed."""
 
     section: str
@@ -24,7 +24,7 @@ class Inner(NamedTuple):
     value: str
 
 
-def apart(arguments: Sequence[str]) -> tuple[list[str], list[Inner]]:
+def split_nested(arguments: Sequence[str]) -> tuple[list[str], list[NestedOption]]:
     """The arguments without options of this kind, and those options."""
     plain, inner = [], []
     pairs = iter(zip(arguments, [*arguments[1:], "--"], strict=True))
@@ -36,11 +36,11 @@ def apart(arguments: Sequence[str]) -> tuple[list[str], list[Inner]]:
         value = found[3]
         if value is None:
             value, _ = next(pairs)
-        inner.append(Inner(found[1], tuple(found[2].split(".")), value))
+        inner.append(NestedOption(found[1], tuple(found[2].split(".")), value))
     return plain, inner
 
 
-def merged(data: Mapping[str, Any], options: Sequence[Inner]) -> list[str]:
+def merge_nested(data: Mapping[str, Any], options: Sequence[NestedOption]) -> list[str]:
     """The options that give the outermost values whole, with what lies beside the inner ones.
 
     Args:
@@ -55,6 +55,10 @@ def merged(data: Mapping[str, Any], options: Sequence[Inner]) -> list[str]:
     for option in options:
         section = sections.setdefault(option.section, deepcopy(data.get(option.section)) or {})
         place, path = section, f"data.{option.section}"
+        if not isinstance(section, dict):
+            raise ValueError(
+                f"{path} must be given whole. Got {option.keys[0]} inside of it instead."
+            )
         for key in option.keys[:-1]:
             place[key] = {} if place.get(key) is None else place[key]
             place, path = place[key], f"{path}.{key}"

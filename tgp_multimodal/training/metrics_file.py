@@ -12,11 +12,10 @@ from lightning.pytorch.utilities import rank_zero_only
 _NAME = "metrics.csv"
 
 
-class _WhenDue:
-    """Leaves out what Lightning writes of a step that is not told, and its epochs.
+class LogWhenDue:
+    """Logs training values only at the steps that are due, and never Lightning's `epoch`.
 
-    When a callback ends a run, it writes a line behind that step, too, and where none was due the
-    values are those of an earlier step. A stream has no epochs; those here count the starts.
+    Where a callback ends a run, Lightning writes one more line, with the values of an earlier step.
 
     Attributes:
         every: steps between two lines.
@@ -31,7 +30,7 @@ class _WhenDue:
             super().log_metrics(told, step)  # type: ignore[misc]
 
 
-class Board(_WhenDue, TensorBoardLogger):
+class Board(LogWhenDue, TensorBoardLogger):
     """TensorBoard's events of a run.
 
     Args:
@@ -44,7 +43,7 @@ class Board(_WhenDue, TensorBoardLogger):
         self.every = every
 
 
-class MetricsFile(_WhenDue, CSVLogger):
+class MetricsFile(LogWhenDue, CSVLogger):
     """Lightning's logger, which deletes the file at every start, made to keep it.
 
     Args:
@@ -70,10 +69,10 @@ class MetricsFile(_WhenDue, CSVLogger):
         return writer
 
 
-class DropsRows(Callback):
-    """Drops the rows of steps that are done again, behind the checkpoint that a run goes on from.
+class TruncateMetrics(Callback):
+    """Removes rows from the resumed checkpoint's step on, since those steps are done again.
 
-    And a row that is cut, as a full disk or a power cut leaves the last one.
+    And a last row that is cut, as a full disk or a power cut leaves it.
 
     Args:
         folder: the run's folder.

@@ -10,7 +10,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from tgp_multimodal.training.sharding import FullySharded
 
 
-def several(given: Any) -> list[Any]:
+def as_list(given: Any) -> list[Any]:
     """A setting of the trainer that may be left out, one thing or a list."""
     if isinstance(given, list | tuple):
         return [*given]
@@ -28,7 +28,7 @@ def check_given(trainer: Mapping[str, Any]) -> None:
             "trainer.logger must be left out or what writes besides metrics.csv and TensorBoard. "
             "Got False instead."
         )
-    kept = [c for c in several(trainer["callbacks"]) if isinstance(c, CheckpointOfLightning)]
+    kept = [c for c in as_list(trainer["callbacks"]) if isinstance(c, CheckpointOfLightning)]
     if trainer["enable_checkpointing"] is not None or kept:
         given = kept[0] if kept else f"enable_checkpointing {trainer['enable_checkpointing']}"
         raise ValueError(

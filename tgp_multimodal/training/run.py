@@ -32,17 +32,18 @@ from tgp_multimodal.training.callbacks import (
     CleanStop,
     LastValidation,
     Manifest,
+    Pauses,
     SampleSheet,
     SceneCurve,
     Throughput,
 )
 from tgp_multimodal.training.checkpoints import Checkpoint, folder_of, is_whole, newest
 from tgp_multimodal.training.datamodules import StreamData
-from tgp_multimodal.training.going_on import GoesOn
-from tgp_multimodal.training.inner_options import apart, merged
-from tgp_multimodal.training.metrics_file import Board, DropsRows, MetricsFile
+from tgp_multimodal.training.inner_options import merge_nested, split_nested
+from tgp_multimodal.training.metrics_file import Board, MetricsFile, TruncateMetrics
 from tgp_multimodal.training.module import TrainingModule
-from tgp_multimodal.training.refusals import check_given, check_trainer, several
+from tgp_multimodal.training.refusals import as_list, check_given, check_trainer
+from tgp_multimodal.training.resume import ResumeCounters
 from tgp_multimodal.training.sizes import SizeName, differences
 
 # Lightning greets every run with the seed, the devices and a product of its makers.
@@ -84,6 +85,8 @@ class WriteConfig(SaveConfigCallback):
     """Writes the resolved config into the run's folder, replacing that of an earlier start."""
 
     def save_config(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        if stage != "fit":  # the run that is validated keeps its own
+            return
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
         text = self.parser.dump(self.config, skip_none=False)
@@ -176,14 +179,14 @@ class RunCLI(LightningCLI):
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        plain, inner = apart(args)
+        plain, inner = split_nested(args)
         if inner:
             # Once without them, for what the configs say of their neighbours.
             silent = [a for a in plain if not a.startswith("--print_config")]
             super().parse_arguments(parser, silent)
             name = self.config.get("subcommand")
             config = self.config[name] if name else self.config
-            args = [*plain, *merged(config["data"], inner)]
+            args = [*plain, *merge_nested(config["data"], inner)]
         super().parse_arguments(parser, args)
 
     def _parse_ckpt_path(self) -> None:
@@ -218,19 +221,22 @@ class RunCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self._own()
         folder = Path(config["trainer"]["default_root_dir"])
-        self.stop = CleanStop()
+        self.stop, throughput = CleanStop(), Throughput()
         callbacks = [
-            self.stop, LastValidation(), DropsRows(folder), GoesOn(folder), Throughput(),
-            SampleSheet(folder, config["sample_every"], config["sample_prompts"]),
+            self.stop, LastValidation(), TruncateMetrics(folder), ResumeCounters(folder),
+            throughput, SampleSheet(folder, config["sample_every"], config["sample_prompts"]),
             SceneCurve(config["scene_eval_every"]), Checkpoint(folder, config["save_every"]),
-            Manifest(folder),
+            Manifest(folder), Pauses(throughput),
         ]  # fmt: skip
         every = config["trainer"].get("log_every_n_steps") or 50  # Lightning's default
         given = self._get(self.config_init, "trainer")
         check_given(given)
+        own = [MetricsFile(folder, every), Board(folder, every)]
+        if self.subcommand not in (None, "fit"):  # a validation has no step of the run
+            own = []
         return super().instantiate_trainer(
-            logger=[MetricsFile(folder, every), Board(folder, every), *several(given["logger"])],
-            callbacks=[*several(given["callbacks"]), *callbacks, *self.extra()],
+            logger=[*own, *as_list(given["logger"])],
+            callbacks=[*as_list(given["callbacks"]), *callbacks, *self.extra()],
             enable_checkpointing=False,
             **kwargs,
         )

@@ -83,7 +83,7 @@ def adapt(
     settings = Settings(
         method, rate, steps, batch, length, pairs, class_weights, patience, rank, seed
     )
-    loaded = _start(folder, method)
+    loaded = _load_base(folder, method)
     files = {"train": train, "validation": validation, "test": test}
     columns = {"text": text, "label": label, "second": second}
     splits, bad = _task(card, files, columns, kind, place, allow_bad, seed)
@@ -98,7 +98,7 @@ def adapt(
     return 0
 
 
-def _start(folder: str, method: str) -> Any:
+def _load_base(folder: str, method: str) -> Any:
     """What an export holds, or the same with fresh weights."""
     from tgp_multimodal import export
     from tgp_multimodal.models.networks import random_twin

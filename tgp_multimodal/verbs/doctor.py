@@ -200,9 +200,11 @@ def _flops(size: int, dtype: str, device: str, seconds: float) -> float:
     # Random, for a GPU multiplies ones faster than what a network holds.
     matrix = torch.randn(size, size, device=device).to(getattr(torch, dtype))
     best = float("inf")
-    end = time.perf_counter() + seconds
     product = matrix @ matrix
-    while time.perf_counter() < end:
+    if product.is_cuda:
+        torch.cuda.synchronize()
+    end = time.perf_counter() + seconds  # the first product, which may load a library, is not timed
+    while best == float("inf") or time.perf_counter() < end:
         start = time.perf_counter()
         product = matrix @ matrix
         if product.is_cuda:

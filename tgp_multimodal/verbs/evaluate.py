@@ -247,11 +247,11 @@ class _Progress:
 
 def _seen(found: "dict[str, list[Result]]") -> list[str]:
     """A line for each result with items that stand in training text, and one for all others."""
-    from tgp_multimodal.evaluation.results import is_seen, seen
+    from tgp_multimodal.evaluation.results import is_contaminated, overlap_note
 
     reported = [r for of in found.values() for r in of if r.contamination]
-    flagged = [r for r in reported if is_seen(r)]
-    lines = [f"{r.model} {r.card}: {seen(r)}; {seen(r, 8)}" for r in flagged]
+    flagged = [r for r in reported if is_contaminated(r)]
+    lines = [f"{r.model} {r.card}: {overlap_note(r)}; {overlap_note(r, 8)}" for r in flagged]
     rest = len(reported) - len(flagged)
     return [*lines, *([f"no item in training text: {rest} results"] if rest else [])]
 

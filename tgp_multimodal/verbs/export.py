@@ -45,14 +45,14 @@ def export(source: str, output: str | None = None, results: str | None = None) -
 
 def run_facts(run: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
     """What a run folder says about its training: plain data for `tgp.json` and the card."""
-    import json
+    from tgp_multimodal.data.json_files import read_object
 
     found: dict[str, Any] = {"run": run.resolve().name, "steps": checkpoint.get("global_step")}
     if checkpoint.get("guided"):
         found["guided"] = True  # draws without guidance what others draw with it
     manifest = run / "manifest.json"
     if manifest.is_file():
-        content = json.loads(manifest.read_text(encoding="utf-8"))
+        content = read_object(manifest)
         kept = ("data", "precision", "device", "environment")
         found |= {key: content[key] for key in kept if key in content}
     steps = checkpoint.get("global_step")
@@ -71,7 +71,7 @@ def benchmarks(results: Path, weights: str) -> list[dict[str, Any]]:
         ValueError: there is none of these weights.
     """
     from tgp_multimodal.evaluation.leaderboard import read
-    from tgp_multimodal.evaluation.results import is_seen, seen
+    from tgp_multimodal.evaluation.results import is_contaminated, overlap_note
 
     found = [file.result for file in read(results)[0]]
     own = [r for r in found if r.model_facts.get("weights") == weights]
@@ -82,7 +82,15 @@ def benchmarks(results: Path, weights: str) -> list[dict[str, Any]]:
     kept = ("card", "metric", "value", "low", "high", "n", "chance", "limit")
     rows = [{name: getattr(r, name) for name in kept} for r in own]
     for row, result in zip(rows, own, strict=True):
-        row["seen"] = "; ".join(filter(None, (seen(result), seen(result, 8) * is_seen(result))))
+        row["seen"] = "; ".join(
+            filter(
+                None,
+                (
+                    overlap_note(result),
+                    overlap_note(result, 8) * is_contaminated(result),
+                ),
+            )
+        )
         if result.protocol == "bias":
             row["axes"] = result.details.get("axes")
     return sorted(rows, key=lambda row: row["card"])

@@ -48,10 +48,10 @@ def with_configs(options: list[str]) -> list[str]:
     """
     if {"-h", "--help"} & set(options):
         return options
-    options = _found(options)
+    options = _with_paths(options)
     paths = _values(options, _CONFIG)
-    sizes = _values(options, _SIZE) or _keys(paths, "size")
-    folders = _values(options, _START) or _keys(paths, "init_from")
+    sizes = _values(options, _SIZE) or _values_in_files(paths, "size")
+    folders = _values(options, _START) or _values_in_files(paths, "init_from")
     start = None
     if sizes:
         start = shipped_config(f"{sizes[-1]}.yaml")  # of no such size: the parser says so
@@ -83,7 +83,7 @@ def _values(options: list[str], names: tuple[str, ...]) -> list[str]:
     return found
 
 
-def _found(options: list[str]) -> list[str]:
+def _with_paths(options: list[str]) -> list[str]:
     """The options with the paths of shipped configs in the place of their names."""
     changed = []
     for before, word in pairwise(["", *options]):
@@ -115,7 +115,7 @@ def _say(message: str) -> None:
         print(message, file=sys.stderr)
 
 
-def _keys(paths: list[str], name: str) -> list[str]:
+def _values_in_files(paths: list[str], name: str) -> list[str]:
     """What the YAML files say under a key of the first level."""
     import yaml
 

@@ -135,7 +135,7 @@ def _pretrain(run: Path, config: Path, end: float, steps: int | None) -> None:
     from tgp_multimodal.training.run import RunCLI
 
     where = ["--trainer.default_root_dir", str(run), "--data.folder", str(run / "data")]
-    sys.argv = ["tgp quickstart"]  # LightningCLI warns when it finds other arguments here
+    where += ["--trainer.devices", "1"]  # what comes before and after is done by one process
     begun = newest(run)
     cli = RunCLI(["--config", str(config), *where], run=False)
     cli.prepare(is_timed=steps is None and begun is None, is_resumed=begun is not None)

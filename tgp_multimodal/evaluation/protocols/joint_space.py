@@ -43,7 +43,7 @@ def zero_shot(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     texts = [str(card.setting("template")).replace("{}", label) for label in labels]
     pictures = [e.fields["picture"] for e in test]
     if card.setting("by") == "model":
-        score_NT = np.array(ask([Compare(picture, tuple(texts)) for picture in pictures]))
+        score_NT = stack(ask([Compare(picture, tuple(texts)) for picture in pictures]))
     else:
         score_NT = _cosines(ask, pictures, texts)
     predictions = [labels[best] for best in score_NT.argmax(axis=1)]

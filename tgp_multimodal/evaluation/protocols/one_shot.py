@@ -33,7 +33,7 @@ def one_shot(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     first support. No label is used but those of the supports.
 
     Of a model with several views the one is taken that errs least in 20 episodes of 20 classes,
-    made of background pictures. The interval resamples whole runs, whose queries share their supports.
+    made of background pictures. The interval resamples whole runs, whose queries share supports.
     """
     test, supports, background = examples.test, examples.corpus, examples.train
     adapter.fit(lazy_field(examples, "train", "picture"))

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from tgp_multimodal.evaluation.adapter import Adapter
-from tgp_multimodal.evaluation.entities import Found, compare, total
+from tgp_multimodal.evaluation.entities import EntityCounts, count_entities, total
 from tgp_multimodal.evaluation.examples import Example, Examples
 from tgp_multimodal.evaluation.logistic import (
     Axes,
@@ -50,7 +50,7 @@ def tagging(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     predicted = [tags for few in _some(test) for tags in tagger.tag(few, ask)]
     true = [list(e.fields["tags"]) for e in test]
     readings = {
-        name: [compare(p, t, strict) for p, t in zip(predicted, true, strict=True)]
+        name: [count_entities(p, t, strict) for p, t in zip(predicted, true, strict=True)]
         for name, strict in (("f1_strict", True), ("f1_lenient", False))
     }
     details |= {name: total(found).f1 for name, found in readings.items()}
@@ -124,7 +124,7 @@ def _fit(
         found = []
         for i in held.tolist():
             own = _filled([tags[next(numbers)] for _ in spans[i]], known[i])
-            found.append(compare(own, known[i].fields["tags"], is_strict))
+            found.append(count_entities(own, known[i].fields["tags"], is_strict))
         return total(found).f1
 
     features_ND = _stack(states)
@@ -188,5 +188,7 @@ def _by_type(
 ) -> dict[str, dict[str, Any]]:
     kinds = sorted({t.partition("-")[2] for tags in true for t in tags if t != _OUTSIDE})
     pairs = list(zip(predicted, true, strict=True))
-    found: dict[str, Found] = {k: total([compare(*p, is_strict, k) for p in pairs]) for k in kinds}
+    found: dict[str, EntityCounts] = {
+        k: total([count_entities(*p, is_strict, k) for p in pairs]) for k in kinds
+    }
     return {k: {"f1": f.f1, "n": f.true, "predicted": f.predicted} for k, f in found.items()}

@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from tgp_multimodal.training.metrics_file import was_validated
 
 
-class GoesOn(Callback):
+class ResumeCounters(Callback):
     """Sets Lightning's counters by the step that a run goes on from, and validates it if due.
 
     Lightning counts batches and lines apart from the steps. Behind a checkpoint it may be one
