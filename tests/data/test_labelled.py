@@ -160,6 +160,15 @@ def test_held_back_items_are_a_share_of_each_class_and_the_same_for_a_seed():
     assert len(draw(items(*np.arange(10.0)), "regression", 0.2, 0)[1]) == 2
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_group_larger_than_the_share_stays_in_training(seed):
+    often = [Item("the same", "a", f"line {i}", "same") for i in range(100)]
+    made = often + items(*"a" * 50)
+    _, held = draw(made, "classification", 0.15, seed)
+    assert len(held) == 22
+    assert not any(item.group == "same" for item in held)
+
+
 def test_a_class_with_one_item_cannot_be_held_back():
     message = r"at least 2 different items.*Got fewer of 'b' \(line 2\) instead\."
     with pytest.raises(ValueError, match=message):

@@ -73,3 +73,19 @@ def test_few_large_documents_leave_little_to_validation(unit, count):
     assert sum(len(d.text) for _, d in out) == count * len(text)
     held_back = sum(len(d.text) for name, d in out if name == "validation")
     assert 0.01 < held_back / count / len(text) < 0.03
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Title\n" + "word " * 20_000,  # the only line's end is at its beginning
+        "word " * 20_000 + "\n",  # and at its end
+        "".join(f"line {i}\n" for i in range(9_000)),
+    ],
+)
+def test_a_document_is_cut_near_its_end_whatever_its_lines_are(text):
+    (first, head), (second, tail) = halved(Document(text, "s", ""), 0.02)
+    assert (first, second) == ("train", "validation")
+    assert head.text + tail.text == text
+    assert 0.01 < len(tail.text) / len(text) < 0.03
+    assert head.text[-1] in " \n"

@@ -6,6 +6,7 @@ Shape letters: B batch, L length in tokens.
 """
 
 import logging
+import math
 import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -82,8 +83,9 @@ def text_batches(
         parts = [text_batches(*common, n, size, seed, shard) for _, n, size in stages]
         ends = [until for until, _, _ in stages[:-1]]
         return grain.MapDataset.source(RandomAccess(lambda i: parts[bisect_right(ends, i)][i]))
-    check_streams("data.text.weights", weights, split.streams)
-    check_streams("data.text.infill", infill, split.streams)
+    for setting, shares, most in (("weights", weights, math.inf), ("infill", infill, 1.0)):
+        check_streams(f"data.text.{setting}", shares, split.streams)
+        check_range(f"data.text.{setting}", shares, most)
 
     def packed(name: str) -> PackedRows:
         return PackedRows(split, name, length + 1, tokenizer, seed, infill.get(name, 0.0))
@@ -147,10 +149,12 @@ def passage_batches(
     Raises:
         ValueError: a weight names a stream that is not there, or one without such pairs.
     """
-    check_streams("data.passages.weights", weights, split.streams)
-    check_streams("data.passages.docstrings", docstrings, split.streams)
+    for setting, shares in (("weights", weights), ("docstrings", docstrings)):
+        check_streams(f"data.passages.{setting}", shares, split.streams)
+        check_range(f"data.passages.{setting}", shares)
     described = [name for name, share in docstrings.items() if share > 0]
-    names = present(weights, split) if weights or not described else []
+    is_weighted = any(weight > 0 for weight in weights.values())
+    names = present(weights, split) if is_weighted or not described else []
     samplers: list[tuple[Callable[[], Any], float]] = [
         (partial(PassagePairs, split, n, length, seed), weights[n]) for n in names
     ]
@@ -202,8 +206,8 @@ def padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[np.ndarray, np.ndar
     """Ids and mask, padded to a multiple of 8."""
     length = -(-max(len(row) for row in rows) // 8) * 8
     token_BL = np.full((len(rows), length), pad, dtype=np.int64)
-    for padded, row in zip(token_BL, rows, strict=True):
-        padded[: len(row)] = row
+    for line_L, row in zip(token_BL, rows, strict=True):
+        line_L[: len(row)] = row
     return token_BL, np.arange(length) < np.array([len(row) for row in rows])[:, None]
 
 
@@ -216,6 +220,18 @@ def present(weights: Mapping[str, float], split: TextSplit | PictureSplit | Chat
             f"weights must be positive for one of {', '.join(there)}. Got {dict(weights)} instead."
         )
     return names
+
+
+def check_range(setting: str, shares: Mapping[str, float], most: float = math.inf) -> None:
+    """Refuses shares below 0 or above `most`.
+
+    Raises:
+        ValueError: one is.
+    """
+    for name, share in shares.items():
+        if not 0 <= share <= most:
+            wanted = f"from 0 to {most:g}" if most < math.inf else "0 or more"
+            raise ValueError(f"{setting} must be {wanted}. Got {share} for {name!r} instead.")
 
 
 def check_streams(setting: str, wanted: Iterable[str], there: Sequence[str]) -> None:

@@ -5,6 +5,18 @@ from pathlib import Path
 from typing import Any
 
 
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        ValueError: the file is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # bytes that are no text are one, too
+        raise ValueError(f"{path} must be whole JSON. Got {error} instead.") from None
+
+
 def read_object(path: Path, *keys: str) -> dict[str, Any]:
     """The object in a JSON file.
 
@@ -15,10 +27,7 @@ def read_object(path: Path, *keys: str) -> dict[str, Any]:
     Raises:
         ValueError: the file is no JSON, no object, or without one of the keys.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # bytes that are no text are one, too
-        raise ValueError(f"{path} must be whole JSON. Got {error} instead.") from None
+    found = read_json(path)
     if not isinstance(found, dict):
         raise ValueError(f"{path} must hold an object. Got {type(found).__name__} instead.")
     missing = [key for key in keys if key not in found]

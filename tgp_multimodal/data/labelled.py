@@ -330,7 +330,9 @@ def draw(
         units = list(groups.values())
         wanted = max(1, round(share * sum(map(len, units))))
         part, count, staying = 1, 0, len(units)
-        for place in generator.permutation(len(units)):
+        order = generator.permutation(len(units))
+        is_large = np.array([len(units[place]) > wanted for place in order])
+        for place in order[np.argsort(is_large, kind="stable")]:  # large groups come last
             unit = units[place]
             lost = Counter(name for i in unit for name in _several(items[i], kind))
             if part > parts or any(rest[name] <= n for name, n in lost.items()):

@@ -16,7 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tgp_multimodal.data import images
-from tgp_multimodal.data.batches import RandomAccess, check_streams, grain, padded, present
+from tgp_multimodal.data.batches import (
+    RandomAccess,
+    check_range,
+    check_streams,
+    grain,
+    padded,
+    present,
+)
 from tgp_multimodal.data.prepared import PictureSplit
 from tgp_multimodal.data.records import CaptionedImages, PassageRows
 from tgp_multimodal.data.scenes import Endless, Mix
@@ -81,6 +88,7 @@ def picture_batches(
             scenes is to be flipped or cropped.
     """
     check_streams("data.pictures.weights", weights, split.streams)
+    check_range("data.pictures.weights", weights)
     check_streams("data.pictures.drawn", drawn, split.streams)
     for name, shares in (("flips", flips), ("crops", crops), ("greys", greys)):
         _check_shares(name, shares, split.streams, () if name == "greys" else drawn)
@@ -143,6 +151,7 @@ def caption_batches(
         ValueError: a weight names a stream that is not there, or a share of a mix is none.
     """
     check_streams("data.pictures.weights", weights, split.streams)
+    check_range("data.pictures.weights", weights)
     check_streams("data.pictures.drawn", drawn, split.streams)
 
     def source(name: str) -> Any:
@@ -221,7 +230,8 @@ def _worded(
             two = rng.choice(len(captions), 2, replace=False)
             return tokenizer.encode_batch([captions[i] for i in two])
         ids = np.array(tokenizer.encode(captions[0]))
-        return [ids[rng.random(len(ids)) < _KEPT].tolist() for _ in range(2)]
+        views = [ids[rng.random(len(ids)) < _KEPT] for _ in range(2)]
+        return [(view if len(view) else ids).tolist() for view in views]  # none is BOS alone
 
     return item
 

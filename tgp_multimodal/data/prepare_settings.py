@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from tgp_multimodal.data.duplicates import NEAR
 from tgp_multimodal.data.quarantine import ALLOWED
+from tgp_multimodal.data.tokenizer import SPECIALS
 
 Progress = Callable[[str, int, int | None], None]  # what is done, how much, of how much
 
@@ -44,7 +45,9 @@ class Settings(NamedTuple):
         if self.near_duplicates not in ("keep", "drop"):
             given = self.near_duplicates
             raise ValueError(f"near_duplicates must be keep or drop. Got {given} instead.")
-        for name, least in (("size", 8), ("limit", 1), ("workers", 0)):
+        fewest = len(SPECIALS) + 256  # and all bytes, before the corpus is read
+        floors = (("vocabulary", fewest), ("size", 8), ("limit", 1), ("workers", 0))
+        for name, least in floors:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} must be at least {least}. Got {value} instead.")

@@ -31,7 +31,7 @@ import numpy as np
 from tgp_multimodal.data.arrays import ArrayFile, open_array
 from tgp_multimodal.data.fast_encoding import FastEncoder
 from tgp_multimodal.data.journal import Journal
-from tgp_multimodal.data.json_files import read_object
+from tgp_multimodal.data.json_files import read_json, read_object
 from tgp_multimodal.data.records import Document, Pair, Picture
 from tgp_multimodal.data.tokenizer import Tokenizer
 
@@ -355,10 +355,11 @@ def open_pictures(folder: Path, split: str) -> PictureSplit:
     """
     found = checked(folder, split, "pictures")
     count = found["splits"][split]["pictures"]
-    written = json.loads((folder / f"{split}.captions.json").read_text(encoding="utf-8"))
+    path = folder / f"{split}.captions.json"
+    written = read_json(path)
     captions = [(some,) if isinstance(some, str) else tuple(some) for some in written]
     if len(captions) != count:
-        wanted = f"{folder / split}.captions.json must hold {count:,} rows, as its manifest says"
+        wanted = f"{path} must hold {count:,} rows, as its manifest says"
         raise ValueError(f"{wanted}. Got {len(captions):,} instead.")
     return PictureSplit(
         open_array(folder / f"{split}.pixels.npy", count, "r"),

@@ -221,7 +221,7 @@ def _thing(cover_YX: np.ndarray, colour: str) -> Thing:
     variance_y = cover_YX.sum(axis=1) @ (at - y) ** 2 / area
     best, found = _OVERLAP, Thing(UNKNOWN, colour, x / size, y / size, float(np.sqrt(area)) / size)
     for shape in SHAPES:
-        ratio = np.sqrt(variance_x / variance_y / _SPREAD[shape])
+        ratio = np.sqrt(variance_x / max(variance_y, 1e-12) / _SPREAD[shape])
         if not 1 / _PROPORTION <= ratio <= _PROPORTION:
             continue
         side = np.sqrt(area / _FILL[shape])

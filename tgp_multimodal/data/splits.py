@@ -141,8 +141,10 @@ def smallest(texts: Iterable[tuple[float, str]], room: int) -> list[str]:
 def halved(document: Document, share: float) -> Iterator[tuple[str, Document]]:
     """Cuts a document at a line's end, so that its tail, about `share` of it, is validation."""
     text = document.text
-    cut = int(len(text) * (1 - share))
-    cut = max(text.rfind("\n", 0, cut), text.rfind(" ", 0, cut) if "\n" not in text else -1) + 1
+    end = int(len(text) * (1 - share))
+    least = end // 2  # or else validation would have more than half
+    cut = text.rfind("\n", least, end)
+    cut = (cut if cut >= 0 else text.rfind(" ", least, end)) + 1
     if not text[:cut].strip() or not text[cut:].strip():
         yield "train", document
         return

@@ -25,7 +25,7 @@ PARTS = ("text", "pictures", "chat", "tokenizer")
 _DATA = PARTS[:-1]
 
 _STAGING = ".partial"
-_ORDER = 2  # raised with whatever changes how documents are cut, or their order
+_ORDER = 3  # raised with whatever changes how documents are cut, or their order
 _WORK = "work.json"
 _LOCK = "lock"
 _FILES = {
@@ -60,7 +60,8 @@ def staged(
         try:
             yield staging
         except BaseException as error:
-            if work is None or isinstance(error, Exception):  # and not Ctrl-C
+            # The data are refused. What a full disk or Ctrl-C stops goes on where it was.
+            if work is None or isinstance(error, ValueError):
                 shutil.rmtree(staging, ignore_errors=True)
                 if not was_there and not any(output.iterdir()):
                     output.rmdir()

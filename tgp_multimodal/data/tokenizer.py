@@ -159,6 +159,7 @@ class Tokenizer:
         (folder / "tokenizer_config.json").write_text(
             json.dumps(settings, indent=2), encoding="utf-8"
         )
+        (folder / _CHAT).unlink(missing_ok=True)
         if self.chat_template is not None:
             (folder / _CHAT).write_text(self.chat_template, encoding="utf-8")
 

@@ -202,8 +202,6 @@ def _cell(board: Board, column: Column, model: str) -> dict[str, Any]:
         "group": group,
         "bar": plots.cell_bar(_scale(column), _reading(result)),
         "title": " · ".join(filter(None, notes)),
-            )
-        ),
     }
 
 

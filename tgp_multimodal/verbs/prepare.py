@@ -188,7 +188,7 @@ def progress_bar() -> Iterator[Callable[[str, int, int | None], None]]:
         yield _plain(time.monotonic)
         return
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
@@ -225,7 +225,7 @@ def show(done: Any, vocabulary: int | None = None) -> None:
         console.print(table)
     for tally in done.tallies:
         for bad in tally.first:
-            console.print(f"bad: {escape(bad.source)} {bad.row}: {escape(bad.reason)}")
+            console.print(f"bad: {escape(bad.source)} {escape(str(bad.row))}: {escape(bad.reason)}")
     if any(tally.bad for tally in done.tallies):
         console.print(f"all bad rows: {escape(str(done.folder / 'quarantine.jsonl'))}")
     for kind, found in (("text", done.text), ("pictures", done.pictures), ("chat", done.chat)):
