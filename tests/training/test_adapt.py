@@ -86,17 +86,17 @@ def test_the_head_alone_is_the_probe_and_leaves_the_network_as_it_is(loaded):
 def test_a_run_that_was_killed_goes_on_to_the_same_weights(loaded, tmp_path, monkeypatch, method):
     settings = Settings(method, **QUICK)
     whole = learn(loaded, task(), settings, tmp_path / "whole")
-    look = adapt_runs.EarlyStopping._look
+    evaluate = adapt_runs.EarlyStopping._evaluate
 
     def killed(self, trainer, module):
         if trainer.global_step >= 15:
             raise RuntimeError("killed")
-        look(self, trainer, module)
+        evaluate(self, trainer, module)
 
-    monkeypatch.setattr(adapt_runs.EarlyStopping, "_look", killed)
+    monkeypatch.setattr(adapt_runs.EarlyStopping, "_evaluate", killed)
     with pytest.raises(RuntimeError, match="killed"):
         learn(loaded, task(), settings, tmp_path / "cut")
-    monkeypatch.setattr(adapt_runs.EarlyStopping, "_look", look)
+    monkeypatch.setattr(adapt_runs.EarlyStopping, "_evaluate", evaluate)
     told = []
     again = learn(loaded, task(), settings, tmp_path / "cut", told.append)
     assert any("going on from" in line for line in told)
