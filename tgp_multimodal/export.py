@@ -25,7 +25,7 @@ from torch import Tensor
 
 from tgp_multimodal import stock_export
 from tgp_multimodal.data import tokenizer as tokenizers
-from tgp_multimodal.data.json_files import read_object
+from tgp_multimodal.data.json_files import read_format
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.models.networks import (
     Multimodal,
@@ -123,12 +123,8 @@ def load(folder: Path) -> Loaded:
             f"model folder must be an export (with a tgp.json). "
             f"Got {folder} instead.{_hint(folder)}"
         )
-    found = read_object(path, "format")
-    if found["format"] != FORMAT:
-        raise ValueError(
-            f"export format must be {FORMAT}. Got {found['format']} in {path} instead."
-        )
-    found = read_object(path, "network", "weights", "tokenizer", "training")
+    keys = ("network", "weights", "tokenizer", "training")
+    found = read_format(path, "export", FORMAT, *keys)
     network = _empty(found["network"])
     tokenizer = tokenizers.load(folder)
     weights = {

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tgp_multimodal.data.json_files import read_object
+from tgp_multimodal.data.json_files import check_keys, read_object
 from tgp_multimodal.models.text_transformer import TextTransformer
 
 _FILE, _INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -43,7 +43,7 @@ def shape(folder: Path) -> dict[str, Any]:
         raise ValueError(
             f"init_from must hold a model of type qwen3. Got {config.get('model_type')!r} instead."
         )
-    config = read_object(path, *_SHAPE.values())
+    check_keys(path, config, [*_SHAPE.values()])
     found = {ours: config[theirs] for ours, theirs in _SHAPE.items()}
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     wanted = {

@@ -114,6 +114,12 @@ def test_texts_that_are_too_long_are_cut(pair):
     assert served.answer([Generate(long, 5), Generate(long, 5, (), long)]) != ["", ""]
     mixed = [Score("a", " b"), Score(long, " yes")]
     assert served.answer(mixed)[0].nats == pytest.approx(native.answer(mixed)[0].nats, abs=1e-4)
+    # Of one context, whole before a short continuation and cut before a long one.
+    context, rest = "The old bridge was built of ston", "e and of wood. " * 5
+    short, longer = served.answer([Score(context, "e"), Score(context, rest)])
+    alone = served.answer([Score(context, rest)])[0]
+    assert (longer.tokens, longer.nats) == (alone.tokens, pytest.approx(alone.nats))
+    assert short.tokens == native.answer([Score(context, "e")])[0].tokens
     with pytest.raises(RefusedError, match="prompt must be at most 96 tokens"):
         served.answer([Score("", long)])
 

@@ -102,6 +102,25 @@ def test_parts_of_a_stopped_run_that_the_next_does_not_make_are_left_out(tmp_pat
     assert prepared.manifest(tmp_path / "o" / "text")["kind"] == "text"
 
 
+def test_a_full_disk_keeps_what_was_done_and_refused_data_do_not(tmp_path):
+    text = text_source(tmp_path, 20)
+    prepare(tmp_path / "first", text, [], SMALL)
+    own = tmp_path / "first" / "tokenizer"
+    for error, is_kept in (
+        (OSError(28, "No space left on device"), True),
+        (ValueError("x"), False),
+    ):
+
+        def failing(error=error):
+            yield from grey()
+            raise error
+
+        with pytest.raises(type(error)):
+            prepare(tmp_path / "o", text, [Source("grey", "g", failing)], SMALL, own)
+        assert (tmp_path / "o" / ".partial" / "text").is_dir() == is_kept
+    prepare(tmp_path / "o", text, [], SMALL, own)
+
+
 @pytest.mark.parametrize("last", [10, 150])
 def test_killed_while_reading_an_older_set_stays_whole(tmp_path, monkeypatch, last):
     prepare(tmp_path / "o", text_source(tmp_path, 20), [], SMALL)

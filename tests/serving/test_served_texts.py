@@ -110,6 +110,11 @@ def test_an_echo_waits_until_there_is_room(model):
     assert caught.value.status_code == 503
 
 
+def test_options_of_a_stream_are_refused_without_one(complete):
+    with pytest.raises(openai.UnprocessableEntityError, match="stream_options with stream: true"):
+        complete("The river", stream_options={"include_usage": True})
+
+
 def test_streams_hold_the_same_texts(complete, model):
     settings = {"n": 3, "seed": 6, "max_tokens": 15, "stop": ["zz"]}
     whole = complete("The river", **settings)

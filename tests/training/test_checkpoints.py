@@ -45,6 +45,17 @@ def test_a_damaged_one_is_skipped_with_a_warning(tmp_path, damage):
         assert newest(tmp_path).name == "previous.ckpt"
 
 
+def test_a_checkpoint_that_is_not_written_is_told_of_and_the_older_one_stays(tmp_path):
+    write(tmp_path, 1)
+    (folder_of(tmp_path) / "last.partial").write_bytes(b"of an earlier try")
+    trainer = SimpleNamespace(  # as Lightning's, where it may not write
+        save_checkpoint=lambda path: None, global_step=2, is_global_zero=True
+    )
+    with pytest.raises(PermissionError, match=r"may not be written.*last\.partial"):
+        Checkpoint(tmp_path).save(trainer)
+    assert load_checkpoint(newest(tmp_path))["step"] == 1
+
+
 def test_a_kill_between_the_two_renames_loses_nothing(tmp_path):
     write(tmp_path, 1)
     last = folder_of(tmp_path) / "last.ckpt"

@@ -7,7 +7,7 @@ import torch
 from test_run import QUIET, start
 
 from tgp_multimodal.training import callbacks
-from tgp_multimodal.training.callbacks import Throughput
+from tgp_multimodal.training.callbacks import Pauses, Throughput
 
 pytestmark = QUIET
 
@@ -33,6 +33,32 @@ def test_rates_are_of_all_processes_and_the_share_is_of_one_device(processes, mo
         "teraflops_per_second": 3 * processes,
         "mfu": 0.25,
     }
+
+
+def test_what_is_no_training_counts_in_no_rate(monkeypatch):
+    now, logged = [0.0], []
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
+    module = SimpleNamespace(
+        flops=lambda batch, step: 0, log_dict=lambda rates, batch_size: logged.append(rates)
+    )
+    trainer = SimpleNamespace(
+        global_step=0, max_steps=9, world_size=1, is_global_zero=False,
+        strategy=SimpleNamespace(reduce=lambda loss: loss),
+    )  # fmt: skip
+    watch, batch = Throughput(every=2), {"text": SimpleNamespace(token_BL=torch.zeros(2, 9))}
+    pauses = Pauses(watch)
+    for step in range(1, 7):
+        now[0] += 1.0  # a step
+        trainer.global_step = step
+        given = (trainer, module, {"loss": torch.ones(())}, batch, step)
+        watch.on_train_batch_end(*given)
+        now[0] += 5.0  # a sheet and a checkpoint
+        pauses.on_train_batch_end(*given)
+        if step in (2, 5):
+            watch.on_validation_start(trainer, module)
+            now[0] += 30.0
+            watch.on_validation_end(trainer, module)
+    assert logged == [{"tokens_per_second": 2 * 16 / 2}] * 3
 
 
 def test_without_a_terminal_the_first_and_the_last_numbers_are_lines(

@@ -84,8 +84,7 @@ def text_batches(
         ends = [until for until, _, _ in stages[:-1]]
         return grain.MapDataset.source(RandomAccess(lambda i: parts[bisect_right(ends, i)][i]))
     for setting, shares, most in (("weights", weights, math.inf), ("infill", infill, 1.0)):
-        check_streams(f"data.text.{setting}", shares, split.streams)
-        check_range(f"data.text.{setting}", shares, most)
+        check_shares(f"data.text.{setting}", shares, split.streams, most)
 
     def packed(name: str) -> PackedRows:
         return PackedRows(split, name, length + 1, tokenizer, seed, infill.get(name, 0.0))
@@ -150,8 +149,7 @@ def passage_batches(
         ValueError: a weight names a stream that is not there, or one without such pairs.
     """
     for setting, shares in (("weights", weights), ("docstrings", docstrings)):
-        check_streams(f"data.passages.{setting}", shares, split.streams)
-        check_range(f"data.passages.{setting}", shares)
+        check_shares(f"data.passages.{setting}", shares, split.streams)
     described = [name for name, share in docstrings.items() if share > 0]
     is_weighted = any(weight > 0 for weight in weights.values())
     names = present(weights, split) if is_weighted or not described else []
@@ -222,12 +220,21 @@ def present(weights: Mapping[str, float], split: TextSplit | PictureSplit | Chat
     return names
 
 
-def check_range(setting: str, shares: Mapping[str, float], most: float = math.inf) -> None:
-    """Refuses shares below 0 or above `most`.
+def check_shares(
+    setting: str, shares: Mapping[str, float], there: Sequence[str], most: float = math.inf
+) -> None:
+    """Refuses shares below 0 or above `most`, and those of streams that are not there.
+
+    Args:
+        setting: what holds them.
+        shares: stream -> share.
+        there: streams of the prepared data.
+        most: the largest share that can be.
 
     Raises:
-        ValueError: one is.
+        ValueError: there is one.
     """
+    check_streams(setting, shares, there)
     for name, share in shares.items():
         if not 0 <= share <= most:
             wanted = f"from 0 to {most:g}" if most < math.inf else "0 or more"

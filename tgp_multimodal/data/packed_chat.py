@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tgp_multimodal.data.batches import RandomAccess, check_range, check_streams, grain, present
+from tgp_multimodal.data.batches import RandomAccess, check_shares, grain, present
 from tgp_multimodal.data.prepared_chat import ChatSplit
 from tgp_multimodal.data.records import ChatRows
 from tgp_multimodal.data.tokenizer import Tokenizer
@@ -124,8 +124,7 @@ def chat_batches(
     Raises:
         ValueError: a weight names a stream that is not there, or no answer begins within `length`.
     """
-    check_streams("data.chat.weights", weights, split.streams)
-    check_range("data.chat.weights", weights)
+    check_shares("data.chat.weights", weights, split.streams)
     names = present(weights or dict.fromkeys(split.streams, 1.0), split)
     packed = {n: PackedChat(split, n, length + 1, tokenizer.pad, seed) for n in names}
     if short := [n for n, rows in packed.items() if not len(rows)]:

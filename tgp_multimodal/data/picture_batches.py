@@ -18,7 +18,7 @@ import numpy as np
 from tgp_multimodal.data import images
 from tgp_multimodal.data.batches import (
     RandomAccess,
-    check_range,
+    check_shares,
     check_streams,
     grain,
     padded,
@@ -87,8 +87,7 @@ def picture_batches(
         ValueError: a weight names a stream that is not there, a share is none, or a stream of drawn
             scenes is to be flipped or cropped.
     """
-    check_streams("data.pictures.weights", weights, split.streams)
-    check_range("data.pictures.weights", weights)
+    check_shares("data.pictures.weights", weights, split.streams)
     check_streams("data.pictures.drawn", drawn, split.streams)
     for name, shares in (("flips", flips), ("crops", crops), ("greys", greys)):
         _check_shares(name, shares, split.streams, () if name == "greys" else drawn)
@@ -150,8 +149,7 @@ def caption_batches(
     Raises:
         ValueError: a weight names a stream that is not there, or a share of a mix is none.
     """
-    check_streams("data.pictures.weights", weights, split.streams)
-    check_range("data.pictures.weights", weights)
+    check_shares("data.pictures.weights", weights, split.streams)
     check_streams("data.pictures.drawn", drawn, split.streams)
 
     def source(name: str) -> Any:

@@ -31,7 +31,7 @@ import numpy as np
 from tgp_multimodal.data.arrays import ArrayFile, open_array
 from tgp_multimodal.data.fast_encoding import FastEncoder
 from tgp_multimodal.data.journal import Journal
-from tgp_multimodal.data.json_files import read_json, read_object
+from tgp_multimodal.data.json_files import read_format, read_json
 from tgp_multimodal.data.records import Document, Pair, Picture
 from tgp_multimodal.data.tokenizer import Tokenizer
 
@@ -323,12 +323,7 @@ def manifest(folder: Path) -> dict[str, Any]:
             f"data folder must be one that `tgp prepare` wrote (with a {MANIFEST}). "
             f"Got {folder} instead."
         )
-    found = read_object(path, "format")
-    if found["format"] != FORMAT:
-        raise ValueError(
-            f"manifest format must be {FORMAT}. Got {found['format']} in {path} instead."
-        )
-    return found
+    return read_format(path, "manifest", FORMAT)
 
 
 def open_text(folder: Path, split: str) -> TextSplit:

@@ -323,10 +323,10 @@ def _store_skipped(
     file = results.folder(root, adapter.name) / "skipped.jsonl"
     before = file.read_text("utf-8").splitlines() if file.is_file() else []
     others = {row["card"]: row["reason"] for row in map(json.loads, before)}
-    cache = {card: reason for card, reason in others.items() if card not in reasons} | skipped
-    if cache:
+    kept = {card: reason for card, reason in others.items() if card not in reasons} | skipped
+    if kept:
         file.parent.mkdir(parents=True, exist_ok=True)
-        lines = (json.dumps({"card": c, "reason": r}) for c, r in sorted(cache.items()))
+        lines = (json.dumps({"card": c, "reason": r}) for c, r in sorted(kept.items()))
         results.replace(file, "\n".join(lines) + "\n")
     else:
         file.unlink(missing_ok=True)

@@ -157,8 +157,8 @@ def bars(axis: str, models: Sequence[str], values: Mapping[str, float]) -> Marku
             Markup("</g>"),
         ]
         y += thick + gap
-    y_axis = [_line(x, 22, y, "grid") for x in (0, full / 2, full)]
-    return _svg("strip", y, f"Score on {axis}", [*y_axis, *parts])
+    grid = [_line(x, 22, y, "grid") for x in (0, full / 2, full)]
+    return _svg("strip", y, f"Score on {axis}", [*grid, *parts])
 
 
 def _share(value: float | None) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from tgp_multimodal.data.json_files import read_object
+from tgp_multimodal.data.json_files import read_format
 from tgp_multimodal.data.labelled import Predicted
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.inference.devices import usual_device
@@ -135,9 +135,7 @@ def read_task(folder: Path) -> Task:
             f"adapted folder must be one that `tgp adapt` wrote (with an {FILE}). Got {folder}"
             " instead."
         )
-    found = read_object(path, "format", "task")
-    if found["format"] != FORMAT:
-        raise ValueError(f"format of {path} must be {FORMAT}. Got {found['format']} instead.")
+    found = read_format(path, "adapted", FORMAT, "task")
     return Task(**found["task"] | {"labels": tuple(found["task"]["labels"])})
 
 

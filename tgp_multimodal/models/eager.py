@@ -179,10 +179,8 @@ class PatchAttentionFunction(torch.autograd.Function):
         grad_query, grad_key, grad_value = _attention_gradients(grad_out, *attended)
         length = grad_key.shape[2] - patches
         grad_both = scale.new_empty(batch, patches, 2, heads, size)
-        grad_both[:, :, 0], grad_both[:, :, 1] = (
-            _swapped(grad_query),
-            _swapped(grad_key[:, :, length:]),
-        )
+        grad_both[:, :, 0] = _swapped(grad_query)
+        grad_both[:, :, 1] = _swapped(grad_key[:, :, length:])
         _complex(grad_both).mul_(turn.conj())
         unit = projected[:, :, :2] * scale
         product = grad_both * unit
@@ -191,10 +189,8 @@ class PatchAttentionFunction(torch.autograd.Function):
         grad_both.view(-1, len(gain)).mul_(gain)
         grad_both.addcmul_(unit, product.mean(-1, keepdim=True), value=-1).mul_(scale)
         grad_projected = torch.empty_like(projected, memory_format=torch.contiguous_format)
-        grad_projected[:, :, :2], grad_projected[:, :, 2] = (
-            grad_both,
-            _swapped(grad_value[:, :, length:]),
-        )
+        grad_projected[:, :, :2] = grad_both
+        grad_projected[:, :, 2] = _swapped(grad_value[:, :, length:])
         text = grad_key[:, :, :length], grad_value[:, :, :length]
         return grad_projected, *text, grad_gain, None, None, None
 

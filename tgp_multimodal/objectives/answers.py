@@ -53,9 +53,9 @@ class AnswerLanguage(Objective):
 
         Several processes log the mean of their own bits per byte.
         """
-        rows = (
-            batch if isinstance(batch, AnswerBatch) else self.prepare_batch(batch, progress, seed)
-        )
+        rows = batch
+        if not isinstance(rows, AnswerBatch):
+            rows = self.prepare_batch(rows, progress, seed)
         state_BLD = network.text(rows.token_BL[:, :-1], rows.position_BL[:, :-1])
         value, nats_N = weighted_nats(
             state_BLD.flatten(0, 1).index_select(0, rows.scored_N),

@@ -109,11 +109,8 @@ def _in_place(
     if learns:
         probability *= ((weight_N + 2 * z_weight_N * log_partition) / partition)[:, None]
         probability.scatter_add_(-1, target_N1, -weight_N[:, None])
-    return (
-        log_partition - target_logit,
-        log_partition,
-        probability.to(dtype) if learns else probability,
-    )
+    grad_logits = probability.to(dtype) if learns else probability
+    return log_partition - target_logit, log_partition, grad_logits
 
 
 def _for_compiler(
@@ -126,11 +123,8 @@ def _for_compiler(
     probability = (wide - log_partition[:, None]).exp() * factor[:, None]
     is_target = torch.arange(logits.shape[-1], device=logits.device) == target_N1
     grad_logits = torch.where(is_target, probability - weight_N[:, None], probability)
-    return (
-        log_partition - wide.gather(-1, target_N1)[:, 0],
-        log_partition,
-        grad_logits.to(logits.dtype),
-    )
+    nats = log_partition - wide.gather(-1, target_N1)[:, 0]
+    return nats, log_partition, grad_logits.to(logits.dtype)
 
 
 @cache

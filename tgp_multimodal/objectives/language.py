@@ -96,9 +96,9 @@ class HybridLanguage(Objective):
 
         See `Objective.loss`.
         """
-        rows = (
-            batch if isinstance(batch, HybridBatch) else self.prepare_batch(batch, progress, seed)
-        )
+        rows = batch
+        if not isinstance(rows, HybridBatch):
+            rows = self.prepare_batch(rows, progress, seed)
         state_BLD = network.text(rows.input_BL, batch.position_BL[:, :-1], rows.is_causal_B)
         share = rows.causal_share
         value, nats_N = weighted_nats(

@@ -124,9 +124,8 @@ def _learn(
     facts: dict[str, Any] = {"metric": metric, "task": asdict(task), **_sizes(adapted)}
     first: list[HistoryRow] = [{"step": 0.0, "seconds": 0.0, "metric": start}]
     if settings.method == "head":
-        return AdaptResult(
-            adapted, first, 0, facts | {"trained_parameters": _head_size(adapted)}, False
-        )
+        facts["trained_parameters"] = _head_size(adapted)
+        return AdaptResult(adapted, first, 0, facts, False)
     set_trainable(adapted, settings)
     facts["trained_parameters"] = sum(w.numel() for w in trainable_weights(adapted).values())
     factory = ModuleFactory(adapted, tokenizer, data, settings, metric, splits.positive)
@@ -244,11 +243,8 @@ def _read_plan(folder: Path | None, identity: dict[str, Any]) -> dict[str, Any] 
         return None
     found = read_object(path, "settings", "weights", "items")
     wrong = [f"{k} {v}" for k, v in found["settings"].items() if identity["settings"].get(k) != v]
-    wrong += [
-        f"{name} {found[name][:12]}"
-        for name in ("weights", "items")
-        if found[name] != identity[name]
-    ]
+    others = [name for name in ("weights", "items") if found[name] != identity[name]]
+    wrong += [f"{name} {found[name][:12]}" for name in others]
     if wrong:
         raise ValueError(
             f"settings, model and items must be those of the unfinished run in {folder}:"

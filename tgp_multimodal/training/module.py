@@ -225,10 +225,8 @@ class TrainingModule(LightningModule):
             self.ema, (1 + step) / (10 + step)
         )  # a young average forgets its random start faster
         state = self.network.state_dict()
-        average, now = (
-            local_shards(self.average.values()),
-            local_shards(state[k] for k in self.average),
-        )
+        average = local_shards(self.average.values())
+        now = local_shards(state[k] for k in self.average)
         torch._foreach_lerp_(average, now, 1 - keep)
 
     def on_validation_start(self) -> None:
@@ -317,9 +315,8 @@ class TrainingModule(LightningModule):
                 f"where it was not. Got {self.settings.text_rate} instead."
             )
         saved_tokenizer = checkpoint.get("tokenizer")
-        if (
-            None not in (saved_tokenizer, data_tokenizer) and saved_tokenizer != data_tokenizer
-        ):  # older versions did not keep it
+        are_known = None not in (saved_tokenizer, data_tokenizer)  # older versions did not keep it
+        if are_known and saved_tokenizer != data_tokenizer:
             raise ValueError(
                 f"data.folder must have the tokenizer of the checkpoint, {saved_tokenizer}. "
                 f"Got {data_tokenizer} instead."

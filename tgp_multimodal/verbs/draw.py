@@ -112,19 +112,21 @@ def _drawn(
     pictures: list[Any] = []
     paths: list[Any] = []
     first = 0
-    with progress_bar(len(prompts)) as progress:
-        for start in range(0, len(prompts), BATCH):
-            batch = slice(start, start + BATCH)
-            told = _behind(start, progress)
-            drawn = model.draw(prompts[batch], seed=seeds[batch], **settings, progress=told)
-            if not start:
-                first = _first(place)
-            for i, picture in enumerate(drawn, start):
-                about = {"prompt": prompts[i], "seed": seeds[i], **facts}
-                paths.append(_save(picture, place, first + i, about))
-            pictures += drawn
-    for path in paths:  # behind the bar, which a line between would break
-        print(path)
+    try:
+        with progress_bar(len(prompts)) as progress:
+            for start in range(0, len(prompts), BATCH):
+                batch = slice(start, start + BATCH)
+                share = _behind(start, progress)
+                drawn = model.draw(prompts[batch], seed=seeds[batch], **settings, progress=share)
+                if not start:
+                    first = _first(place)
+                for i, picture in enumerate(drawn, start):
+                    about = {"prompt": prompts[i], "seed": seeds[i], **facts}
+                    paths.append(_save(picture, place, first + i, about))
+                pictures += drawn
+    finally:  # behind the bar, which a line between would break; of an interrupted call, too
+        for path in paths:
+            print(path)
     return pictures, first
 
 

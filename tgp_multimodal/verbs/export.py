@@ -82,15 +82,8 @@ def benchmarks(results: Path, weights: str) -> list[dict[str, Any]]:
     kept = ("card", "metric", "value", "low", "high", "n", "chance", "limit")
     rows = [{name: getattr(r, name) for name in kept} for r in own]
     for row, result in zip(rows, own, strict=True):
-        row["seen"] = "; ".join(
-            filter(
-                None,
-                (
-                    overlap_note(result),
-                    overlap_note(result, 8) * is_contaminated(result),
-                ),
-            )
-        )
+        notes = (overlap_note(result), overlap_note(result, 8) * is_contaminated(result))
+        row["seen"] = "; ".join(filter(None, notes))
         if result.protocol == "bias":
             row["axes"] = result.details.get("axes")
     return sorted(rows, key=lambda row: row["card"])

@@ -27,10 +27,8 @@ def verify(folder: str) -> int:
     if report.complaints:
         return 1
     by_digest = len(report.by_digest)
-    rest = (
-        f"; {by_digest} by digests alone, for no list of items gives their number"
-        if by_digest
-        else ""
-    )
+    rest = ""
+    if by_digest:
+        rest = f"; {by_digest} by digests alone, for no list of items gives their number"
     print(f"{folder}: {count} result{'s' * (count != 1)} verified{rest}")
     return 0

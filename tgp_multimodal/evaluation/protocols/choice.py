@@ -53,10 +53,8 @@ def infilling(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
 
 
 def _guess(examples: Examples, adapter: Adapter) -> int | None:
-    pool = [*lazy_field(examples, "train", "answer")] or [
-        *lazy_field(examples, "validation", "answer")
-    ]
-    return adapter.guess(pool or [0])
+    pools = ([*lazy_field(examples, split, "answer")] for split in ("train", "validation"))
+    return adapter.guess(next(filter(None, pools), [0]))
 
 
 def _looked_at(examples: Examples, adapter: Adapter) -> Sequence[Example]:

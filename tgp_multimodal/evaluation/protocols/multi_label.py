@@ -48,10 +48,8 @@ def multi_label(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     true_NK, group_N = _table(test, names), groups(test)
     predicted_GK, true_GK = any_of_group(predicted_NK, group_N), any_of_group(true_NK, group_N)
     details |= {"train": len(fit_on), "validation": len(held), "groups": len(true_GK)}
-    details |= {
-        "micro_f1": micro_f1(predicted_NK, true_NK),
-        "macro_f1": macro_f1(predicted_NK, true_NK),
-    }
+    details |= {"micro_f1": micro_f1(predicted_NK, true_NK)}
+    details |= {"macro_f1": macro_f1(predicted_NK, true_NK)}
     details |= {"group_micro_f1": micro_f1(predicted_GK, true_GK)}
     details |= {"group_macro_f1": macro_f1(predicted_GK, true_GK)}
     columns = {str(name): [k] for k, name in enumerate(names)}

@@ -3,7 +3,6 @@
 import ast
 import builtins
 import math
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from tgp_multimodal.evaluation.examples import Example, Examples
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups
 from tgp_multimodal.evaluation.requests import Generate
 from tgp_multimodal.evaluation.sandbox import Limits, Sandbox, Trial, Verdict
+from tgp_multimodal.evaluation.sandbox.runner import processors
 from tgp_multimodal.evaluation.stats import share
 
 
@@ -47,7 +47,7 @@ def pass_at_k(
     trials = [_trial(e, w + ending) for e, own in zip(test, written, strict=True) for w in own]
     limits = Limits(int(card.setting("seconds")), int(card.setting("megabytes")))
     # Each process runs its share of the programs, on its share of the processors.
-    workers = None if team.world == 1 else max(1, (os.cpu_count() or 1) // team.world)
+    workers = max(1, processors() // team.world)
     with Sandbox(limits, unsafe_local, workers) as sandbox:
         judged = team.gather(sandbox.judge(trials[team.rank :: team.world]))
         verdicts = [judged[i % team.world][i // team.world] for i in range(len(trials))]

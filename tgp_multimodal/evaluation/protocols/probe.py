@@ -331,9 +331,8 @@ def _best(
     """The view whose sweep is best on validation items; ties go to the view that comes first."""
     best: _Fit | None = None
     finals: dict[str, float] = {}
-    for view, features_ND in zip(
-        views, features_by_view([*known.items, *test], views, ask), strict=True
-    ):
+    every = features_by_view([*known.items, *test], views, ask)
+    for view, features_ND in zip(views, every, strict=True):
         found = _fit(view, features_ND, known)
         finals[view] = found.sweep.best
         if best is None or found.sweep.best > best.sweep.best:

@@ -90,7 +90,7 @@ class Sandbox:
     def __init__(
         self, limits: Limits = USUAL, unsafe_local: bool = False, workers: int | None = None
     ) -> None:
-        self.limits, self.workers = limits, workers or _processors()
+        self.limits, self.workers = limits, workers or processors()
         if sys.platform != "linux" and not unsafe_local:
             raise SandboxError(
                 "sandbox must run on Linux, whose namespaces, Landlock and seccomp it is made of."
@@ -252,7 +252,8 @@ def _missing(layer: str, reason: str) -> SandboxError:
     )
 
 
-def _processors() -> int:
+def processors() -> int:
+    """How many this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

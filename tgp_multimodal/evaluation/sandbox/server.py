@@ -116,22 +116,12 @@ def _start(place: _Place, limits: Limits, program: int, tests: int, verdict: int
     def asking() -> None:
         plain.send(verdict, ("tests", cells.run_tests(tests, calls[1], answers[0])))
 
-    program_files, tests_files = (
-        (program, calls[0], answers[1]),
-        (tests, calls[1], answers[0], verdict),
-    )
-    _guard(
-        _Cell(answering, program_files, limits.wall, ends_with=tests_done[0]),
-        place,
-        limits,
-        verdict,
-    )
-    _guard(
-        _Cell(asking, tests_files, limits.wall + _GRACE, holds=tests_done[1]),
-        place,
-        limits,
-        verdict,
-    )
+    program_files = (program, calls[0], answers[1])
+    tests_files = (tests, calls[1], answers[0], verdict)
+    program_cell = _Cell(answering, program_files, limits.wall, ends_with=tests_done[0])
+    tests_cell = _Cell(asking, tests_files, limits.wall + _GRACE, holds=tests_done[1])
+    for cell in (program_cell, tests_cell):
+        _guard(cell, place, limits, verdict)
     for file in (*calls, *answers, *tests_done):
         os.close(file)
 
