@@ -123,6 +123,8 @@ class TestCommandLine:
         assert "    muon_lr: 0.01\n" in out
         assert "    adamw_lr: 0.00212\n" in out
         assert "          width: 512\n" in out
+        for key in ("ramp (left out: none): ", "flips (left out: none): ", "drawn.STREAM.usual "):
+            assert key in out  # keys of the sections of data that the config does not have
         bare = re.findall(r"# *\((?:required, )?type.*\n *(\w+):", out)
         assert bare == []  # every setting has a sentence
 

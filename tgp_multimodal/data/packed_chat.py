@@ -118,7 +118,7 @@ def chat_batches(
         length: inputs of a row.
         batch: rows of a batch.
         seed: decides the order.
-        weights: stream -> its share of the rows; left out: every stream by its number of rows.
+        weights: stream -> its share of the rows; where none is given, by their numbers of rows.
         shard: number of this process, and of how many.
 
     Raises:

@@ -144,7 +144,7 @@ def caption_batches(
         seed: decides everything that is drawn.
         longest: most ids of a caption, BOS included.
         shard: number of this process, and of how many.
-        drawn: as for `picture_batches`.
+        drawn: stream -> shares of `scenes.Mix`, whose scenes are put into words twice.
 
     Raises:
         ValueError: a weight names a stream that is not there, or a share of a mix is none.

@@ -3,9 +3,7 @@
 Its whole state is the number of the next step.
 """
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +16,7 @@ from tgp_multimodal.data.packed_chat import chat_batches
 from tgp_multimodal.data.picture_batches import caption_batches, picture_batches
 from tgp_multimodal.data.prepared import PictureSplit, open_pictures, open_text
 from tgp_multimodal.data.prepared_chat import open_chat
+from tgp_multimodal.data.sections import check_section
 from tgp_multimodal.data.tokenizer import Tokenizer
 
 _TRAINING_ONLY = ("drawn", "flips", "crops", "greys")  # settings of pictures
@@ -92,11 +91,9 @@ def open_stream(
             does not have or lacks.
     """
     datasets: dict[str, Any] = {}
-    _check("text", text_batches, text)
-    _check("pictures", picture_batches, pictures, given=("weights",))
-    _check("passages", passage_batches, passages)
-    _check("chat", chat_batches, chat)
-    _check("captions", caption_batches, captions, given=("weights", "drawn"))
+    given = {"text": text, "pictures": pictures, "passages": passages, "chat": chat}
+    for name, settings in (given | {"captions": captions}).items():
+        check_section(name, settings)
     if text is not None:
         found = open_text(folder / "text", split)
         if split != "train":  # what is held out is measured at the length of the run's end
@@ -107,9 +104,9 @@ def open_stream(
         pictures = dict[str, Any](weights=_sizes(seen)) | _looks(pictures, split)
         datasets["pictures"] = picture_batches(seen, tokenizer, **pictures, seed=seed, shard=shard)
         if captions is not None:
-            given = {k: v for k, v in pictures.items() if k in ("weights", "drawn")}
+            shared = {k: v for k, v in pictures.items() if k in ("weights", "drawn")}
             datasets["captions"] = caption_batches(
-                seen, tokenizer, **{**given, **_looks(captions, split)}, seed=seed, shard=shard
+                seen, tokenizer, **{**shared, **_looks(captions, split)}, seed=seed, shard=shard
             )
     elif captions is not None:
         raise ValueError("captions must come with pictures. Got captions without them instead.")
@@ -134,27 +131,3 @@ def _sizes(split: PictureSplit) -> dict[str, float]:
     """Number of pictures of each stream."""
     count_S = np.bincount(split.stream, minlength=len(split.streams))
     return {name: float(n) for name, n in zip(split.streams, count_S, strict=True)}
-
-
-def _check(
-    name: str,
-    function: Callable[..., Any],
-    settings: Mapping[str, Any] | None,
-    given: tuple[str, ...] = (),
-) -> None:
-    """Refuses keys of a section that the function which reads it does not know, or lacks."""
-    if settings is None:
-        return
-    _, _, *known = inspect.signature(function).parameters.values()
-    free = {p.name: p for p in known if p.name not in ("seed", "shard")}
-    for key in settings:
-        if key not in free:
-            meant = get_close_matches(key, free, 1)
-            raise ValueError(
-                f"keys of data.{name} must be among {', '.join(free)}. Got {key} instead."
-                + "".join(f" Did you mean {word}?" for word in meant)
-            )
-    needed = [n for n, p in free.items() if p.default is inspect.Parameter.empty]
-    missing = [n for n in needed if n not in settings and n not in given]
-    if missing:
-        raise ValueError(f"data.{name} must have {', '.join(missing)}. Got none instead.")

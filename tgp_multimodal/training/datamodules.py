@@ -62,16 +62,12 @@ class StreamData(LightningDataModule):
         folder: what `tgp prepare` wrote: `tokenizer/` with `text/`, `pictures/`, `chat/`. If it is
             missing and `embedded` is set, the embedded corpus is prepared there, with pictures of
             the network's size.
-        text: weights and infilling shares of the text streams, row length and rows per batch; see
-            `text_batches`. A batch is that of all processes together, here and below.
-        pictures: weights of the picture streams, longest caption, pictures per batch, and which
-            streams are scenes that are drawn on the way; see `picture_batches`.
-        passages: weights of the passage streams, most tokens, pairs per batch; see
-            `passage_batches`.
-        captions: pairs per batch of captions that say the same of one picture; see
-            `caption_batches`, whose streams are those of `pictures`.
-        chat: rows of conversations: weights of their streams, row length, rows per batch; see
-            `chat_batches`.
+        text: rows of text. A batch is that of all processes together, here and below.
+        pictures: pictures with captions, stored ones and scenes that are drawn on the way.
+        passages: pairs of passages that belong together.
+        captions: pairs of captions that say the same of one picture; their streams are those of
+            `pictures`.
+        chat: rows of conversations.
         embedded: whether to prepare the embedded corpus where there is no data.
         seed: decides order, mixture, infilling, row kinds, noise.
         validation_batches: batches of the validation split that are looked at.

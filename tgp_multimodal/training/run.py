@@ -15,6 +15,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only
 
+from tgp_multimodal.data.sections import SECTIONS, describe_section
 from tgp_multimodal.export import load_checkpoint
 from tgp_multimodal.models.diffusion_head import DiffusionHead
 from tgp_multimodal.models.image_tower import ImageTower
@@ -140,6 +141,7 @@ class RunCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        _explain_sections(parser)
         parser.add_argument(
             "--size",
             type=SizeName | None,
@@ -295,6 +297,14 @@ class RunCLI(LightningCLI):
         """Changes the length of the run before it starts."""
         self.trainer.fit_loop.epoch_loop.max_steps = steps
         self.config["trainer"]["max_steps"] = steps
+
+
+def _explain_sections(parser: LightningArgumentParser) -> None:
+    """Says of each section of `data` which keys it has; jsonargparse sees a mere dict."""
+    for action in parser._actions:
+        group, _, name = action.dest.partition(".")
+        if group == "data" and name in SECTIONS:
+            action.help = f"{action.help}\n{describe_section(name)}".replace("%", "%%")
 
 
 def _is_embedded(configs: Sequence[Any] | None) -> bool:

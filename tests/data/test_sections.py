@@ -1,0 +1,48 @@
+"""What is said of the keys of a config's sections is all that there is."""
+
+import inspect
+
+import pytest
+
+from tgp_multimodal.data.scenes import Mix
+from tgp_multimodal.data.sections import SECTIONS, check_section, describe_section
+
+OTHERS = {"split", "tokenizer", "seed", "shard"}
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_every_key_is_explained_with_its_default(name):
+    said = describe_section(name)
+    keys = inspect.signature(SECTIONS[name].make).parameters.keys() - OTHERS
+    starts = [line for line in said.splitlines() if not line.startswith(" ")]
+    assert {line.split(" (")[0] for line in starts} == keys
+    for line in starts:
+        meaning = line.partition("): ")[2]
+        assert len(meaning) > 5, line
+
+
+def test_shares_of_drawn_scenes_are_explained():
+    said = " ".join(describe_section("pictures").split())
+    for key, default in Mix()._asdict().items():
+        assert f"drawn.STREAM.{key} (left out: {default}): " in said
+    assert "drawn.STREAM" not in describe_section("captions")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("text", {"wieghts": {}}, "Got wieghts instead. Did you mean weights?"),
+        ("text", {"seed": 1}, "among weights, infill, length, batch, ramp. Got seed instead"),
+        ("chat", {"length": 8}, "data.chat must have batch. Got none instead"),
+        ("passages", {}, "data.passages must have weights, length, batch. Got none instead"),
+    ],
+)
+def test_wrong_keys_are_refused(name, settings, message):
+    with pytest.raises(ValueError, match=message.replace("?", r"\?")):
+        check_section(name, settings)
+
+
+def test_what_may_be_left_out():
+    check_section("text", None)
+    check_section("captions", {"batch": 4})
+    check_section("pictures", {"longest": 8, "batch": 4})
