@@ -74,7 +74,7 @@ def test_a_row_of_another_kind_of_item_stays_without_a_label(adapted, tmp_path, 
     source.write_text("\n".join(map(json.dumps, rows)))
     output = tmp_path / "labelled.jsonl"
     assert main(["predict", str(adapted), str(source), str(output), "--text", "body"]) == 0
-    assert "a list of words, which the model does not read" in capsys.readouterr().out
+    assert "a list of words, where the model reads a text" in capsys.readouterr().out
     found = [json.loads(line) for line in output.read_text().splitlines()]
     assert [row["label"] is None for row in found] == [False, True, False]
 
@@ -87,7 +87,7 @@ def test_predict_keeps_every_column_and_every_row(adapted, tmp_path, capsys, suf
     assert main(["predict", str(adapted), source, str(output), "--text", "body"]) == 0
     told = capsys.readouterr().out
     assert "9 rows labelled" in told
-    assert "1 rows hold no text" in told
+    assert "1 rows got no label" in told
     if suffix == ".jsonl":
         found = [json.loads(line) for line in output.read_text().splitlines()]
     else:

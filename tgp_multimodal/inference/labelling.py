@@ -8,9 +8,12 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from tgp_multimodal.data import images, rows
 from tgp_multimodal.data.labelled import SEPARATOR, Columns, pixels, readable
-from tgp_multimodal.data.quarantine import Bad
+from tgp_multimodal.data.quarantine import Bad, Quarantine, Tally
+from tgp_multimodal.data.sources import is_hidden
 from tgp_multimodal.inference.adapted import Adapted
 
 _CHUNK = 512
@@ -19,31 +22,34 @@ _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 Row = dict[str, Any]
 
 
-class Labelling:
+class Labeller:
     """Labels tables and folders of pictures, and counts what it could not label.
 
     Args:
-        model: who labels.
+        model: what labels.
         columns: of the text, and of the second one.
+        quarantine: where rows and files that cannot be read are written down; they are not
+            labelled.
 
     Attributes:
-        labelled: rows that got a label.
-        empty: where rows without text stand; they are written without a label.
-        bad: what is wrong with rows that could not be read; they are not written.
+        labelled: number of rows that got a label.
+        unlabelled: which rows got none, and why; they are written without a label.
+        tally: counts of what was read.
     """
 
-    def __init__(self, model: Adapted, columns: Columns) -> None:
-        self.model, self.columns = model, columns
+    def __init__(self, model: Adapted, columns: Columns, quarantine: Quarantine) -> None:
+        self.model, self.columns, self.quarantine = model, columns, quarantine
         self.labelled = 0
-        self.empty: list[str] = []
-        self.bad: list[str] = []
+        self.unlabelled: list[str] = []
+        self.tally = Tally("input")
         self._names: tuple[str, str] | None = None
 
     def table(self, path: Path) -> Iterator[list[Row]]:
         """Rows of a table with their labels, some hundred at a time.
 
         Raises:
-            ValueError: the file is no table, lacks a column, or the model judges pictures.
+            ValueError: the file is no table, lacks a column or holds no row that can be read, or
+                the model judges pictures.
         """
         reads = self.model.task.reads
         if reads == "picture":
@@ -53,12 +59,8 @@ class Labelling:
             raise ValueError(
                 f"second must {wanted} a model of {reads}. Got {self.columns.second} instead."
             )
-        if not path.is_file():
-            raise ValueError(f"input must be there. Got {path}, which is not, instead.")
-        if not rows.is_table(path):
-            kinds = ", ".join(rows.SUFFIXES)
-            raise ValueError(f"input must be a file of a known kind ({kinds}). Got {path} instead.")
-        found = rows.read(path, self._all(path), late=None)
+        self.tally = Tally(str(path))
+        found = self.quarantine.keep(self.tally, rows.read(path, self._all(path), late=None))
         while chunk := list(islice(found, _CHUNK)):
             yield self._labelled(path, chunk)
 
@@ -71,31 +73,32 @@ class Labelling:
 
         return choose
 
-    def _labelled(self, path: Path, chunk: Sequence[rows.Row | Bad]) -> list[Row]:
-        good: list[Row] = []
+    def _labelled(self, path: Path, chunk: Sequence[rows.Row]) -> list[Row]:
         items: list[Any] = []
         places: list[int] = []
-        for row in chunk:
-            if isinstance(row, Bad):
-                self.bad.append(f"{row.source} {row.row}: {row.reason}")
-                continue
+        for place, (where, row) in enumerate(chunk):
             try:
-                item = readable(row[1], self.columns)
-                if isinstance(item, str) != (self.model.task.reads == "text"):
-                    told = "a text" if isinstance(item, str) else "a list of words"
-                    raise ValueError(f"{told}, which the model does not read")
-                items.append(item)
-                places.append(len(good))
+                items.append(self._item(row))
+                places.append(place)
             except ValueError as error:
-                self.empty.append(f"{path} {row[0]}: {error}")
-            good.append(dict(row[1]))
-        return self._filled(good, items, places)
+                self.unlabelled.append(f"{path} {where}: {error}")
+        return self._filled([dict(row) for _, row in chunk], items, places)
 
-    def _filled(self, good: list[Row], items: list[Any], places: list[int]) -> list[Row]:
-        if self._names is None and good:
-            self._names = _free_names({name for row in good for name in row})
+    def _item(self, row: Row) -> Any:
+        """What the model reads of a row; a cell of plain text may hold the words of a tagger."""
+        item, reads = readable(row, self.columns), self.model.task.reads
+        if isinstance(item, str) and reads == "pair":
+            raise ValueError("a text, where the model reads a pair of texts")
+        if not isinstance(item, str) and reads == "text":
+            raise ValueError("a list of words, where the model reads a text")
+        return item
+
+    def _filled(self, found: list[Row], items: list[Any], places: list[int]) -> list[Row]:
+        """Rows with their two new columns, which are empty where there is no item."""
+        if self._names is None and found:
+            self._names = _free_names({name for row in found for name in row})
         label, probability = self._names or ("label", "probability")
-        for row in good:
+        for row in found:
             if taken := {label, probability} & row.keys():
                 raise ValueError(
                     f"columns of the input must be in its first {_CHUNK} rows where they are named"
@@ -103,33 +106,71 @@ class Labelling:
                 )
             row |= {label: None, probability: None}
         is_tags = self.model.task.kind == "tagging"
-        for place, found in zip(places, self.model.predict(items) if items else [], strict=True):
-            said = list(found.label) if is_tags else found.label
-            good[place] |= {label: said, probability: found.probability}
+        answers = self.model.predict(items) if items else []
+        for place, answer in zip(places, answers, strict=True):
+            given = list(answer.label) if is_tags else answer.label
+            found[place] |= {label: given, probability: answer.probability}
         self.labelled += len(items)
-        return good
+        return found
 
     def pictures(self, folder: Path) -> Iterator[list[Row]]:
-        """The picture files of a folder, on all levels, with their labels.
+        """The picture files of a folder, on all levels, with their labels; hidden ones are not.
 
         Raises:
-            ValueError: there is none, or the model judges texts.
+            ValueError: there is none that can be read, or the model judges texts.
         """
         if self.model.task.reads != "picture":
             raise ValueError(f"input must be a table of texts. Got the folder {folder} instead.")
-        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in images.SUFFIXES)
-        if not files:
-            raise ValueError(f"input must hold pictures. Got {folder} with none instead.")
-        for start in range(0, len(files), _CHUNK):
-            good: list[Row] = []
-            items: list[Any] = []
-            for file in files[start : start + _CHUNK]:
-                try:
-                    items.append(pixels(file))
-                    good.append({"file": str(file.relative_to(folder))})
-                except (OSError, ValueError) as error:
-                    self.bad.append(f"{file}: {error}")
-            yield self._filled(good, items, list(range(len(good))))
+        files = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in images.SUFFIXES]
+        files = [p for p in files if p.is_file() and not is_hidden(p, folder)]
+        self.tally = Tally(str(folder), "picture")
+        found = self.quarantine.keep(self.tally, _opened_pictures(folder, files))
+        while chunk := list(islice(found, _CHUNK)):
+            named = [{"file": str(file.relative_to(folder))} for file, _ in chunk]
+            items = [picture for _, picture in chunk]
+            yield self._filled(named, items, list(range(len(chunk))))
+
+
+def _opened_pictures(
+    folder: Path, files: Sequence[Path]
+) -> Iterator[tuple[Path, np.ndarray] | Bad]:
+    for file in files:
+        try:
+            yield file, pixels(file)
+        except (OSError, ValueError) as error:
+            yield Bad(str(folder), str(file.relative_to(folder)), str(error))
+
+
+def check_input(path: Path) -> None:
+    """Refuses what is neither a table nor a folder.
+
+    Raises:
+        ValueError: it is not there, or of another kind.
+    """
+    if path.is_dir():
+        return
+    if not path.is_file():
+        raise ValueError(f"input must be there. Got {path}, which is not, instead.")
+    if not rows.is_table(path):
+        kinds = ", ".join(rows.SUFFIXES)
+        raise ValueError(
+            f"input must be a folder of pictures or a file ({kinds}). Got {path} instead."
+        )
+
+
+def check_output(path: Path) -> None:
+    """Refuses a file of a kind that `writer` does not write.
+
+    Raises:
+        ValueError: its name says so.
+    """
+    if path.suffix.lower() not in (*_DELIMITERS, ".jsonl"):
+        raise ValueError(f"output must end with .csv, .tsv or .jsonl. Got {path} instead.")
+
+
+def partial_of(path: Path) -> Path:
+    """Where the rows of an output stand until the last one is written."""
+    return path.with_name(f"{path.name}.partial")
 
 
 def _free_names(taken: Collection[str]) -> tuple[str, str]:
@@ -142,27 +183,21 @@ def _free_names(taken: Collection[str]) -> tuple[str, str]:
 
 
 @contextmanager
-def _gone_if_it_fails(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-
-
-@contextmanager
 def writer(path: Path) -> Iterator[Callable[[Sequence[Row]], None]]:
     """Writes rows to a CSV, TSV or JSON lines file, which is there when the last one is written.
 
+    Until then, and after an error, they are in the file of `partial_of`; it is gone where there
+    are none.
+
     Raises:
-        ValueError: the name of the file is of another kind.
+        ValueError: the name of the file is of another kind, or a column begins too late for a
+            table.
     """
+    check_output(path)
     suffix = path.suffix.lower()
-    if suffix not in (*_DELIMITERS, ".jsonl"):
-        raise ValueError(f"output must end with .csv, .tsv or .jsonl. Got {path} instead.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    with _gone_if_it_fails(partial), _opened(partial) as file:
+    partial = partial_of(path)
+    with _gone_if_empty(partial), _opened(partial) as file:
         table: csv.DictWriter | None = None
 
         def write(some: Sequence[Row]) -> None:
@@ -188,6 +223,16 @@ def writer(path: Path) -> Iterator[Callable[[Sequence[Row]], None]]:
 
         yield write
     partial.replace(path)
+
+
+@contextmanager
+def _gone_if_empty(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        if path.is_file() and not path.stat().st_size:
+            path.unlink()
+        raise
 
 
 def _opened(path: Path) -> IO[str]:

@@ -1,6 +1,13 @@
 """`tgp predict`: labels a file with a model that `tgp adapt` made."""
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tgp_multimodal.inference.labelling import Labeller
 
 
 def predict(
@@ -16,13 +23,15 @@ def predict(
     Rows are read and written some hundred at a time, so that a file may be of any size. All columns
     stay, and `label` and `probability` come behind them (`predicted_label` and
     `predicted_probability` where the file has such columns). A row without text gets none. Several
-    labels are parted by |, tags by spaces.
+    labels are parted by |, tags by spaces. Rows and pictures that cannot be read are left out, and
+    written down in OUTPUT.quarantine.jsonl. What an interrupted call has labelled is in
+    OUTPUT.partial.
 
     Args:
         adapted: folder that `tgp adapt` wrote.
         input: table (.csv, .tsv, .jsonl, .parquet), or a folder of pictures.
         output: file to write (.csv, .tsv or .jsonl).
-        text: column of the text, or of the list of words.
+        text: column of the text, or of the words that are tagged.
         second: column of the second text, where pairs are judged.
         overwrite: replace the output if it is there.
 
@@ -33,24 +42,58 @@ def predict(
     """
     import tgp_multimodal
     from tgp_multimodal.data.labelled import Columns
-    from tgp_multimodal.inference.labelling import Labelling, writer
+    from tgp_multimodal.data.quarantine import Quarantine
+    from tgp_multimodal.inference.labelling import Labeller, check_input, check_output
 
-    source = Path(input)
-    if source.resolve() == Path(output).resolve():
+    source, target = Path(input), Path(output)
+    if source.resolve() == target.resolve():
         raise ValueError(
             f"output must be another file than the input. Got {output} for both instead."
         )
-    if Path(output).exists() and not overwrite:
+    if target.exists() and not overwrite:
         raise ValueError(
             f"output must be a new file, unless --overwrite is given. Got {output} instead."
         )
+    check_input(source)
+    check_output(target)
     model = tgp_multimodal.load_adapted(adapted)
-    work = Labelling(model, Columns(text=text, second=second))
-    chunks = work.pictures(source) if source.is_dir() else work.table(source)
-    with writer(Path(output)) as write:
-        for rows in chunks:
-            write(rows)
-    print(f"{work.labelled:,} rows labelled in {output}")
-    for what, bad in (("could not be read", work.bad), ("hold no text", work.empty)):
-        if bad:
-            print(f"{len(bad):,} rows {what}; the first: {bad[0]}")
+    bad = target.with_name(f"{target.name}.quarantine.jsonl")
+    with Quarantine(bad, allow_bad=1) as quarantine:
+        labeller = Labeller(model, Columns(text=text, second=second), quarantine)
+        _write(labeller, source, target)
+    print(f"{labeller.labelled:,} rows labelled in {output}")
+    if tally := labeller.tally.bad:
+        print(f"{tally:,} could not be read, listed in {bad}; {labeller.tally.named()}")
+    if missing := labeller.unlabelled:
+        print(f"{len(missing):,} rows got no label; the first: {missing[0]}")
+
+
+def _write(labeller: "Labeller", source: Path, target: Path) -> None:
+    """Labels everything; says where the rows are that a call which ends early has labelled."""
+    from tgp_multimodal.inference.labelling import partial_of, writer
+
+    chunks = labeller.pictures(source) if source.is_dir() else labeller.table(source)
+    done = 0
+    try:
+        with writer(target) as write, _counter() as tell:
+            for rows in chunks:
+                write(rows)
+                done += len(rows)
+                tell(done)
+    except BaseException:
+        if done:
+            print(f"note: the first {done:,} rows are in {partial_of(target)}", file=sys.stderr)
+        raise
+
+
+@contextmanager
+def _counter() -> Iterator[Callable[[int], None]]:
+    """Shows on a terminal how many rows are done; nothing elsewhere."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda done: None
+        return
+    with console.status("labelling") as status:
+        yield lambda done: status.update(f"{done:,} rows read and labelled")
