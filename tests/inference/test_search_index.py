@@ -44,7 +44,7 @@ def refreshed(tmp_path, files, embed, lines=2, model="m"):
     expected = [p for file in files for p in search_index.passages(file, lines)]
     assert found.passages == expected
     asked = list(embed.asked)
-    assert (found.vector_ND == embed([p.text for p in expected])).all()
+    assert not expected or np.array_equal(found.vector_ND, embed([p.text for p in expected]))
     return asked
 
 
@@ -85,9 +85,31 @@ def test_files_come_go_and_change_places(tmp_path, files, embed):
     refreshed(tmp_path, files[:2], embed)
     assert refreshed(tmp_path, [files[2], files[0]], embed) == ["c one\ntwo", "c three"]
     content = json.loads((tmp_path / "index" / "index.json").read_text())
-    assert sorted(content["files"]) == [str(files[0]), str(files[2])]
+    assert list(content["files"]) == [str(files[0]), str(files[1]), str(files[2])]
     assert len(list((tmp_path / "index").glob("vectors-*.npy"))) == 1
+    files[0].unlink()  # what exists no more is forgotten, what is not named stays
     assert refreshed(tmp_path, [files[3]], embed) == []
+    content = json.loads((tmp_path / "index" / "index.json").read_text())
+    assert list(content["files"]) == [str(files[1]), str(files[2]), str(files[3])]
+    assert refreshed(tmp_path, [files[2], files[1]], embed) == []
+
+
+def test_an_interruption_keeps_what_was_embedded(tmp_path, files, embed, monkeypatch):
+    monkeypatch.setattr(search_index, "_GROUP", 2)  # of the files each
+    seen = []
+
+    def interrupted(texts):
+        if seen:
+            raise KeyboardInterrupt
+        return embed(texts)
+
+    def progress(done, total):
+        seen[:] = [(done, total)] if done else []
+
+    with pytest.raises(KeyboardInterrupt):
+        update(tmp_path / "index", files, 2, "m", interrupted, progress)
+    assert seen == [(2, 6)]
+    assert refreshed(tmp_path, files, embed) == ["b one\ntwo", "b three", "c one\ntwo", "c three"]
 
 
 def test_a_file_that_is_named_twice_stands_there_once(tmp_path, files, embed):
@@ -149,6 +171,12 @@ def test_fused_ranks_are_the_sum_of_reciprocals():
     wanted = [1 / 61, 1 / 62 + 1 / 61, 1 / 63 + 1 / 62]
     assert ranking.fused([first, second]) == pytest.approx(wanted)
     assert ranking.best(np.array([1.0, 2.0, 2.0]), 2) == [1, 2]
+
+
+def test_equal_texts_are_as_near_as_they_are():
+    vector_ND = np.array([[1.0, 2.0], [1.0, 2.0]])
+    assert ranking.cosines(vector_ND[0], vector_ND) == pytest.approx([1, 1])
+    assert ranking.cosines(vector_ND[0], vector_ND[:1]) == pytest.approx([1])
 
 
 def test_lines_are_counted_as_editors_do(tmp_path):

@@ -27,7 +27,10 @@ def test_search(folder, tmp_path, corpus, capsys):
     options = ["--path", str(notes), "--pattern", "*.txt", "--lines", "1", "--k", "2"]
     assert main(["search", folder, corpus[3], *options]) == 0
     captured = capsys.readouterr()
-    assert f"a file above a megabyte left out, as {notes / 'e.txt'}" in captured.err
+    assert (
+        f"a file above a megabyte (name one to search it) left out, as {notes / 'e.txt'}"
+        in captured.err
+    )
     first, second = captured.out.splitlines()
     score, place, *text = first.split()
     assert float(score) == pytest.approx(1, abs=0.002)
@@ -64,6 +67,30 @@ def test_search_by_words_or_by_both(folder, notes, capsys):
     assert searched(capsys, *common, "--by", "words") == []
 
 
+def test_words_of_every_script_are_found(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tgp, "load", None)  # words need no model
+    (tmp_path / "ru.txt").write_text("большой дом стоит на горе", encoding="utf-8")
+    (tmp_path / "de.txt").write_text("die Größe des Hauses", encoding="utf-8")
+    (tmp_path / "x.txt").write_text("gr x e", encoding="utf-8")
+    common = ("--path", tmp_path, "--by", "words")
+    assert searched(capsys, folder, "дом", *common) == ["ru.txt:1"]
+    assert searched(capsys, folder, "größe", *common) == ["de.txt:1"]
+
+
+def test_a_file_counts_once(folder, notes, capsys):
+    common = (folder, "bridge of stone", "--k", "20", "--by", "both")
+    alone = searched(capsys, *common, "--path", notes)
+    assert searched(capsys, *common, "--path", notes, notes / "0.txt", notes) == alone
+
+
+def test_files_that_may_not_be_read_are_told(folder, notes, capsys, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: path.name != "2.txt")
+    assert main(["search", folder, "bridge", "--path", str(notes), "--k", "9"]) == 0
+    captured = capsys.readouterr()
+    assert f"note: a file that may not be read left out, as {notes / '2.txt'}" in captured.err
+    assert len(captured.out.splitlines()) == 5 + captured.out.count("0.txt:13")
+
+
 def test_a_saved_index_gives_the_same_and_follows_the_files(folder, notes, capsys, monkeypatch):
     asked: list[str] = []
     embed = tgp.Model.embed
@@ -88,11 +115,13 @@ def test_a_saved_index_gives_the_same_and_follows_the_files(folder, notes, capsy
 
 
 def test_mistakes_of_search(folder, tmp_path, capsys):
+    (tmp_path / "latin1").write_bytes(b"caf\xe9")
     for arguments, message in [
         (["--path", str(tmp_path)], "path must hold text files that match *."),
         (["--path", str(tmp_path / "no")], "path must be a file or a folder."),
         (["--path", str(tmp_path), "--index", str(tmp_path / "i")], "path must hold text files"),
         (["--pattern", "/tmp/*.md"], "pattern must be relative to the folders of path. Got /tmp/*"),
+        (["--path", str(tmp_path / "latin1")], "latin1 must be UTF-8 text. Got byte 0xe9 at 3"),
         (["--k", "0"], "k must be at least 1. Got 0 instead."),
         (["--lines", "-1"], "lines must be at least 1. Got -1 instead."),
     ]:

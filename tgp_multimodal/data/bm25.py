@@ -10,6 +10,7 @@ from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer
 
 WORDS = r"[A-Za-z]+|\d"  # one-letter names are words too: code is among the texts
+ANY_WORDS = r"[^\W\d_]+|\d"  # of every script
 SATURATION, LENGTH = 1.2, 0.75  # k1 and b, with the values that Lucene takes
 
 
@@ -18,6 +19,7 @@ class WordWeights:
 
     Args:
         texts: the documents.
+        pattern: what a word is; cards that count words keep to `WORDS`.
 
     Attributes:
         counter: counts the words of a text; it knows those of the documents.
@@ -27,8 +29,8 @@ class WordWeights:
         ValueError: no document has a word.
     """
 
-    def __init__(self, texts: Sequence[str]) -> None:
-        self.counter = CountVectorizer(token_pattern=WORDS)
+    def __init__(self, texts: Sequence[str], pattern: str = WORDS) -> None:
+        self.counter = CountVectorizer(token_pattern=pattern)
         count_NV = sparse.csr_matrix(self.counter.fit_transform(texts), dtype=np.float64)
         length_N = np.asarray(count_NV.sum(axis=1))[:, 0]
         having_V = np.bincount(count_NV.indices, minlength=count_NV.shape[1])

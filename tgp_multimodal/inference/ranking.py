@@ -13,11 +13,12 @@ _DAMPING = 60  # of Cormack et al.; hardly matters
 def cosines(query_D: np.ndarray, vector_ND: np.ndarray) -> np.ndarray:
     """Cosine of a query with each text, (N,), after the mean of the texts was taken from both.
 
-    States of a language model share one large direction that says nothing. The mean of one text
-    alone is the text itself, and stays.
+    States of a language model share one large direction that says nothing. The mean of equal
+    texts, or of one alone, is the text itself, and stays.
     """
     both = np.concatenate([query_D[None], vector_ND])
-    both = both - both[1:].mean(0) * (len(vector_ND) > 1)
+    if (vector_ND != vector_ND[:1]).any():
+        both = both - vector_ND.mean(0)
     both = both / np.maximum(np.linalg.norm(both, axis=1, keepdims=True), 1e-12)
     return both[1:] @ both[0]
 

@@ -21,7 +21,10 @@ FORMAT = 2
 _ENDS = re.compile(r"\r\n|\r|\n")  # of lines, as editors count them
 _INDEX = "index.json"
 
+_GROUP = 512  # passages that are embedded at once
+
 Embedder = Callable[[list[str]], np.ndarray]
+Progress = Callable[[int, int], None]
 
 
 class Passage(NamedTuple):
@@ -38,7 +41,7 @@ class Passage(NamedTuple):
     text: str
 
 
-class Found(NamedTuple):
+class SearchIndex(NamedTuple):
     """All passages, and their vectors (N, D)."""
 
     passages: list[Passage]
@@ -66,50 +69,126 @@ def _passages(file: Path, raw: bytes, lines: int) -> Iterator[Passage]:
             yield Passage(file, start + 1, text)
 
 
-def update(folder: Path, files: Sequence[Path], lines: int, model: str, embed: Embedder) -> Found:
-    """Brings the index of a folder to what the files hold now, and returns it.
+def embed_in_groups(texts: Sequence[str], embed: Embedder, progress: Progress) -> np.ndarray:
+    """Vectors of texts, (N, D), some hundred at a time.
+
+    Args:
+        texts: at least one.
+        embed: texts -> their vectors.
+        progress: is told how many are done, and of how many.
+    """
+    parts = []
+    for start in range(0, len(texts), _GROUP):
+        progress(start, len(texts))
+        parts.append(embed(list(texts[start : start + _GROUP])))
+    return np.concatenate(parts)
+
+
+def update(
+    folder: Path,
+    files: Sequence[Path],
+    lines: int,
+    model: str,
+    embed: Embedder,
+    progress: Progress = lambda done, total: None,
+) -> SearchIndex:
+    """Brings the index of a folder to what the files hold now; returns what it holds of them.
 
     A file whose size and time are as they were is not read; one whose digest is as it was is not
-    embedded. Files that are not named any more are forgotten.
+    embedded. Files that are not named stay in the index as long as they exist. What was embedded
+    before an interruption is kept.
 
     Args:
         folder: where the index lies, or is to lie.
-        files: what it shall hold.
+        files: what to look in.
         lines: lines of a passage.
         model: digest of the weights that embed.
         embed: texts -> their vectors (N, D).
+        progress: is told how many new passages are embedded, and of how many.
 
     Raises:
         ValueError: the folder holds something else, an index of another model or of passages of
             another length, or one that is damaged.
     """
     known, vector_ND = _opened(folder, lines, model)
-    kept: dict[str, dict[str, Any]] = {}
-    places: list[np.ndarray | None] = []  # rows of the old vectors; None where there are none
-    new: list[str] = []
-    for file in files:
-        name = str(file.resolve())
-        if name in kept:
-            continue
-        old = known.get(name)
-        kept[name] = now = _entry(file, old, lines)
-        is_same = old is not None and now["sha256"] == old["sha256"]
-        places.append(vector_ND[slice(*old["rows"])] if old is not None and is_same else None)
-        new += [] if is_same else [text for _, text in now["passages"]]
-    fresh_ND = embed(new) if new else vector_ND[:0]
-    vector_ND = _joined(places, [len(entry["passages"]) for entry in kept.values()], fresh_ND)
-    start = 0
-    for entry in kept.values():
-        entry["rows"] = [start, start := start + len(entry["passages"])]
-    if kept != known and (known or len(vector_ND)):  # an index of nothing has no width
-        _write(folder, {"format": FORMAT, "model": model, "lines": lines, "files": kept}, vector_ND)
     named = {str(file.resolve()): file for file in files}
+    entries = {name: entry for name, entry in known.items() if Path(name).is_file()}
+    vectors = {name: vector_ND[slice(*entry["rows"])] for name, entry in entries.items()}
+    new: list[str] = []
+    for name, file in named.items():
+        old = entries.get(name)
+        entries[name] = _entry(file, old, lines)
+        if old is None or entries[name]["sha256"] != old["sha256"]:
+            vectors.pop(name, None)
+            new.append(name)
+    about = {"format": FORMAT, "model": model, "lines": lines}
+    try:
+        _embed_files(new, entries, vectors, embed, progress)
+    finally:  # of an interrupted call, the files that are done
+        whole = {name: entry for name, entry in entries.items() if name in vectors}
+        _store(folder, about, whole, vectors, known)
     found = [
-        Passage(named[name], line, text)
-        for name, entry in kept.items()
-        for line, text in entry["passages"]
+        Passage(file, line, text)
+        for name, file in named.items()
+        for line, text in entries[name]["passages"]
     ]
-    return Found(found, vector_ND)
+    return SearchIndex(found, _stacked([vectors[name] for name in named]))
+
+
+def _embed_files(
+    names: Sequence[str],
+    entries: dict[str, dict[str, Any]],
+    vectors: dict[str, np.ndarray],
+    embed: Embedder,
+    progress: Progress,
+) -> None:
+    """Adds the vectors of these files, as many files at a time as make a group of passages."""
+    total = sum(len(entries[name]["passages"]) for name in names)
+    done = 0
+    for group in _groups(names, entries):
+        texts = [text for name in group for _, text in entries[name]["passages"]]
+        progress(done, total)
+        vector_ND = embed(texts) if texts else np.zeros((0, 0), dtype=np.float32)
+        ends = np.cumsum([len(entries[name]["passages"]) for name in group])
+        vectors.update(zip(group, np.split(vector_ND, ends[:-1]), strict=True))
+        done += len(texts)
+
+
+def _groups(names: Sequence[str], entries: dict[str, dict[str, Any]]) -> Iterator[list[str]]:
+    """Files in groups that hold some hundred passages together."""
+    group: list[str] = []
+    count = 0
+    for name in names:
+        group.append(name)
+        count += len(entries[name]["passages"])
+        if count >= _GROUP:
+            yield group
+            group, count = [], 0
+    if group:
+        yield group
+
+
+def _store(
+    folder: Path,
+    about: dict[str, Any],
+    entries: dict[str, dict[str, Any]],
+    vectors: dict[str, np.ndarray],
+    known: dict[str, Any],
+) -> None:
+    """Writes the index unless it stands there as it is."""
+    start = 0
+    placed = {}
+    for name, entry in entries.items():
+        end = start + len(entry["passages"])
+        placed[name] = entry | {"rows": [start, end]}
+        start = end
+    if placed != known and (known or start):  # an index of nothing has no width
+        _write(folder, about | {"files": placed}, _stacked([vectors[name] for name in placed]))
+
+
+def _stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Vectors of all parts; of nothing there are none, and none that say how wide they are."""
+    return np.concatenate([part for part in parts if len(part)] or [np.zeros((0, 0), np.float32)])
 
 
 def _entry(file: Path, old: dict[str, Any] | None, lines: int) -> dict[str, Any]:
@@ -123,21 +202,6 @@ def _entry(file: Path, old: dict[str, Any] | None, lines: int) -> dict[str, Any]
         return old | seen
     told = [[p.line, p.text] for p in _passages(file, raw, lines)]
     return seen | {"sha256": digest, "passages": told}
-
-
-def _joined(
-    places: Sequence[np.ndarray | None], counts: Sequence[int], fresh_ND: np.ndarray
-) -> np.ndarray:
-    """Vectors of all files in order: old ones where there are, and the next fresh ones."""
-    parts, start = [], 0
-    for old, count in zip(places, counts, strict=True):
-        if old is None:
-            parts.append(fresh_ND[start : start + count])
-            start += count
-        else:
-            parts.append(old)
-    # Of nothing there are no vectors, and none that say how wide they are.
-    return np.concatenate([part for part in parts if len(part)] or [fresh_ND[:0]])
 
 
 def _opened(folder: Path, lines: int, model: str) -> tuple[dict[str, Any], np.ndarray]:

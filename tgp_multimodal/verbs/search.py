@@ -1,9 +1,13 @@
 """`tgp search`: ranks passages of files by meaning, by words, or by both."""
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
+
+from tgp_multimodal.verbs.user_text import decoded
 
 _LARGEST = 1_000_000  # bytes; a larger file is data, not text to read
 
@@ -21,52 +25,43 @@ def search(
     """Rank passages of text files.
 
     Files are cut into passages of a few lines; each is turned into a vector and compared with the
-    query's. Of a folder, hidden files and those above a megabyte are left out; files that are not
-    UTF-8 are never read. With --index the vectors are kept: the next search reads only the files
-    that changed.
+    query's. Of a folder, hidden files, those above a megabyte and those that are no UTF-8 text are
+    left out. With --index the vectors are kept: the next search reads only the files that changed,
+    and Ctrl-C keeps what is done.
 
     Args:
         folder: export folder of the model.
         query: what to look for.
         path: files or folders to look in; left out: this folder.
         pattern: which files of a folder to read, for example *.py.
-        lines: lines of a passage.
+        lines: lines of a passage; of a passage longer than the model's context the end is not
+            read.
         k: how many passages to show.
-        by: meaning compares vectors (cosine), words counts them (BM25), both joins the two
-            rankings by the reciprocals of their ranks.
-        index: folder of a saved index, of this model and these files; made where there is none.
+        by: meaning compares vectors (cosine), words counts them (BM25) and needs no model, both
+            joins the two rankings by the reciprocals of their ranks.
+        index: folder of a saved index, of this model; made where there is none.
 
     Examples:
         tgp search runs/nano/export "read a file line by line" --path src --pattern "*.py"
         tgp search runs/nano/export "left join" --path notes.md --k 3 --by words
         tgp search runs/nano/export "who pays for shipping" --path mail --by both --index mail.index
     """
-    import tgp_multimodal
-    from tgp_multimodal.inference import ranking, search_index
+    from tgp_multimodal.inference import ranking
 
     for name, value in (("lines", lines), ("k", k)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1. Got {value} instead.")
-    own = None if index is None else Path(index)
-    files = _files([Path(p) for p in path or ["."]], pattern, own)
-    passages, vectors = [], None
-    if own is None:
-        passages = [p for file in files for p in search_index.passages(file, lines)]
-    nothing = ValueError(
-        f"path must hold text files that match {pattern}. Got {', '.join(path or ['.'])} instead."
-    )
-    if not (files if own else passages):
-        raise nothing  # before the model is loaded
-    model = tgp_multimodal.load(folder)
-    if own is not None:
-        passages, vectors = search_index.update(own, files, lines, model.digest, model.embed)
-        if not passages:
-            raise nothing
-    texts = [passage.text for passage in passages]
-    scores = [_by_words(query, texts)] if by != "meaning" else []
-    if by != "words":
-        vectors = model.embed(texts) if vectors is None else vectors
-        scores.append(ranking.cosines(model.embed([query])[0], vectors))
+    places = [Path(p) for p in path or ["."]]
+    files = _files(places, pattern, None if index is None else Path(index))
+    passages, cosine_N = _compared(folder, query, files, lines, by, index)
+    if not passages:
+        raise ValueError(
+            f"path must hold text files that match {pattern}. "
+            f"Got {', '.join(map(str, places))} instead."
+        )
+    scores = [] if cosine_N is None else [cosine_N]
+    if by != "meaning":
+        scores.append(_by_words(query, [passage.text for passage in passages]))
     total = scores[0] if len(scores) == 1 else ranking.fused(scores)
     # Where no word of the query stands, a passage has no score.
     best = [number for number in ranking.best(total, k) if total[number] != float("-inf")]
@@ -74,7 +69,49 @@ def search(
         print("no passage holds a word of the query", file=sys.stderr)
     for number in best:
         file, line, text = passages[number]
-        print(f"{total[number]:6.3f}  {file}:{line}  {' '.join(text.split())[:100]}")
+        # Names of files may hold bytes that are no text.
+        name = os.fsencode(file).decode("utf-8", "backslashreplace")
+        print(f"{total[number]:6.3f}  {name}:{line}  {' '.join(text.split())[:100]}")
+
+
+def _compared(
+    folder: str, query: str, files: list[Path], lines: int, by: str, index: str | None
+) -> tuple[list[Any], Any]:
+    """The passages, and how near each is to the query; None where words alone are counted."""
+    import tgp_multimodal
+    from tgp_multimodal.inference import ranking, search_index
+
+    if by == "words" or index is None:
+        passages = [p for file in files for p in search_index.passages(file, lines)]
+        if by == "words" or not passages:
+            return passages, None
+    elif not files:
+        return [], None
+    model = tgp_multimodal.load(folder)
+    with _counter() as progress:
+        if index is None:
+            texts = [passage.text for passage in passages]
+            vectors = search_index.embed_in_groups(texts, model.embed, progress)
+        else:
+            passages, vectors = search_index.update(
+                Path(index), files, lines, model.digest, model.embed, progress
+            )
+    if not passages:
+        return [], None
+    return passages, ranking.cosines(model.embed([query])[0], vectors)
+
+
+@contextmanager
+def _counter() -> Iterator[Callable[[int, int], None]]:
+    """Shows on a terminal how many passages are embedded; nothing elsewhere."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda done, total: None
+        return
+    with console.status("embedding") as status:
+        yield lambda done, total: status.update(f"embedding passages: {done:,} of {total:,}")
 
 
 def _by_words(query: str, texts: list[str]) -> Any:
@@ -83,34 +120,40 @@ def _by_words(query: str, texts: list[str]) -> Any:
 
     import numpy as np
 
-    from tgp_multimodal.data.bm25 import WORDS, WordWeights
+    from tgp_multimodal.data.bm25 import ANY_WORDS, WordWeights
 
-    if not any(re.search(WORDS, text) for text in texts):
+    if not any(re.search(ANY_WORDS, text) for text in texts):
         return np.full(len(texts), -np.inf)
-    score_N = WordWeights(texts).scores(query)
+    score_N = WordWeights(texts, ANY_WORDS).scores(query)
     return np.where(score_N > 0, score_N, -np.inf)
 
 
-def _tell_large(files: list[Path]) -> None:
+def _tell_left_out(why: str, files: list[Path]) -> None:
     """Says which files of folders were not looked in."""
     if files:
         count = "a file" if len(files) == 1 else f"{len(files):,} files"
-        print(
-            f"note: {count} above a megabyte left out, as {files[0]}; name one to search it",
-            file=sys.stderr,
-        )
+        print(f"note: {count} {why} left out, as {files[0]}", file=sys.stderr)
 
 
 def _files(paths: list[Path], pattern: str, index: Path | None) -> list[Path]:
-    """The files to search; says which of a folder are too large for it."""
-    found: list[Path] = []
+    """The files to search, each once; says which of a folder are left out."""
+    found: dict[Path, Path] = {}
     large: list[Path] = []
+    closed: list[Path] = []
     for path in paths:
         for file in _all(path, pattern, index):
-            is_large = file != path and file.stat().st_size > _LARGEST
-            (large if is_large else found).append(file)
-    _tell_large(large)
-    return found
+            if file == path:
+                decoded(file.read_bytes(), str(file))
+            elif not os.access(file, os.R_OK):
+                closed.append(file)
+                continue
+            elif file.stat().st_size > _LARGEST:
+                large.append(file)
+                continue
+            found.setdefault(file.resolve(), file)
+    _tell_left_out("above a megabyte (name one to search it)", large)
+    _tell_left_out("that may not be read", closed)
+    return list(found.values())
 
 
 def _all(path: Path, pattern: str, index: Path | None) -> Iterator[Path]:
