@@ -69,7 +69,7 @@ def _question(text):
 
 def test_commands(asked, folder, monkeypatch, capsys):
     lines = [
-        "/system", "One?", "/reset", "Two?", "/system Be brief.", "Three?", "/system", "/no",
+        "/system", "One?", "/reset", "Two?", "/system Be brief.", "Three?", "/system",
         "/help", "/quit", "Four?",
     ]  # fmt: skip
     code, _, err = talk(monkeypatch, capsys, folder, lines, "--system", "Be kind.")
@@ -78,8 +78,19 @@ def test_commands(asked, folder, monkeypatch, capsys):
     assert said == [["Be kind.", "One?"], ["Be kind.", "Two?"], ["Be brief.", "Three?"]]
     told = err.splitlines()
     assert told[:2] == ["Be kind.", "Be brief."]
-    assert told[2] == "command must be one of /help, /system, /reset, /quit. Got /no instead."
-    assert [line.split()[0] for line in told[3:]] == ["/help", "/system", "/reset", "/quit"]
+    assert [line.split()[0] for line in told[2:]] == ["/help", "/system", "/reset", "/quit"]
+
+
+def test_a_message_may_begin_with_a_slash(asked, folder, monkeypatch, capsys):
+    code, out, _ = talk(monkeypatch, capsys, folder, ["//etc is what?", "/etc is what?", "Two?"])
+    assert code == 2  # no line is passed over, which would shift the answers
+    assert [messages[-1]["content"] for messages in asked] == ["/etc is what?"]
+    assert out == "answer 1 seed 0\n"
+    monkeypatch.setattr(sys, "stdin", Terminal("/etc\nTwo?\n"))
+    assert main(["chat", folder, *FEW]) == 0
+    wanted = "command must be one of /help, /system, /reset, /quit, or // begin a message. Got /etc"
+    assert wanted in capsys.readouterr().err
+    assert asked[-1][-1]["content"] == "Two?"
 
 
 def test_the_oldest_turns_are_forgotten_and_that_is_said(asked, folder, monkeypatch, capsys):
@@ -122,8 +133,39 @@ def test_ctrl_c_ends_an_answer_and_not_the_conversation(folder, monkeypatch, cap
     monkeypatch.setattr(sys, "stdin", Terminal("One?\nTwo?\n"))
     assert main(["chat", folder, *FEW]) == 0
     assert asked == [["One?"], ["One?", "begun", "Two?"]]
-    code, _, _ = talk(monkeypatch, capsys, folder, ["One?"])
-    assert code == 0
+    asked.clear()
+    code, _, _ = talk(monkeypatch, capsys, folder, ["One?", "Two?"])
+    assert (code, asked) == (130, [["One?"]])
+
+
+def test_ctrl_c_before_an_answer_takes_the_question_back(folder, monkeypatch, capsys):
+    asked = []
+
+    def answer(self, messages, sampling):
+        asked.append([m["content"] for m in messages])
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+        yield "done"
+
+    monkeypatch.setattr(Model, "answer", answer)
+    monkeypatch.setattr(sys, "stdin", Terminal("One?\nTwo?\n"))
+    assert main(["chat", folder, *FEW]) == 0
+    assert asked == [["One?"], ["Two?"]]
+
+
+def test_ctrl_c_twice_leaves(asked, folder, monkeypatch, capsys):
+    typed = iter([KeyboardInterrupt, "One?", KeyboardInterrupt, KeyboardInterrupt, "Two?"])
+
+    def read(prompt):
+        if (line := next(typed)) is KeyboardInterrupt:
+            raise KeyboardInterrupt
+        return line
+
+    monkeypatch.setattr("builtins.input", read)
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    assert main(["chat", folder, *FEW]) == 0
+    assert [messages[-1]["content"] for messages in asked] == ["One?"]
+    assert "once more leaves" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -137,6 +179,9 @@ def test_wrong_settings(options, complaint, folder, monkeypatch, capsys):
     code, out, err = talk(monkeypatch, capsys, folder, ["One?"], *options)
     assert (code, out) == (2, "")
     assert complaint in err
+    monkeypatch.setattr(sys, "stdin", Terminal("One?\n"))
+    assert main(["chat", folder, *FEW, *options]) == 2
+    assert complaint in capsys.readouterr().err
 
 
 def test_a_model_that_was_not_taught(tokenizer, tmp_path, monkeypatch, capsys):

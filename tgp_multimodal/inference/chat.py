@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from tgp_multimodal.data.chat_template import Message, check, encode
 from tgp_multimodal.data.tokenizer import Tokenizer
+from tgp_multimodal.inference.writing import room_for_prompt
 from tgp_multimodal.models.text_transformer import TextTransformer
 
 
@@ -42,12 +43,7 @@ def prompt(
         ValueError: as `data.chat_template.encode`, the last message is the assistant's own, or the
             last turn alone is too long.
     """
-    room = text.context - max_tokens
-    if max_tokens < 1 or room < 8:
-        raise ValueError(
-            f"max_tokens must be between 1 and {text.context - 8} (the context is {text.context} "
-            f"tokens). Got {max_tokens} instead."
-        )
+    room = room_for_prompt(text, max_tokens)
     check(messages)
     if messages[-1]["role"] == "assistant":
         raise ValueError("last message must be one to answer. Got the assistant's instead.")

@@ -127,6 +127,8 @@ def choose(
     uniform_BV = torch.empty(score_BV.shape)
     for uniform_V, generator in zip(uniform_BV, generators, strict=True):
         uniform_V.uniform_(generator=generator)
+    # One in 2^24 draws is 0, whose noise would be minus infinity even for the only candidate.
+    uniform_BV.clamp_(min=torch.finfo(torch.float32).tiny)
     gumbel_BV = -(-uniform_BV.to(score_BV.device).log()).log()
     return (score_BV + gumbel_BV).argmax(dim=-1)
 

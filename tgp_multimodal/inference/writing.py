@@ -18,6 +18,7 @@ from tgp_multimodal.models.layers import KeyValueCache
 from tgp_multimodal.models.text_transformer import TextTransformer
 
 BATCH = 32
+_LEAST_PROMPT = 8  # ids
 _SHRINK = 2 / 3  # share of rows that are not finished, at which the others are dropped
 _UNFINISHED = "\ufffd"  # what a cut UTF-8 sequence decodes to
 
@@ -26,6 +27,21 @@ def plain_prompt(tokenizer: Tokenizer, text: str, room: int) -> list[int]:
     """`[BOS] text`; a long text loses its left end, so that at most `room` ids are left."""
     ids = tokenizer.encode(text)
     return [tokenizer.bos, *ids[max(0, len(ids) - (room - 1)) :]]
+
+
+def room_for_prompt(text: TextTransformer, max_tokens: int) -> int:
+    """How many ids may stand before `max_tokens` new ones.
+
+    Raises:
+        ValueError: hardly any.
+    """
+    room = text.context - max_tokens
+    if max_tokens < 1 or room < _LEAST_PROMPT:
+        raise ValueError(
+            f"max_tokens must be between 1 and {text.context - _LEAST_PROMPT} (the context is "
+            f"{text.context} tokens). Got {max_tokens} instead."
+        )
+    return room
 
 
 def prompt_ids(
@@ -43,12 +59,7 @@ def prompt_ids(
     Raises:
         ValueError: nothing of the prompt would be left.
     """
-    room = text.context - max_tokens
-    if max_tokens < 1 or room < 8:
-        raise ValueError(
-            f"max_tokens must be between 1 and {text.context - 8} (the context is {text.context} "
-            f"tokens). Got {max_tokens} instead."
-        )
+    room = room_for_prompt(text, max_tokens)
     if suffix is None:
         return plain_prompt(tokenizer, prompt, room)
     return infilling_prompt(tokenizer, tokenizer.encode(prompt), tokenizer.encode(suffix), room)

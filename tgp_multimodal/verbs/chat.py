@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from tgp_multimodal.verbs.user_text import input_lines
+
 _COMMANDS = {
     "/help": "show this",
     "/system TEXT": "begin anew with these instructions; without a text, show those there are",
@@ -26,7 +28,8 @@ def chat(
 
     Each line is a message; the model remembers what was said until its context is full, and then
     forgets the oldest turns. Lines through a pipe are the turns of one conversation.
-    Ctrl-C ends an answer. /help lists the commands.
+    Ctrl-C ends an answer; twice in a row, while nothing is written, it leaves. /help lists the
+    commands; // begins a message whose first character is /.
 
     Args:
         folder: export folder of the model.
@@ -48,6 +51,7 @@ def chat(
 
     import tgp_multimodal
     from tgp_multimodal.inference.sampling import Sampling, check
+    from tgp_multimodal.inference.writing import room_for_prompt
 
     sampling = Sampling(
         max_tokens, temperature, top_p, tuple(stop or ()), seed, top_k, repetition_penalty
@@ -59,14 +63,15 @@ def chat(
             "model must have been taught to answer (configs/chat.yaml). "
             f"Got {folder} without a chat template instead."
         )
+    room_for_prompt(model.network.text, max_tokens)
     talk = _Talk(model, sampling, system, is_terminal=sys.stdin.isatty())
     for line in _lines(talk.is_terminal):
         if line == "/quit":
             return
-        if line.startswith("/"):
+        if line.startswith("/") and not line.startswith("//"):
             talk.command(line)
         elif line:
-            talk.say(line)
+            talk.say(line.removeprefix("/") if line.startswith("//") else line)
 
 
 class _Talk:
@@ -96,10 +101,13 @@ class _Talk:
             return
         if found.dropped:
             _tell(f"(the context is full; the oldest {found.dropped} messages are forgotten)")
+        # A message that Ctrl-C left without an answer was not said.
         written = self._written(found.messages)
-        self.messages = [*found.messages, {"role": "assistant", "content": written}]
+        if written is not None:
+            self.messages = [*found.messages, {"role": "assistant", "content": written}]
 
-    def _written(self, asked: list[Any]) -> str:
+    def _written(self, asked: list[Any]) -> str | None:
+        """The answer, printed as it comes; None where Ctrl-C came before it."""
         pieces: list[str] = []
         try:
             for piece in self.model.answer(asked, self.sampling):
@@ -108,6 +116,9 @@ class _Talk:
         except KeyboardInterrupt:
             if not self.is_terminal:
                 raise
+            if not pieces:
+                print()
+                return None
         print()
         self.sampling = self.sampling._replace(seed=self.sampling.seed + 1)
         return "".join(pieces)
@@ -126,26 +137,35 @@ class _Talk:
             _tell("\n".join(f"{name:<{width}}  {what}" for name, what in _COMMANDS.items()))
         else:
             listed = ", ".join(name.partition(" ")[0] for name in _COMMANDS)
-            _tell(f"command must be one of {listed}. Got {name} instead.")
+            error = f"command must be one of {listed}, or // begin a message. Got {name} instead."
+            if not self.is_terminal:
+                raise ValueError(error)  # the answers behind would be to other lines
+            _tell(error)
 
 
 def _lines(is_terminal: bool) -> Iterator[str]:
     """What is typed, or comes through a pipe, to its end, without the white space around it."""
-    import sys
     from contextlib import suppress
     from importlib import import_module
 
     if not is_terminal:
-        yield from (line.strip() for line in sys.stdin)
+        yield from (line.strip() for line in input_lines())
         return
     with suppress(ImportError):  # some builds of Python lack it
         import_module("readline")  # gives `input` arrow keys and a history
+    is_leaving = False
     while True:
         try:
-            yield input("> ").strip()
-        except (EOFError, KeyboardInterrupt):
+            line = input("> ").strip()
+        except (EOFError, KeyboardInterrupt) as end:
             print()
-            return
+            if is_leaving or isinstance(end, EOFError):
+                return
+            is_leaving = True
+            _tell("(once more leaves, as do Ctrl-D and /quit)")
+        else:
+            is_leaving = False
+            yield line
 
 
 def _tell(text: str) -> None:
