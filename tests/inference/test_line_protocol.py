@@ -47,6 +47,19 @@ def test_the_number_of_samples_is_that_of_the_command_unless_a_request_says_it(m
     assert found[0]["texts"] == model.samples("def f", None, 3, DEFAULT)
 
 
+def test_lines_end_as_those_of_the_request(model, monkeypatch):
+    asked = []
+
+    def samples(self, prefix, suffix, n, sampling):
+        asked.append((prefix, suffix))
+        return ["a\nb\r\nc"]
+
+    monkeypatch.setattr(Model, "samples", samples)
+    dos, unix = ask(model, {"prefix": "x\r\n", "suffix": "y\r"}, {"prefix": "x\n"})
+    assert asked == [("x\n", "y\n"), ("x\n", None)]
+    assert (dos["texts"], unix["texts"]) == (["a\r\nb\r\nc"], ["a\nb\nc"])
+
+
 def test_a_request_may_end_with_its_function(model):
     request = {"prefix": "def f():\n", "max_tokens": 20, "n": 5}
     free, bound = ask(model, request, {**request, "stop_at_dedent": True})

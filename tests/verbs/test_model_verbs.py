@@ -202,7 +202,7 @@ def test_fill_keeps_the_ends_of_lines(model, folder, tmp_path, capsys, monkeypat
     source = tmp_path / "dos.py"
     gap = "" if options else "<FILL>"
     source.write_bytes(f"def f():\r\n    x = {gap}\r\n    return x\r\n".encode())
-    assert main(["fill", folder, "--file", str(source), *options]) == 0
+    assert main(["fill", folder, "--file", str(source), "--max_tokens", "6", *options]) == 0
     whole = "def f():\r\n    x = 1\r\n    y\r\n\r\n    return x\r\n"
     assert capsys.readouterr().out == whole
     assert written == [("def f():\n    x = ", "\n    return x\n")]
@@ -218,6 +218,56 @@ def test_samples_are_printed_with_their_seeds(model, folder, capsys):
     assert capsys.readouterr().out == f"--- seed 5\n{texts[0]}\n--- seed 6\n{texts[1]}\n"
     assert main(["write", folder, "a", "--n", "0"]) == 2
     assert "n must be at least 1. Got 0 instead." in capsys.readouterr().err
+
+
+def test_samples_are_printed_batch_by_batch(model, folder, capsys, monkeypatch):
+    monkeypatch.setattr("tgp_multimodal.inference.writing.BATCH", 2)
+    samples, asked = type(model).samples, []
+
+    def interrupted(self, prompt, suffix, n, sampling):
+        asked.append((n, sampling.seed))
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return samples(self, prompt, suffix, n, sampling)
+
+    monkeypatch.setattr(type(model), "samples", interrupted)
+    assert main(["write", folder, "a", "--n", "3", "--seed", "5", "--max_tokens", "4"]) == 130
+    assert asked == [(2, 5), (1, 7)]
+    assert capsys.readouterr().out.count("--- seed") == 2  # what was written is not lost
+
+
+def test_what_is_not_read_is_told(model, folder, capsys):
+    long = "The river " * 300
+    room = model.network.text.context - 6 - 1
+    unread = len(model.tokenizer.encode(long)) - room
+    assert main(["write", folder, long, "--max_tokens", "6"]) == 0
+    wanted = f"no room for {unread:,} tokens of the text, its first ones; they are not read"
+    assert wanted in capsys.readouterr().err
+    assert main(["fill", folder, "--prefix", long, "--suffix", long, "--max_tokens", "6"]) == 0
+    unread = 2 * len(model.tokenizer.encode(long)) - (room - 3)
+    assert f"no room for {unread:,} tokens of the text, those farthest" in capsys.readouterr().err
+    assert main(["write", folder, "The river", "--max_tokens", "6"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_mark_of_byte_order_is_no_character(model, folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(type(model), "stream", lambda self, a, b, s: iter([f"[{a}|{b}]"]))
+    source = tmp_path / "half.py"
+    source.write_text("\ufeffx = \n", encoding="utf-8")
+    given = ["--file", str(source), "--at", "1:5", "--max_tokens", "6"]
+    assert main(["fill", folder, *given]) == 0
+    assert capsys.readouterr().out == "\ufeffx = [x = |\n]\n"
+
+
+def test_text_of_another_encoding_is_named(folder, tmp_path, capsys):
+    (tmp_path / "latin1.txt").write_bytes(b"caf\xe9 <FILL>")
+    for arguments in (
+        ["fill", folder, "--file", str(tmp_path / "latin1.txt")],
+        ["draw", folder, "--grid", str(tmp_path / "latin1.txt")],
+    ):
+        assert main(arguments) == 2
+        wanted = "latin1.txt must be UTF-8 text. Got byte 0xe9 at 3 instead.\n"
+        assert capsys.readouterr().err.endswith(wanted)
 
 
 def test_fill_answers_an_editor(model, folder, capsys, monkeypatch):

@@ -53,3 +53,13 @@ def at_cursor(content: str, place: str) -> tuple[str, str]:
 def unix(text: str) -> str:
     """The text with the ends of lines that models know."""
     return _ENDS.sub("\n", text)
+
+
+def end_of_lines(text: str) -> str:
+    """How the lines of a text end: as under Windows where one does so."""
+    return "\r\n" if "\r\n" in text else "\n"
+
+
+def with_ends(text: str, end: str) -> str:
+    """What a model wrote, or a piece of it, with these ends of lines."""
+    return text.replace("\r", "").replace("\n", end)

@@ -1,7 +1,8 @@
 """Requests as JSON lines, for editors: the model stays open, and no mistake ends the conversation.
 
 A request is an object with `prefix`, and if wanted `suffix`, `n`, `id` and any setting of `fill`;
-its answer has the same `id` and either `texts` or `error`.
+its answer has the same `id` and either `texts` or `error`. Lines of texts end as those of the
+request do.
 """
 
 import json
@@ -9,8 +10,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tgp_multimodal.inference.code_blocks import block_behind
+from tgp_multimodal.inference.gaps import end_of_lines, unix, with_ends
 from tgp_multimodal.inference.model import Model
-from tgp_multimodal.inference.sampling import Sampling
+from tgp_multimodal.inference.sampling import Sampling, stops
 
 _SAMPLES = 256  # of one request: others wait meanwhile
 # Each key of a request with the type of its value; a number may be written without a point.
@@ -70,12 +72,13 @@ def _texts(
     _check(request)
     given = {name: value for name, value in request.items() if name in Sampling._fields}
     if "stop" in given:
-        stop = given["stop"]
-        given["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
-    prefix, suffix = request["prefix"], request.get("suffix")
+        given["stop"] = stops(given["stop"])
+    end = end_of_lines(request["prefix"] + (request.get("suffix") or ""))
+    prefix = unix(request["prefix"])
+    suffix = None if request.get("suffix") is None else unix(request["suffix"])
     ends = request.get("stop_at_dedent", stop_at_dedent)
     own = sampling._replace(**given, block=block_behind(prefix) if ends else None)
-    return model.samples(prefix, suffix, request.get("n", n), own)
+    return [with_ends(t, end) for t in model.samples(prefix, suffix, request.get("n", n), own)]
 
 
 def _check(request: dict[str, Any]) -> None:

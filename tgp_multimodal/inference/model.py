@@ -135,11 +135,25 @@ class Model:
         ids = chat.prompt(network, tokenizer, messages, sampling.max_tokens).ids
         yield from writing.stream(network, tokenizer, ids, sampling)
 
+    def unread(self, prompt: str, suffix: str | None, max_tokens: int) -> int:
+        """How many tokens of a prompt, and a suffix, the context has no room for.
+
+        Those are the first ones of the prompt and the last ones of the suffix.
+
+        Raises:
+            ValueError: `max_tokens` is out of range.
+        """
+        tokenizer = self.tokenizer
+        ids = writing.prompt_ids(self.network.text, tokenizer, prompt, suffix, max_tokens)
+        special = 1 if suffix is None else 4
+        given = len(tokenizer.encode(prompt)) + len(tokenizer.encode(suffix or ""))
+        return given + special - len(ids)
+
     def samples(self, prompt: str, suffix: str | None, n: int, sampling: Sampling) -> list[str]:
         """`n` texts behind one prompt, or between it and the suffix, written side by side.
 
-        The prompt is read once. Text i is the one that `stream` gives with seed `sampling.seed +
-        i`, whatever `n` is (beyond float rounding).
+        The prompt is read once for each 32 of them. Text i is the one that `stream` gives with seed
+        `sampling.seed + i`, whatever `n` is (beyond float rounding).
 
         Raises:
             ValueError: `n` or a setting is out of range.

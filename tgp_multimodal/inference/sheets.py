@@ -117,12 +117,22 @@ def _fitted(picture: np.ndarray | Image.Image, side: int) -> tuple[int, int]:
 
 
 def _wrapped(caption: str, font: _Font, width: int) -> list[str]:
-    """The caption in lines that fit, three at most."""
+    """The caption in lines that fit, three at most; a word that is wider than a line is broken."""
     lines = [""]
-    for word in caption.split():
+    for word in (part for one in caption.split() for part in _parts(one, font, width)):
         longer = f"{lines[-1]} {word}".strip()
         if font.getlength(longer) <= width or not lines[-1]:
             lines[-1] = longer
         else:
             lines.append(word)
     return lines if len(lines) <= 3 else [*lines[:2], lines[2][: width // 8] + "…"]
+
+
+def _parts(word: str, font: _Font, width: int) -> list[str]:
+    """A word in pieces that fit."""
+    parts = [""]
+    for character in word:
+        if parts[-1] and font.getlength(parts[-1] + character) > width:
+            parts.append("")
+        parts[-1] += character
+    return parts

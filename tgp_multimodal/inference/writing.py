@@ -87,8 +87,9 @@ def generate(
 ) -> list[str]:
     """New text behind each prompt, in order; it ends at EOS, at a stop string or at `max_tokens`.
 
-    Prompts of similar length share a batch, equal ones are read once; what is written behind one
-    depends on no other. With `seeds`, each prompt has its own in the place of `sampling.seed + i`.
+    Prompts of similar length share a batch, equal ones of a batch are read once; what is written
+    behind one depends on no other. With `seeds`, each prompt has its own in the place of
+    `sampling.seed + i`.
 
     Raises:
         ValueError: a setting of `sampling` is out of range.

@@ -38,8 +38,8 @@ def chat(
         temperature: 0 takes the most probable token; higher is more varied.
         top_p: draw from the most probable tokens that hold this share of the probability.
         seed: of the draws; answer n draws with seed + n.
-        stop: end an answer before the first of these strings.
-        top_k: draw from so many most probable tokens; 0 for all.
+        stop: end an answer before the first of these strings; put it behind the folder.
+        top_k: draw from the k most probable tokens; 0 for all.
         repetition_penalty: above 1, tokens that occurred become less probable; 1 for none.
 
     Examples:

@@ -1,8 +1,11 @@
 """`tgp draw`: pictures from prompts."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from tgp_multimodal.verbs.user_text import input_lines, read_file
 
 
 def draw(
@@ -72,6 +75,8 @@ def draw(
     there = next(p for p in (place, *place.absolute().parents) if p.exists())
     if not there.is_dir():  # told of before minutes of work
         raise ValueError(f"output must be a folder, or a new one. Got the file {there} instead.")
+    if not os.access(there, os.W_OK):
+        raise ValueError(f"output must be a folder to write into. Got {output}, closed, instead.")
     wanted = [prompt for prompt in _prompts(prompts, grid) for _ in range(count)]
     # The rows of a grid share their seeds, so that a column shows one noise under each prompt.
     seeds = [seed + (i % count if grid else i) for i in range(len(wanted))]
@@ -92,10 +97,10 @@ def draw(
     if guidance is None:
         settings["guidance"] = model.usual_guidance
     facts = _facts(settings | {"image": image, "mask": mask}, model.digest)
+    _tell_cut(model, [*dict.fromkeys(wanted), negative_prompt or ""])
     pictures, first = _drawn(model, wanted, seeds, settings | given, place, facts)
     _save_sheet(pictures, wanted, seeds[:count] if grid else None, place, first)
     _tell_size(pictures[0].size, model.usual_size)
-    _tell_cut(model, [*dict.fromkeys(wanted), negative_prompt or ""])
 
 
 def _drawn(
@@ -172,17 +177,14 @@ def _tell_size(drawn: tuple[int, int], trained: int) -> None:
 
 
 def _prompts(prompts: list[str] | None, grid: str | None) -> list[str]:
-    import sys
-    from pathlib import Path
-
     if grid is not None:
         if prompts:
             raise ValueError("grid must be given in place of prompts. Got both instead.")
-        prompts = _lines(Path(grid).read_text(encoding="utf-8").splitlines())
+        prompts = _lines(read_file(grid).splitlines())
         if not prompts:
             raise ValueError(f"grid must be a file with a prompt in each line. Got {grid} instead.")
     elif prompts == ["-"]:
-        prompts = _lines(sys.stdin)
+        prompts = _lines(input_lines())
     if not prompts:
         raise ValueError("prompts must hold at least one prompt. Got none instead.")
     return prompts

@@ -1,6 +1,9 @@
 """`tgp fill`: writes what belongs between a prefix and a suffix."""
 
+import sys
 from typing import TYPE_CHECKING
+
+from tgp_multimodal.verbs.user_text import read_file
 
 if TYPE_CHECKING:
     from tgp_multimodal.inference.model import Model
@@ -25,7 +28,7 @@ def fill(
     n: int = 1,
     json: bool = False,
 ) -> None:
-    """Write what belongs between a prefix and a suffix, at a cursor, or at a marker in a file.
+    r"""Write what belongs between a prefix and a suffix, at a cursor, or at a marker in a file.
 
     With --json it answers an editor: one request a line on standard input, one answer a line on
     standard output, and the model stays open until the input ends. A request is an object with
@@ -45,12 +48,13 @@ def fill(
         max_tokens: most tokens to write.
         temperature: 0 takes the most probable token; higher is more varied.
         top_p: draw from the most probable tokens that hold this share of the probability.
-        seed: of the draws; sample i has the seed behind it, seed + i.
-        stop: end before the first of these strings.
-        top_k: draw from so many most probable tokens; 0 for all.
+        seed: of the draws; sample i is drawn with seed + i.
+        stop: end before the first of these strings ($'\n' is the end of a line in most shells);
+            put it behind the folder.
+        top_k: draw from the k most probable tokens; 0 for all.
         repetition_penalty: above 1, tokens that occurred become less probable; 1 for none.
         stop_at_dedent: end where the function that the gap is in ends.
-        n: so many samples, each under a line that names its seed; of a file only what is new.
+        n: number of samples, each under a line that names its seed; of a file only what is new.
         json: answer requests from standard input, one a line.
 
     Examples:
@@ -60,11 +64,9 @@ def fill(
         tgp fill runs/nano/export --file half.py --at 12:5 --n 3 --temperature 0.6
         echo '{"id": 1, "prefix": "f(", "suffix": "return x"}' | tgp fill runs/nano/export --json
     """
-    from pathlib import Path
-
     import tgp_multimodal
     from tgp_multimodal.inference.code_blocks import block_behind
-    from tgp_multimodal.inference.gaps import at_cursor, at_marker, unix
+    from tgp_multimodal.inference.gaps import at_cursor, at_marker, end_of_lines, unix, with_ends
     from tgp_multimodal.inference.sampling import Sampling, check
 
     sampling = Sampling(
@@ -79,23 +81,28 @@ def fill(
         )
     if at is not None and file is None:
         raise ValueError(f"file must be given with at. Got at {at} alone instead.")
+    check(sampling)
+    if n < 1:
+        raise ValueError(f"n must be at least 1. Got {n} instead.")
     if json:
-        check(sampling)
         return _converse(tgp_multimodal.load(folder), sampling, stop_at_dedent, n)
-    before, after, end = prefix or "", suffix or "", "\n"
+    before, after, end, mark = prefix or "", suffix or "", "\n", ""
     if file is not None:
-        content = Path(file).read_bytes().decode("utf-8")  # read_text would change ends of lines
+        content = read_file(file)
+        end = end_of_lines(content)
+        mark = "\ufeff" if content.startswith("\ufeff") else ""  # editors do not count it
+        content = content.removeprefix(mark)
         before, after = at_marker(content, marker) if at is None else at_cursor(content, at)
-        end = "\r\n" if "\r\n" in content else end
     asked = (before, after) if file is None else (unix(before), unix(after))
     model = tgp_multimodal.load(folder)
+    tell_unread(model, *asked, max_tokens)
     if stop_at_dedent:
         sampling = sampling._replace(block=block_behind(asked[0]))
     if n != 1:
         return print_samples(model, *asked, n, sampling)
-    pieces = (piece.replace("\n", end) for piece in model.stream(*asked, sampling))
+    pieces = (with_ends(piece, end) for piece in model.stream(*asked, sampling))
     first = next(pieces)
-    print((before if file is not None else "") + first, end="", flush=True)
+    print((mark + before if file is not None else "") + first, end="", flush=True)
     for piece in pieces:
         print(piece, end="", flush=True)
     print(after if file is not None else "", end="" if file is not None else "\n")
@@ -104,14 +111,30 @@ def fill(
 def print_samples(
     model: "Model", prompt: str, suffix: str | None, n: int, sampling: "Sampling"
 ) -> None:
-    """Prints samples, each under a line that names its seed."""
-    for number, text in enumerate(model.samples(prompt, suffix, n, sampling)):
-        print(f"--- seed {sampling.seed + number}\n{text}")
+    """Prints samples, each under a line that names its seed, a batch as soon as it is written."""
+    from tgp_multimodal.inference.writing import BATCH
+
+    last = sampling.seed + n
+    for start in range(sampling.seed, last, BATCH):
+        batch = sampling._replace(seed=start)
+        texts = model.samples(prompt, suffix, min(BATCH, last - start), batch)
+        for seed, text in enumerate(texts, start):
+            print(f"--- seed {seed}\n{text}", flush=True)
+
+
+def tell_unread(model: "Model", prompt: str, suffix: str | None, max_tokens: int) -> None:
+    """Says so where a text is longer than the context."""
+    if unread := model.unread(prompt, suffix, max_tokens):
+        where = "its first" if suffix is None else "those farthest from the gap,"
+        print(
+            f"note: the context has no room for {unread:,} tokens of the text, {where} ones; they "
+            "are not read",
+            file=sys.stderr,
+        )
 
 
 def _converse(model: "Model", sampling: "Sampling", stop_at_dedent: bool, n: int) -> None:
     import io
-    import sys
 
     from tgp_multimodal.inference.line_protocol import answers
 

@@ -1,5 +1,8 @@
 """`tgp write`: continues a text."""
 
+from tgp_multimodal.verbs.fill import print_samples, tell_unread
+from tgp_multimodal.verbs.user_text import read_input
+
 
 def write(
     folder: str,
@@ -14,7 +17,7 @@ def write(
     code: bool = False,
     n: int = 1,
 ) -> None:
-    """Continue a text, piece by piece as it is written.
+    r"""Continue a text, piece by piece as it is written.
 
     Args:
         folder: export folder of the model.
@@ -24,11 +27,12 @@ def write(
             with --code.
         top_p: draw from the most probable tokens that hold this share of the probability.
         seed: of the draws; the same seed writes the same text. Sample i has seed + i.
-        stop: end before the first of these strings.
-        top_k: draw from so many most probable tokens; 0 for all.
+        stop: end before the first of these strings ($'\n' is the end of a line in most shells);
+            put it behind the prompt.
+        top_k: draw from the k most probable tokens; 0 for all.
         repetition_penalty: above 1, tokens that occurred become less probable; 1 for none.
         code: end where the function that the prompt stops in ends.
-        n: so many samples, each under a line that names its seed and without the prompt.
+        n: number of samples, each under a line that names its seed and without the prompt.
 
     Examples:
         tgp write runs/nano/export "The function returns"
@@ -36,21 +40,22 @@ def write(
         tgp write runs/nano/export "def area(width, height):" --code --n 5
         cat start.txt | tgp write runs/nano/export -
     """
-    import sys
-
     import tgp_multimodal
     from tgp_multimodal.inference.code_blocks import block_behind
-    from tgp_multimodal.inference.sampling import Sampling
-    from tgp_multimodal.verbs.fill import print_samples
+    from tgp_multimodal.inference.sampling import Sampling, check
 
-    start = sys.stdin.read() if prompt == "-" else prompt
-    model = tgp_multimodal.load(folder)
+    start = read_input() if prompt == "-" else prompt
     if temperature is None:
         temperature = 0.2 if code else 0.8
     sampling = Sampling(
         max_tokens, temperature, top_p, tuple(stop or ()), seed, top_k, repetition_penalty,
         block_behind(start) if code else None,
     )  # fmt: skip
+    check(sampling)
+    if n < 1:
+        raise ValueError(f"n must be at least 1. Got {n} instead.")
+    model = tgp_multimodal.load(folder)
+    tell_unread(model, start, None, max_tokens)
     if n != 1:
         return print_samples(model, start, None, n, sampling)
     pieces = model.stream(start, None, sampling)
