@@ -14,8 +14,8 @@ from tgp_multimodal.data.chat_template import TEMPLATE
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.inference.model import Model
 from tgp_multimodal.serving.application import application
-from tgp_multimodal.serving.served import Limits, Served
-from tgp_multimodal.serving.server import bound
+from tgp_multimodal.serving.served import Limits, ServedModel
+from tgp_multimodal.serving.server import listen_at
 
 NAME = "tiny"
 
@@ -29,7 +29,7 @@ class Running(NamedTuple):
         client: one that sends the right token and never tries twice.
     """
 
-    served: Served
+    served: ServedModel
     address: str
     client: openai.OpenAI
 
@@ -48,8 +48,8 @@ def tiny_model(tokenizer: Tokenizer, chat: bool = True, context: int = 96) -> Mo
 @contextmanager
 def serving(model: Model, token: str | None = None, **limits: int) -> Iterator[Running]:
     """Serves the model until the block ends."""
-    served = Served(model, NAME, 1, Limits(**limits))
-    with bound("127.0.0.1", 0, token) as listener:
+    served = ServedModel(model, NAME, 1, Limits(**limits))
+    with listen_at("127.0.0.1", 0, token) as listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
         config = uvicorn.Config(
             application(served, token), log_level="critical", timeout_graceful_shutdown=2

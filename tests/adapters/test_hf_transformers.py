@@ -11,7 +11,7 @@ from transformers import AutoModelForPreTraining
 
 from tgp_multimodal import export
 from tgp_multimodal.adapters import make
-from tgp_multimodal.adapters.hf_reading import StockReader, Words
+from tgp_multimodal.adapters.hf_reading import StockScorer, StockTokenizer
 from tgp_multimodal.adapters.hf_transformers import HfTransformers
 from tgp_multimodal.adapters.native import Native
 from tgp_multimodal.evaluation import cards
@@ -106,10 +106,10 @@ def test_encoders_are_those_of_sentence_transformers(folder, corpus, tmp_path):
 
 
 def test_scores_are_those_of_plain_passes(stock):
-    assert stock.reader.can_pack == FAMILIES[stock.model.config.model_type]
-    tokenizer = stock.words.tokenizer
+    assert stock.scorer.can_pack_trees == FAMILIES[stock.model.config.model_type]
+    tokenizer = stock.tokenizer.stock
     answers = stock.answer(SCORES[:4])
-    assert stock.reader.packs == stock.reader.can_pack
+    assert stock.scorer.packs_trees == stock.scorer.can_pack_trees
     for request, answer in zip(SCORES, answers + stock.answer(SCORES[4:]), strict=True):
         if not request.continuation:
             assert answer == ScoreAnswer(0, 0, True)
@@ -140,19 +140,19 @@ def plain_logits(model, ids):
 
 def test_shared_examples_are_read_once(stock, monkeypatch):
     read = []
-    forward = StockReader.guess
+    forward = StockScorer.score_targets
     monkeypatch.setattr(
-        StockReader,
-        "guess",
-        lambda self, family, *a: (
-            read.extend(len(t.tokens) for t in family.trees) or forward(self, family, *a)
+        StockScorer,
+        "score_targets",
+        lambda self, group, *a: (
+            read.extend(len(t.tokens) for t in group.trees) or forward(self, group, *a)
         ),
     )
     requests = [Score(f"{SHOTS}Q: is it?\nA:", f" {c}") for c in ("yes", "no", "maybe", "a dog")]
-    one = len(stock.words.encode(requests[0].context)) + 1
+    one = len(stock.tokenizer.encode(requests[0].context)) + 1
     stock.answer(requests)
     assert one > SHORTEST_PREFIX
-    if stock.reader.packs:
+    if stock.scorer.packs_trees:
         assert one < sum(read) < 1.5 * one
     else:
         assert sum(read) > 4 * one
@@ -162,11 +162,11 @@ def test_a_window_switches_packing_off(tokenizer, tmp_path):
     model = HfTransformers(
         str(stock_models.causal(tmp_path / "m", tokenizer, "gemma2", sliding_window=24))
     )
-    assert model.reader.window == 24
+    assert model.scorer.window == 24
     model.answer([Score("short", " a"), Score("short", " b")])
-    assert model.reader.packs
+    assert model.scorer.packs_trees
     model.answer([Score("long " * 40, " a"), Score("short", " b")])
-    assert not model.reader.packs
+    assert not model.scorer.packs_trees
 
 
 def test_perplexity_counts_every_token_once(stock):
@@ -174,17 +174,17 @@ def test_perplexity_counts_every_token_once(stock):
     (answer,) = stock.answer([Perplexity(text)])
     score = stock.answer([Score("", text)])[0]
     assert answer == PerplexityAnswer(pytest.approx(-score.nats), len(text), score.tokens)
-    assert answer.tokens == len(stock.words.encode(text)) > stock.context
+    assert answer.tokens == len(stock.tokenizer.encode(text)) > stock.context
 
 
 def test_writing_is_greedy_and_stops(stock):
     (text,) = stock.answer([Generate("a set", 6)])
-    ids = [*stock.words.front, *stock.words.encode("a set")]
+    ids = [*stock.tokenizer.front, *stock.tokenizer.encode("a set")]
     for _ in range(6):
         ids.append(int(plain_logits(stock.model, ids).argmax()))
     new = ids[-6:]
     new = new[: new.index(1)] if 1 in new else new
-    assert text == stock.words.tokenizer.decode(new, skip_special_tokens=True)
+    assert text == stock.tokenizer.stock.decode(new, skip_special_tokens=True)
     assert len(text) > 2
     assert "\ufffd" not in text
     stopped = stock.answer([Generate("a set", 6, (text[1],))])
@@ -210,7 +210,7 @@ def test_settings_for_sampling_have_no_say(tokenizer, tmp_path):
 
 def test_masked_scores_hide_each_token_in_turn(masked):
     texts = ["The dog ran", "a", "", "the river carried thin plates " * 9]
-    tokenizer = masked.words.tokenizer
+    tokenizer = masked.tokenizer.stock
     for text, answer in zip(texts, masked.answer([MaskedScore(t) for t in texts]), strict=True):
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         room = masked.context - 2
@@ -283,7 +283,7 @@ def test_the_half_of_electra_that_guesses_nothing_is_an_encoder(corpus, tmp_path
     assert generator.supports == {MaskedScore, Embed}
     assert discriminator.supports == {Embed}
     text = "the river carried thin plates of ice"
-    ids = torch.tensor([discriminator.words.tokenizer(text)["input_ids"]])
+    ids = torch.tensor([discriminator.tokenizer.stock(text)["input_ids"]])
     saved = AutoModelForPreTraining.from_pretrained(tmp_path / "discriminator")
     with torch.no_grad():
         state_BLD = saved(ids, output_hidden_states=True).hidden_states[-1]
@@ -295,7 +295,7 @@ def test_bfloat16_is_near_and_random_is_far(folder):
     whole, half, fresh = (make(f"hf:{folder}{w}") for w in ("", "@bfloat16", "@random"))
     assert [m.name for m in (half, fresh)] == ["hf-nano-bfloat16", "hf-nano-random"]
     assert half.facts()["precision"] == "bfloat16"
-    assert half.reader.can_pack
+    assert half.scorer.can_pack_trees
     nats = [[a.nats for a in m.answer(SCORES[:7])] for m in (whole, half, fresh)]
     assert 0 < np.abs(np.subtract(nats[0], nats[1])).max() < 0.3
     assert np.abs(np.subtract(nats[0], nats[2])).max() > 0.3
@@ -326,10 +326,14 @@ def change(folder, **settings):
 
 
 def test_what_stands_around_a_text_is_the_tokenizers(tokenizer, folder, masked):
-    ours = make(f"hf:{folder}").words
+    ours = make(f"hf:{folder}").tokenizer
     assert (ours.front, ours.back, ours.start) == ([tokenizer.bos], [], [tokenizer.bos])
-    assert ours.marks.middle == tokenizer.middle
-    assert (masked.words.front, masked.words.back, masked.words.marks) == ([2], [3], None)
+    assert ours.fim_tokens.middle == tokenizer.middle
+    assert (masked.tokenizer.front, masked.tokenizer.back, masked.tokenizer.fim_tokens) == (
+        [2],
+        [3],
+        None,
+    )
 
     class Bare:
         bos_token_id, eos_token_id, pad_token_id = None, 7, None
@@ -341,9 +345,9 @@ def test_what_stands_around_a_text_is_the_tokenizers(tokenizer, folder, masked):
         def get_vocab(self):
             return {}
 
-    bare = Words(Bare())
+    bare = StockTokenizer(Bare())
     assert (bare.front, bare.start, bare.pad) == ([], [7], 0)
     Bare.eos_token_id = None
     with pytest.raises(ValueError, match="must have a BOS or EOS token"):
-        Words(Bare())
-    assert Words(Bare(), guesses=False).start == [0]
+        StockTokenizer(Bare())
+    assert StockTokenizer(Bare(), needs_start=False).start == [0]

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
 from tgp_multimodal.adapters import make
-from tgp_multimodal.adapters.hf_reading import Words
+from tgp_multimodal.adapters.hf_reading import StockTokenizer
 from tgp_multimodal.evaluation.requests import Embed, Generate
 
 
@@ -26,15 +26,17 @@ def sentencepiece() -> PreTrainedTokenizerFast:
 
 def test_what_is_written_keeps_the_space_that_it_begins_with(sentencepiece):
     assert sentencepiece.decode([4, 5]) == "   return"  # a column is lost
-    words = Words(sentencepiece)
+    words = StockTokenizer(sentencepiece)
     assert words.decode_batch([[4, 5], [6], [7], []]) == ["    return", " yes", "x", ""]
     assert words.decode_batch([[6, 1]], skip_special_tokens=True) == [" yes"]
 
 
 def test_a_middle_ends_at_a_mark_of_gaps_and_other_text_does_not(tokenizer, tmp_path, monkeypatch):
     model = make(f"hf:{stock_models.causal(tmp_path / 'gpt2', tokenizer, 'gpt2')}")
-    marks = model.words.marks
-    assert {marks.prefix, marks.suffix, marks.middle} <= set(model.words.middle_ends)
+    fim_tokens = model.tokenizer.fim_tokens
+    assert {fim_tokens.prefix, fim_tokens.suffix, fim_tokens.middle} <= set(
+        model.tokenizer.middle_ends
+    )
     asked: list[set[int]] = []
     generate = model.model.generate
 
@@ -45,7 +47,7 @@ def test_a_middle_ends_at_a_mark_of_gaps_and_other_text_does_not(tokenizer, tmp_
     monkeypatch.setattr(model.model, "generate", noted)
     model.answer([Generate("The river", 4, suffix=" froze."), Generate("The river", 4)])
     assert sorted(map(len, asked))[0] == 1
-    assert {marks.middle} < max(asked, key=len)
+    assert {fim_tokens.middle} < max(asked, key=len)
 
 
 def test_a_dual_encoder_gives_the_states_of_its_text_tower(tokenizer, tmp_path):
@@ -61,7 +63,9 @@ def test_a_dual_encoder_gives_the_states_of_its_text_tower(tokenizer, tmp_path):
     stock.save_pretrained(tmp_path / "clip")
     tokenizer.save(tmp_path / "clip")
     model = make(f"hf:{tmp_path / 'clip'}")
-    ids = torch.tensor([[*model.words.front, *model.words.encode("a river"), *model.words.back]])
+    ids = torch.tensor(
+        [[*model.tokenizer.front, *model.tokenizer.encode("a river"), *model.tokenizer.back]]
+    )
     with torch.no_grad():
         wanted = stock.text_model(input_ids=ids).last_hidden_state[0].mean(0)
     np.testing.assert_allclose(model.answer([Embed("a river")])[0], wanted, atol=1e-5)

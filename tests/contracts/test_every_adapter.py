@@ -98,7 +98,7 @@ def folders(tokenizer, corpus, tmp_path_factory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def opened(folders) -> Callable[[str], Adapter]:
+def open_model(folders) -> Callable[[str], Adapter]:
     """Opens a model once; those that learn from a card's items have learnt from seven."""
     known: dict[str, Adapter] = {}
 
@@ -150,8 +150,8 @@ def same(one: object, two: object) -> None:
 
 
 @pytest.mark.parametrize("model", ASKED)
-def test_an_answer_depends_on_its_own_request_alone(model, opened):
-    adapter = opened(model)
+def test_an_answer_depends_on_its_own_request_alone(model, open_model):
+    adapter = open_model(model)
     for requests in asked(adapter):
         together = adapter.answer(requests)
         assert len(together) == len(requests)
@@ -166,14 +166,14 @@ def test_an_answer_depends_on_its_own_request_alone(model, opened):
 
 
 @pytest.mark.parametrize("model", ASKED)
-def test_no_requests_have_no_answers(model, opened):
-    assert opened(model).answer([]) == []
+def test_no_requests_have_no_answers(model, open_model):
+    assert open_model(model).answer([]) == []
 
 
 @pytest.mark.parametrize("model", EVERY)
-def test_limits_are_known_before_data_are_loaded(model, opened, monkeypatch, tmp_path):
+def test_limits_are_known_before_data_are_loaded(model, open_model, monkeypatch, tmp_path):
     monkeypatch.delenv("TGP_DATA", raising=False)
-    adapter = opened(model)
+    adapter = open_model(model)
     monkeypatch.setattr(type(adapter), "answer", lambda *_: pytest.fail("was asked"))
     every = [cards.find(name) for name in cards.names()]
     reasons = {card.name: adapter.can(card) for card in every}
@@ -192,15 +192,15 @@ def test_limits_are_known_before_data_are_loaded(model, opened, monkeypatch, tmp
 
 
 @pytest.mark.parametrize("model", EVERY)
-def test_facts_and_names_tell_models_apart(model, opened, folders):
-    adapter = opened(model)
+def test_facts_and_names_tell_models_apart(model, open_model, folders):
+    adapter = open_model(model)
     facts = adapter.facts()
     assert facts["digest"]
     assert (facts["parameters"] > 0) == (model.partition(":")[0] in NETWORKS)
     assert "/" not in adapter.name
     again = fresh(model, folders)
     assert (again.name, again.facts()["digest"]) == (adapter.name, facts["digest"])
-    others = [opened(m) for m in EVERY if m != model]
+    others = [open_model(m) for m in EVERY if m != model]
     assert adapter.name not in [o.name for o in others]
     assert facts["digest"] not in [o.facts()["digest"] for o in others]
 

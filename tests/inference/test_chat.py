@@ -87,7 +87,7 @@ def test_an_answer_ends_where_the_turn_ends(model, monkeypatch):
     """A network that writes one letter, the end of its turn, and goes on."""
     one, other = model.tokenizer.encode("x"), model.tokenizer.encode("y")
     ids = iter([*one, model.tokenizer.eos, *other, *other])
-    name = "tgp_multimodal.inference.writing.choose"
+    name = "tgp_multimodal.inference.writing.sample_tokens"
     monkeypatch.setattr(name, lambda *_: torch.tensor([next(ids)]))
     assert model.chat(turn(1)[:1], max_tokens=8) == "x"
 

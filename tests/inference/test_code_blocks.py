@@ -7,7 +7,7 @@ import pytest
 
 from tgp_multimodal.data import packing
 from tgp_multimodal.inference import writing
-from tgp_multimodal.inference.code_blocks import Block, block_behind, end_of_block
+from tgp_multimodal.inference.code_blocks import Block, enclosing_block, end_of_block
 
 METHOD = "class A:\n    def f(self):\n"
 
@@ -31,7 +31,7 @@ METHOD = "class A:\n    def f(self):\n"
     ],
 )
 def test_blocks_of_prompts(prompt, block):
-    assert block_behind(prompt) == block
+    assert enclosing_block(prompt) == block
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,6 @@ def test_every_function_of_a_real_file_is_cut_out_exactly(module):
         start = node.body[0].lineno - 1
         prompt = "\n".join(lines[:start]) + "\n"
         rest = "\n".join(lines[start:])
-        end = end_of_block(block_behind(prompt), rest)
+        end = end_of_block(enclosing_block(prompt), rest)
         body = "\n".join(lines[start : node.end_lineno])
         assert rest[:end].rstrip("\n") == body

@@ -11,7 +11,7 @@ from random_networks import text_transformer
 
 from tgp_multimodal.inference import text as texts
 from tgp_multimodal.inference.likelihoods import Row, likelihoods
-from tgp_multimodal.inference.prefix_trees import alone, families, visible
+from tgp_multimodal.inference.prefix_trees import group_by_prefix, one_tree_each, visible
 
 ROWS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=12), min_size=1, max_size=12)
 
@@ -22,7 +22,7 @@ def restored(family, tree, row):
 
 @given(ROWS, st.integers(1, 40))
 def test_each_row_is_a_path_of_one_tree(rows, capacity):
-    found = families(rows, [len(r) - 1 for r in rows], capacity)
+    found = group_by_prefix(rows, [len(r) - 1 for r in rows], capacity)
     paths = [(i, restored(f, t, i)) for f in found for t in f.trees for i in t.paths]
     assert sorted(paths) == list(enumerate(rows))
     for tree in chain.from_iterable(f.trees for f in found):
@@ -33,7 +33,7 @@ def test_each_row_is_a_path_of_one_tree(rows, capacity):
 
 @given(ROWS)
 def test_a_node_sees_its_ancestors_and_itself(rows):
-    for family in families(rows, [0] * len(rows), 40):
+    for family in group_by_prefix(rows, [0] * len(rows), 40):
         length = max(len(t.tokens) for t in family.trees)
         seen = visible(family.trees, length, 3)
         assert seen[:, :, :3].all()
@@ -47,7 +47,7 @@ def test_a_node_sees_its_ancestors_and_itself(rows):
 def test_what_all_share_is_read_once():
     shots = list(range(100))
     questions = [[*shots, 200 + q, 300, 400 + c] for q in range(300) for c in range(4)]
-    found = families(questions, [102] * len(questions), 256)
+    found = group_by_prefix(questions, [102] * len(questions), 256)
     assert [f.prefix for f in found] == [tuple(shots)]
     trees = found[0].trees
     assert len(trees) < 12
@@ -57,13 +57,13 @@ def test_what_all_share_is_read_once():
 
 def test_a_prefix_ends_before_the_first_state_that_is_wanted():
     rows = [[*range(200), 900 + i] for i in range(400)]
-    (family,) = families(rows, [150] * 400, 256)
+    (family,) = group_by_prefix(rows, [150] * 400, 256)
     assert len(family.prefix) == 150
 
 
 def test_choices_of_a_short_question_share_a_tree():
     questions = [[0, *range(10 * q, 10 * q + 9), c] for q in range(1, 9) for c in range(4)]
-    (family,) = families(questions, [10] * len(questions))
+    (family,) = group_by_prefix(questions, [10] * len(questions))
     assert family.prefix == ()
     assert [sorted(tree.paths) for tree in family.trees] == [
         [4 * q + c for c in range(4)] for q in range(8)
@@ -73,7 +73,7 @@ def test_choices_of_a_short_question_share_a_tree():
 
 def test_rows_with_nothing_in_common_stay_apart():
     rows = [[0, *range(100 * i, 100 * i + 90)] for i in range(9)]
-    assert [len(t.tokens) for f in families(rows, [90] * 9) for t in f.trees] == [91] * 9
+    assert [len(t.tokens) for f in group_by_prefix(rows, [90] * 9) for t in f.trees] == [91] * 9
 
 
 @settings(deadline=None, max_examples=25)
@@ -89,7 +89,7 @@ def test_scores_are_those_of_rows_alone(prefix, ends, batch_tokens, random):
         Row([*prefix[: random.choice((5, 66, len(prefix)))], *end], random.randint(1, 4))
         for end in ends
     ]
-    found = likelihoods(texts._Reader(network), rows, batch_tokens)
+    found = likelihoods(texts._TextScorer(network), rows, batch_tokens)
     for row, (nats, is_greedy) in zip(rows, found, strict=True):
         with torch.no_grad():
             logits = network.logits(network(torch.tensor([row.ids[:-1]])))[0, -row.scored :]
@@ -101,7 +101,7 @@ def test_scores_are_those_of_rows_alone(prefix, ends, batch_tokens, random):
 
 @given(ROWS)
 def test_rows_alone_are_paths_of_their_own(rows):
-    family = alone(rows)
+    family = one_tree_each(rows)
     assert [restored(family, t, i) for i, t in enumerate(family.trees)] == rows
     length = max(map(len, rows))
     for tree, seen_LL in zip(family.trees, visible(family.trees, length, 0), strict=True):

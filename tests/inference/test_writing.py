@@ -9,7 +9,7 @@ from random_networks import text_transformer
 
 from tgp_multimodal.inference import writing
 from tgp_multimodal.inference.code_blocks import Block, end_of_block
-from tgp_multimodal.inference.sampling import Sampling, choose
+from tgp_multimodal.inference.sampling import Sampling, sample_tokens
 
 PROMPTS = ["The river", "def add(a, b):\n", "", "a set holds each item once", "x"]
 
@@ -95,7 +95,7 @@ def test_seeds(network, tokenizer, prompts):
 def test_draws_follow_the_distribution():
     logits = torch.tensor([[1.0, 3.0, 2.0, 0.0, -torch.inf]])
     generator = torch.Generator().manual_seed(0)
-    draw = [int(choose(logits, Sampling(temperature=0.7), [generator])) for _ in range(4000)]
+    draw = [int(sample_tokens(logits, Sampling(temperature=0.7), [generator])) for _ in range(4000)]
     share = np.bincount(draw, minlength=5) / len(draw)
     expected = (logits / 0.7).softmax(-1)[0].numpy()
     np.testing.assert_allclose(share, expected, atol=0.03)
@@ -107,7 +107,7 @@ def test_nucleus(top_p, allowed):
     logits = torch.tensor([[1.0, 3.0, 2.0, 0.0]])  # shares .09 .64 .24 .03
     generator = torch.Generator().manual_seed(0)
     sampling = Sampling(temperature=1.0, top_p=top_p)
-    drawn = {int(choose(logits, sampling, [generator])) for _ in range(500)}
+    drawn = {int(sample_tokens(logits, sampling, [generator])) for _ in range(500)}
     assert drawn == allowed
 
 
@@ -116,7 +116,7 @@ def test_the_most_probable_few(top_k, allowed):
     logits = torch.tensor([[1.0, 3.0, 2.0, 0.0]])
     generator = torch.Generator().manual_seed(0)
     sampling = Sampling(temperature=1.0, top_k=top_k)
-    drawn = {int(choose(logits, sampling, [generator])) for _ in range(500)}
+    drawn = {int(sample_tokens(logits, sampling, [generator])) for _ in range(500)}
     assert drawn == (allowed or {0, 1, 2, 3})
 
 
@@ -124,7 +124,7 @@ def test_the_nucleus_is_of_what_the_most_probable_few_leave():
     logits = torch.tensor([[1.0, 3.0, 2.0, 0.0]])  # of the best two: 0.73 and 0.27
     generator = torch.Generator().manual_seed(0)
     sampling = Sampling(temperature=1.0, top_k=2, top_p=0.7)
-    assert {int(choose(logits, sampling, [generator])) for _ in range(300)} == {1}
+    assert {int(sample_tokens(logits, sampling, [generator])) for _ in range(300)} == {1}
 
 
 def test_rows_that_end_early_leave_the_others_alone(network, tokenizer, prompts, monkeypatch):
@@ -170,23 +170,23 @@ def test_rows_of_one_batch_may_end_each_in_its_own_way(network, tokenizer, promp
         Sampling(20, 0.9, seed=5, stop=("e",)),
         Sampling(20, 0.9, seed=6, block=Block(4, True)),
     ]
-    asked = [writing.Asked(prompts[i % 2], one) for i, one in enumerate(own)]
-    writer = writing.Writer(network, tokenizer, asked)
+    asked = [writing.GenerationRequest(prompts[i % 2], one) for i, one in enumerate(own)]
+    writer = writing.BatchGenerator(network, tokenizer, asked)
     while writer.step():
         pass
     for (prompt, sampling), row in zip(asked, writer.rows, strict=True):
         alone = writing.generate(network, tokenizer, [prompt], sampling)
         assert [row.text()] == alone
-        assert row.reason == ("length" if len(row.ids) == sampling.max_tokens else "stop")
+        assert row.finish_reason == ("length" if len(row.ids) == sampling.max_tokens else "stop")
     assert len(writer.rows[1].ids) == 7
 
 
 def test_a_row_that_ended_is_read_beyond_the_context_and_harms_none(network, tokenizer, prompts):
     """Three of four go on, so the long one stays, and would stand behind the context's end."""
     long = writing.plain_prompt(tokenizer, "The river and the stone. " * 9, 62)
-    asked = [writing.Asked(long, Sampling(2, 0.9, seed=1))]
-    asked += [writing.Asked(prompts[i], Sampling(40, 0.9, seed=i)) for i in range(3)]
-    writer = writing.Writer(network, tokenizer, asked)
+    asked = [writing.GenerationRequest(long, Sampling(2, 0.9, seed=1))]
+    asked += [writing.GenerationRequest(prompts[i], Sampling(40, 0.9, seed=i)) for i in range(3)]
+    writer = writing.BatchGenerator(network, tokenizer, asked)
     while writer.step():
         pass
     for (prompt, sampling), row in zip(asked, writer.rows, strict=True):
@@ -226,8 +226,8 @@ def test_special_tokens_are_never_written(tokenizer):
     network = text_transformer(tokenizer.vocabulary + 7)
     with torch.no_grad():  # a network that wants nothing but what is no text
         network.embed_tokens.weight[tokenizer.unwritable(network.vocabulary)] *= 50
-    asked = writing.Asked([tokenizer.bos], Sampling(max_tokens=20))
-    writer = writing.Writer(network, tokenizer, [asked])
+    asked = writing.GenerationRequest([tokenizer.bos], Sampling(max_tokens=20))
+    writer = writing.BatchGenerator(network, tokenizer, [asked])
     while writer.step():
         pass
     new = writer.rows[0].ids
@@ -255,7 +255,7 @@ def test_pieces_of_a_stream_make_the_text(network, tokenizer, prompts, temperatu
 
 
 def test_a_stream_shows_no_half_characters(tokenizer):
-    row = writing.Written(tokenizer, Sampling())
+    row = writing.GeneratedText(tokenizer, Sampling())
     ids = tokenizer.encode("\U0001f468")  # four bytes, four tokens here
     assert len(ids) == 4
     for token in ids[:3]:

@@ -20,7 +20,7 @@ from servers import NAME, serving, tiny_model
 from tgp_multimodal import export
 from tgp_multimodal.inference import writing
 from tgp_multimodal.inference.sampling import Sampling
-from tgp_multimodal.inference.writing import Writer
+from tgp_multimodal.inference.writing import BatchGenerator
 from tgp_multimodal.serving.worker import Job
 
 
@@ -32,14 +32,14 @@ def model(tokenizer):
 @pytest.fixture
 def slowly(monkeypatch):
     """Each token takes a while; all of them are counted."""
-    step, steps = Writer.step, []
+    step, steps = BatchGenerator.step, []
 
     def slow(writer):
         steps.append(writer)
         time.sleep(0.1)
         return step(writer)
 
-    monkeypatch.setattr(Writer, "step", slow)
+    monkeypatch.setattr(BatchGenerator, "step", slow)
     return steps
 
 

@@ -253,11 +253,11 @@ def test_what_the_model_has_not(locked, tokenizer):
 )
 def test_places_where_no_server_listens(host, token, message):
     with pytest.raises(ValueError, match=message):
-        server.bound(host, 0, token)
+        server.listen_at(host, 0, token)
 
 
 def test_a_place_that_is_taken():
     taken = r"must be free to listen at"
-    with server.bound("localhost", 0, None) as first, pytest.raises(ValueError, match=taken):
-        server.bound("127.0.0.1", first.getsockname()[1], None)
-    server.bound("0.0.0.0", 0, TOKEN).close()
+    with server.listen_at("localhost", 0, None) as first, pytest.raises(ValueError, match=taken):
+        server.listen_at("127.0.0.1", first.getsockname()[1], None)
+    server.listen_at("0.0.0.0", 0, TOKEN).close()

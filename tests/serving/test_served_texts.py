@@ -7,9 +7,9 @@ from servers import NAME, serving, tiny_model
 
 from tgp_multimodal.data.chat_template import encode
 from tgp_multimodal.inference import text, writing
-from tgp_multimodal.inference.code_blocks import block_behind
+from tgp_multimodal.inference.code_blocks import enclosing_block
 from tgp_multimodal.inference.sampling import Sampling
-from tgp_multimodal.inference.writing import Writer
+from tgp_multimodal.inference.writing import BatchGenerator
 
 CODE = "def f(x):\n    y = x\n"
 BEYOND = "Naïve café, 東京 \U0001f468"
@@ -49,7 +49,7 @@ def test_samples_are_those_of_the_python_interface(complete, model):
 def test_settings_of_ours_go_through(complete, model):
     extra = {"top_k": 5, "repetition_penalty": 1.4, "stop_at_dedent": True}
     found = complete(CODE, n=4, seed=1, max_tokens=20, temperature=0.2, extra_body=extra)
-    sampling = Sampling(20, 0.2, 1.0, (), 1, 5, 1.4, block_behind(CODE))
+    sampling = Sampling(20, 0.2, 1.0, (), 1, 5, 1.4, enclosing_block(CODE))
     expected = model.samples(CODE, None, 4, sampling)
     assert [c.text for c in found.choices] == expected
     assert [c.finish_reason for c in found.choices if not c.text] == ["stop"] * expected.count("")
@@ -89,7 +89,7 @@ def test_stop_strings(complete, model):
 
 
 def test_a_stream_that_breaks_says_so(running, monkeypatch):
-    step, count = Writer.step, []
+    step, count = BatchGenerator.step, []
 
     def broken(self):
         count.append(1)
@@ -97,7 +97,7 @@ def test_a_stream_that_breaks_says_so(running, monkeypatch):
             raise RuntimeError("no memory")
         return step(self)
 
-    monkeypatch.setattr(Writer, "step", broken)
+    monkeypatch.setattr(BatchGenerator, "step", broken)
     settings = {"model": NAME, "prompt": "a", "max_tokens": 30, "temperature": 1.0, "seed": 3}
     with pytest.raises(openai.APIError, match=r"request must be answered\. Got a RuntimeError"):
         list(running.client.completions.create(**settings, stream=True))

@@ -9,9 +9,9 @@ from random_networks import text_transformer
 
 from tgp_multimodal.inference import writing
 from tgp_multimodal.inference.sampling import Sampling
-from tgp_multimodal.inference.writing import Asked, Writer
+from tgp_multimodal.inference.writing import BatchGenerator, GenerationRequest
 from tgp_multimodal.serving import worker as workers
-from tgp_multimodal.serving.worker import BusyError, Done, GoneError, Job, Pieces, Worker
+from tgp_multimodal.serving.worker import BusyError, CancelledError, Done, Job, Pieces, Worker
 
 
 @pytest.fixture(scope="module")
@@ -34,18 +34,18 @@ def sizes(monkeypatch):
     """Rows of each batch that is written."""
     found = []
 
-    class Counted(Writer):
+    class Counted(BatchGenerator):
         def __init__(self, text, tokenizer, asked):
             found.append(len(asked))
             super().__init__(text, tokenizer, asked)
 
-    monkeypatch.setattr(workers, "Writer", Counted)
+    monkeypatch.setattr(workers, "BatchGenerator", Counted)
     return found
 
 
 def submitted(worker, *asked, streams=False):
     events = queue.Queue()
-    job = Job(events.put, asked=asked, streams=streams)
+    job = Job(events.put, requests=asked, streams=streams)
     worker.submit(job)
     return job, events
 
@@ -57,7 +57,7 @@ def texts(events):
 
 
 def asked(tokenizer, prompt, **settings):
-    return Asked(writing.plain_prompt(tokenizer, prompt, 30), Sampling(**settings))
+    return GenerationRequest(writing.plain_prompt(tokenizer, prompt, 30), Sampling(**settings))
 
 
 def test_requests_that_draw_alike_share_a_batch(worker, network, tokenizer, sizes):
@@ -123,7 +123,7 @@ def test_who_leaves_stops_its_own_texts_alone(worker, network, tokenizer):
 
     def tell(event):
         pieces.put(event)
-        leaving.gone = True  # at the first news
+        leaving.cancelled = True  # at the first news
 
     leaving = Job(tell, [long], streams=True)
     worker.submit(leaving)
@@ -133,7 +133,7 @@ def test_who_leaves_stops_its_own_texts_alone(worker, network, tokenizer):
     assert texts(events) == expected
     assert isinstance(pieces.get(), Pieces)
     (row,) = pieces.get().result
-    assert row.reason == "gone"
+    assert row.finish_reason == "gone"
     assert len(row.ids) < 30
 
 
@@ -141,10 +141,10 @@ def test_who_left_before_is_not_computed(worker, tokenizer, sizes):
     job, events = submitted(worker, asked(tokenizer, "a", max_tokens=9))
     other = Job(events.put, work=lambda check: pytest.fail("was asked"))
     worker.submit(other)
-    job.gone = other.gone = True
+    job.cancelled = other.cancelled = True
     worker.start()
     for _ in range(2):
-        assert isinstance(events.get(timeout=20).error, GoneError)
+        assert isinstance(events.get(timeout=20).error, CancelledError)
     assert sizes == []
 
 
@@ -153,9 +153,9 @@ def test_who_left_takes_no_place_in_the_line(network, tokenizer):
     one = asked(tokenizer, "a", max_tokens=2)
     job, events = submitted(worker, one)
     submitted(worker, one)
-    job.gone = True
+    job.cancelled = True
     submitted(worker, one)  # the line would be full
-    assert isinstance(events.get(timeout=20).error, GoneError)
+    assert isinstance(events.get(timeout=20).error, CancelledError)
     assert worker.depth() == 2
 
 
@@ -205,5 +205,5 @@ def test_closing_stops_what_runs(worker, tokenizer):
     worker.start()
     assert running.wait(20)
     worker.close()
-    assert isinstance(events.get().error, GoneError)
-    assert isinstance(waiting.get().error, GoneError)
+    assert isinstance(events.get().error, CancelledError)
+    assert isinstance(waiting.get().error, CancelledError)

@@ -20,14 +20,14 @@ from transformers import DynamicCache
 
 from tgp_multimodal.inference.likelihoods import (
     Likelihood,
-    Reader,
     Row,
-    Spots,
+    ScoredPositions,
+    TreeScorer,
     likelihoods,
-    of_logits,
     padded,
+    target_log_probabilities,
 )
-from tgp_multimodal.inference.prefix_trees import Family, Tree, visible
+from tgp_multimodal.inference.prefix_trees import PrefixGroup, Tree, visible
 
 # Nats by which a packed tree may differ from the rows alone and be called the same.
 _SAME, _SAME_HALF = 1e-4, 0.1
@@ -37,7 +37,7 @@ _PROBED = 7  # ids of each of the parts that are compared
 _ROUNDING, _ROUNDING_HALF = 1e-4, 1e-2
 
 # Prefix, suffix, middle: what models that infill call these marks.
-_MARKS = (
+_FIM_TOKENS = (
     ("<|prefix|>", "<|suffix|>", "<|middle|>"),  # ours
     ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),  # Qwen2.5-Coder, CodeGemma
     ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),  # StarCoder (arXiv:2305.06161)
@@ -55,7 +55,7 @@ _MIDDLE_ENDS = (
 
 
 @dataclass
-class Marks:
+class FimTokens:
     """Ids that stand around the parts of an infilling prompt; `bos` is no id here."""
 
     bos: int
@@ -64,7 +64,7 @@ class Marks:
     middle: int
 
 
-class Words:
+class StockTokenizer:
     """A tokenizer of transformers, with what it puts around a text told apart.
 
     Attributes:
@@ -76,29 +76,29 @@ class Words:
         middle_ends: ids that end a middle, as EOS does.
 
     Args:
-        tokenizer: of transformers.
-        guesses: whether a model reads it that needs something in front of the first token.
+        stock: of transformers.
+        needs_start: whether a model reads it that needs something in front of the first token.
 
     Raises:
-        ValueError: `guesses`, and it has neither BOS nor EOS nor anything that it puts in front.
+        ValueError: `needs_start`, and it has neither BOS nor EOS, and puts nothing in front.
     """
 
-    def __init__(self, tokenizer: Any, guesses: bool = True) -> None:
-        self.tokenizer = tokenizer
-        bare, whole = self.encode_batch(["a"])[0], list(tokenizer("a")["input_ids"])
+    def __init__(self, stock: Any, needs_start: bool = True) -> None:
+        self.stock = stock
+        bare, whole = self.encode_batch(["a"])[0], list(stock("a")["input_ids"])
         places = [i for i in range(len(whole)) if whole[i : i + len(bare)] == bare]
         self.front = whole[: places[0]] if places else []
         self.back = whole[places[0] + len(bare) :] if places else []
-        ends = [i for i in (tokenizer.bos_token_id, tokenizer.eos_token_id) if i is not None]
-        if guesses and not self.front and not ends:
+        ends = [i for i in (stock.bos_token_id, stock.eos_token_id) if i is not None]
+        if needs_start and not self.front and not ends:
             raise ValueError("tokenizer must have a BOS or EOS token. Got one without instead.")
-        self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        self.pad = stock.pad_token_id if stock.pad_token_id is not None else 0
         self.start: list[int] = self.front or ends[:1] or [self.pad]
-        self.marks = self._marks()
-        known = tokenizer.get_vocab()
+        self.fim_tokens = self._fim_tokens()
+        known = stock.get_vocab()
         self.middle_ends: list[int] = []
-        if self.marks:
-            around = [self.marks.prefix, self.marks.suffix, self.marks.middle]
+        if self.fim_tokens:
+            around = [self.fim_tokens.prefix, self.fim_tokens.suffix, self.fim_tokens.middle]
             self.middle_ends = [*around, *(known[n] for n in _MIDDLE_ENDS if n in known)]
         self._anchor = bare
 
@@ -106,7 +106,7 @@ class Words:
         """Ids of texts, with nothing around them."""
         if not texts:
             return []
-        return self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        return self.stock(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
 
     def encode(self, text: str) -> list[int]:
         """Ids of one text."""
@@ -114,7 +114,7 @@ class Words:
 
     @cached_property
     def _letter(self) -> str:
-        return str(self.tokenizer.decode(self._anchor))
+        return str(self.stock.decode(self._anchor))
 
     def decode_batch(
         self, rows: Sequence[Sequence[int]], skip_special_tokens: bool = False
@@ -125,21 +125,19 @@ class Words:
         in the middle of one: indented code would lose a column. So each is decoded behind a letter.
         """
         anchor, letter, skip = self._anchor, self._letter, skip_special_tokens
-        texts = self.tokenizer.batch_decode(
-            [[*anchor, *row] for row in rows], skip_special_tokens=skip
-        )
+        texts = self.stock.batch_decode([[*anchor, *row] for row in rows], skip_special_tokens=skip)
         return [
             text[len(letter) :]
             if text.startswith(letter)
-            else self.tokenizer.decode(list(row), skip_special_tokens=skip)
+            else self.stock.decode(list(row), skip_special_tokens=skip)
             for text, row in zip(texts, rows, strict=True)
         ]
 
-    def _marks(self) -> Marks | None:
-        known = self.tokenizer.get_vocab()
-        for names in _MARKS:
+    def _fim_tokens(self) -> FimTokens | None:
+        known = self.stock.get_vocab()
+        for names in _FIM_TOKENS:
             if all(name in known for name in names):
-                return Marks(-1, *(known[name] for name in names))
+                return FimTokens(-1, *(known[name] for name in names))
         return None
 
 
@@ -165,7 +163,7 @@ def looks_ahead(model: Any) -> bool:
     return bool(change_L[:-1].max() > rounding * change_L[-1])
 
 
-class StockReader(Reader):
+class StockScorer(TreeScorer):
     """A causal language model of transformers.
 
     It packs trees if it can be seen to: whether a model honours a mask of ours and the positions
@@ -184,8 +182,8 @@ class StockReader(Reader):
         text = model.config.get_text_config()
         sizes = [getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size")]
         self.window = min((size for size in sizes if size), default=None)
-        self.can_pack = self._reads_trees()
-        self.packs = self.can_pack
+        self.can_pack_trees = self._reads_trees()
+        self.packs_trees = self.can_pack_trees
 
     @property
     def device(self) -> torch.device:
@@ -197,39 +195,43 @@ class StockReader(Reader):
         """Of the model's weights."""
         return self.model.dtype
 
-    def for_rows(self, rows: Sequence[Row]) -> "StockReader":
+    def for_rows(self, rows: Sequence[Row]) -> "StockScorer":
         """Itself, set to pack these rows if that is sound."""
         longest = max((len(row.ids) for row in rows), default=0)
-        self.packs = self.can_pack and (self.window is None or longest <= self.window)
+        self.packs_trees = self.can_pack_trees and (self.window is None or longest <= self.window)
         return self
 
-    def remember(self, prefix: Sequence[int]) -> Any:
+    def prefill(self, prefix: Sequence[int]) -> Any:
         token_1L = torch.tensor([prefix], device=self.device)
         cache = DynamicCache(config=self.model.config)
         # The head has nothing to do here: the base is enough.
         self.model.base_model(input_ids=token_1L, use_cache=True, **{self.cache_name: cache})
         return cache
 
-    def guess(self, family: Family, memory: Any, spots: Spots) -> tuple[Tensor, Tensor]:
-        token_BL, mask_BL = padded([t.tokens for t in family.trees], 0, self.device)
-        if self.packs:
-            inputs = self._packed(family, memory, token_BL.shape[1])
+    def score_targets(
+        self, group: PrefixGroup, prefix_cache: Any, positions: ScoredPositions
+    ) -> tuple[Tensor, Tensor]:
+        token_BL, mask_BL = padded([t.tokens for t in group.trees], 0, self.device)
+        if self.packs_trees:
+            inputs = self._packed(group, prefix_cache, token_BL.shape[1])
         else:
             inputs = {"attention_mask": mask_BL.long(), "use_cache": False}
-        place = (spots.tree, spots.node)
+        place = (positions.tree, positions.node)
         logits_NV = logits_at(self.model, place, input_ids=token_BL, **inputs)
-        return of_logits(logits_NV, torch.tensor(spots.target, device=self.device))
+        return target_log_probabilities(
+            logits_NV, torch.tensor(positions.target, device=self.device)
+        )
 
-    def _packed(self, family: Family, memory: Any, length: int) -> dict[str, Any]:
-        trees, prefix = family.trees, len(family.prefix)
+    def _packed(self, group: PrefixGroup, prefix_cache: Any, length: int) -> dict[str, Any]:
+        trees, prefix = group.trees, len(group.prefix)
         depth_BL, _ = padded([t.depths for t in trees], 0, self.device)
         allowed_BLM = torch.from_numpy(visible(trees, length, prefix)).to(self.device)
         mask_BLM = torch.zeros(allowed_BLM.shape, dtype=self.dtype, device=self.device)
         mask_BLM.masked_fill_(~allowed_BLM, torch.finfo(self.dtype).min)
         inputs = {"attention_mask": mask_BLM[:, None], "position_ids": depth_BL + prefix}
-        if memory is None:
+        if prefix_cache is None:
             return inputs | {"use_cache": False}
-        own = copy.deepcopy(memory)
+        own = copy.deepcopy(prefix_cache)
         own.batch_repeat_interleave(len(trees))
         return inputs | {self.cache_name: own, "use_cache": True}
 
@@ -238,10 +240,10 @@ class StockReader(Reader):
         generator = torch.Generator().manual_seed(0)
         size = self.model.get_input_embeddings().num_embeddings
         ids = torch.randint(size, (3, _PROBED), generator=generator).tolist()
-        self.packs = False
+        self.packs_trees = False
         rows = [Row(ids[0] + branch, _PROBED) for branch in ids[1:]]
         plain = [nats for nats, _ in likelihoods(self, rows, 2 * _PROBED)]
-        self.packs = True
+        self.packs_trees = True
         try:
             packed = self._packed_nats(ids[0], ids[1:])
         except Exception:  # what a model does with inputs that it does not know is up to it
@@ -259,8 +261,10 @@ class StockReader(Reader):
             {},
         )
         nodes = [*range(count), 0, *range(count, 2 * count - 1)]
-        spots = Spots([0] * 2 * count, nodes, [*branches[0], *branches[1]])
-        nats_N, _ = self.guess(Family(tuple(front[:-1]), [tree]), self.remember(front[:-1]), spots)
+        positions = ScoredPositions([0] * 2 * count, nodes, [*branches[0], *branches[1]])
+        nats_N, _ = self.score_targets(
+            PrefixGroup(tuple(front[:-1]), [tree]), self.prefill(front[:-1]), positions
+        )
         return nats_N.view(2, count).sum(1).tolist()
 
 
@@ -298,7 +302,7 @@ class _Hidden(NamedTuple):
 
 @torch.inference_mode()
 def masked_scores(
-    model: Any, words: Words, texts: Sequence[str], context: int, batch_tokens: int
+    model: Any, tokenizer: StockTokenizer, texts: Sequence[str], context: int, batch_tokens: int
 ) -> list[Likelihood]:
     """Pseudo-log-likelihoods in nats, in order (Salazar et al. 2020, arXiv:1910.14659).
 
@@ -309,18 +313,18 @@ def masked_scores(
 
     Args:
         model: a masked language model.
-        words: its tokenizer.
+        tokenizer: its tokenizer.
         texts: what to read; a text of n tokens is read n times.
         context: most ids of a row.
         batch_tokens: positions of one pass.
     """
-    encoded = words.encode_batch(texts)
+    encoded = tokenizer.encode_batch(texts)
     by_length: dict[int, list[_Hidden]] = {}
     for owner, ids in enumerate(encoded):
-        for part in _stretches(owner, ids, words, context):
+        for part in _stretches(owner, ids, tokenizer, context):
             by_length.setdefault(len(part.ids), []).append(part)
     nats, misses = [0.0] * len(texts), [0] * len(texts)
-    mask = words.tokenizer.mask_token_id
+    mask = tokenizer.stock.mask_token_id
     for length, parts in by_length.items():
         asked = [(part, place) for part in parts for place in part.places]
         step = max(1, batch_tokens // length)
@@ -330,19 +334,21 @@ def masked_scores(
             place = (list(range(len(some))), [place for _, place in some])
             target_B = token_BL[place].clone()
             token_BL[place] = mask
-            found = of_logits(logits_at(model, place, input_ids=token_BL), target_B)
+            found = target_log_probabilities(logits_at(model, place, input_ids=token_BL), target_B)
             for (part, _), own, is_greedy in zip(some, *(f.tolist() for f in found), strict=True):
                 nats[part.owner] += own
                 misses[part.owner] += not is_greedy
     return [Likelihood(nats[i], len(ids), not misses[i]) for i, ids in enumerate(encoded)]
 
 
-def _stretches(owner: int, ids: list[int], words: Words, context: int) -> Iterator[_Hidden]:
-    room, first = context - len(words.front) - len(words.back), len(words.front)
+def _stretches(
+    owner: int, ids: list[int], tokenizer: StockTokenizer, context: int
+) -> Iterator[_Hidden]:
+    room, first = context - len(tokenizer.front) - len(tokenizer.back), len(tokenizer.front)
     done = 0
     while done < len(ids):
         stop = min(done + room, len(ids))
         start = max(0, stop - room)
-        whole = [*words.front, *ids[start:stop], *words.back]
+        whole = [*tokenizer.front, *ids[start:stop], *tokenizer.back]
         yield _Hidden(owner, whole, range(first + done - start, first + stop - start))
         done = stop

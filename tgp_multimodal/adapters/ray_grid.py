@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tgp_multimodal.adapters import OneModel
+from tgp_multimodal.requirements import advice
 
 if TYPE_CHECKING:
     from tgp_multimodal.evaluation.adapter import Adapter
@@ -129,8 +130,7 @@ def _cluster(address: str, threads: int) -> Iterator[Callable[..., Any]]:
         import ray
     except ModuleNotFoundError:
         raise ValueError(
-            "ray must be installed for this executor: pip install 'tgp-multimodal[ray]'."
-            " Got no such library instead."
+            f"ray must be installed for this executor. Got no such library instead{advice('ray')}"
         ) from None
     untyped: Any = ray
     variables = {name: os.environ[name] for name in _INHERITED if name in os.environ}

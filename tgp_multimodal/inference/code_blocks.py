@@ -24,7 +24,7 @@ class Block(NamedTuple):
     is_at_line_start: bool
 
 
-def block_behind(prompt: str) -> Block:
+def enclosing_block(prompt: str) -> Block:
     """The body of the function or class that the prompt stops in.
 
     Outside of both it is the block of the last line, which a colon at its end opens.

@@ -2,7 +2,7 @@
 
 Rows are computed once however often they are asked for, what they share in front is read once
 (`prefix_trees`), and rows of one pass have about one length. What a network has to do besides is a
-`Reader`: ours is in `text`, that of stock models in `adapters.hf_reading`.
+`TreeScorer`: ours is in `text`, that of stock models in `adapters.hf_reading`.
 
 Shape letters: B batch, L length, N number of scored positions, V vocabulary.
 """
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tgp_multimodal.inference.prefix_trees import Family, alone, families
+from tgp_multimodal.inference.prefix_trees import PrefixGroup, group_by_prefix, one_tree_each
 
 
 class Likelihood(NamedTuple):
@@ -38,7 +38,7 @@ class Row(NamedTuple):
     scored: int
 
 
-class Spots(NamedTuple):
+class ScoredPositions(NamedTuple):
     """Where tokens are guessed in a batch of trees, N of them.
 
     Attributes:
@@ -52,27 +52,29 @@ class Spots(NamedTuple):
     target: list[int]
 
 
-class Reader(ABC):
+class TreeScorer(ABC):
     """A network that reads trees behind a prefix and guesses tokens.
 
     Attributes:
         packs: False if it cannot read trees; it then gets each row alone, and no prefix.
     """
 
-    packs = True
+    packs_trees = True
 
     @abstractmethod
-    def remember(self, prefix: Sequence[int]) -> Any:
-        """Reads a prefix, not empty, once; what it gives comes back to `guess`."""
+    def prefill(self, prefix: Sequence[int]) -> Any:
+        """Reads a prefix, not empty, once; what it gives comes back to `score_targets`."""
 
     @abstractmethod
-    def guess(self, family: Family, memory: Any, spots: Spots) -> tuple[Tensor, Tensor]:
+    def score_targets(
+        self, group: PrefixGroup, prefix_cache: Any, positions: ScoredPositions
+    ) -> tuple[Tensor, Tensor]:
         """Nats of each target, (N,) in float64, and whether it is the arg max, (N,); on the CPU.
 
         Args:
-            family: a prefix and so many trees as are read at once.
-            memory: what `remember` gave for the prefix; None where it is empty.
-            spots: what to guess.
+            group: a prefix and so many trees as are read at once.
+            prefix_cache: what `prefill` gave for the prefix; None where it is empty.
+            positions: what to guess.
         """
 
 
@@ -82,8 +84,11 @@ def move_space(context: str, continuation: str) -> tuple[str, str]:
     return kept, context[len(kept) :] + continuation
 
 
-def joined(
-    front: Sequence[int], context: Sequence[int], whole: Sequence[int], own: Callable[[], list[int]]
+def continuation_row(
+    front: Sequence[int],
+    context: Sequence[int],
+    whole: Sequence[int],
+    encode_continuation: Callable[[], list[int]],
 ) -> Row:
     """The row of a continuation: what is left of the whole behind as many ids as the context has.
 
@@ -91,15 +96,15 @@ def joined(
         front: ids in front of every text.
         context: ids of the context alone.
         whole: ids of context and continuation as one string.
-        own: ids of the continuation alone, asked for where the join swallowed it: then it has no
-            ids of its own and is cut off by force.
+        encode_continuation: gives the ids of the continuation alone where the join swallowed it:
+            then it has no ids of its own and is cut off by force.
     """
     if len(whole) <= len(context):
-        whole = [*context, *own()]
+        whole = [*context, *encode_continuation()]
     return Row([*front, *whole], len(whole) - len(context))
 
 
-def windows(row: Row, length: int) -> list[Row]:
+def rolling_windows(row: Row, length: int) -> list[Row]:
     """Cuts a row into windows that read at most `length` ids; each scored id is in one of them.
 
     As lm-eval's rolling log-likelihood does: the last window keeps a full context.
@@ -113,9 +118,11 @@ def windows(row: Row, length: int) -> list[Row]:
     return found
 
 
-def add_up(reader: Reader, groups: Sequence[Sequence[Row]], batch_tokens: int) -> list[Likelihood]:
+def sum_windows(
+    scorer: TreeScorer, groups: Sequence[Sequence[Row]], batch_tokens: int
+) -> list[Likelihood]:
     """One log-likelihood for each group of rows, the windows of one string."""
-    parts = iter(likelihoods(reader, [row for group in groups for row in group], batch_tokens))
+    parts = iter(likelihoods(scorer, [row for group in groups for row in group], batch_tokens))
     sums = []
     for group in groups:
         own = [next(parts) for _ in group]
@@ -125,7 +132,9 @@ def add_up(reader: Reader, groups: Sequence[Sequence[Row]], batch_tokens: int) -
 
 
 @torch.inference_mode()
-def likelihoods(reader: Reader, rows: Sequence[Row], batch_tokens: int) -> list[tuple[float, bool]]:
+def likelihoods(
+    scorer: TreeScorer, rows: Sequence[Row], batch_tokens: int
+) -> list[tuple[float, bool]]:
     """Summed log-probability of each row's scored ids, and whether all of them are arg max."""
     users: dict[tuple[int, ...], list[int]] = {}
     for index, row in enumerate(rows):
@@ -134,25 +143,27 @@ def likelihoods(reader: Reader, rows: Sequence[Row], batch_tokens: int) -> list[
     inputs = list(users)
     needed = [min(len(i) - rows[user].scored for user in users[i]) for i in inputs]
     answers: list[tuple[float, bool]] = [(0.0, True)] * len(rows)
-    for family in families(inputs, needed) if reader.packs else [alone(inputs)]:
-        memory = reader.remember(family.prefix) if family.prefix else None
-        for chosen in buckets([len(t.tokens) for t in family.trees], batch_tokens):
-            trees = [family.trees[i] for i in chosen]
+    for group in group_by_prefix(inputs, needed) if scorer.packs_trees else [one_tree_each(inputs)]:
+        prefix_cache = scorer.prefill(group.prefix) if group.prefix else None
+        for chosen in buckets([len(t.tokens) for t in group.trees], batch_tokens):
+            trees = [group.trees[i] for i in chosen]
             asked = [
                 (place, path[len(path) - rows[index].scored :], index)
                 for place, tree in enumerate(trees)
                 for i, path in tree.paths.items()
                 for index in users[inputs[i]]
             ]
-            for index, answer in _read(reader, family._replace(trees=trees), memory, asked, rows):
+            for index, answer in _read(
+                scorer, group._replace(trees=trees), prefix_cache, asked, rows
+            ):
                 answers[index] = answer
     return answers
 
 
 def _read(
-    reader: Reader,
-    family: Family,
-    memory: Any,
+    scorer: TreeScorer,
+    group: PrefixGroup,
+    prefix_cache: Any,
     asked: Sequence[tuple[int, Sequence[int], int]],
     rows: Sequence[Row],
 ) -> Iterator[tuple[int, tuple[float, bool]]]:
@@ -160,7 +171,9 @@ def _read(
     tree = [place for place, nodes, _ in asked for _ in nodes]
     node = [node for _, nodes, _ in asked for node in nodes]
     target = [token for _, _, index in asked for token in rows[index].ids[-rows[index].scored :]]
-    nats_N, greedy_N = reader.guess(family, memory, Spots(tree, node, target))
+    nats_N, greedy_N = scorer.score_targets(
+        group, prefix_cache, ScoredPositions(tree, node, target)
+    )
     start = 0
     for _, nodes, index in asked:
         own = slice(start, start + len(nodes))
@@ -168,7 +181,7 @@ def _read(
         start += len(nodes)
 
 
-def of_logits(logits_NV: Tensor, target_N: Tensor) -> tuple[Tensor, Tensor]:
+def target_log_probabilities(logits_NV: Tensor, target_N: Tensor) -> tuple[Tensor, Tensor]:
     """Nats of each target, (N,) in float64, and whether it is the arg max, (N,); on the CPU.
 
     The log-softmax is in float32 whatever the logits are in.

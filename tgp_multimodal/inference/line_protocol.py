@@ -9,10 +9,10 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tgp_multimodal.inference.code_blocks import block_behind
+from tgp_multimodal.inference.code_blocks import enclosing_block
 from tgp_multimodal.inference.gaps import end_of_lines, unix, with_ends
 from tgp_multimodal.inference.model import Model
-from tgp_multimodal.inference.sampling import Sampling, stops
+from tgp_multimodal.inference.sampling import Sampling, as_stop_strings
 
 _SAMPLES = 256  # of one request: others wait meanwhile
 # Each key of a request with the type of its value; a number may be written without a point.
@@ -72,12 +72,12 @@ def _texts(
     _check(request)
     given = {name: value for name, value in request.items() if name in Sampling._fields}
     if "stop" in given:
-        given["stop"] = stops(given["stop"])
+        given["stop"] = as_stop_strings(given["stop"])
     end = end_of_lines(request["prefix"] + (request.get("suffix") or ""))
     prefix = unix(request["prefix"])
     suffix = None if request.get("suffix") is None else unix(request["suffix"])
     ends = request.get("stop_at_dedent", stop_at_dedent)
-    own = sampling._replace(**given, block=block_behind(prefix) if ends else None)
+    own = sampling._replace(**given, block=enclosing_block(prefix) if ends else None)
     return [with_ends(t, end) for t in model.samples(prefix, suffix, request.get("n", n), own)]
 
 

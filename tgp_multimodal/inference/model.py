@@ -9,11 +9,11 @@ from PIL import Image, ImageOps
 from tgp_multimodal.data.chat_template import Message
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.inference import chat, matching, picture_features, ranking, seen, text, writing
-from tgp_multimodal.inference.code_blocks import block_behind
+from tgp_multimodal.inference.code_blocks import enclosing_block
 from tgp_multimodal.inference.drawing import Drawing
 from tgp_multimodal.inference.given import Given
 from tgp_multimodal.inference.image import draw
-from tgp_multimodal.inference.sampling import Sampling, stops
+from tgp_multimodal.inference.sampling import Sampling, as_stop_strings
 from tgp_multimodal.inference.text import Query
 from tgp_multimodal.models.image_tower import ImageTower
 from tgp_multimodal.models.networks import Multimodal, Network
@@ -66,8 +66,8 @@ class Model:
         With `stop_at_dedent` it ends where the function in which the prompt stops does.
         """
         sampling = Sampling(
-            max_tokens, temperature, top_p, stops(stop), seed, top_k, repetition_penalty,
-            block_behind(prompt) if stop_at_dedent else None,
+            max_tokens, temperature, top_p, as_stop_strings(stop), seed, top_k, repetition_penalty,
+            enclosing_block(prompt) if stop_at_dedent else None,
         )  # fmt: skip
         return "".join(self.stream(prompt, None, sampling))
 
@@ -86,8 +86,8 @@ class Model:
     ) -> str:
         """The text between prefix and suffix; `stop_at_dedent` as in `write`."""
         sampling = Sampling(
-            max_tokens, temperature, top_p, stops(stop), seed, top_k, repetition_penalty,
-            block_behind(prefix) if stop_at_dedent else None,
+            max_tokens, temperature, top_p, as_stop_strings(stop), seed, top_k, repetition_penalty,
+            enclosing_block(prefix) if stop_at_dedent else None,
         )  # fmt: skip
         return "".join(self.stream(prefix, suffix, sampling))
 
@@ -125,7 +125,7 @@ class Model:
                 are no conversation, or a setting is out of range.
         """
         sampling = Sampling(
-            max_tokens, temperature, top_p, stops(stop), seed, top_k, repetition_penalty
+            max_tokens, temperature, top_p, as_stop_strings(stop), seed, top_k, repetition_penalty
         )
         return "".join(self.answer(messages, sampling))
 

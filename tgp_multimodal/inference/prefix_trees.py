@@ -36,7 +36,7 @@ class Tree(NamedTuple):
     paths: dict[int, list[int]]
 
 
-class Family(NamedTuple):
+class PrefixGroup(NamedTuple):
     """Trees behind one prefix.
 
     Attributes:
@@ -48,7 +48,9 @@ class Family(NamedTuple):
     trees: list[Tree]
 
 
-def families(rows: Sequence[Ids], needed: Sequence[int], capacity: int = CAPACITY) -> list[Family]:
+def group_by_prefix(
+    rows: Sequence[Ids], needed: Sequence[int], capacity: int = CAPACITY
+) -> list[PrefixGroup]:
     """Arranges rows so that shared beginnings are read once.
 
     Args:
@@ -61,22 +63,24 @@ def families(rows: Sequence[Ids], needed: Sequence[int], capacity: int = CAPACIT
         they hold, so that they are read many at a time.
     """
     order = sorted(range(len(rows)), key=lambda i: tuple(rows[i]))
-    found: list[Family] = []
+    found: list[PrefixGroup] = []
     loose: list[int] = []
     for run in _runs(rows, order):
         prefix = _common(rows[run[0]], rows[run[-1]])
         prefix = min(prefix, min(needed[i] for i in run))
         if prefix >= SHORTEST_PREFIX and len(_trees(rows, run, 0, capacity)) > 1:
-            found.append(Family(tuple(rows[run[0]][:prefix]), _trees(rows, run, prefix, capacity)))
+            found.append(
+                PrefixGroup(tuple(rows[run[0]][:prefix]), _trees(rows, run, prefix, capacity))
+            )
         else:
             loose.extend(run)
     # What is too short for a prefix may still be worth a tree: the choices of a short question.
-    return [*found, Family((), _trees(rows, loose, 0, capacity))] if loose else found
+    return [*found, PrefixGroup((), _trees(rows, loose, 0, capacity))] if loose else found
 
 
-def alone(rows: Sequence[Ids]) -> Family:
+def one_tree_each(rows: Sequence[Ids]) -> PrefixGroup:
     """Each row as a tree of its own, for networks that read no trees."""
-    return Family(
+    return PrefixGroup(
         (),
         [
             Tree(list(row), [*range(len(row))], [len(row)] * len(row), {i: [*range(len(row))]})

@@ -16,7 +16,7 @@ from torch import Tensor
 from tgp_multimodal.inference.code_blocks import Block
 
 # Between these float32 has a number for every score that is divided or multiplied by them; 0 is 0.
-_EXACT = {"temperature": (1e-6, 1e4), "top_p": (1e-6, 1.0), "repetition_penalty": (1e-3, 1e3)}
+_RANGES = {"temperature": (1e-6, 1e4), "top_p": (1e-6, 1.0), "repetition_penalty": (1e-3, 1e3)}
 _LARGEST_SEED = 2**62  # torch takes some more, and samples have the seeds behind the first
 
 
@@ -47,7 +47,7 @@ class Sampling(NamedTuple):
     block: Block | None = None
 
     @property
-    def choice(self) -> "Sampling":
+    def batch_key(self) -> "Sampling":
         """What alone decides how a token is drawn: rows that agree in it can share a batch."""
         return self._replace(max_tokens=1, stop=(), seed=0, block=None)
 
@@ -62,7 +62,7 @@ def check(sampling: Sampling) -> None:
         raise ValueError(f"temperature must be at least 0. Got {sampling.temperature} instead.")
     if not 0 < sampling.top_p <= 1:
         raise ValueError(f"top_p must be above 0 and at most 1. Got {sampling.top_p} instead.")
-    for name, (least, most) in _EXACT.items():
+    for name, (least, most) in _RANGES.items():
         value = getattr(sampling, name)
         if value and not least <= value <= most:
             zero = "0, or " if name == "temperature" else ""
@@ -79,7 +79,7 @@ def check(sampling: Sampling) -> None:
         )
 
 
-def stops(stop: str | Sequence[str]) -> tuple[str, ...]:
+def as_stop_strings(stop: str | Sequence[str]) -> tuple[str, ...]:
     """Stop strings; a single one may stand alone."""
     return (stop,) if isinstance(stop, str) else tuple(stop)
 
@@ -96,11 +96,11 @@ def check_seed(seed: int) -> None:
         )
 
 
-def choose(
+def sample_tokens(
     logits_BV: Tensor,
     sampling: Sampling,
     generators: Sequence[torch.Generator],
-    seen_BV: Tensor | None = None,
+    occurred_BV: Tensor | None = None,
 ) -> Tensor:
     """The next token of each row, (B,).
 
@@ -113,17 +113,17 @@ def choose(
         logits_BV: scores, in float32; minus infinity where a token may not be written.
         sampling: settings.
         generators: one for each row, which draws V uniform numbers; not used at temperature 0.
-        seen_BV: True where a token has occurred, for the repetition penalty.
+        occurred_BV: True where a token has occurred, for the repetition penalty.
     """
-    if seen_BV is not None and sampling.repetition_penalty != 1:
+    if occurred_BV is not None and sampling.repetition_penalty != 1:
         factor = sampling.repetition_penalty
         penalised_BV = torch.where(logits_BV < 0, logits_BV * factor, logits_BV / factor)
-        logits_BV = torch.where(seen_BV, penalised_BV, logits_BV)
+        logits_BV = torch.where(occurred_BV, penalised_BV, logits_BV)
     if sampling.temperature == 0:
         return logits_BV.argmax(dim=-1)
     score_BV = logits_BV / sampling.temperature
     if sampling.top_k or sampling.top_p < 1:
-        score_BV = score_BV.masked_fill(score_BV < _least_B1(score_BV, sampling), -torch.inf)
+        score_BV = score_BV.masked_fill(score_BV < _threshold_B1(score_BV, sampling), -torch.inf)
     uniform_BV = torch.empty(score_BV.shape)
     for uniform_V, generator in zip(uniform_BV, generators, strict=True):
         uniform_V.uniform_(generator=generator)
@@ -133,7 +133,7 @@ def choose(
     return (score_BV + gumbel_BV).argmax(dim=-1)
 
 
-def _least_B1(score_BV: Tensor, sampling: Sampling) -> Tensor:  # noqa: N802  (B and 1 are a shape)
+def _threshold_B1(score_BV: Tensor, sampling: Sampling) -> Tensor:  # noqa: N802  (B and 1 are a shape)
     """The lowest score that may still be drawn, (B, 1)."""
     count = min(sampling.top_k or score_BV.shape[1], score_BV.shape[1])
     if score_BV.device.type == "cpu":  # where NumPy sorts several times faster than torch

@@ -18,18 +18,18 @@ from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.inference.fused import fused
 from tgp_multimodal.inference.likelihoods import (
     Likelihood,
-    Reader,
     Row,
-    Spots,
-    add_up,
+    ScoredPositions,
+    TreeScorer,
     buckets,
-    joined,
+    continuation_row,
     move_space,
-    of_logits,
     padded,
-    windows,
+    rolling_windows,
+    sum_windows,
+    target_log_probabilities,
 )
-from tgp_multimodal.inference.prefix_trees import Family, visible
+from tgp_multimodal.inference.prefix_trees import PrefixGroup, visible
 from tgp_multimodal.models.layers import KeyValueCache
 from tgp_multimodal.models.text_transformer import TextTransformer
 
@@ -51,7 +51,7 @@ class Query(NamedTuple):
     suffix: str | None = None
 
 
-class Marks(Protocol):
+class InfillingTokens(Protocol):
     """Ids of the special tokens of an infilling prompt; a `Tokenizer` has them."""
 
     bos: int
@@ -74,7 +74,9 @@ def score(
     of the network lose their left end. An infilled continuation is scored without its EOS.
     """
     rows = _encode_queries(tokenizer, queries, text.context)
-    return add_up(_Reader(text), [windows(row, text.context) for row in rows], batch_tokens)
+    return sum_windows(
+        _TextScorer(text), [rolling_windows(row, text.context) for row in rows], batch_tokens
+    )
 
 
 def perplexity(
@@ -90,7 +92,9 @@ def perplexity(
     """
     encoded = tokenizer.encode_batch(texts)
     rows = [Row([tokenizer.bos, *ids], len(ids)) for ids in encoded]
-    return add_up(_Reader(text), [windows(row, text.context) for row in rows], batch_tokens)
+    return sum_windows(
+        _TextScorer(text), [rolling_windows(row, text.context) for row in rows], batch_tokens
+    )
 
 
 @torch.inference_mode()
@@ -100,7 +104,7 @@ def embed(
     texts: Sequence[str | Sequence[int]],
     depth: int | None = None,
     batch_tokens: int = BATCH_TOKENS,
-    look: Callable[[], None] = lambda: None,
+    check_cancelled: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
     """Mean over the tokens (BOS included) of the bidirectional, final-normed states, (N, D).
 
@@ -112,7 +116,7 @@ def embed(
         texts: what to read: texts, or ids.
         depth: how many layers to run; left out: all.
         batch_tokens: positions of one forward pass.
-        look: called before each of them; what it raises ends the work.
+        check_cancelled: called before each of them; what it raises ends the work.
     """
     if not texts:
         return np.zeros((0, text.width), dtype=np.float32)
@@ -121,12 +125,12 @@ def embed(
     written = [name for name in distinct if isinstance(name, str)]
     encoded = dict(zip(written, tokenizer.encode_batch(written, bos=True), strict=True))
     rows = [
-        (encoded[name] if isinstance(name, str) else behind_bos(tokenizer, name))[: text.context]
+        (encoded[name] if isinstance(name, str) else with_bos(tokenizer, name))[: text.context]
         for name in distinct
     ]
     means = np.empty((len(rows), text.width), dtype=np.float32)
     for chosen in buckets([len(r) for r in rows], batch_tokens):
-        look()
+        check_cancelled()
         token_BL, mask_BL = padded([rows[i] for i in chosen], tokenizer.pad, device_of(text))
         seen_B1L = None if bool(mask_BL.all()) else mask_BL[:, None]
         state_BLD = fused(text).states(token_BL, None, seen_B1L, depth=depth).float()
@@ -136,13 +140,13 @@ def embed(
     return means[[distinct[name] for name in names]]
 
 
-def behind_bos(tokenizer: Tokenizer, ids: Sequence[int]) -> list[int]:
+def with_bos(tokenizer: Tokenizer, ids: Sequence[int]) -> list[int]:
     """Ids with a BOS in front, which they may have already."""
     return list(ids) if list(ids[:1]) == [tokenizer.bos] else [tokenizer.bos, *ids]
 
 
 def infilling_prompt(
-    tokenizer: Marks, prefix: Sequence[int], suffix: Sequence[int], room: int
+    tokenizer: InfillingTokens, prefix: Sequence[int], suffix: Sequence[int], room: int
 ) -> list[int]:
     """`[BOS] [PREFIX] prefix [SUFFIX] suffix [MIDDLE]`, ready for the middle (arXiv:2207.14255).
 
@@ -199,35 +203,39 @@ def _encode_query(
         prompt = infilling_prompt(tokenizer, ids[query.context], ids[query.suffix], room)
         return Row(prompt + middle, len(middle))
     context, whole = ids[query.context], ids[query.context + query.continuation]
-    return joined([tokenizer.bos], context, whole, lambda: tokenizer.encode(query.continuation))
+    return continuation_row(
+        [tokenizer.bos], context, whole, lambda: tokenizer.encode(query.continuation)
+    )
 
 
-class _Reader(Reader):
+class _TextScorer(TreeScorer):
     """Our transformer as the scoring engine wants it."""
 
     def __init__(self, text: TextTransformer) -> None:
         self.text, self.network, self.device = text, fused(text), device_of(text)
 
-    def remember(self, prefix: Sequence[int]) -> KeyValueCache:
+    def prefill(self, prefix: Sequence[int]) -> KeyValueCache:
         length, cache = len(prefix), self.text.new_cache(1, len(prefix))
         causal_LL = torch.ones(length, length, dtype=torch.bool, device=self.device).tril()
         token_BL = torch.tensor([prefix], device=self.device)
         self.network.states(token_BL, None, causal_LL[None], cache)
         return cache
 
-    def guess(self, family: Family, memory: Any, spots: Spots) -> tuple[Tensor, Tensor]:
-        trees, prefix = family.trees, len(family.prefix)
+    def score_targets(
+        self, group: PrefixGroup, prefix_cache: Any, positions: ScoredPositions
+    ) -> tuple[Tensor, Tensor]:
+        trees, prefix = group.trees, len(group.prefix)
         token_BL, _ = padded([t.tokens for t in trees], 0, self.device)
         depth_BL, _ = padded([t.depths for t in trees], 0, self.device)
         length = token_BL.shape[1]
         own = None
-        if memory is not None:
+        if prefix_cache is not None:
             first_B = torch.zeros(len(trees), dtype=torch.long, device=self.device)
-            own = memory.rows(first_B, prefix + length)
+            own = prefix_cache.rows(first_B, prefix + length)
         allowed_BLM = torch.from_numpy(visible(trees, length, prefix)).to(self.device)
         state_BLD = self.network.states(token_BL, depth_BL + prefix, allowed_BLM, own)
-        target_N = torch.tensor(spots.target, device=self.device)
-        return log_probabilities(self.text, state_BLD[spots.tree, spots.node], target_N)
+        target_N = torch.tensor(positions.target, device=self.device)
+        return log_probabilities(self.text, state_BLD[positions.tree, positions.node], target_N)
 
 
 def log_probabilities(
@@ -240,7 +248,7 @@ def log_probabilities(
     nats, greedy = [], []
     for start in range(0, len(target_N), _PROJECTED):
         own = slice(start, start + _PROJECTED)
-        nats_N, greedy_N = of_logits(text.logits(state_ND[own]), target_N[own])
+        nats_N, greedy_N = target_log_probabilities(text.logits(state_ND[own]), target_N[own])
         nats.append(nats_N)
         greedy.append(greedy_N)
     return torch.cat(nats), torch.cat(greedy)

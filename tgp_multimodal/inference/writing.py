@@ -12,15 +12,15 @@ from torch import Tensor
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.inference.code_blocks import end_of_block
 from tgp_multimodal.inference.fused import fused
-from tgp_multimodal.inference.sampling import Sampling, check, choose
+from tgp_multimodal.inference.sampling import Sampling, check, sample_tokens
 from tgp_multimodal.inference.text import device_of, infilling_prompt
 from tgp_multimodal.models.layers import KeyValueCache
 from tgp_multimodal.models.text_transformer import TextTransformer
 
 BATCH = 32
 _LEAST_PROMPT = 8  # ids
-_SHRINK = 2 / 3  # share of rows that are not finished, at which the others are dropped
-_UNFINISHED = "\ufffd"  # what a cut UTF-8 sequence decodes to
+_COMPACT_BELOW = 2 / 3  # share of rows that are not finished, at which the others are dropped
+_CUT_CHARACTER = "\ufffd"  # what a cut UTF-8 sequence decodes to
 
 
 def plain_prompt(tokenizer: Tokenizer, text: str, room: int) -> list[int]:
@@ -65,7 +65,7 @@ def prompt_ids(
     return infilling_prompt(tokenizer, tokenizer.encode(prompt), tokenizer.encode(suffix), room)
 
 
-class Asked(NamedTuple):
+class GenerationRequest(NamedTuple):
     """One text to be written.
 
     Attributes:
@@ -100,11 +100,11 @@ def generate(
     for start in range(0, len(order), batch):
         chosen = order[start : start + batch]
         own = [sampling.seed + i if seeds is None else seeds[i] for i in chosen]
-        asked = [
-            Asked(prompts[i], sampling._replace(seed=seed))
+        requests = [
+            GenerationRequest(prompts[i], sampling._replace(seed=seed))
             for i, seed in zip(chosen, own, strict=True)
         ]
-        writer = Writer(text, tokenizer, asked)
+        writer = BatchGenerator(text, tokenizer, requests)
         while writer.step():
             pass
         for index, row in zip(chosen, writer.rows, strict=True):
@@ -120,7 +120,7 @@ def stream(
     Raises:
         ValueError: a setting of `sampling` is out of range.
     """
-    writer = Writer(text, tokenizer, [Asked(prompt, sampling)])
+    writer = BatchGenerator(text, tokenizer, [GenerationRequest(prompt, sampling)])
     (row,) = writer.rows
     while writer.step():
         if piece := row.piece():
@@ -128,7 +128,7 @@ def stream(
     yield row.piece()
 
 
-class Written:
+class GeneratedText:
     """The new tokens of one row.
 
     Attributes:
@@ -141,30 +141,30 @@ class Written:
     def __init__(self, tokenizer: Tokenizer, sampling: Sampling) -> None:
         self.tokenizer, self.sampling = tokenizer, sampling
         self.ids: list[int] = []
-        self.reason, self.at_eos = "", False
+        self.finish_reason, self.ended_with_eos = "", False
         longest = max(map(len, sampling.stop), default=0)
         # A token is at least one byte, so a stop string that ends in the newest token starts
         # no further back than this.
-        self._tail = max((len(s.encode()) for s in sampling.stop), default=0) + 4
-        self._held, self._shown = max(0, longest - 1), 0
+        self._lookback = max((len(s.encode()) for s in sampling.stop), default=0) + 4
+        self._held_back, self._emitted = max(0, longest - 1), 0
 
     def add(self, token: int) -> None:
         """Takes the next token; nothing, if the text has ended."""
-        if self.reason:
+        if self.finish_reason:
             return
         if token == self.tokenizer.eos:
-            self.reason, self.at_eos = "stop", True
+            self.finish_reason, self.ended_with_eos = "stop", True
             return
         self.ids.append(token)
         if self._is_stopped():
-            self.reason = "stop"
+            self.finish_reason = "stop"
         elif len(self.ids) >= self.sampling.max_tokens:
-            self.reason = "length"
+            self.finish_reason = "length"
 
     def _is_stopped(self) -> bool:
         stop, block = self.sampling.stop, self.sampling.block
         if stop:
-            recent = self.tokenizer.decode(self.ids[-self._tail :])
+            recent = self.tokenizer.decode(self.ids[-self._lookback :])
             if any(s in recent for s in stop):
                 return True
         return (
@@ -182,17 +182,17 @@ class Written:
     def piece(self) -> str:
         """What is new since the last call, and sure to stay."""
         ready = self.text()
-        if not self.reason:
+        if not self.finish_reason:
             # What may turn out to be the start of a stop string, or of a character, waits; so do
             # blank lines in a block of code, which may be the last of it.
-            ready = ready[: max(0, len(ready) - self._held)].rstrip(_UNFINISHED)
+            ready = ready[: max(0, len(ready) - self._held_back)].rstrip(_CUT_CHARACTER)
             ready = ready if self.sampling.block is None else ready.rstrip()
-        new = ready[self._shown :]
-        self._shown = max(self._shown, len(ready))
+        new = ready[self._emitted :]
+        self._emitted = max(self._emitted, len(ready))
         return new
 
 
-class Writer:
+class BatchGenerator:
     """Texts that are written side by side, token by token.
 
     Attributes:
@@ -201,36 +201,38 @@ class Writer:
     Args:
         text: the network.
         tokenizer: its tokenizer.
-        asked: what to write; the settings must have one `choice`.
+        requests: what to write; the settings must have one `batch_key`.
 
     Raises:
         ValueError: a setting is out of range.
     """
 
     @torch.inference_mode()
-    def __init__(self, text: TextTransformer, tokenizer: Tokenizer, asked: Sequence[Asked]) -> None:
-        for one in asked:
+    def __init__(
+        self, text: TextTransformer, tokenizer: Tokenizer, requests: Sequence[GenerationRequest]
+    ) -> None:
+        for one in requests:
             check(one.sampling)
-        self.rows = [Written(tokenizer, one.sampling) for one in asked]
-        self._going = self.rows
-        self._decoder = _Decoder(text, tokenizer, asked)
+        self.rows = [GeneratedText(tokenizer, one.sampling) for one in requests]
+        self._unfinished = self.rows
+        self._decoder = _Decoder(text, tokenizer, requests)
 
     @torch.inference_mode()
     def step(self) -> bool:
         """Writes one token in each row that goes on; False when none does any more.
 
-        Rows that have ended go, once they are a third. A row whose `reason` is set from outside
-        has ended too.
+        Rows that have ended go, once they are a third. A row whose `finish_reason` is set from
+        outside has ended too.
         """
-        for row, token in zip(self._going, self._decoder.next(), strict=True):
+        for row, token in zip(self._unfinished, self._decoder.next(), strict=True):
             row.add(token)
-        alive = [i for i, row in enumerate(self._going) if not row.reason]
-        if not alive:
+        unfinished = [i for i, row in enumerate(self._unfinished) if not row.finish_reason]
+        if not unfinished:
             return False
         self._decoder.read()
-        if len(alive) <= _SHRINK * len(self._going):
-            self._decoder.keep(alive)
-            self._going = [self._going[i] for i in alive]
+        if len(unfinished) <= _COMPACT_BELOW * len(self._unfinished):
+            self._decoder.keep(unfinished)
+            self._unfinished = [self._unfinished[i] for i in unfinished]
         return True
 
 
@@ -245,15 +247,15 @@ class _Decoder:
         self,
         text: TextTransformer,
         tokenizer: Tokenizer,
-        asked: Sequence[Asked],
+        requests: Sequence[GenerationRequest],
     ) -> None:
-        self.network, self.choice = fused(text), asked[0].sampling.choice
-        assert all(one.sampling.choice == self.choice for one in asked)
+        self.network, self.batch_key = fused(text), requests[0].sampling.batch_key
+        assert all(one.sampling.batch_key == self.batch_key for one in requests)
         device, self.last = device_of(text), text.context - 1
-        prompts = [one.prompt for one in asked]
-        room = max(one.sampling.max_tokens for one in asked)
-        self.forbidden_N = torch.tensor(tokenizer.unwritable(text.vocabulary), device=device)
-        self.generators = [torch.Generator().manual_seed(one.sampling.seed) for one in asked]
+        prompts = [one.prompt for one in requests]
+        room = max(one.sampling.max_tokens for one in requests)
+        self.unwritable_N = torch.tensor(tokenizer.unwritable(text.vocabulary), device=device)
+        self.generators = [torch.Generator().manual_seed(one.sampling.seed) for one in requests]
         distinct = {tuple(prompt): i for i, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
         index_B = torch.tensor([distinct[tuple(prompt)] for prompt in prompts], device=device)
         length = max(map(len, prompts))
@@ -263,24 +265,24 @@ class _Decoder:
         start_N = torch.tensor([length - len(prompt) for prompt in distinct])
         self.is_padded = bool(start_N.any())
         token_NL, start_N = token_NL.to(device), start_N.to(device)
-        is_shared = len(distinct) == 1 < len(prompts)
-        cache = text.new_cache(len(distinct), length + (0 if is_shared else room), start_N)
+        has_one_prompt = len(distinct) == 1 < len(prompts)
+        cache = text.new_cache(len(distinct), length + (0 if has_one_prompt else room), start_N)
         logits_NV = self._read(token_NL, cache)
-        if is_shared:
+        if has_one_prompt:
             cache = cache.with_shared_prefix(len(prompts), room)
         self.cache = cache.rows(index_B) if 1 < len(distinct) < len(prompts) else cache
         self.logits_BV = logits_NV[index_B]
-        self.seen_BV: Tensor | None = None
-        if self.choice.repetition_penalty != 1:
-            self.seen_BV = torch.zeros_like(self.logits_BV, dtype=torch.bool)
-            for row, ids in zip(self.seen_BV, prompts, strict=True):
+        self.occurred_BV: Tensor | None = None
+        if self.batch_key.repetition_penalty != 1:
+            self.occurred_BV = torch.zeros_like(self.logits_BV, dtype=torch.bool)
+            for row, ids in zip(self.occurred_BV, prompts, strict=True):
                 row[torch.tensor(ids, device=device)] = True
 
     def next(self) -> list[int]:
         """The next token of every row."""
-        token_B = choose(self.logits_BV, self.choice, self.generators, self.seen_BV)
-        if self.seen_BV is not None:
-            self.seen_BV.scatter_(1, token_B[:, None], True)
+        token_B = sample_tokens(self.logits_BV, self.batch_key, self.generators, self.occurred_BV)
+        if self.occurred_BV is not None:
+            self.occurred_BV.scatter_(1, token_B[:, None], True)
         self.token_B = token_B
         return token_B.tolist()
 
@@ -294,8 +296,8 @@ class _Decoder:
         self.logits_BV = self.logits_BV[index_B]
         self.cache = self.cache.rows(index_B)
         self.generators = [self.generators[row] for row in rows]
-        if self.seen_BV is not None:
-            self.seen_BV = self.seen_BV[index_B]
+        if self.occurred_BV is not None:
+            self.occurred_BV = self.occurred_BV[index_B]
 
     def _read(self, token_BL: Tensor, cache: KeyValueCache) -> Tensor:
         """Scores of the token behind each row, (B, V)."""
@@ -313,4 +315,4 @@ class _Decoder:
             allowed_BLM = behind_LM & (column_M >= start_B1)[:, None] | is_itself_LM
         state_BLD = self.network.states(token_BL, position_BL, allowed_BLM, cache)
         logits_BV = self.network.logits(state_BLD[:, -1]).float()
-        return logits_BV.index_fill_(1, self.forbidden_N, -torch.inf)
+        return logits_BV.index_fill_(1, self.unwritable_N, -torch.inf)

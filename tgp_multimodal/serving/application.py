@@ -10,10 +10,10 @@ from starlette.exceptions import HTTPException
 
 from tgp_multimodal.serving import chat, completions, embeddings, errors, pictures
 from tgp_multimodal.serving.gate import Gate
-from tgp_multimodal.serving.served import Served
+from tgp_multimodal.serving.served import ServedModel
 
 
-def application(served: Served, token: str | None = None) -> Gate:
+def application(served: ServedModel, token: str | None = None) -> Gate:
     """A model as an ASGI application.
 
     Args:
@@ -34,11 +34,11 @@ def application(served: Served, token: str | None = None) -> Gate:
     for module in (chat, completions, embeddings, pictures):
         inner.include_router(module.router(served))
     for kind, handler in (
-        (errors.ApiError, errors.refused),
-        (ValueError, errors.mistaken),
-        (RequestValidationError, errors.unfit),
-        (HTTPException, errors.other),
-        (Exception, errors.broken),
+        (errors.ApiError, errors.handle_refusal),
+        (ValueError, errors.handle_value_error),
+        (RequestValidationError, errors.handle_invalid_body),
+        (HTTPException, errors.handle_http_error),
+        (Exception, errors.handle_bug),
     ):
         inner.add_exception_handler(kind, handler)
 
@@ -48,7 +48,7 @@ def application(served: Served, token: str | None = None) -> Gate:
 
     @inner.get("/v1/models/{name:path}")
     async def model(name: str) -> dict[str, Any]:
-        served.require(name)
+        served.require_model(name)
         return _model(served)
 
     @inner.get("/health")
@@ -58,7 +58,7 @@ def application(served: Served, token: str | None = None) -> Gate:
     return Gate(inner, token, served.limits.body)
 
 
-def _model(served: Served) -> dict[str, Any]:
+def _model(served: ServedModel) -> dict[str, Any]:
     return {
         "id": served.name,
         "object": "model",

@@ -11,24 +11,24 @@ from fastapi.responses import JSONResponse, Response
 
 from tgp_multimodal.data.chat_template import encode
 from tgp_multimodal.inference.sampling import check
-from tgp_multimodal.inference.writing import Asked, Written
+from tgp_multimodal.inference.writing import GeneratedText, GenerationRequest
 from tgp_multimodal.serving import forms
 from tgp_multimodal.serving.completions import sampling, usage
 from tgp_multimodal.serving.errors import ApiError
-from tgp_multimodal.serving.served import Served
+from tgp_multimodal.serving.served import ServedModel
 from tgp_multimodal.serving.streams import streaming
 from tgp_multimodal.serving.worker import Done, Pieces
 
 
-def router(served: Served) -> APIRouter:
+def router(served: ServedModel) -> APIRouter:
     """The endpoint."""
     routes = APIRouter()
 
     @routes.post("/v1/chat/completions")
-    async def answer(form: forms.Chat, request: Request) -> Response:
-        served.require(form.model)
-        served.within("n", form.samples, 1, served.limits.n)
-        asked = _asked(served, form)
+    async def answer(form: forms.ChatRequest, request: Request) -> Response:
+        served.require_model(form.model)
+        served.require_range("n", form.samples, 1, served.limits.n)
+        requests = _requests(served, form)
         head = {
             "id": f"chatcmpl-{secrets.token_hex(12)}",
             "created": int(time.time()),
@@ -36,24 +36,24 @@ def router(served: Served) -> APIRouter:
             "system_fingerprint": served.model.digest[:12],
         }
         if form.stream:
-            return await streaming(_chunks(served, form, request, asked, head))
-        texts = await served.texts(request, asked)
+            return await streaming(_chunks(served, form, request, requests, head))
+        texts = await served.generate(request, requests)
         choices = [
             {
                 "index": index,
                 "message": {"role": "assistant", "content": row.text(), "refusal": None},
                 "logprobs": None,
-                "finish_reason": row.reason,
+                "finish_reason": row.finish_reason,
             }
             for index, row in enumerate(texts)
         ]
         content = {**head, "object": "chat.completion", "choices": choices}
-        return JSONResponse({**content, "usage": _usage(asked, texts)})
+        return JSONResponse({**content, "usage": _usage(requests, texts)})
 
     return routes
 
 
-def _asked(served: Served, form: forms.Chat) -> list[Asked]:
+def _requests(served: ServedModel, form: forms.ChatRequest) -> list[GenerationRequest]:
     """Answer i has seed + i; all that is left of the context is theirs if nothing is said."""
     tokenizer = served.model.tokenizer
     if tokenizer.chat_template is None:
@@ -76,20 +76,20 @@ def _asked(served: Served, form: forms.Chat) -> list[Asked]:
     most = given.pop() if given else None
     if most is None:
         most = max(1, served.context - len(ids))
-    served.within("max_tokens", most, 1, served.context)
-    served.fits("messages", len(ids), most)
+    served.require_range("max_tokens", most, 1, served.context)
+    served.require_fit("messages", len(ids), most)
     base = sampling(form, most)
     own = [base._replace(seed=base.seed + i) for i in range(form.samples)]
     for one in own:
         check(one)  # what cannot be written fails here, and not others in its batch
-    return [Asked(ids, one) for one in own]
+    return [GenerationRequest(ids, one) for one in own]
 
 
 async def _chunks(
-    served: Served,
-    form: forms.Chat,
+    served: ServedModel,
+    form: forms.ChatRequest,
     request: Request,
-    asked: Sequence[Asked],
+    requests: Sequence[GenerationRequest],
     head: dict[str, Any],
 ) -> AsyncGenerator[dict[str, Any]]:
     head = {**head, "object": "chat.completion.chunk"}
@@ -98,9 +98,9 @@ async def _chunks(
         choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}
         return {**head, "choices": [choice]}
 
-    texts: list[Written] = []
+    texts: list[GeneratedText] = []
     roles: set[int] = set()
-    async with aclosing(served.written(request, asked, streams=True)) as events:
+    async with aclosing(served.generate_events(request, requests, streams=True)) as events:
         async for event in events:
             for index, piece in event.found if isinstance(event, Pieces) else ():
                 role = {} if index in roles else {"role": "assistant"}
@@ -108,11 +108,11 @@ async def _chunks(
                 yield chunk(index, {**role, "content": piece})
             texts = event.result if isinstance(event, Done) else texts
     for index, row in enumerate(texts):
-        yield chunk(index, {}, row.reason)
+        yield chunk(index, {}, row.finish_reason)
     if form.has_usage:
-        yield {**head, "choices": [], "usage": _usage(asked, texts)}
+        yield {**head, "choices": [], "usage": _usage(requests, texts)}
 
 
-def _usage(asked: Sequence[Asked], texts: Sequence[Written]) -> dict[str, int]:
+def _usage(requests: Sequence[GenerationRequest], texts: Sequence[GeneratedText]) -> dict[str, int]:
     new = sum(len(row.ids) for row in texts)
-    return usage([len(one.prompt) for one in asked], new, len(asked))
+    return usage([len(one.prompt) for one in requests], new, len(requests))

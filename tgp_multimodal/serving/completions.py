@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from tgp_multimodal.inference.code_blocks import block_behind
+from tgp_multimodal.inference.code_blocks import enclosing_block
 from tgp_multimodal.inference.sampling import Sampling, check
-from tgp_multimodal.inference.text import behind_bos, infilling_prompt
+from tgp_multimodal.inference.text import infilling_prompt, with_bos
 from tgp_multimodal.inference.token_scores import token_scores
-from tgp_multimodal.inference.writing import Asked, Written
+from tgp_multimodal.inference.writing import GeneratedText, GenerationRequest
 from tgp_multimodal.serving import forms
 from tgp_multimodal.serving.errors import ApiError
-from tgp_multimodal.serving.log_probabilities import described
-from tgp_multimodal.serving.served import Served
+from tgp_multimodal.serving.log_probabilities import completion_logprobs
+from tgp_multimodal.serving.served import ServedModel
 from tgp_multimodal.serving.streams import streaming
 from tgp_multimodal.serving.worker import Done, Event, Pieces
 
@@ -38,33 +38,33 @@ class Prompt(NamedTuple):
     first: int
 
 
-def router(served: Served) -> APIRouter:
+def router(served: ServedModel) -> APIRouter:
     """The endpoint."""
     routes = APIRouter()
 
     @routes.post("/v1/completions")
-    async def complete(form: forms.Completion, request: Request) -> Response:
-        served.require(form.model)
+    async def complete(form: forms.CompletionRequest, request: Request) -> Response:
+        served.require_model(form.model)
         most = _USUAL_TOKENS if form.max_tokens is None else form.max_tokens
         _check(served, form, most)
         found = prompts(served, form, most)
         rows = [prompt for prompt in found for _ in range(form.samples)]
-        served.within("prompts times n", len(rows), 1, served.limits.rows)
+        served.require_range("prompts times n", len(rows), 1, served.limits.rows)
         if form.logprobs is not None:
             told = sum(most + (len(prompt.ids) if form.echo else 0) for prompt in rows)
             named = told * (form.logprobs + 1)
-            served.within("log-probabilities of all tokens", named, 0, served.limits.named)
-        asked = _asked(form, rows, most) if most else []
+            served.require_range("log-probabilities of all tokens", named, 0, served.limits.named)
+        requests = _requests(form, rows, most) if most else []
         name = f"cmpl-{secrets.token_hex(12)}"
         if form.stream:
-            return await streaming(_chunks(served, form, request, rows, asked, name))
-        texts = await served.texts(request, asked) if asked else []
+            return await streaming(_chunks(served, form, request, rows, requests, name))
+        texts = await served.generate(request, requests) if requests else []
         return JSONResponse(await _answer(served, form, request, rows, texts, name))
 
     return routes
 
 
-def sampling(form: forms.Written, most: int) -> Sampling:
+def sampling(form: forms.TextRequest, most: int) -> Sampling:
     """The settings of a request, but for blocks of code; without a seed one is drawn.
 
     Raises:
@@ -84,10 +84,10 @@ def sampling(form: forms.Written, most: int) -> Sampling:
     return found
 
 
-def prompts(served: Served, form: forms.Completion, most: int) -> list[Prompt]:
+def prompts(served: ServedModel, form: forms.CompletionRequest, most: int) -> list[Prompt]:
     """The rows to go on with, none of them cut."""
     tokenizer, given = served.model.tokenizer, forms.listed("prompt", form.prompt)
-    served.within("prompts", len(given), 1, served.limits.inputs)
+    served.require_range("prompts", len(given), 1, served.limits.inputs)
     found = []
     for one in given:
         ids = tokenizer.encode(one) if isinstance(one, str) else known_ids(served, "prompt", one)
@@ -95,22 +95,22 @@ def prompts(served: Served, form: forms.Completion, most: int) -> list[Prompt]:
         is_spelled = form.logprobs is not None or not isinstance(one, str)
         text = tokenizer.decode(ids) if is_spelled else str(one)
         if form.suffix is None:
-            row = behind_bos(tokenizer, ids)
+            row = with_bos(tokenizer, ids)
             first = len(row) - len(ids)  # 0 where the ids bring a BOS
         else:
             behind = tokenizer.encode(form.suffix)
-            ids = behind_bos(tokenizer, ids)[1:]
+            ids = with_bos(tokenizer, ids)[1:]
             row, first = infilling_prompt(tokenizer, ids, behind, len(ids) + len(behind) + 4), 2
-        served.fits("prompt", len(row), most)
+        served.require_fit("prompt", len(row), most)
         found.append(Prompt(text, row, first))
     return found
 
 
-def known_ids(served: Served, name: str, ids: Sequence[int]) -> list[int]:
+def known_ids(served: ServedModel, name: str, ids: Sequence[int]) -> list[int]:
     """Ids that the tokenizer has; others are refused."""
     vocabulary = served.model.tokenizer.vocabulary
     for token in ids:
-        served.within(f"token of {name}", token, 0, vocabulary - 1)
+        served.require_range(f"token of {name}", token, 0, vocabulary - 1)
     return list(ids)
 
 
@@ -126,18 +126,20 @@ def usage(prompts: Sequence[int], new: int, n: int) -> dict[str, int]:
     return {"prompt_tokens": read, "completion_tokens": new, "total_tokens": read + new}
 
 
-def _check(served: Served, form: forms.Completion, most: int) -> None:
-    served.within("n", form.samples, 1, served.limits.n)
-    served.within("max_tokens", most, 0 if form.echo else 1, served.context)
+def _check(served: ServedModel, form: forms.CompletionRequest, most: int) -> None:
+    served.require_range("n", form.samples, 1, served.limits.n)
+    served.require_range("max_tokens", most, 0 if form.echo else 1, served.context)
     if form.logprobs is not None:
-        served.within("logprobs", form.logprobs, 0, served.limits.logprobs)
+        served.require_range("logprobs", form.logprobs, 0, served.limits.logprobs)
         if form.stream:
             raise ApiError(400, "stream must be off for logprobs. Got both instead.", "stream")
     if form.echo and form.suffix is not None:
         raise ApiError(400, "echo must be off for a suffix. Got both instead.", "echo")
 
 
-def _asked(form: forms.Completion, rows: Sequence[Prompt], most: int) -> list[Asked]:
+def _requests(
+    form: forms.CompletionRequest, rows: Sequence[Prompt], most: int
+) -> list[GenerationRequest]:
     """What is written: sample i of each prompt has seed + i, as in `Model.samples`.
 
     Where no seed is given every sample has another, those of equal prompts too.
@@ -148,20 +150,20 @@ def _asked(form: forms.Completion, rows: Sequence[Prompt], most: int) -> list[As
     found, n = [], form.samples
     base = sampling(form, most)
     for number, prompt in enumerate(rows):
-        block = block_behind(prompt.text) if form.stop_at_dedent else None
+        block = enclosing_block(prompt.text) if form.stop_at_dedent else None
         place = number if form.seed is None else number % n
         own = base._replace(seed=base.seed + place, block=block)
         check(own)  # what cannot be written fails here, and not others in its batch
-        found.append(Asked(prompt.ids, own))
+        found.append(GenerationRequest(prompt.ids, own))
     return found
 
 
 async def _answer(
-    served: Served,
-    form: forms.Completion,
+    served: ServedModel,
+    form: forms.CompletionRequest,
     request: Request,
     rows: Sequence[Prompt],
-    texts: Sequence[Written],
+    texts: Sequence[GeneratedText],
     name: str,
 ) -> dict[str, Any]:
     new = [row.text() for row in texts] or [""] * len(rows)
@@ -173,7 +175,7 @@ async def _answer(
             "index": index,
             "text": (prompt.text if form.echo else "") + new[index],
             "logprobs": scored[index],
-            "finish_reason": texts[index].reason if texts else "length",
+            "finish_reason": texts[index].finish_reason if texts else "length",
         }
         for index, prompt in enumerate(rows)
     ]
@@ -183,20 +185,22 @@ async def _answer(
 
 
 async def _scored(
-    served: Served,
-    form: forms.Completion,
+    served: ServedModel,
+    form: forms.CompletionRequest,
     request: Request,
     rows: Sequence[Prompt],
-    texts: Sequence[Written],
+    texts: Sequence[GeneratedText],
 ) -> list[dict[str, Any]]:
     eos = served.model.tokenizer.eos
-    new = [[*row.ids, *[eos] * row.at_eos] for row in texts] or [[] for _ in rows]
+    new = [[*row.ids, *[eos] * row.ended_with_eos] for row in texts] or [[] for _ in rows]
     ids = [[*prompt.ids, *own] for prompt, own in zip(rows, new, strict=True)]
     starts = [p.first if form.echo else len(p.ids) for p in rows]
     network, best = served.model.network.text, form.logprobs or 0
     lengths: list[int | None] = [None] * len(rows)
     for index, row in enumerate(texts):
-        if row.reason == "stop" and not row.at_eos:  # what stands behind it was cut off
+        if (
+            row.finish_reason == "stop" and not row.ended_with_eos
+        ):  # what stands behind it was cut off
             lengths[index] = len(row.text()) + (len(rows[index].text) if form.echo else 0)
 
     def work(check: Callable[[], None]) -> list[dict[str, Any]]:
@@ -205,28 +209,28 @@ async def _scored(
         for row, start, scores, length in zip(ids, starts, found, lengths, strict=True):
             check()
             every = [*[None] * (start == 0), *scores]
-            told.append(described(served.model.tokenizer, row[start:], every, length))
+            told.append(completion_logprobs(served.model.tokenizer, row[start:], every, length))
         return told
 
-    return await served.computed(request, work, bool(texts))
+    return await served.compute(request, work, bool(texts))
 
 
 async def _chunks(
-    served: Served,
-    form: forms.Completion,
+    served: ServedModel,
+    form: forms.CompletionRequest,
     request: Request,
     rows: Sequence[Prompt],
-    asked: Sequence[Asked],
+    requests: Sequence[GenerationRequest],
     name: str,
 ) -> AsyncGenerator[dict[str, Any]]:
     head = _head(served, name)
-    events = served.written(request, asked, streams=True) if asked else _nothing()
+    events = served.generate_events(request, requests, streams=True) if requests else _nothing()
 
     def chunk(index: int, text: str, reason: str | None = None) -> dict[str, Any]:
         choice = {"index": index, "text": text, "logprobs": None, "finish_reason": reason}
         return {**head, "choices": [choice]}
 
-    texts: list[Written] = []
+    texts: list[GeneratedText] = []
     is_told = not form.echo
     async with aclosing(events):
         async for event in events:  # the first one says that there was room in the line
@@ -237,7 +241,7 @@ async def _chunks(
                 yield chunk(index, piece)
             texts = event.result if isinstance(event, Done) else texts
     for index in range(len(rows)):
-        yield chunk(index, "", texts[index].reason if texts else "length")
+        yield chunk(index, "", texts[index].finish_reason if texts else "length")
     if form.has_usage:
         count = sum(len(row.ids) for row in texts)
         spent = usage([len(prompt.ids) for prompt in rows], count, form.samples)
@@ -249,7 +253,7 @@ async def _nothing() -> AsyncGenerator[Event]:
     yield Done([])
 
 
-def _head(served: Served, name: str) -> dict[str, Any]:
+def _head(served: ServedModel, name: str) -> dict[str, Any]:
     return {
         "id": name,
         "object": "text_completion",

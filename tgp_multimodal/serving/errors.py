@@ -40,25 +40,25 @@ class ApiError(Exception):
         self.code, self.headers = code or _CODES.get(status), headers
 
 
-def answer(error: ApiError) -> JSONResponse:
+def as_response(error: ApiError) -> JSONResponse:
     """The refusal as a response."""
-    return JSONResponse(body(error), error.status, error.headers)
+    return JSONResponse(as_content(error), error.status, error.headers)
 
 
-def body(error: ApiError) -> dict[str, Any]:
+def as_content(error: ApiError) -> dict[str, Any]:
     """The refusal as plain data."""
     kind = "server_error" if error.status >= 500 else "invalid_request_error"
     parts = {"message": error.message, "type": kind, "param": error.param, "code": error.code}
     return {"error": parts}
 
 
-async def refused(_: Request, error: Exception) -> JSONResponse:
+async def handle_refusal(_: Request, error: Exception) -> JSONResponse:
     """Handler of `ApiError`."""
     assert isinstance(error, ApiError)
-    return answer(error)
+    return as_response(error)
 
 
-async def mistaken(request: Request, error: Exception) -> JSONResponse:
+async def handle_value_error(request: Request, error: Exception) -> JSONResponse:
     """Handler of `ValueError`: a setting that is out of range, found where it is used.
 
     One that a library raised is a bug, and is raised again.
@@ -66,33 +66,33 @@ async def mistaken(request: Request, error: Exception) -> JSONResponse:
     *_, (frame, _line) = traceback.walk_tb(error.__traceback__)
     if not str(frame.f_globals.get("__name__", "")).startswith(_PACKAGE):
         raise error
-    return answer(ApiError(400, str(error)))
+    return as_response(ApiError(400, str(error)))
 
 
-async def unfit(_: Request, error: Exception) -> JSONResponse:
+async def handle_invalid_body(_: Request, error: Exception) -> JSONResponse:
     """Handler of bodies that are no JSON (400) or not of the form that is asked for (422)."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     if first["type"] == _NOT_JSON:
         reason = first.get("ctx", {}).get("error", "something else")
-        return answer(ApiError(400, f"body must be JSON. Got this instead: {reason}."))
+        return as_response(ApiError(400, f"body must be JSON. Got this instead: {reason}."))
     names = [str(part) for part in first["loc"][1:] if not _KIND.match(str(part))]
     name = ".".join(names) or "body"
-    return answer(ApiError(422, _sentence(name, first), name))
+    return as_response(ApiError(422, _sentence(name, first), name))
 
 
-async def other(_: Request, error: Exception) -> JSONResponse:
+async def handle_http_error(_: Request, error: Exception) -> JSONResponse:
     """Handler of what the framework refuses: paths and methods that do not exist."""
     assert isinstance(error, HTTPException)
-    return answer(ApiError(error.status_code, f"{error.detail}.", headers=error.headers))
+    return as_response(ApiError(error.status_code, f"{error.detail}.", headers=error.headers))
 
 
-async def broken(_: Request, error: Exception) -> JSONResponse:
+async def handle_bug(_: Request, error: Exception) -> JSONResponse:
     """Handler of bugs: their traceback is in the log and stays there."""
-    return answer(unanswered(error))
+    return as_response(internal_error(error))
 
 
-def unanswered(error: Exception) -> ApiError:
+def internal_error(error: Exception) -> ApiError:
     """What is said of a bug."""
     return ApiError(500, f"request must be answered. Got a {type(error).__name__} instead.")
 

@@ -34,7 +34,7 @@ class StreamOptions(Form):
     include_usage: bool = False
 
 
-class Written(Form):
+class TextRequest(Form):
     """What requests for texts have in common."""
 
     model: str
@@ -54,7 +54,7 @@ class Written(Form):
     repetition_penalty: float = 1.0
 
     @model_validator(mode="after")
-    def _streams(self) -> "Written":
+    def _streams(self) -> "TextRequest":
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options with stream: true alone")
         return self
@@ -97,7 +97,7 @@ class Message(Form):
         return {"role": "system" if self.role == "developer" else self.role, "content": text}
 
 
-class Chat(Written):
+class ChatRequest(TextRequest):
     """A conversation that is to be answered."""
 
     messages: list[Message]
@@ -106,7 +106,7 @@ class Chat(Written):
     response_format: PlainText | None = None
 
 
-class Completion(Written):
+class CompletionRequest(TextRequest):
     """A text, or several, to be continued; or with a suffix, a gap to be filled."""
 
     prompt: Texts = ""
@@ -117,7 +117,7 @@ class Completion(Written):
     stop_at_dedent: bool = False
 
 
-class Embedding(Form):
+class EmbeddingRequest(Form):
     """Texts that are to become vectors."""
 
     model: str
@@ -127,7 +127,7 @@ class Embedding(Form):
     user: str | None = None
 
 
-class Drawing(Form):
+class ImageRequest(Form):
     """A prompt that is to become pictures."""
 
     model: str

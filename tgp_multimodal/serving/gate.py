@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tgp_multimodal.serving.errors import ApiError, answer
+from tgp_multimodal.serving.errors import ApiError, as_response
 
 _DROPPED = 32_000_000  # bytes that are read before a client is cut off while it sends
 _OPEN = "/health"  # says nothing but that the server lives
@@ -43,21 +43,21 @@ class Gate:
         if scope["type"] != "http":
             return await self.application(scope, receive, send)
         try:
-            self._know(scope)
-            content = await self._content(scope, receive)
+            self._check_sender(scope)
+            content = await self._read_body(scope, receive)
         except ApiError as error:
-            return await answer(error)(scope, receive, send)
-        told = _Told(send)
+            return await as_response(error)(scope, receive, send)
+        tracked = _TrackedSend(send)
         try:
-            await self.application(scope, _replayed(content, receive), told)
+            await self.application(scope, _replayed(content, receive), tracked)
         except asyncio.CancelledError:  # by the server, which closes and can wait no longer
-            if not told.has_begun:
+            if not tracked.has_begun:
                 closing = ApiError(503, "server must be open. Got one that closes instead.")
-                await answer(closing)(scope, receive, send)
-            elif not told.has_ended:
+                await as_response(closing)(scope, receive, send)
+            elif not tracked.has_ended:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    def _know(self, scope: Scope) -> None:
+    def _check_sender(self, scope: Scope) -> None:
         headers = dict(scope["headers"])
         kind = headers.get(b"content-type", b"").decode("latin-1").split(";")[0].strip().lower()
         if scope["method"] == "POST" and kind != "application/json":
@@ -67,7 +67,7 @@ class Gate:
             )
         if self.token is None:
             host = headers.get(b"host", b"").decode("latin-1")
-            if not is_loopback(_name(host)):
+            if not is_loopback(_host_name(host)):
                 raise ApiError(
                     403, f"host must be this machine, for there is no token. Got {host} instead."
                 )
@@ -80,7 +80,7 @@ class Gate:
                     headers={"WWW-Authenticate": "Bearer"},
                 )
 
-    async def _content(self, scope: Scope, receive: Receive) -> bytes:
+    async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
         """The whole body, read here so that its length is known before anything is done.
 
         Of one that is too large the rest is read and dropped, up to a limit: a client that is cut
@@ -105,7 +105,7 @@ class Gate:
         return ApiError(413, message, code="request_too_large", headers={"Connection": "close"})
 
 
-def _name(host: str) -> str:
+def _host_name(host: str) -> str:
     """The name in a Host header, without its port; empty where there is none."""
     try:
         return urlsplit(f"//{host}").hostname or ""
@@ -113,7 +113,7 @@ def _name(host: str) -> str:
         return ""
 
 
-class _Told:
+class _TrackedSend:
     """Sends, and knows how far the answer is."""
 
     def __init__(self, send: Send) -> None:

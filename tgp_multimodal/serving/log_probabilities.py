@@ -17,7 +17,7 @@ _BYTE = {chr(byte): byte for byte in _VISIBLE} | dict(
 )
 
 
-def described(
+def completion_logprobs(
     tokenizer: Tokenizer,
     ids: Sequence[int],
     scores: Sequence[TokenScore | None],
@@ -33,11 +33,11 @@ def described(
     """
     begins = offsets(tokenizer, ids)
     shown = [i for i, begin in enumerate(begins) if length is None or begin < length]
-    told = [scores[i] for i in shown]
+    found = [scores[i] for i in shown]
     return {
         "tokens": [_spelled(tokenizer, ids[i]) for i in shown],
-        "token_logprobs": [None if score is None else score.nats for score in told],
-        "top_logprobs": [None if score is None else _named(tokenizer, score) for score in told],
+        "token_logprobs": [None if score is None else score.nats for score in found],
+        "top_logprobs": [None if score is None else _named(tokenizer, score) for score in found],
         "text_offset": [begins[i] for i in shown],
     }
 

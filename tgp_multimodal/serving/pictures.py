@@ -14,33 +14,33 @@ from PIL import Image
 from tgp_multimodal.models.networks import Multimodal
 from tgp_multimodal.serving import forms
 from tgp_multimodal.serving.errors import ApiError
-from tgp_multimodal.serving.served import Served
+from tgp_multimodal.serving.served import ServedModel
 
 _SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
 
 
-def router(served: Served) -> APIRouter:
+def router(served: ServedModel) -> APIRouter:
     """The endpoint."""
     routes = APIRouter()
 
     @routes.post("/v1/images/generations")
-    async def draw(form: forms.Drawing, request: Request) -> JSONResponse:
-        served.require(form.model)
+    async def draw(form: forms.ImageRequest, request: Request) -> JSONResponse:
+        served.require_model(form.model)
         if not isinstance(served.model.network, Multimodal):
             raise ApiError(
                 400, f"model must have a diffusion head. Got {served.name} without one instead."
             )
         count = 1 if form.n is None else form.n
-        served.within("n", count, 1, served.limits.pictures)
-        served.within("steps", form.steps, 1, served.limits.steps)
+        served.require_range("n", count, 1, served.limits.pictures)
+        served.require_range("steps", form.steps, 1, served.limits.steps)
         size = _size(served, form.size)
         seed = secrets.randbits(31) if form.seed is None else form.seed
-        served.within("seed", seed, 0, 2**62)
+        served.require_range("seed", seed, 0, 2**62)
 
         patch = served.model.network.head.patch
         rows, columns = size or (served.model.network.head.size,) * 2
         patches = -(-rows // patch) * -(-columns // patch)
-        served.within("patches of size", patches, 1, served.limits.patches)
+        served.require_range("patches of size", patches, 1, served.limits.patches)
         together = max(1, (served.limits.patches // patches) ** 2)  # memory goes by the square
 
         def work(check: Callable[[], None]) -> list[dict[str, str]]:
@@ -53,13 +53,13 @@ def router(served: Served) -> APIRouter:
                 )  # fmt: skip
             return [{"b64_json": _coded(picture)} for picture in drawn]
 
-        data = await served.computed(request, work)
+        data = await served.compute(request, work)
         return JSONResponse({"created": int(time.time()), "data": data, "output_format": "png"})
 
     return routes
 
 
-def _size(served: Served, given: str | None) -> tuple[int, int] | None:
+def _size(served: ServedModel, given: str | None) -> tuple[int, int] | None:
     """Rows and columns of WIDTHxHEIGHT."""
     if given in (None, "auto"):
         return None
@@ -69,7 +69,7 @@ def _size(served: Served, given: str | None) -> tuple[int, int] | None:
         raise ApiError(400, f"size must be WIDTHxHEIGHT or auto. Got {given} instead.", "size")
     columns, rows = int(found[1]), int(found[2])
     for side in (rows, columns):
-        served.within("side of size", side, 1, served.limits.side)
+        served.require_range("side of size", side, 1, served.limits.side)
     return rows, columns
 
 

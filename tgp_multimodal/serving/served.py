@@ -8,12 +8,20 @@ from typing import Any, NamedTuple
 from fastapi import Request
 
 from tgp_multimodal.inference.model import Model
-from tgp_multimodal.inference.writing import Asked, Written
+from tgp_multimodal.inference.writing import GeneratedText, GenerationRequest
 from tgp_multimodal.serving.errors import ApiError
-from tgp_multimodal.serving.worker import BusyError, Done, Event, Failed, GoneError, Job, Worker
+from tgp_multimodal.serving.worker import (
+    BusyError,
+    CancelledError,
+    Done,
+    Event,
+    Failed,
+    Job,
+    Worker,
+)
 
 _RETRY_AFTER = 5  # seconds
-_LEFT = 499  # what servers log for a client that hung up; nobody reads the answer
+_CLIENT_CLOSED = 499  # what servers log for a client that hung up; nobody reads the answer
 
 
 class Limits(NamedTuple):
@@ -46,7 +54,7 @@ class Limits(NamedTuple):
     waiting: int = 256
 
 
-class Served:
+class ServedModel:
     """A model that is served.
 
     Args:
@@ -65,21 +73,21 @@ class Served:
         """Most tokens of a row."""
         return self.model.network.text.context
 
-    def require(self, model: str) -> None:
+    def require_model(self, model: str) -> None:
         """Refuses requests for another model, with 404."""
         if model != self.name:
             raise ApiError(
                 404, f"model must be {self.name}. Got {model} instead.", "model", "model_not_found"
             )
 
-    def within(self, name: str, value: int, least: int, most: int) -> None:
+    def require_range(self, name: str, value: int, least: int, most: int) -> None:
         """Refuses a number out of its range, with 400."""
         if not least <= value <= most:
             raise ApiError(
                 400, f"{name} must be between {least} and {most}. Got {value} instead.", name
             )
 
-    def fits(self, name: str, tokens: int, new: int = 0) -> None:
+    def require_fit(self, name: str, tokens: int, new: int = 0) -> None:
         """Refuses rows that are longer than the context, with 400."""
         if tokens + new > self.context:
             together = " and max_tokens" if new else ""
@@ -92,17 +100,19 @@ class Served:
                 "context_length_exceeded",
             )
 
-    def written(
-        self, request: Request, asked: Sequence[Asked], streams: bool = False
+    def generate_events(
+        self, request: Request, requests: Sequence[GenerationRequest], streams: bool = False
     ) -> AsyncGenerator[Event]:
         """Events of texts that are written; the last is `Done`."""
-        return self._events(request, asked=asked, streams=streams)
+        return self._events(request, requests=requests, streams=streams)
 
-    async def texts(self, request: Request, asked: Sequence[Asked]) -> list[Written]:
+    async def generate(
+        self, request: Request, requests: Sequence[GenerationRequest]
+    ) -> list[GeneratedText]:
         """The texts, when all are finished."""
-        return await _last(self.written(request, asked))
+        return await _last(self.generate_events(request, requests))
 
-    async def computed(
+    async def compute(
         self,
         request: Request,
         work: Callable[[Callable[[], None]], Any],
@@ -117,19 +127,21 @@ class Served:
         """Events of a job, until it is done; it is stopped as soon as nobody listens."""
         loop, queue = asyncio.get_running_loop(), asyncio.Queue[Event]()
 
-        def tell(event: Event) -> None:
+        def emit(event: Event) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has ended: nobody listens
                 loop.call_soon_threadsafe(queue.put_nowait, event)
 
-        own = Job(tell, **job)
+        own = Job(emit, **job)
         self._submit(own, is_second)
-        leaving = asyncio.ensure_future(_left(request))
+        leaving = asyncio.ensure_future(_disconnected(request))
         waiting = asyncio.ensure_future(queue.get())
         try:
             while True:
                 await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
                 if not waiting.done():
-                    raise ApiError(_LEFT, "client must wait for the answer. Got none instead.")
+                    raise ApiError(
+                        _CLIENT_CLOSED, "client must wait for the answer. Got none instead."
+                    )
                 event = waiting.result()
                 if isinstance(event, Failed):
                     raise _refusal(event.error)
@@ -138,7 +150,7 @@ class Served:
                     return
                 waiting = asyncio.ensure_future(queue.get())
         finally:
-            own.gone = True
+            own.cancelled = True
             leaving.cancel()
             waiting.cancel()
 
@@ -151,7 +163,7 @@ class Served:
 
 
 def _refusal(error: Exception) -> Exception:
-    if isinstance(error, GoneError):
+    if isinstance(error, CancelledError):
         return ApiError(503, "server must be open. Got one that closes instead.")
     return error
 
@@ -165,7 +177,7 @@ async def _last(events: AsyncGenerator[Event]) -> Any:
     raise AssertionError("the last event is Done")
 
 
-async def _left(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     """Returns when the client has hung up."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

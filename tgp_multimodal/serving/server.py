@@ -12,13 +12,13 @@ import tgp_multimodal
 from tgp_multimodal import export
 from tgp_multimodal.serving.application import application
 from tgp_multimodal.serving.gate import is_loopback
-from tgp_multimodal.serving.served import Limits, Served
+from tgp_multimodal.serving.served import Limits, ServedModel
 
 GRACE = 5  # seconds that requests have to end in, when the server is told to stop
 _BACKLOG = 2048
 
 
-def opened(folder: str, name: str | None = None, limits: Limits | None = None) -> Served:
+def open_model(folder: str, name: str | None = None, limits: Limits | None = None) -> ServedModel:
     """The model of an export, on the GPU if there is one.
 
     Args:
@@ -31,10 +31,10 @@ def opened(folder: str, name: str | None = None, limits: Limits | None = None) -
     """
     model = tgp_multimodal.load(folder)
     usual = export.run_folder(Path(folder).resolve()).name
-    return Served(model, name or usual, int(time.time()), limits or Limits())
+    return ServedModel(model, name or usual, int(time.time()), limits or Limits())
 
 
-def bound(host: str, port: int, token: str | None) -> socket.socket:
+def listen_at(host: str, port: int, token: str | None) -> socket.socket:
     """A socket that listens, and nowhere but where it may.
 
     Raises:
@@ -62,7 +62,7 @@ def bound(host: str, port: int, token: str | None) -> socket.socket:
 
 
 def run(
-    served: Served, listener: socket.socket, token: str | None, ready: Callable[[str], None]
+    served: ServedModel, listener: socket.socket, token: str | None, ready: Callable[[str], None]
 ) -> None:
     """Serves until SIGTERM, after which it returns, or SIGINT, after which it raises.
 
@@ -70,7 +70,7 @@ def run(
 
     Args:
         served: the model.
-        listener: from `bound`.
+        listener: from `listen_at`.
         token: what requests must hold.
         ready: is told the address.
 

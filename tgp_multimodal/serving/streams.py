@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi.responses import StreamingResponse
 
-from tgp_multimodal.serving.errors import ApiError, body, unanswered
+from tgp_multimodal.serving.errors import ApiError, as_content, internal_error
 
 _log = logging.getLogger(__name__)
 _END = "data: [DONE]\n\n"
@@ -29,10 +29,10 @@ async def streaming(chunks: AsyncGenerator[dict[str, Any]]) -> StreamingResponse
                 async for chunk in chunks:
                     yield _line(chunk)
             except ApiError as error:
-                yield _line(body(error))
+                yield _line(as_content(error))
             except Exception as error:  # the status was sent: all that is left is to say it
                 _log.exception("a stream broke")
-                yield _line(body(unanswered(error)))
+                yield _line(as_content(internal_error(error)))
             yield _END
 
     return StreamingResponse(lines(), media_type="text/event-stream")

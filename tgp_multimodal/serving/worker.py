@@ -6,18 +6,18 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from tgp_multimodal.data.tokenizer import Tokenizer
-from tgp_multimodal.inference.writing import BATCH, Asked, Writer, Written
+from tgp_multimodal.inference.writing import BATCH, BatchGenerator, GeneratedText, GenerationRequest
 from tgp_multimodal.models.text_transformer import TextTransformer
 
 _PATIENCE = 5  # seconds for what is done to notice that the worker closes
-GONE = "gone"  # why a text ended whose reader left
+CANCELLED = "gone"  # why a text ended whose reader left
 
 
 class BusyError(Exception):
     """The line is full, or the server closes."""
 
 
-class GoneError(Exception):
+class CancelledError(Exception):
     """Whoever asked has left."""
 
 
@@ -46,60 +46,60 @@ class Job:
     """The work of one request.
 
     Attributes:
-        gone: set, from any thread, when nobody waits for the answer any more.
+        cancelled: set, from any thread, when nobody waits for the answer any more.
 
     Args:
-        tell: called with each event, in the thread that computes.
-        asked: texts to write, perhaps in one batch with those of other requests.
+        emit: called with each event, in the thread that computes.
+        requests: texts to write, perhaps in one batch with those of other requests.
         work: computes anything else, when there is no text to write. It gets a function to call
-            now and then, which raises `GoneError` when it is time to stop.
-        streams: whether new text is told as it is written.
+            now and then, which raises `CancelledError` when it is time to stop.
+        streams: whether new text is sent as it is written.
     """
 
     def __init__(
         self,
-        tell: Callable[[Event], None],
-        asked: Sequence[Asked] = (),
+        emit: Callable[[Event], None],
+        requests: Sequence[GenerationRequest] = (),
         work: Callable[[Callable[[], None]], Any] | None = None,
         streams: bool = False,
     ) -> None:
-        assert bool(asked) != bool(work)
-        self.tell, self.asked, self.work, self.streams = tell, asked, work, streams
-        self.gone = False
-        self.rows: list[Written | None] = [None] * len(asked)
-        self._told = False
+        assert bool(requests) != bool(work)
+        self.emit, self.requests, self.work, self.streams = emit, requests, work, streams
+        self.cancelled = False
+        self.rows: list[GeneratedText | None] = [None] * len(requests)
+        self._is_finished = False
 
-    def check(self) -> None:
-        """Raises `GoneError` if nobody waits any more."""
-        if self.gone:
-            raise GoneError
+    def check_cancelled(self) -> None:
+        """Raises `CancelledError` if nobody waits any more."""
+        if self.cancelled:
+            raise CancelledError
 
-    def look(self) -> None:
+    def emit_progress(self) -> None:
         """Tells what is new in the texts, and that they are finished."""
-        if self._told:
+        if self._is_finished:
             return
         rows = [row for row in self.rows if row is not None]
-        if self.gone:
+        if self.cancelled:
             for row in rows:
-                row.reason = row.reason or GONE
+                row.finish_reason = row.finish_reason or CANCELLED
         elif self.streams:
             found = [(i, p) for i, row in enumerate(self.rows) if row and (p := row.piece())]
             if found:
-                self.tell(Pieces(found))
-        if len(rows) == len(self.rows) and all(row.reason for row in rows):
+                self.emit(Pieces(found))
+        if len(rows) == len(self.rows) and all(row.finish_reason for row in rows):
             self.finish(Done(rows))
 
     def finish(self, event: Event) -> None:
         """Tells the last event, once."""
-        if not self._told:
-            self._told = True
-            self.tell(event)
+        if not self._is_finished:
+            self._is_finished = True
+            self.emit(event)
 
 
 class Worker:
     """Does one job after another, and writes texts of several side by side.
 
-    Texts share a batch if their tokens are chosen in one way (`Sampling.choice`); what is written
+    Texts share a batch if their tokens are drawn in one way (`Sampling.batch_key`); what is written
     depends on the company beyond rounding no more than in `writing`.
 
     Args:
@@ -133,9 +133,11 @@ class Worker:
         with self._changed:
             if self._closing:
                 raise BusyError("server must be open. Got one that closes instead.")
-            for one in [one for one in self._line if one.gone]:  # they take no place in the line
+            for one in [
+                one for one in self._line if one.cancelled
+            ]:  # they take no place in the line
                 self._line.remove(one)
-                one.finish(Failed(GoneError()))
+                one.finish(Failed(CancelledError()))
             if is_second:
                 self._line.appendleft(job)
             elif len(self._line) < self.waiting:
@@ -159,7 +161,7 @@ class Worker:
         with self._changed:
             self._closing = True
             for job in (*self._line, *self._running):
-                job.gone = True
+                job.cancelled = True
             self._changed.notify()
         self._thread.join(_PATIENCE)
 
@@ -169,8 +171,8 @@ class Worker:
                 if jobs[0].work is None:
                     self._write(jobs)
                 else:
-                    jobs[0].check()
-                    jobs[0].finish(Done(jobs[0].work(jobs[0].check)))
+                    jobs[0].check_cancelled()
+                    jobs[0].finish(Done(jobs[0].work(jobs[0].check_cancelled)))
             except Exception as error:  # of a job; the next one is none the worse
                 for job in jobs:
                     job.finish(Failed(error))
@@ -190,28 +192,34 @@ class Worker:
             return list(self._running)
 
     def _companions(self, first: Job) -> list[Job]:
-        room, choice, found = BATCH - len(first.asked), first.asked[0].sampling.choice, []
+        room, batch_key, found = (
+            BATCH - len(first.requests),
+            first.requests[0].sampling.batch_key,
+            [],
+        )
         for job in self._line:
-            fits = job.work is None and not job.gone and len(job.asked) <= room
-            if fits and job.asked[0].sampling.choice == choice:
-                room -= len(job.asked)
+            fits = job.work is None and not job.cancelled and len(job.requests) <= room
+            if fits and job.requests[0].sampling.batch_key == batch_key:
+                room -= len(job.requests)
                 found.append(job)
         return found
 
     def _write(self, jobs: Sequence[Job]) -> None:
-        places = [(job, number) for job in jobs for number in range(len(job.asked))]
+        places = [(job, number) for job in jobs for number in range(len(job.requests))]
         for start in range(0, len(places), BATCH):
-            some = [(job, number) for job, number in places[start : start + BATCH] if not job.gone]
+            some = [
+                (job, number) for job, number in places[start : start + BATCH] if not job.cancelled
+            ]
             if not some:
-                raise GoneError
-            asked = [job.asked[number] for job, number in some]
-            writer = Writer(self.text, self.tokenizer, asked)
+                raise CancelledError
+            requests = [job.requests[number] for job, number in some]
+            writer = BatchGenerator(self.text, self.tokenizer, requests)
             for (job, number), row in zip(some, writer.rows, strict=True):
                 job.rows[number] = row
             is_going = True
             while is_going:
                 is_going = writer.step()
                 for job in jobs:
-                    job.look()
+                    job.emit_progress()
         for job in jobs:  # those that left before they began
-            job.finish(Failed(GoneError()))
+            job.finish(Failed(CancelledError()))

@@ -65,7 +65,7 @@ def fill(
         echo '{"id": 1, "prefix": "f(", "suffix": "return x"}' | tgp fill runs/nano/export --json
     """
     import tgp_multimodal
-    from tgp_multimodal.inference.code_blocks import block_behind
+    from tgp_multimodal.inference.code_blocks import enclosing_block
     from tgp_multimodal.inference.gaps import at_cursor, at_marker, end_of_lines, unix, with_ends
     from tgp_multimodal.inference.sampling import Sampling, check
 
@@ -97,7 +97,7 @@ def fill(
     model = tgp_multimodal.load(folder)
     tell_unread(model, *asked, max_tokens)
     if stop_at_dedent:
-        sampling = sampling._replace(block=block_behind(asked[0]))
+        sampling = sampling._replace(block=enclosing_block(asked[0]))
     if n != 1:
         return print_samples(model, *asked, n, sampling)
     pieces = (with_ends(piece, end) for piece in model.stream(*asked, sampling))

@@ -39,9 +39,9 @@ def serve(
         if value < 1:
             raise ValueError(f"{option} must be at least 1. Got {value} instead.")
     token = token or os.environ.get("TGP_TOKEN") or None
-    listener = server.bound(host, port, token)
+    listener = server.listen_at(host, port, token)
     with listener:
-        served = server.opened(folder, name, Limits(body=body, waiting=waiting))
+        served = server.open_model(folder, name, Limits(body=body, waiting=waiting))
 
         def ready(address: str) -> None:
             print(f"serving {served.name} at {address} (Ctrl-C stops)", flush=True)

@@ -41,7 +41,7 @@ def write(
         cat start.txt | tgp write runs/nano/export -
     """
     import tgp_multimodal
-    from tgp_multimodal.inference.code_blocks import block_behind
+    from tgp_multimodal.inference.code_blocks import enclosing_block
     from tgp_multimodal.inference.sampling import Sampling, check
 
     start = read_input() if prompt == "-" else prompt
@@ -49,7 +49,7 @@ def write(
         temperature = 0.2 if code else 0.8
     sampling = Sampling(
         max_tokens, temperature, top_p, tuple(stop or ()), seed, top_k, repetition_penalty,
-        block_behind(start) if code else None,
+        enclosing_block(start) if code else None,
     )  # fmt: skip
     check(sampling)
     if n < 1:
