@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from random_networks import multimodal
 
-from tgp_multimodal.inference import seen
+from tgp_multimodal.inference import picture_inputs
 from tgp_multimodal.inference.picture_features import (
     View,
     feature_count,
@@ -132,10 +132,10 @@ def test_blocks_that_do_not_exist_are_refused(network, tokenizer):
 def test_any_picture_is_seen_as_training_pictures_are():
     wide = np.zeros((16, 48, 3), np.uint8)
     wide[:, 16:32] = 255
-    assert (seen.pixels(wide, 16) == 1).all()  # the centred square
+    assert (picture_inputs.pixels(wide, 16) == 1).all()  # the centred square
     clear = Image.new("RGBA", (16, 16), (0, 0, 0, 0))
-    assert (seen.pixels(clear, 16) == 1).all()  # nothing is white
+    assert (picture_inputs.pixels(clear, 16) == 1).all()  # nothing is white
     deep = Image.fromarray(np.full((16, 16), 65535, np.uint16))
-    assert (seen.pixels(deep, 16) == 1).all()
+    assert (picture_inputs.pixels(deep, 16) == 1).all()
     with pytest.raises(ValueError, match=r"a picture must be a PIL image or .* Got str instead"):
-        seen.pixels("photo.png", 16)
+        picture_inputs.pixels("photo.png", 16)

@@ -10,7 +10,7 @@ import tgp_multimodal as tgp
 from tgp_multimodal import export
 from tgp_multimodal.cli import main
 from tgp_multimodal.inference import image
-from tgp_multimodal.inference.given import fitted
+from tgp_multimodal.inference.init_image import fitted
 from tgp_multimodal.inference.model import Model
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.diffusion.paths import noisy
-from tgp_multimodal.inference import seen
+from tgp_multimodal.inference import picture_inputs
 from tgp_multimodal.inference.image import BATCH, read_prompts
 from tgp_multimodal.models.networks import Multimodal
 
@@ -151,7 +151,7 @@ def _error(
 
 def _stacked(network: Multimodal, pictures: Sequence[np.ndarray]) -> Tensor:
     device = network.head.txt_in.weight.device
-    return torch.stack([seen.pixels(p, network.head.size) for p in pictures]).to(device)
+    return torch.stack([picture_inputs.pixels(p, network.head.size) for p in pictures]).to(device)
 
 
 def _noise(pixels_CYX: Tensor, count: int) -> Tensor:

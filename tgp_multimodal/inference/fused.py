@@ -26,18 +26,18 @@ class _Layer(NamedTuple):
     """The weights of one block.
 
     Attributes:
-        enter: queries, keys, values from the state, D to (H + 2 G) K.
+        qkv: queries, keys, values from the state, D to (H + 2 G) K.
         gain: of queries and keys of length 1, (H + G, K).
-        leave: back into the stream, H K to D.
-        widen: gate and up, D to 2 F.
-        narrow: down, F to D.
+        out: back into the stream, H K to D.
+        gate_up: gate and up, D to 2 F.
+        down: F to D.
     """
 
-    enter: Matrix
+    qkv: Matrix
     gain: Tensor
-    leave: Matrix
-    widen: Matrix
-    narrow: Matrix
+    out: Matrix
+    gate_up: Matrix
+    down: Matrix
 
 
 class FusedText:
@@ -62,13 +62,13 @@ class FusedText:
 
     def _layer(self, block: Block) -> _Layer:
         a, mlp, scale = block.self_attn, block.mlp, self.table.shape[1] ** 0.5
-        enter = torch.cat([_weight(a.q_proj), _weight(a.k_proj), _weight(a.v_proj)])
-        widen = torch.cat([_weight(mlp.gate_proj), _weight(mlp.up_proj)])
+        qkv = torch.cat([_weight(a.q_proj), _weight(a.k_proj), _weight(a.v_proj)])
+        gate_up = torch.cat([_weight(mlp.gate_proj), _weight(mlp.up_proj)])
         return _Layer(
-            Matrix(enter * (block.input_layernorm.weight * scale)),
+            Matrix(qkv * (block.input_layernorm.weight * scale)),
             self._gain(a),
             Matrix(_weight(a.o_proj)),
-            Matrix(widen * (block.post_attention_layernorm.weight * scale)),
+            Matrix(gate_up * (block.post_attention_layernorm.weight * scale)),
             Matrix(_weight(mlp.down_proj)),
         )
 
@@ -107,11 +107,11 @@ class FusedText:
             bias = torch.zeros(allowed_BLM.shape, dtype=self.table.dtype, device=token_BL.device)
             bias = bias.masked_fill_(~allowed_BLM, -torch.inf)[:, None, None]
         for index, layer in enumerate(self.layers[:depth]):
-            x = layer.enter(_unit(state_ND, self.floor)).view(*token_BL.shape, -1, self.size)
-            mixed = self._mix(x, layer.gain, rotary, bias, cache, index)
-            state_ND = layer.leave(mixed, state_ND)
-            gate, up = layer.widen(_unit(state_ND, self.floor)).chunk(2, dim=-1)
-            state_ND = layer.narrow(F.silu(gate).mul_(up), state_ND)
+            x = layer.qkv(_unit(state_ND, self.floor)).view(*token_BL.shape, -1, self.size)
+            attended = self._attention(x, layer.gain, rotary, bias, cache, index)
+            state_ND = layer.out(attended, state_ND)
+            gate, up = layer.gate_up(_unit(state_ND, self.floor)).chunk(2, dim=-1)
+            state_ND = layer.down(F.silu(gate).mul_(up), state_ND)
         if cache is not None:
             cache.length += token_BL.shape[1]
         return (_unit(state_ND, self.floor) * self.last_gain).view(*token_BL.shape, -1)
@@ -120,7 +120,7 @@ class FusedText:
         """Scores of every vocabulary entry, (..., V)."""
         return self.output(state.flatten(0, -2)).view(*state.shape[:-1], -1)
 
-    def _mix(
+    def _attention(
         self,
         x: Tensor,
         gain: Tensor,
@@ -131,11 +131,13 @@ class FusedText:
     ) -> Tensor:
         """Attention: queries, keys, values (B, L, H + 2 G, K) to what it takes, (B L, H K)."""
         batch, length, _, _ = x.shape
-        turned, value = torch.split(x, [self.heads + self.groups, self.groups], dim=2)
-        turned = _unit(turned, self.head_floor) * gain
-        turned = torch.addcmul(turned * rotary[0], turned.roll(self.size // 2, -1), rotary[1])
-        turned, value = turned.to(x.dtype).transpose(1, 2), value.transpose(1, 2)
-        query, key = torch.split(turned, [self.heads, self.groups], dim=1)
+        query_key, value = torch.split(x, [self.heads + self.groups, self.groups], dim=2)
+        query_key = _unit(query_key, self.head_floor) * gain
+        query_key = torch.addcmul(
+            query_key * rotary[0], query_key.roll(self.size // 2, -1), rotary[1]
+        )
+        query_key, value = query_key.to(x.dtype).transpose(1, 2), value.transpose(1, 2)
+        query, key = torch.split(query_key, [self.heads, self.groups], dim=1)
         if cache is not None:
             key, value = cache.extend(index, key, value)
         # The queries of a group are rows of one product with its keys.
@@ -149,11 +151,11 @@ class FusedText:
         logits = grouped @ key.transpose(-1, -2)
         if bias is not None:
             logits.view(batch, self.groups, -1, length, logits.shape[-1]).add_(bias)
-        mixed = logits.softmax(dim=-1, dtype=torch.float32).to(value.dtype) @ value
+        attended = logits.softmax(dim=-1, dtype=torch.float32).to(value.dtype) @ value
         if length == 1:  # then a group's rows are its heads, and the order is that of the weights
-            return mixed.view(batch, -1)
-        mixed = mixed.view(batch, self.heads, length, self.size).transpose(1, 2)
-        return mixed.reshape(batch * length, -1)
+            return attended.view(batch, -1)
+        attended = attended.view(batch, self.heads, length, self.size).transpose(1, 2)
+        return attended.reshape(batch * length, -1)
 
     def _rows(self, position_BL: Tensor | None, start: int, end: int) -> tuple[Tensor, Tensor]:
         """Tables of the positions, (B, L, 1, K) each."""
@@ -185,8 +187,8 @@ def _attend_after_prefix(
     probability = logits.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
     prefix_probability, own_probability = torch.split(probability, [count, key.shape[2]], dim=-1)
     prefix_probability = prefix_probability.transpose(0, 1).reshape(groups, batch * heads, count)
-    mixed = (prefix_probability @ prefix_value).view(groups, batch, heads, size).transpose(0, 1)
-    return mixed + own_probability @ value
+    attended = (prefix_probability @ prefix_value).view(groups, batch, heads, size).transpose(0, 1)
+    return attended + own_probability @ value
 
 
 def _unit(x: Tensor, floor: Tensor) -> Tensor:

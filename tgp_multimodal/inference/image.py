@@ -13,8 +13,8 @@ from tgp_multimodal.data.captions import clean
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.diffusion.samplers import Denoise, euler_times, find
 from tgp_multimodal.inference.drawing import Drawing, check, rows_columns
-from tgp_multimodal.inference.given import Given, Start, ready
 from tgp_multimodal.inference.guidance import guided
+from tgp_multimodal.inference.init_image import InitImage, InitState, prepare
 from tgp_multimodal.inference.likelihoods import padded
 from tgp_multimodal.inference.sampling import check_seed
 from tgp_multimodal.models.networks import PROMPT_TOKENS, Multimodal
@@ -30,7 +30,7 @@ def draw(
     drawing: Drawing,
     seeds: Sequence[int] | None = None,
     batch: int = BATCH,
-    given: Given | None = None,
+    init_image: InitImage | None = None,
     progress: Progress | None = None,
 ) -> np.ndarray:
     """Pictures of the prompts, unsigned bytes (N, Y, X, C).
@@ -44,7 +44,7 @@ def draw(
         drawing: settings.
         seeds: seed of each picture; left out: `drawing.seed + i`.
         batch: pictures drawn at once.
-        given: what every picture starts from; left out: from noise alone.
+        init_image: what every picture starts from; left out: from noise alone.
         progress: is told how many pictures are drawn; one that is half on its way counts a half.
 
     Raises:
@@ -61,7 +61,7 @@ def draw(
     for seed in seeds:
         check_seed(seed)
     size = rows_columns(drawing, network.head.size)
-    start = ready(given, *size) if given else None
+    start = prepare(init_image, *size) if init_image else None
     parts = []
     for first in range(0, len(prompts), batch):
         own = slice(first, first + batch)
@@ -84,7 +84,7 @@ def draw_pixels(
     prompts: Sequence[str],
     noise: Callable[[], Tensor],
     drawing: Drawing,
-    start: Start | None = None,
+    start: InitState | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
     """Walks from noise to pictures (B, C, Y, X), about -1 to 1, as the stock pipeline does.
@@ -106,13 +106,13 @@ def draw_pixels(
     denoise = guided(head, *read_prompts(network, tokenizer, names), drawing)
     times, x = euler_times(drawing.steps), noise().to(device)
     if start:
-        times, x, denoise = start.time * times, start.at(x), start.keeping(denoise)
+        times, x, denoise = start.time * times, start.at(x), start.with_known_pixels(denoise)
     if progress:
         denoise = _watched(denoise, progress, float(times[0]))
     pixels = find(drawing.sampler)(denoise, x, lambda: noise().to(device), times)
     if progress:
         progress(1.0)
-    return start.keep(pixels) if start else pixels
+    return start.restore_known(pixels) if start else pixels
 
 
 def _watched(denoise: Denoise, progress: Progress, begin: float) -> Denoise:

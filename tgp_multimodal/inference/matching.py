@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from tgp_multimodal.data.tokenizer import Tokenizer
-from tgp_multimodal.inference import seen, text
+from tgp_multimodal.inference import picture_inputs, text
 from tgp_multimodal.inference.image import BATCH
 from tgp_multimodal.models.image_tower import ImageTower
 from tgp_multimodal.models.text_transformer import TextTransformer
@@ -53,7 +53,7 @@ def picture_vectors(
     parts = []
     for start in range(0, len(pictures), batch):
         own = pictures[start : start + batch]
-        pixels_BCYX = torch.stack([seen.pixels(picture, tower.size) for picture in own])
+        pixels_BCYX = torch.stack([picture_inputs.pixels(picture, tower.size) for picture in own])
         parts.append(tower(pixels_BCYX.to(device)).float().cpu().numpy())
     return _unit(np.concatenate(parts))
 

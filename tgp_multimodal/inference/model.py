@@ -8,11 +8,19 @@ from PIL import Image, ImageOps
 
 from tgp_multimodal.data.chat_template import Message
 from tgp_multimodal.data.tokenizer import Tokenizer
-from tgp_multimodal.inference import chat, matching, picture_features, ranking, seen, text, writing
+from tgp_multimodal.inference import (
+    chat,
+    matching,
+    picture_features,
+    picture_inputs,
+    ranking,
+    text,
+    writing,
+)
 from tgp_multimodal.inference.code_blocks import enclosing_block
 from tgp_multimodal.inference.drawing import Drawing
-from tgp_multimodal.inference.given import Given
 from tgp_multimodal.inference.image import draw
+from tgp_multimodal.inference.init_image import InitImage
 from tgp_multimodal.inference.sampling import Sampling, as_stop_strings
 from tgp_multimodal.inference.text import Query
 from tgp_multimodal.models.image_tower import ImageTower
@@ -146,8 +154,8 @@ class Model:
         tokenizer = self.tokenizer
         ids = writing.prompt_ids(self.network.text, tokenizer, prompt, suffix, max_tokens)
         special = 1 if suffix is None else 4
-        given = len(tokenizer.encode(prompt)) + len(tokenizer.encode(suffix or ""))
-        return given + special - len(ids)
+        whole = len(tokenizer.encode(prompt)) + len(tokenizer.encode(suffix or ""))
+        return whole + special - len(ids)
 
     def samples(self, prompt: str, suffix: str | None, n: int, sampling: Sampling) -> list[str]:
         """`n` texts behind one prompt, or between it and the suffix, written side by side.
@@ -213,10 +221,10 @@ class Model:
             steps, guidance, int(cast(int, seed)) if seeds is None else 0, size, sampler,
             negative_prompt, guidance_from, guidance_to, guidance_rescale,
         )  # fmt: skip
-        given = _given(image, strength, mask)
+        init_image = _init_image(image, strength, mask)
         network = self._with_head()
         pixels = draw(
-            network, self.tokenizer, names, drawing, seeds, given=given, progress=progress
+            network, self.tokenizer, names, drawing, seeds, init_image=init_image, progress=progress
         )
         return [Image.fromarray(p) for p in pixels]
 
@@ -323,16 +331,18 @@ def _several(pictures: Sequence[str] | Pictures) -> list[object]:
     return list(pictures)
 
 
-def _given(image: Picture | None, strength: float | None, mask: Picture | None) -> Given | None:
+def _init_image(
+    image: Picture | None, strength: float | None, mask: Picture | None
+) -> InitImage | None:
     if image is None:
         if strength is None and mask is None:
             return None
         alone = "mask" if strength is None else "strength"
         raise ValueError(f"image must be given with {alone}. Got none instead.")
-    return Given(_image(image), strength, None if mask is None else _image(mask))
+    return InitImage(_image(image), strength, None if mask is None else _image(mask))
 
 
 def _image(picture: Picture) -> Image.Image:
     if isinstance(picture, Image.Image):
         return ImageOps.exif_transpose(picture)
-    return Image.fromarray(seen.array(picture))
+    return Image.fromarray(picture_inputs.array(picture))

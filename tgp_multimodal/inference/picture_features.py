@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tgp_multimodal.data.tokenizer import Tokenizer
-from tgp_multimodal.inference import seen
+from tgp_multimodal.inference import picture_inputs
 from tgp_multimodal.inference.image import BATCH, read_prompts
 from tgp_multimodal.models.diffusion_head import DiffusionHead
 from tgp_multimodal.models.networks import Multimodal
@@ -114,7 +114,9 @@ def features_of_views(
     sizes = [(len(pictures), feature_count(head, view)) for view in wanted]
     found = [np.empty(size, dtype=np.float32) for size in sizes]
     for start in range(0, len(pictures), batch):
-        pixels = torch.stack([seen.pixels(p, head.size) for p in pictures[start : start + batch]])
+        pixels = torch.stack(
+            [picture_inputs.pixels(p, head.size) for p in pictures[start : start + batch]]
+        )
         pixels, count = pixels.to(mask_1L.device), len(pixels)
         own = [(k.expand(count, -1, -1, -1), v.expand(count, -1, -1, -1)) for k, v in text]
         for time, at in places.items():

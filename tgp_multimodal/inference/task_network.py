@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from tgp_multimodal.data.labelled import Kind
 from tgp_multimodal.data.tokenizer import Tokenizer
-from tgp_multimodal.inference import seen
+from tgp_multimodal.inference import picture_inputs
 from tgp_multimodal.inference.image import read_prompts
 from tgp_multimodal.inference.likelihoods import buckets, padded
 from tgp_multimodal.inference.picture_features import View, feature_count, pooled, usual
@@ -118,7 +118,7 @@ class Batch(NamedTuple):
 def encode(tokenizer: Tokenizer, items: Sequence[Any], task: Task) -> list[Encoded]:
     """Items as tokens, or as the pictures they are."""
     if task.reads == "picture":
-        return [Encoded((), [], seen.array(picture), 1) for picture in items]
+        return [Encoded((), [], picture_inputs.array(picture), 1) for picture in items]
     if task.reads == "words":
         return [_words(tokenizer, *found, task) for found in tokenizer.encode_words(items)]
     if task.reads == "text":
@@ -155,7 +155,7 @@ def collate(encoded: Sequence[Encoded], task: Task, pad: int, side: int) -> Batc
         side: rows and columns of pixels that the head sees.
     """
     if task.reads == "picture":
-        pixels = torch.stack([seen.pixels(e.picture, side) for e in encoded])
+        pixels = torch.stack([picture_inputs.pixels(e.picture, side) for e in encoded])
         none = torch.zeros(0, 0)
         return Batch(none.long(), None, none.long(), none, len(encoded), pixels)
     rows = [row for e in encoded for row in e.rows]

@@ -22,11 +22,11 @@ class TokenScore(NamedTuple):
 
     Attributes:
         nats: its natural log-probability.
-        best: the most probable tokens there with theirs, best first.
+        top_tokens: the most probable tokens there with theirs, best first.
     """
 
     nats: float
-    best: list[tuple[int, float]]
+    top_tokens: list[tuple[int, float]]
 
 
 @torch.inference_mode()
@@ -34,7 +34,7 @@ def token_scores(
     text: TextTransformer,
     rows: Sequence[Sequence[int]],
     starts: Sequence[int],
-    best: int = 0,
+    top_k: int = 0,
     check: Callable[[], None] = lambda: None,
     batch_tokens: int = BATCH_TOKENS,
 ) -> list[list[TokenScore]]:
@@ -44,7 +44,7 @@ def token_scores(
         text: the network.
         rows: ids, no more than the context.
         starts: of each row the first id to score, at least 1: nothing stands before id 0.
-        best: how many alternatives to name.
+        top_k: how many alternatives to name.
         check: called between batches; may raise.
         batch_tokens: positions of one forward pass.
     """
@@ -61,14 +61,14 @@ def token_scores(
             state_ND, target_N = state_BLD[place, start - 1 : end - 1], token_BL[place, start:end]
             for first in range(0, end - start, _PROJECTED):
                 own = slice(first, first + _PROJECTED)
-                found[index] += _scores(text.logits(state_ND[own]), target_N[own], best)
+                found[index] += _scores(text.logits(state_ND[own]), target_N[own], top_k)
     return found
 
 
-def _scores(logits_NV: Tensor, target_N: Tensor, best: int) -> list[TokenScore]:
+def _scores(logits_NV: Tensor, target_N: Tensor, top_k: int) -> list[TokenScore]:
     log_p_NV = logits_NV.float().log_softmax(dim=1)
     nats_N = log_p_NV.gather(1, target_N[:, None])[:, 0].tolist()
-    value_NK, token_NK = log_p_NV.topk(min(best, log_p_NV.shape[1]), dim=1)
+    value_NK, token_NK = log_p_NV.topk(min(top_k, log_p_NV.shape[1]), dim=1)
     alternatives = zip(token_NK.tolist(), value_NK.tolist(), strict=True)
     return [
         TokenScore(nats, list(zip(tokens, values, strict=True)))

@@ -67,6 +67,6 @@ def _spelled(tokenizer: Tokenizer, token: int) -> str:
 def _named(tokenizer: Tokenizer, score: TokenScore) -> dict[str, float]:
     """Alternatives by what they spell, best first; of several that spell the same, the best."""
     found: dict[str, float] = {}
-    for token, nats in score.best:
+    for token, nats in score.top_tokens:
         found.setdefault(_spelled(tokenizer, token), nats)
     return found

@@ -67,7 +67,7 @@ def draw(
     from pathlib import Path
 
     import tgp_multimodal
-    from tgp_multimodal.inference.given import usual_strength
+    from tgp_multimodal.inference.init_image import usual_strength
 
     if count < 1:
         raise ValueError(f"count must be at least 1. Got {count} instead.")
@@ -208,7 +208,7 @@ def _size(size: str | None) -> int | tuple[int, int] | None:
 
 
 def _picture(path: str | None) -> Any:
-    from tgp_multimodal.inference.given import read_picture
+    from tgp_multimodal.inference.init_image import read_picture
 
     return None if path is None else read_picture(path)
 

@@ -19,7 +19,7 @@ from tgp_multimodal.diffusion.samplers import Denoise
 _WHITE = 128  # a mask is white from this brightness on
 
 
-class Given(NamedTuple):
+class InitImage(NamedTuple):
     """What the user gives.
 
     Attributes:
@@ -34,7 +34,7 @@ class Given(NamedTuple):
     mask: Image.Image | None = None
 
 
-class Start(NamedTuple):
+class InitState(NamedTuple):
     """The same, ready for the samplers.
 
     Attributes:
@@ -52,14 +52,14 @@ class Start(NamedTuple):
         time_B = torch.full((len(noise_BCYX),), self.time, device=noise_BCYX.device)
         return noisy(self.clean_CYX.to(noise_BCYX.device).expand_as(noise_BCYX), noise_BCYX, time_B)
 
-    def keep(self, pixels_BCYX: Tensor) -> Tensor:
+    def restore_known(self, pixels_BCYX: Tensor) -> Tensor:
         """Pixels with the known ones put back where the mask keeps them."""
         if self.redrawn_YX is None:
             return pixels_BCYX
         device = pixels_BCYX.device
         return torch.where(self.redrawn_YX.to(device), pixels_BCYX, self.clean_CYX.to(device))
 
-    def keeping(self, denoise: Denoise) -> Denoise:
+    def with_known_pixels(self, denoise: Denoise) -> Denoise:
         """A `denoise` that knows what the mask keeps.
 
         A sampler that is told the known pixels walks their straight line, and so has them under the
@@ -67,7 +67,7 @@ class Start(NamedTuple):
         et al. 2022, arXiv:2201.09865, eq. 8) would contradict what the methods of several steps
         remember.
         """
-        return lambda x_BCYX, time: self.keep(denoise(x_BCYX, time))
+        return lambda x_BCYX, time: self.restore_known(denoise(x_BCYX, time))
 
 
 def usual_strength(has_mask: bool) -> float:
@@ -75,20 +75,20 @@ def usual_strength(has_mask: bool) -> float:
     return 1.0 if has_mask else 0.6
 
 
-def ready(given: Given, rows: int, columns: int) -> Start:
+def prepare(init_image: InitImage, rows: int, columns: int) -> InitState:
     """Picture and mask at the size of the pictures that are drawn.
 
     Raises:
         ValueError: strength is out of range, or the mask does not fit the picture or keeps all.
     """
-    picture, strength, mask = given
+    picture, strength, mask = init_image
     if strength is None:
         strength = usual_strength(mask is not None)
     if not 0 < strength <= 1:
         raise ValueError(f"strength must be above 0 and at most 1. Got {strength} instead.")
     clean_CYX = torch.from_numpy(to_unit(fitted(picture, rows, columns))).permute(2, 0, 1)
     redrawn_YX = None if mask is None else _redrawn(mask, picture.size, rows, columns)
-    return Start(clean_CYX, strength, redrawn_YX)
+    return InitState(clean_CYX, strength, redrawn_YX)
 
 
 def _redrawn(mask: Image.Image, size: tuple[int, int], rows: int, columns: int) -> Tensor:

@@ -12,7 +12,7 @@ from tgp_multimodal.data import images
 from tgp_multimodal.diffusion.samplers import SAMPLERS, euler_times, find
 from tgp_multimodal.inference import image
 from tgp_multimodal.inference.drawing import Drawing
-from tgp_multimodal.inference.given import Given, fitted, read_picture, ready
+from tgp_multimodal.inference.init_image import InitImage, fitted, prepare, read_picture
 
 PROMPTS = ["a red circle", "x", "three green squares"]
 
@@ -89,26 +89,29 @@ def test_files_that_are_no_pictures_are_refused(tmp_path):
 
 PICTURE = noise_picture(20, 20)
 REFUSED = [
-    (Given(PICTURE, 0.0), r"strength must be above 0 and at most 1\. Got 0\.0 instead\."),
-    (Given(PICTURE, 1.5), r"strength must be above 0 and at most 1\. Got 1\.5 instead\."),
+    (InitImage(PICTURE, 0.0), r"strength must be above 0 and at most 1\. Got 0\.0 instead\."),
+    (InitImage(PICTURE, 1.5), r"strength must be above 0 and at most 1\. Got 1\.5 instead\."),
     (
-        Given(PICTURE, None, left_half(20, 30)),
+        InitImage(PICTURE, None, left_half(20, 30)),
         r"mask must be as large as the picture, 20 x 20\. Got 20 x 30 instead\.",
     ),
-    (Given(PICTURE, None, Image.new("1", (20, 20))), r"mask must be white where to draw\. Got one"),
+    (
+        InitImage(PICTURE, None, Image.new("1", (20, 20))),
+        r"mask must be white where to draw\. Got one",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("given", "message"), REFUSED)
 def test_what_does_not_fit_is_refused(network, tokenizer, given, message):
     with pytest.raises(ValueError, match=message):
-        image.draw(network, tokenizer, ["x"], Drawing(2), given=given)
+        image.draw(network, tokenizer, ["x"], Drawing(2), init_image=given)
 
 
 def test_strength_is_the_time_of_the_start():
-    assert ready(Given(PICTURE), 16, 16).time == 0.6
-    assert ready(Given(PICTURE, None, left_half(20, 20)), 16, 16).time == 1.0
-    own = ready(Given(PICTURE, 0.25), 16, 16)
+    assert prepare(InitImage(PICTURE), 16, 16).time == 0.6
+    assert prepare(InitImage(PICTURE, None, left_half(20, 20)), 16, 16).time == 1.0
+    own = prepare(InitImage(PICTURE, 0.25), 16, 16)
     noise = torch.randn(2, 3, 16, 16)
     torch.testing.assert_close(own.at(noise), 0.75 * own.clean_CYX + 0.25 * noise)
 
@@ -124,11 +127,11 @@ def test_the_network_is_asked_from_the_strength_down(network, tokenizer, monkeyp
 
     monkeypatch.setattr(network.head, "denoise", denoise)
     drawing = Drawing(4, seed=5, sampler=sampler)
-    image.draw(network, tokenizer, ["x"], drawing, given=Given(PICTURE, 0.4))
+    image.draw(network, tokenizer, ["x"], drawing, init_image=InitImage(PICTURE, 0.4))
     times = [time for time, _ in seen]
     assert times[0] == pytest.approx(0.4, abs=1.1e-3)
     assert times == sorted(times, reverse=True)
-    expected = ready(Given(PICTURE, 0.4), 16, 16).at(image.own_noise([5], 16, 16)())
+    expected = prepare(InitImage(PICTURE, 0.4), 16, 16).at(image.own_noise([5], 16, 16)())
     torch.testing.assert_close(seen[0][1], expected)
 
 
@@ -137,7 +140,9 @@ def test_weak_strength_keeps_the_picture_and_full_strength_ignores_it(network, t
     kept = images.to_unit(fitted(PICTURE, 16, 16))
     distances = []
     for strength in (0.01, 0.5, 1.0):
-        drawn = image.draw(network, tokenizer, ["x"], drawing, given=Given(PICTURE, strength))
+        drawn = image.draw(
+            network, tokenizer, ["x"], drawing, init_image=InitImage(PICTURE, strength)
+        )
         distances.append(np.abs(images.to_unit(drawn[0]) - kept).mean())
     assert distances == sorted(distances)
     assert distances[0] < 0.25 * distances[2]
@@ -148,9 +153,9 @@ def test_weak_strength_keeps_the_picture_and_full_strength_ignores_it(network, t
 @pytest.mark.parametrize("strength", [None, 0.5])
 def test_a_mask_keeps_pixels_exactly_and_draws_the_others(network, tokenizer, sampler, strength):
     picture = noise_picture(30, 20)
-    given = Given(picture, strength, left_half(30, 20))
+    given = InitImage(picture, strength, left_half(30, 20))
     drawing = Drawing(5, size=(16, 24), sampler=sampler)
-    pictures = image.draw(network, tokenizer, PROMPTS, drawing, given=given)
+    pictures = image.draw(network, tokenizer, PROMPTS, drawing, init_image=given)
     expected = fitted(picture, 16, 24)
     for drawn in pictures:
         assert np.array_equal(drawn[:, 12:], expected[:, 12:])
@@ -161,8 +166,8 @@ def test_a_mask_keeps_pixels_exactly_and_draws_the_others(network, tokenizer, sa
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_known_pixels_lie_under_the_noise_of_each_time(sampler):
     """The states that the network sees have the noise of their time in the part that is kept."""
-    given = Given(noise_picture(64, 64), None, left_half(64, 64))
-    own, seen = ready(given, 64, 64), []
+    given = InitImage(noise_picture(64, 64), None, left_half(64, 64))
+    own, seen = prepare(given, 64, 64), []
     generator = torch.Generator().manual_seed(0)
 
     def fresh():
@@ -172,7 +177,7 @@ def test_known_pixels_lie_under_the_noise_of_each_time(sampler):
         seen.append((time, x))
         return 0.3 * x
 
-    find(sampler)(own.keeping(denoise), own.at(fresh()), fresh, euler_times(12))
+    find(sampler)(own.with_known_pixels(denoise), own.at(fresh()), fresh, euler_times(12))
     for time, x in seen:
         if time > 0.05:  # below it the stock divisor makes steps shorter
             noise = ((x - (1 - time) * own.clean_CYX) / time)[..., 32:]
@@ -185,23 +190,27 @@ def test_what_is_redrawn_answers_to_what_is_kept(network, tokenizer):
     """The network sees the kept part: another one changes the pixels that are drawn."""
     mask = left_half(16, 16)
     drawn = [
-        image.draw(network, tokenizer, ["x"], Drawing(5), given=Given(picture, None, mask))[0]
+        image.draw(
+            network, tokenizer, ["x"], Drawing(5), init_image=InitImage(picture, None, mask)
+        )[0]
         for picture in (noise_picture(16, 16), Image.new("RGB", (16, 16), "white"))
     ]
     assert (drawn[0][:, :8] != drawn[1][:, :8]).any()
 
 
 def test_a_picture_depends_on_its_prompt_and_seed_alone(network, tokenizer):
-    for given in (Given(PICTURE, 0.7), Given(PICTURE, None, left_half(20, 20))):
+    for given in (InitImage(PICTURE, 0.7), InitImage(PICTURE, None, left_half(20, 20))):
         drawing = Drawing(4, seed=3)
-        together = image.draw(network, tokenizer, PROMPTS, drawing, given=given).astype(int)
-        in_pairs = image.draw(network, tokenizer, PROMPTS, drawing, batch=2, given=given)
+        together = image.draw(network, tokenizer, PROMPTS, drawing, init_image=given).astype(int)
+        in_pairs = image.draw(network, tokenizer, PROMPTS, drawing, batch=2, init_image=given)
         assert np.abs(in_pairs - together).max() <= 1  # rounding
-        alone = image.draw(network, tokenizer, PROMPTS[2:], drawing, seeds=[5], given=given)
+        alone = image.draw(network, tokenizer, PROMPTS[2:], drawing, seeds=[5], init_image=given)
         assert np.abs(alone[0] - together[2]).max() <= 1
 
 
 def test_bytes_survive_the_way_to_the_network_and_back():
     every_YXC = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, 2)
-    own = ready(Given(Image.fromarray(every_YXC), None, Image.new("L", (16, 16), 255)), 16, 16)
+    own = prepare(
+        InitImage(Image.fromarray(every_YXC), None, Image.new("L", (16, 16), 255)), 16, 16
+    )
     assert np.array_equal(image.to_bytes(own.clean_CYX[None])[0], every_YXC)
