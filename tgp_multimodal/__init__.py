@@ -14,42 +14,42 @@ __version__ = "0.1.0"
 __all__ = ["Adapted", "Model", "__version__", "load", "load_adapted"]
 
 
-def load(folder: str | Path) -> "Model":
+def load(folder: str | Path, device: str | None = None) -> "Model":
     """Opens an export folder as a `Model` that writes, fills, draws, embeds, scores and searches.
-
-    It is on the GPU if there is one.
 
     Args:
         folder: for example `runs/quickstart/export`.
+        device: cpu, cuda, cuda:1 and so on; left out: $TGP_DEVICE, else the GPU if there is one.
 
     Raises:
-        ValueError: the folder is no export.
+        ValueError: the folder is no export, or there is no such device.
     """
     from tgp_multimodal import export
-    from tgp_multimodal.inference.devices import usual_device
+    from tgp_multimodal.inference.devices import default_device
     from tgp_multimodal.inference.model import Model
 
     loaded = export.load(Path(folder))
-    loaded.network.to(usual_device())
+    loaded.network.to(default_device(device))
     guided = bool(loaded.facts.get("guided"))
     return Model(loaded.network, loaded.tokenizer, loaded.digest, guided)
 
 
-def load_adapted(folder: str | Path) -> "Adapted":
+def load_adapted(folder: str | Path, device: str | None = None) -> "Adapted":
     """Opens what `tgp adapt` wrote as an `Adapted`, whose `predict` labels items.
 
     Args:
         folder: for example `adapted/sst2`.
+        device: as for `load`.
 
     Raises:
-        ValueError: the folder is none.
+        ValueError: the folder is none, or there is no such device.
     """
     from tgp_multimodal import export
     from tgp_multimodal.inference import adapted
 
     adapted.read_task(Path(folder))  # says in one sentence what is wrong with the folder
     loaded = export.load(Path(folder) / adapted.MODEL)
-    return adapted.read(Path(folder), loaded.network, loaded.tokenizer)
+    return adapted.read(Path(folder), loaded.network, loaded.tokenizer, device)
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ from torch import nn
 from tgp_multimodal.adapters import foreign
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.requests import Answer, Draw, Request
-from tgp_multimodal.inference.devices import usual_device
+from tgp_multimodal.inference.devices import default_device
 
 _BATCH = 8
 _TYPES = ("float32", "bfloat16", "float16")
@@ -62,7 +62,7 @@ class DiffusersPipeline(Adapter):
             {"use_resolution_binning": False} if "use_resolution_binning" in takes else {}
         )
         self.pipeline.set_progress_bar_config(disable=True)
-        self.pipeline.to(usual_device(), getattr(torch, kind or "float32"))
+        self.pipeline.to(default_device(), getattr(torch, kind or "float32"))
         self.kind, self.version = kind or "float32", diffusers.__version__
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
@@ -102,7 +102,7 @@ class DiffusersPipeline(Adapter):
             "parameters": foreign.parameters(networks),
             "pipeline": type(self.pipeline).__name__,
             "dtype": self.kind,
-            "device": str(usual_device()),
+            "device": str(default_device()),
             "torch": torch.__version__,
             "diffusers": self.version,
         }

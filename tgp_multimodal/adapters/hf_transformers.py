@@ -46,7 +46,7 @@ from tgp_multimodal.evaluation.requests import (
     Score,
     ScoreAnswer,
 )
-from tgp_multimodal.inference.devices import usual_device
+from tgp_multimodal.inference.devices import default_device
 from tgp_multimodal.inference.likelihoods import (
     Row,
     buckets,
@@ -98,7 +98,7 @@ class HfTransformers(Adapter):
         config = open_part(name, AutoConfig)
         self.kind = kind_of(config)
         self.tokenizer = StockTokenizer(open_part(name, AutoTokenizer), self.kind == "causal")
-        self.model = open_network(name, weights, config, self.kind).to(usual_device())
+        self.model = open_network(name, weights, config, self.kind).to(default_device())
         self.looks_ahead = self.kind == "causal" and looks_ahead(self.model)
         if self.looks_ahead:
             self.kind = "encoder"

@@ -42,7 +42,7 @@ from tgp_multimodal.inference import (
     word_states,
     writing,
 )
-from tgp_multimodal.inference.devices import usual_device
+from tgp_multimodal.inference.devices import default_device
 from tgp_multimodal.inference.drawing import Drawing
 from tgp_multimodal.inference.sampling import Sampling
 from tgp_multimodal.inference.text import Query
@@ -74,7 +74,7 @@ class Native(Adapter):
         data = loaded.facts.get("data") or {}
         self.trained_on = {kind: str(found["digest"]) for kind, found in data.items()}
         self.network = self._network(loaded.network)
-        self.device = usual_device()
+        self.device = default_device()
         self.network.to(self.device)
         self.batch_tokens, self.batch = batch_tokens, batch
         self.drawing = Drawing(guidance=1.0) if loaded.facts.get("guided") else Drawing()

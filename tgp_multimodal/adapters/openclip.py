@@ -17,7 +17,7 @@ from tgp_multimodal.adapters import foreign
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.names import unknown
 from tgp_multimodal.evaluation.requests import Answer, Embed, JointEmbed, Request
-from tgp_multimodal.inference.devices import usual_device
+from tgp_multimodal.inference.devices import default_device
 
 _BATCH = 32
 
@@ -71,10 +71,10 @@ class OpenClip(Adapter):
                 "openclip model must be an architecture with weights of its own."
                 f" Got {model} instead ({foreign.first_line(error)})."
             ) from error
-        self.network = network.eval().requires_grad_(False).to(usual_device())
+        self.network = network.eval().requires_grad_(False).to(default_device())
         self.tokenizer = open_clip.get_tokenizer(source)
         self.config = open_clip.get_model_config(source)
-        self.device, self.version = usual_device(), open_clip.__version__
+        self.device, self.version = default_device(), open_clip.__version__
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         answers: list[Answer] = [None] * len(requests)

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from tgp_multimodal.adapters import foreign
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.requests import Answer, Embed, Request
-from tgp_multimodal.inference.devices import usual_device
+from tgp_multimodal.inference.devices import default_device
 
 
 class SentenceEncoder(Adapter):
@@ -37,7 +37,7 @@ class SentenceEncoder(Adapter):
             with foreign.same_randomness():  # a pooler may have no weights
                 self.encoder = library.SentenceTransformer(
                     model,
-                    device=str(usual_device()),
+                    device=str(default_device()),
                     trust_remote_code=False,
                     model_kwargs={"dtype": torch.float32},
                 )

@@ -12,7 +12,7 @@ from tgp_multimodal.adapters import foreign
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.names import unknown
 from tgp_multimodal.evaluation.requests import Answer, Embed, Request
-from tgp_multimodal.inference.devices import usual_device
+from tgp_multimodal.inference.devices import default_device
 
 _BATCH = 32
 
@@ -38,7 +38,7 @@ class TimmVision(Adapter):
         timm = foreign.library("timm", "timm")
         name, weights = foreign.split(model)
         self.name, self.batch = foreign.display_name("timm", name, weights), batch
-        self.version, self.device = timm.__version__, usual_device()
+        self.version, self.device = timm.__version__, default_device()
         if not timm.is_model(name):
             raise ValueError(unknown("timm model", name, timm.list_models()))
         is_random = weights == foreign.RANDOM

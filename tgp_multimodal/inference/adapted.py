@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from tgp_multimodal.data.json_files import read_format
 from tgp_multimodal.data.labelled import Predicted
 from tgp_multimodal.data.tokenizer import Tokenizer
-from tgp_multimodal.inference.devices import usual_device
+from tgp_multimodal.inference.devices import default_device
 from tgp_multimodal.inference.task_network import Task, TaskNetwork, encode, outputs, softmax
 from tgp_multimodal.models.networks import Network
 
@@ -139,8 +139,16 @@ def read_task(folder: Path) -> Task:
     return Task(**found["task"] | {"labels": tuple(found["task"]["labels"])})
 
 
-def read(folder: Path, network: Network, tokenizer: Tokenizer) -> Adapted:
+def read(
+    folder: Path, network: Network, tokenizer: Tokenizer, device: str | None = None
+) -> Adapted:
     """The adapted model of a folder, given the network and tokenizer of its `model/`.
+
+    Args:
+        folder: that `write` filled.
+        network: of its `model/`.
+        tokenizer: of the same.
+        device: as for `devices.default_device`.
 
     Raises:
         ValueError: the folder is none, or its map is damaged or does not fit.
@@ -151,4 +159,4 @@ def read(folder: Path, network: Network, tokenizer: Tokenizer) -> Adapted:
         adapted.head.linear.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ValueError(f"{path} must hold the map of {FILE}. Got {error} instead.") from error
-    return Adapted(adapted.eval().requires_grad_(False).to(usual_device()), tokenizer)
+    return Adapted(adapted.eval().requires_grad_(False).to(default_device(device)), tokenizer)

@@ -1,8 +1,33 @@
-"""Where a network that is opened to be used lies."""
+"""Which device a network that is opened to be used is on."""
+
+import os
 
 import torch
 
+VARIABLE = "TGP_DEVICE"
 
-def usual_device() -> torch.device:
-    """The GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+def default_device(name: str | None = None) -> torch.device:
+    """The device of a name, else that of $TGP_DEVICE, else the GPU if there is one.
+
+    Args:
+        name: as torch takes it: cpu, cuda, cuda:1, mps.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    option = VARIABLE if name is None else "device"
+    name = name or os.environ.get(VARIABLE)
+    if not name:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    # What is wrong with a device is said by each of torch's backends in its own way.
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        told = " ".join(str(error).split())[:120]
+        raise ValueError(
+            f"{option} must be a device that is there, like cpu or cuda:0. "
+            f"Got {name} instead ({told})."
+        ) from None
+    return device

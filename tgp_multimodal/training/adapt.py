@@ -21,7 +21,7 @@ from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.evaluation.results import replace
 from tgp_multimodal.evaluation.task_scores import default_metric
 from tgp_multimodal.export import Loaded
-from tgp_multimodal.inference.devices import usual_device
+from tgp_multimodal.inference.devices import default_device
 from tgp_multimodal.inference.task_network import Task, TaskNetwork
 from tgp_multimodal.training import adapt_lora
 from tgp_multimodal.training.adapt_runs import (
@@ -108,7 +108,7 @@ def _learn(
     metric = splits.metric or default_metric(splits.kind, label_names(splits.train, splits.kind))
     identity = {"weights": loaded.digest, "items": _digest(splits), "settings": asdict(settings)}
     plan = _read_plan(folder, json.loads(json.dumps(identity)))
-    network = copy.deepcopy(loaded.network).to(usual_device())
+    network = copy.deepcopy(loaded.network).to(default_device())
     if plan is None:
         task = task_of(network, splits, settings.length, settings.pairs)
         task = best_reading(network, loaded.tokenizer, task, splits, metric)
