@@ -32,17 +32,20 @@ ALLOWED = {
     "export": {"stock_export", "models", "diffusion", "data", "resources"},
     "stock_export": {"models", "diffusion", "data", "resources"},  # export, second file
     "stock_weights": {"models", "data", "resources"},  # the way back from a stock folder
-    "model_card": {"models", "data", "resources"},  # export, third file
-    "adapters": BELOW_TORCH | NETWORKS | SIBLINGS,
+    "model_card": {"front_matter", "models", "data", "resources"},  # export, third file
+    "front_matter": set(),  # export, fourth file
+    "adapters": BELOW_TORCH | NETWORKS | SIBLINGS | {"requirements"},
     "training": BELOW_TORCH | NETWORKS | SIBLINGS | {"adapters"},
     "serving": {"inference", "export", "models", "data", "resources", "messages", "__init__"},
-    "messages": set(),
+    "requirements": set(),
+    "messages": {"requirements"},
     "consoles": set(),
+    "user_text": set(),
     "parsers": set(),
     "verbs": BELOW_TORCH
     | NETWORKS
     | SIBLINGS
-    | {"adapters", "training", "serving", "consoles", "verbs"},
+    | {"adapters", "training", "serving", "consoles", "requirements", "user_text", "verbs"},
     "cli": {"verbs", "parsers", "messages"},
     "__main__": {"cli"},
     "__init__": {"inference", "export"},

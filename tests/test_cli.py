@@ -141,7 +141,7 @@ MISTAKES = {
     "draw": "prompts must be given. Got nothing instead; `tgp draw --help` shows how.",
     "draw value": "prompt must be nice. Got value instead. (--debug shows where)",
     "draw file": "path must be an existing file or folder. Got no/such/file instead.",
-    "draw package": "gradio_is_not_here must be installed. Got no such package instead; pip*",
+    "draw package": "gradio_is_not_here must be installed. Got no such package instead.",
 }
 
 
@@ -306,6 +306,38 @@ def test_module_form_says_one_line_and_leaves_with_2():
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert done.stderr.endswith("Did you mean quickstart?\n")
+
+
+WARNINGS = """
+import sys, warnings
+from tgp_multimodal import cli
+cli._silence()
+warnings.warn("said by the user", FutureWarning)
+for module, file, kind in [
+    ("torch.nn", "torch.py", UserWarning),
+    ("timm.layers", "timm.py", FutureWarning),
+    ("tgp_multimodal.data", cli.__file__, FutureWarning),
+    ("users_own", "/home/me/users_own.py", FutureWarning),
+    ("torchless", "/home/me/torchless.py", FutureWarning),
+    ("tgp_multimodal.data", cli.__file__, UserWarning),
+    ("PIL.Image", sys.modules["os"].__file__, UserWarning),
+]:
+    warnings.warn_explicit(f"{kind.__name__} of\\n{module}", kind, file, 7, module)
+"""
+
+
+def test_warnings_of_a_user_s_own_code_stay_as_python_says_them():
+    command = [sys.executable, "-c", WARNINGS]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines() == [
+        "<string>:5: FutureWarning: said by the user",
+        "/home/me/users_own.py:7: FutureWarning: FutureWarning of",
+        "users_own",
+        "/home/me/torchless.py:7: FutureWarning: FutureWarning of",
+        "torchless",
+        "tgp: warning: UserWarning of tgp_multimodal.data",
+        "tgp: warning: UserWarning of PIL.Image",
+    ]
 
 
 def test_reader_that_goes_away_is_no_error():

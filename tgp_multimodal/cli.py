@@ -41,6 +41,9 @@ _NOISY = (
     "torch|torchvision|torchmetrics|lightning|pytorch_lightning|transformers|diffusers|datasets|"
     "sentence_transformers|sklearn|grain|jsonargparse"
 )
+# What changes one day in these is said of the line that called them, which may be one of ours.
+_CHANGING = f"{_NOISY}|tgp_multimodal|accelerate|huggingface_hub|numpy|open_clip|pandas|peft|timm"
+_PYTHONS = warnings.formatwarning
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -120,13 +123,32 @@ def _help() -> str:
 
 
 def _silence() -> None:
-    """Hides what libraries say to their own developers; `--debug` and `python -W` bring it back."""
+    """Hides what libraries say to their own developers; `--debug` and `python -W` bring it back.
+
+    What a user's own code says (a class that a config names, a program that calls `main`) stays.
+    """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     if not sys.warnoptions:
         warnings.filterwarnings("ignore", module=rf"({_NOISY})(\.|$)")
-        warnings.filterwarnings("ignore", category=FutureWarning)
-        warnings.formatwarning = lambda message, *_: (
-            f"tgp: warning: {' '.join(str(message).split())}\n"
-        )
+        warnings.filterwarnings("ignore", category=FutureWarning, module=rf"({_CHANGING})(\.|$)")
+        warnings.formatwarning = _format_warning
+
+
+def _format_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """One line of what we or a library say; a user's own code is shown with its file and line."""
+    import sysconfig
+    from pathlib import Path
+
+    libraries = {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
+    known = ("<frozen ", f"{Path(__file__).parent}{os.sep}", *(f"{p}{os.sep}" for p in libraries))
+    if not filename.startswith(known):
+        return _PYTHONS(message, category, filename, lineno, line)
+    return f"tgp: warning: {' '.join(str(message).split())}\n"

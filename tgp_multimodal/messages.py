@@ -18,11 +18,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tgp_multimodal.requirements import advice
+
 _PACKAGE = "tgp_multimodal"
 _LISTED = 20  # more names than this are a wall, not a help
 _LONGEST = 1000
-_EXTRAS = {"lm_eval": "peers", "mteb": "peers", "timm": "peers"}
-_EXTRAS |= {"fastapi": "serve", "uvicorn": "serve", "starlette": "serve", "pydantic": "serve"}
 
 _MISTAKES = ("MisconfigurationException",)  # Lightning's errors that are its user's
 
@@ -247,9 +247,7 @@ def _missing_package(error: ModuleNotFoundError) -> str | None:
     name = (error.name or "").partition(".")[0]
     if not name or name == _PACKAGE:
         return None
-    extra = f"[{_EXTRAS[name]}]" if name in _EXTRAS else ""
-    remedy = f"pip install 'tgp-multimodal{extra}'"
-    return f"{name} must be installed. Got no such package instead; {remedy}"
+    return f"{name} must be installed. Got no such package instead{advice(name)}"
 
 
 def _file_sentence(error: OSError) -> str:

@@ -3,7 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import yaml
+
 from tgp_multimodal.data.tokenizer import Tokenizer
+from tgp_multimodal.front_matter import base_model, front_matter, own_results
 from tgp_multimodal.models.networks import PROMPT_TOKENS, DualEncoder, Multimodal, Network
 
 _TEXT = """\
@@ -68,8 +71,26 @@ model is often near 0.5 because it cannot read the sentences, not because it is 
 0.5 over all kinds can hide kinds that lean to either side, and pairs of English sentences about the
 United States say nothing about other languages and places, nor about what the model writes.
 """
+_RECIPE = """\
+## Recipe
+
+`tgp fit --config config.yaml` starts a run of the same settings, with this as `config.yaml`; it
+names all of them, defaults too.
+
+<details><summary>config.yaml</summary>
+
+```yaml
+{config}```
+
+</details>
+"""
 _LIMITS = """\
-## Limits
+## Intended use and limits
+
+For research on pretraining, for teaching, and as a start for models of your own. It is a small
+network that saw little data: not for use in production, and for no decision about people, health,
+law or money. It generates false text that reads like true text, and pictures of what never was;
+whoever shows them to others should say what made them, and check what they say.
 
 * It is small. What it writes is fluent at best, and no source of facts; it was not taught to
   {untaught}, and repeats whatever biases its data hold.
@@ -102,7 +123,8 @@ def model_card(network: Network, tokenizer: Tokenizer, facts: Mapping[str, Any])
         tokenizer: its tokenizer.
         facts: plain data, all of it optional: `run` (name), `steps`, `data` (manifest of each
             prepared folder), `guided` (draws without guidance), `metrics` (name -> number),
-            `environment`, `precision`, `results` (a row a benchmark card: `card`, `metric`,
+            `environment`, `precision`, `config` (the resolved config of the run), `adapted`
+            (`base`: what was adapted), `results` (a row a benchmark card: `card`, `metric`,
             `value`, `low`, `high`, `n`, `chance`, `limit`, `seen`, and for cards of bias `axes`:
             category -> `value`, `low`, `high`, `n`).
     """
@@ -114,11 +136,12 @@ def model_card(network: Network, tokenizer: Tokenizer, facts: Mapping[str, Any])
     if head is not None:
         limits += _PICTURE_LIMITS.format(size=head.size, patch=head.patch, prompt=PROMPT_TOKENS)
     sections = [
-        "\n".join(_front_matter(network)),
+        front_matter(_task(network), name, facts),
         f"# {name}",
         "\n".join(_sizes(network, tokenizer)),
         "\n".join(_data(facts)),
         "\n".join(_numbers(facts)),
+        _recipe(facts),
         "\n".join(_results(facts)),
         "\n".join(_bias(facts)),
         (
@@ -133,17 +156,11 @@ def model_card(network: Network, tokenizer: Tokenizer, facts: Mapping[str, Any])
     return "\n\n".join(part for part in sections if part) + "\n"
 
 
-def _front_matter(network: Network) -> Iterator[str]:
-    draws = isinstance(network, Multimodal)
-    matches = isinstance(network, DualEncoder)  # its text side was not taught to write
-    task = "text-to-image" if draws else "feature-extraction" if matches else "text-generation"
-    yield "---"
-    yield "library_name: transformers"
-    yield f"pipeline_tag: {task}"
-    yield "tags: [tgp-multimodal, qwen3, sentence-transformers" + (
-        ", diffusers, text-to-image]" if draws else "]"
-    )
-    yield "---"
+def _task(network: Network) -> str:
+    if isinstance(network, Multimodal):
+        return "text-to-image"
+    is_dual = isinstance(network, DualEncoder)  # its text side was not taught to write
+    return "feature-extraction" if is_dual else "text-generation"
 
 
 def _sizes(network: Network, tokenizer: Tokenizer) -> Iterator[str]:
@@ -203,6 +220,8 @@ def _numbers(facts: Mapping[str, Any]) -> Iterator[str]:
     for key, value in (facts.get("environment") or {}).items():
         if not _is_long(value):
             yield f"* {key}: {value}"
+    if started := base_model(facts):
+        yield f"* started from: {started}"
     yield ""
     metrics = facts.get("metrics") or {}
     if not metrics:
@@ -216,8 +235,16 @@ def _numbers(facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"| {key} | {value:.4g} |"
 
 
+def _recipe(facts: Mapping[str, Any]) -> str:
+    config = facts.get("config")
+    if not config or facts.get("adapted"):  # then it is that of what was adapted
+        return ""
+    text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    return _RECIPE.format(config=text).rstrip()
+
+
 def _results(facts: Mapping[str, Any]) -> Iterator[str]:
-    rows = facts.get("results")
+    rows = own_results(facts)
     if not rows:
         return
     yield "## Benchmarks"
@@ -235,7 +262,7 @@ def _results(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _bias(facts: Mapping[str, Any]) -> Iterator[str]:
-    rows = [row for row in facts.get("results") or () if row.get("axes")]
+    rows = [row for row in own_results(facts) if row.get("axes")]
     if not rows:
         return
     yield "## Bias"

@@ -15,7 +15,13 @@ Verb: typing.TypeAlias = Callable[..., int | None]
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter, jsonargparse.DefaultHelpFormatter):
-    """Keeps the line breaks of descriptions and examples."""
+    """Keeps the line breaks of descriptions and examples; says which words may be left out."""
+
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        if action.nargs == argparse.ONE_OR_MORE and not (action.required or action.option_strings):
+            (name,) = self._metavar_formatter(action, default_metavar)(1)
+            return f"[{name} ...]"
+        return super()._format_args(action, default_metavar)
 
 
 def parse(verb: str, function: Verb, argv: list[str]) -> dict[str, Any] | None:
@@ -26,8 +32,10 @@ def parse(verb: str, function: Verb, argv: list[str]) -> dict[str, Any] | None:
     """
     try:
         return dict(vars(build_parser(verb, function).parse_args(_underscored(argv))))
-    except SystemExit:  # argparse prints the help and leaves
-        return None
+    except SystemExit as error:
+        if error.code not in (None, 0):
+            raise
+        return None  # argparse has printed the help and leaves
 
 
 def build_parser(verb: str, function: Verb) -> jsonargparse.ArgumentParser:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tgp_multimodal.evaluation import cards
+from tgp_multimodal.evaluation import card_protocols, cards
 from tgp_multimodal.evaluation.requests import Score
 
 GOOD = {
@@ -51,7 +51,7 @@ def test_a_good_card_loads(tmp_path: Path) -> None:
 @pytest.mark.parametrize("said", [PAIRS, BIAS], ids=lambda said: said["protocol"])
 def test_pairs_ask_for_what_their_scoring_needs(tmp_path: Path, said: dict[str, object]) -> None:
     assert cards.load(card(tmp_path, **said)).requests == {Score}
-    for scoring, request in cards.SCORINGS.items():
+    for scoring, request in card_protocols.SCORINGS.items():
         loaded = cards.load(card(tmp_path, **said, settings={"scoring": scoring}))
         assert loaded.requests == {request}
 

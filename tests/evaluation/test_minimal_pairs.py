@@ -9,7 +9,7 @@ import pytest
 from planted_models import Planted, dummy
 
 from tgp_multimodal.adapters import make
-from tgp_multimodal.evaluation import cards, embedded_tasks, engine
+from tgp_multimodal.evaluation import card_protocols, cards, embedded_tasks, engine
 from tgp_multimodal.evaluation.asking import asker
 from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.examples import Examples
@@ -52,7 +52,7 @@ def run(monkeypatch: pytest.MonkeyPatch):
     return scored
 
 
-@pytest.mark.parametrize("scoring", cards.SCORINGS)
+@pytest.mark.parametrize("scoring", card_protocols.SCORINGS)
 def test_oracle_and_anti_oracle(run: Any, scoring: str) -> None:
     right = run(lambda s: -1 - ("bad" in s), scoring)
     wrong = run(lambda s: -1 - ("good" in s), scoring)

@@ -11,6 +11,7 @@ import pytest
 
 from tgp_multimodal.adapters import ADAPTERS, baselines, ray_grid
 from tgp_multimodal.cli import main
+from tgp_multimodal.evaluation import cards
 from tgp_multimodal.evaluation.requests import Answer, Request
 
 
@@ -28,6 +29,47 @@ def test_evaluate_prints_progress_and_a_table(
     assert f"{stored['value']:.3f}" in out
     assert main(given) == 0
     assert "computed before" in capsys.readouterr().out
+
+
+def test_the_list_has_every_card_and_every_suite(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TGP_DATA", raising=False)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert main(["evaluate", "--list"]) == 0
+    out = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines()]
+    by_name = {row[0]: row for row in rows if row}
+    assert by_name.keys() == {*cards.names(), *cards.suites()}
+    card = cards.find("text/sst2")
+    said = ["probe", "accuracy", "0.5", card.license, "missing", "core, text"]
+    assert by_name["text/sst2"] == ["text/sst2", *said]
+    assert by_name["image/digits"][5:] == ["embedded", "core, embedded, image"]
+    assert by_name["core"][1] == str(len(cards.suite("core")))
+    missing = sum("embedded" not in cards.find(name).source for name in cards.names())
+    assert (
+        f"missing: the data of {missing} cards; $TGP_DATA, the folder of tasks, is not set" in out
+    )
+
+
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [
+        (["--suite", "bias"], {card.name for card in cards.suite("bias")}),
+        (["--cards", "image/digits", "text/sst2"], {"image/digits", "text/sst2"}),
+    ],
+)
+def test_the_list_of_what_is_named(
+    named: list[str],
+    found: set[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert main(["evaluate", "--list", *named]) == 0
+    out = capsys.readouterr().out
+    assert f"Cards: {len(found)}" in out
+    assert {name for name in cards.names() if f"│ {name} " in out} == found
 
 
 @contextmanager
@@ -75,7 +117,14 @@ def test_a_narrow_table_cuts_no_name(
     [
         (["majorty"], "Did you mean majority?"),
         (["majority", "--suite", "embeded"], "Did you mean embedded?"),
-        (["majority", "--cards", "text/pydoc"], "Did you mean text/pydoc_package?"),
+        (
+            ["majority", "--cards", "text/pydoc"],
+            "Did you mean text/pydoc_package? `tgp evaluate --list` shows all.",
+        ),
+        (["majority", "--cards", "zzzzzzz"], "text/wnut17. `tgp evaluate --list` shows all."),
+        (["--list", "--cards", "zzzzzzz"], "text/wnut17. `tgp evaluate --list` shows all."),
+        (["--list", "majority"], "models must be left out with list. Got majority instead."),
+        (["--cards", "image/digits"], "models must be given. Got nothing instead"),
         (["majority", "--seeds", "20"], "few_labels must be given with seeds. Got seeds 20 alone"),
         (["majority", "majority"], "models must have different names"),
         (["majority", "--suite", "core"], "TGP_DATA must name the folder"),

@@ -1,6 +1,9 @@
 """`tgp doctor`: what a healthy installation is told, and what one with a fault is."""
 
+import re
+import tomllib
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -41,14 +44,26 @@ def test_a_package_that_is_not_there_is_named(told, monkeypatch):
     version = metadata.version
 
     def without(name):
-        if name in ("safetensors", "ray"):
+        if name in ("safetensors", "ray", "uvicorn"):
             raise metadata.PackageNotFoundError(name)
         return version(name)
 
     monkeypatch.setattr(metadata, "version", without)
     report = told()
     assert row(report, "safetensors")[1:][-1] == "missing"
-    assert report.splitlines()[-1] == "missing: safetensors"  # ray is of an extra
+    assert report.splitlines()[-1] == "missing: safetensors"  # the others are of extras
+    assert "tgp-multimodal[" not in report
+    assert "wanted; pip install 'safetensors>=" in row(report, "safetensors")[1]
+    assert "wanted; pip install 'ray>=" in row(report, "ray [ray]")[1]
+    server = row(report, "uvicorn [serve]")[1]
+    assert "'uvicorn>=" in server
+    assert "'fastapi>=" in server
+
+
+def test_extras_are_those_that_the_project_has(told):
+    recipe = Path(__file__).parents[2] / "pyproject.toml"
+    project = tomllib.loads(recipe.read_text(encoding="utf-8"))["project"]
+    assert set(re.findall(r"│ \S+ \[(\w+)\] ", told())) == set(project["optional-dependencies"])
 
 
 def test_a_package_of_another_version_is_noted(told, monkeypatch):

@@ -18,20 +18,40 @@ from tgp_multimodal.evaluation.requests import (
 )
 
 
-class Protocol(NamedTuple):
-    """What a card of one protocol must and may say.
+class ProtocolSpec(NamedTuple):
+    """What a card of one protocol must and may say, and what running it takes.
 
     Attributes:
-        requests: what it asks of a model.
+        requests: what it asks of a model, unless a setting decides (`requests_by`).
         fields: of each example; those that end in "?" may be missing.
         settings: with their defaults.
         metrics: what may be its headline number.
+        splits: what is read before a model is asked, beside the test items.
+        fits: whether something is fitted on the training items (a probe).
+        runs_programs: whether it runs what a model writes.
+        modality: of its items, where no setting of this name says it.
+        requests_by: the setting that decides what is asked, a key of `REQUESTS_BY`.
     """
 
     requests: frozenset[type[Request]]
     fields: tuple[str, ...]
     settings: dict[str, Any]
     metrics: tuple[str, ...]
+    splits: tuple[str, ...] = ("train", "validation")
+    fits: bool = False
+    runs_programs: bool = False
+    modality: str = "text"
+    requests_by: str = ""
+
+    @property
+    def has_documents(self) -> bool:
+        """Whether questions are asked about documents of a corpus."""
+        return "document_id" in self.fields
+
+    @property
+    def has_shots(self) -> bool:
+        """Whether training items may be solved examples in a prompt."""
+        return "shots" in self.settings
 
 
 # Of prompts with solved examples before the question, see `fewshot`.
@@ -44,113 +64,149 @@ _SHOTS: dict[str, Any] = {
     "preamble": "",
 }
 PROTOCOLS = {
-    "probe": Protocol(
+    "probe": ProtocolSpec(
         frozenset({Embed}),
         ("item", "second?", "label", "group?"),
         {"modality": "text", "positive": ""},
         ("accuracy", "macro_f1", "matthews", "f1"),
+        fits=True,
     ),
-    "few_labels": Protocol(
+    "few_labels": ProtocolSpec(
         frozenset({Embed}),
         ("item", "second?", "label", "group?"),
         {"modality": "text", "counts": (1, 5, 10, 50), "seeds": 5, "standardised": True},
         ("curve_accuracy",),
+        fits=True,
     ),
-    "multiple_choice": Protocol(
+    "multiple_choice": ProtocolSpec(
         frozenset({Score}),
         ("prompt", "choices", "answer", "continuation?", "preamble?", "topic?", "group?"),
         {**_SHOTS, "balanced": False},
         ("accuracy", "accuracy_per_character", "accuracy_per_byte"),
     ),
-    "infilling": Protocol(
+    "infilling": ProtocolSpec(
         frozenset({Score}),
         ("prefix", "suffix", "choices", "answer", "group?"),
         {},
         ("accuracy", "accuracy_per_character", "accuracy_per_byte"),
     ),
-    "retrieval": Protocol(
+    "retrieval": ProtocolSpec(
         frozenset({Embed}),
         ("query", "relevant", "relevance?", "document", "document_id", "group?"),
         {},
         ("mrr", "recall_at_1", "recall_at_10", "recall_at_100", "ndcg_at_10", "map"),
+        splits=("corpus",),
     ),
-    "similarity": Protocol(
-        frozenset({Embed}), ("first", "second", "score", "group?"), {}, ("spearman", "pearson")
+    "similarity": ProtocolSpec(
+        frozenset({Embed}),
+        ("first", "second", "score", "group?"),
+        {},
+        ("spearman", "pearson"),
+        splits=(),
     ),
-    "generation": Protocol(
+    "generation": ProtocolSpec(
         frozenset({Generate}),
         ("prompt", "references", "preamble?", "group?"),
         {"max_tokens": 64, "stop": ("\n",), "strip": True, **_SHOTS},
         ("rouge_1", "rouge_2", "rouge_l", "exact_match"),
+        splits=(),
     ),
-    "last_word": Protocol(
-        frozenset({Score}), ("context", "target", "group?"), {"delimiter": " "}, ("accuracy",)
+    "last_word": ProtocolSpec(
+        frozenset({Score}),
+        ("context", "target", "group?"),
+        {"delimiter": " "},
+        ("accuracy",),
+        splits=(),
     ),
-    # What these two ask follows their setting, see `SCORINGS`.
-    "bias": Protocol(
+    "bias": ProtocolSpec(
         frozenset({Score}),
         ("stereotyping", "other", "category", "group?"),
         {"scoring": "causal"},
         ("stereotype_share",),
+        splits=(),
+        requests_by="scoring",
     ),
-    "minimal_pairs": Protocol(
+    "minimal_pairs": ProtocolSpec(
         frozenset({Score}),
         ("good", "bad", "paradigm", "phenomenon"),
         {"scoring": "causal"},
         ("accuracy",),
+        requests_by="scoring",
     ),
-    "perplexity": Protocol(frozenset({Perplexity}), ("text", "group?"), {}, ("bits_per_byte",)),
-    "denoising": Protocol(
-        frozenset({Denoise}), ("item", "caption", "group?"), {}, ("squared_error",)
+    "perplexity": ProtocolSpec(
+        frozenset({Perplexity}), ("text", "group?"), {}, ("bits_per_byte",), splits=()
     ),
-    "likeness": Protocol(
+    "denoising": ProtocolSpec(
+        frozenset({Denoise}), ("item", "caption", "group?"), {}, ("squared_error",), splits=()
+    ),
+    "likeness": ProtocolSpec(
         frozenset({Draw}), ("item", "caption", "group?"), {"space": "shape/1"}, ("kid",)
     ),
-    "scene_eval": Protocol(
+    "scene_eval": ProtocolSpec(
         frozenset({Draw}),
         ("prompt", "axis", "truth", "seed", "held_out"),
         {},
         ("mean_axis_accuracy",),
     ),
-    # What it asks follows its setting, see `COMPARISONS`.
-    "zero_shot": Protocol(
+    "zero_shot": ProtocolSpec(
         frozenset({JointEmbed}),
         ("picture", "label", "group?"),
         {"labels": (), "template": "{}", "by": "space"},
         ("accuracy", "macro_f1"),
+        splits=(),
+        requests_by="by",
     ),
-    "picture_retrieval": Protocol(
+    "picture_retrieval": ProtocolSpec(
         frozenset({JointEmbed}),
         ("picture", "captions", "group?"),
         {},
         ("recall_at_1", "recall_at_5", "recall_at_10"),
+        splits=(),
     ),
-    "tagging": Protocol(
-        frozenset({EmbedTokens}), ("tokens", "tags", "group?"), {}, ("f1_strict", "f1_lenient")
+    "tagging": ProtocolSpec(
+        frozenset({EmbedTokens}),
+        ("tokens", "tags", "group?"),
+        {},
+        ("f1_strict", "f1_lenient"),
+        fits=True,
     ),
-    "multi_label": Protocol(
-        frozenset({Embed}), ("item", "labels", "group?"), {}, ("micro_f1", "group_micro_f1")
+    "multi_label": ProtocolSpec(
+        frozenset({Embed}),
+        ("item", "labels", "group?"),
+        {},
+        ("micro_f1", "group_micro_f1"),
+        fits=True,
     ),
-    "one_shot": Protocol(frozenset({Embed}), ("picture", "label", "run"), {}, ("error",)),
-    "pairwise": Protocol(
+    "one_shot": ProtocolSpec(
+        frozenset({Embed}),
+        ("picture", "label", "run"),
+        {},
+        ("error",),
+        splits=("corpus", "train"),
+        modality="image",
+    ),
+    "pairwise": ProtocolSpec(
         frozenset({Perplexity}),
         ("good", "bad", "kind?", "group?"),
         {},
         ("accuracy", "accuracy_per_byte"),
+        splits=(),
     ),
-    "conditional_perplexity": Protocol(
+    "conditional_perplexity": ProtocolSpec(
         frozenset({Score}),
         ("context", "continuation", "suffix?", "kind?", "group?"),
         {},
         ("bits_per_byte",),
+        splits=(),
     ),
-    "infilling_match": Protocol(
+    "infilling_match": ProtocolSpec(
         frozenset({Generate}),
         ("prefix", "suffix", "middle", "group?"),
         {"max_tokens": 64, "stop": ()},
         ("exact_match",),
+        splits=(),
     ),
-    "pass_at_k": Protocol(
+    "pass_at_k": ProtocolSpec(
         frozenset({Generate}),
         ("prompt", "suffix?", "tests", "function", "reference?", "setup?", "group?"),
         {
@@ -165,6 +221,8 @@ PROTOCOLS = {
             "megabytes": 1024,
         },
         ("pass_at_1", "pass_at_5", "pass_at_10", "pass_at_100"),
+        splits=(),
+        runs_programs=True,
     ),
 }
 
@@ -173,5 +231,6 @@ PROTOCOLS = {
 SCORINGS: dict[str, type[Request]] = {"causal": Score, "masked": MaskedScore}
 # How zero-shot classes are told apart: cosines in a joint space, or by what the model prefers.
 COMPARISONS: dict[str, type[Request]] = {"space": JointEmbed, "model": Compare}
+REQUESTS_BY = {"scoring": SCORINGS, "by": COMPARISONS}
 # Settings that take one of a few names, and which.
 CHOICES = {"scoring": tuple(SCORINGS), "space": tuple(SPACES), "by": tuple(COMPARISONS)}

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from tgp_multimodal import resources
-from tgp_multimodal.evaluation.card_protocols import CHOICES, COMPARISONS, PROTOCOLS, SCORINGS
+from tgp_multimodal.evaluation.card_protocols import CHOICES, PROTOCOLS, REQUESTS_BY, ProtocolSpec
 from tgp_multimodal.evaluation.names import unknown
 from tgp_multimodal.evaluation.requests import Request
 
@@ -73,21 +73,22 @@ class Card:
     references: tuple[dict[str, Any], ...] = ()
 
     @property
+    def spec(self) -> ProtocolSpec:
+        """What is said of its protocol."""
+        return PROTOCOLS[self.protocol]
+
+    @property
     def requests(self) -> frozenset[type[Request]]:
         """What the card asks of a model."""
-        if self.protocol in ("minimal_pairs", "bias"):
-            return frozenset({SCORINGS[str(self.setting("scoring"))]})
-        if self.protocol == "zero_shot":
-            return frozenset({COMPARISONS[str(self.setting("by"))]})
-        return PROTOCOLS[self.protocol].requests
+        if name := self.spec.requests_by:
+            return frozenset({REQUESTS_BY[name][str(self.setting(name))]})
+        return self.spec.requests
 
     @property
     def modality(self) -> str:
         """What its items are: "text" or "image"."""
-        if self.protocol == "one_shot":
-            return "image"
-        is_probe = self.protocol in ("probe", "few_labels")
-        return str(self.setting("modality")) if is_probe else "text"
+        is_said = "modality" in self.spec.settings
+        return str(self.setting("modality")) if is_said else self.spec.modality
 
     @property
     def digest(self) -> str:
@@ -102,7 +103,7 @@ class Card:
 
     def setting(self, name: str) -> Any:
         """A setting of the protocol, or its default."""
-        return self.settings.get(name, PROTOCOLS[self.protocol].settings[name])
+        return self.settings.get(name, self.spec.settings[name])
 
 
 def paths_of(named: str | list[str]) -> list[Path]:
@@ -225,18 +226,18 @@ def _check(card: Card, path: Path) -> None:
     _check_types(card, path)
     among("domain", card.domain, DOMAINS)
     among("protocol", card.protocol, PROTOCOLS)
-    protocol = PROTOCOLS[card.protocol]
-    among("metric", card.metric, protocol.metrics)
+    spec = card.spec
+    among("metric", card.metric, spec.metrics)
     for name, value in card.settings.items():
-        among("setting", name, protocol.settings)
+        among("setting", name, spec.settings)
         among(name, str(value), CHOICES.get(name, (str(value),)))
-    allowed = [f.removesuffix("?") for f in protocol.fields]
+    allowed = [f.removesuffix("?") for f in spec.fields]
     for name in (*card.columns, *card.templates):
         among("field", name, allowed)
     for name in (*card.sizes, *card.source.get("splits", ()), *card.source.get("where", ())):
         among("split", name, SPLITS)
     said = {*card.columns, *card.templates}
-    if missing := [f for f in protocol.fields if not f.endswith("?") and f not in said]:
+    if missing := [f for f in spec.fields if not f.endswith("?") and f not in said]:
         raise ValueError(
             f"{path}: columns or templates must give {', '.join(missing)}. Got none instead."
         )

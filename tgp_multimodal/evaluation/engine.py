@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from tgp_multimodal.evaluation import environment, results
 from tgp_multimodal.evaluation.adapter import Adapter
@@ -18,15 +18,12 @@ from tgp_multimodal.evaluation.examples import Examples, check_source, source_di
 from tgp_multimodal.evaluation.journal import AnswerJournal
 from tgp_multimodal.evaluation.outcome import Outcome
 from tgp_multimodal.evaluation.protocols import PROTOCOLS
-from tgp_multimodal.evaluation.protocols.pass_at_k import pass_at_k
 from tgp_multimodal.evaluation.results import Result
 from tgp_multimodal.evaluation.sandbox import Sandbox, SandboxError
 
 # Called with (what happens, name of the card, sentence); what: skipped, kept, data, asking,
 # done, failed.
 Progress: TypeAlias = Callable[[str, str, str], None]
-
-_PROBED = ("probe", "few_labels", "tagging", "multi_label")  # protocols that fit on training items
 
 
 class CardsFailedError(ValueError):
@@ -100,7 +97,18 @@ def evaluate(
         _refuse_overwriting(results_folder, adapter, facts["digest"], limit, able)
     if team.rank == 0:
         _store_skipped(adapter, results_folder, reasons, say)
-    run = _Run(adapter, results_folder, limit, fresh, facts, say, team, {}, corpora, unsafe_local)
+    run = _Run(
+        adapter=adapter,
+        root=results_folder,
+        limit=limit,
+        fresh=fresh,
+        facts=facts,
+        say=say,
+        team=team,
+        cache={},
+        corpora=corpora,
+        unsafe_local=unsafe_local,
+    )
     return _measure_cards(run, able)
 
 
@@ -139,7 +147,7 @@ def _measure_cards(run: _Run, cards: Sequence[Card]) -> list[Result]:
 
 def not_safe(cards: Sequence[Card]) -> dict[str, str | None]:
     """Why cards that run programs cannot be run here, by their names."""
-    running = [card.name for card in cards if card.protocol == "pass_at_k"]
+    running = [card.name for card in cards if card.spec.runs_programs]
     if not running:
         return {}
     try:
@@ -206,8 +214,8 @@ def _run_protocol(run: _Run, examples: Examples, journal: AnswerJournal) -> Outc
 
     ask = asker(run.adapter, run.cache, journal, run.team, told)
     protocol = PROTOCOLS[card.protocol]
-    if protocol is pass_at_k:
-        protocol = partial(pass_at_k, unsafe_local=run.unsafe_local, team=run.team)
+    if card.spec.runs_programs:
+        protocol = partial(cast(Any, protocol), unsafe_local=run.unsafe_local, team=run.team)
     outcome = protocol(examples, run.adapter, ask)
     group = {e.id: e.group for e in examples.test if e.group != e.id}
     for record in outcome.records:
@@ -220,7 +228,7 @@ def _run_protocol(run: _Run, examples: Examples, journal: AnswerJournal) -> Outc
 
 def _copies(examples: Examples) -> int:
     """Test items of a card with a probe that are training items, too, in every field."""
-    if examples.card.protocol not in _PROBED:
+    if not examples.card.spec.fits:
         return 0
     known = {e.digest for e in examples.train}
     return sum(e.digest in known for e in examples.test)
@@ -277,12 +285,18 @@ def _stored_result(run: _Run, examples: Examples, where: dict[str, Any]) -> Resu
         return None
     if not results.is_intact(file, found):  # edited, or half written: measured again
         return None
+    stored = _decisive(found.card_digest, found.limit, found.model_facts, found.environment)
+    current = _decisive(card.digest, run.limit, run.facts, where)
+    return found if stored == current and found.data_digest == examples.digest else None
+
+
+def _decisive(
+    card_digest: str, limit: int | None, facts: Mapping[str, Any], where: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What decides a result, but for the data."""
     code = ("tgp_multimodal", "code", "corpus_versions", "source")
-    then = [found.card_digest, found.limit, found.model_facts.get("digest")]
-    now = [card.digest, run.limit, run.facts.get("digest")]
-    then += [found.environment.get(name) for name in code]
-    now += [where.get(name) for name in code]
-    return found if then == now and found.data_digest == examples.digest else None
+    named = {name: where.get(name) for name in code}
+    return {"card": card_digest, "limit": limit, "model": facts.get("digest"), **named}
 
 
 def _refuse_overwriting(

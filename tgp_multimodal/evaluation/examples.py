@@ -85,35 +85,20 @@ class Examples:
     @cached_property
     def corpus(self) -> list[Example]:
         found = self._split("corpus", None)
-        if self.card.protocol != "retrieval":
+        if not self.card.spec.has_documents:
             return found
         # Documents of one id are one document: the first stands for all.
         return list({str(e.fields["document_id"]): e for e in found[::-1]}.values())[::-1]
 
     @property
     def _most(self) -> int | None:
-        if self.limit is None or self.card.protocol in ("multiple_choice", "generation"):
+        if self.limit is None or self.card.spec.has_shots:
             return None
         return self.limit * _TRAIN_PER_TEST
 
     def read(self) -> int:
         """Reads what every model needs and returns the number of test items."""
-        wanted = {
-            "retrieval": ("corpus",),
-            "perplexity": (),  # training text is long, and only compressors want it
-            "zero_shot": (),
-            "denoising": (),
-            "picture_retrieval": (),
-            "similarity": (),
-            "generation": (),
-            "last_word": (),
-            "bias": (),
-            "one_shot": ("corpus", "train"),
-            "pairwise": (),
-            "conditional_perplexity": (),
-            "infilling_match": (),
-            "pass_at_k": (),
-        }.get(self.card.protocol, ("train", "validation"))
+        wanted = self.card.spec.splits
         for split in wanted:
             getattr(self, split)
         self._check_labels(wanted)
@@ -330,7 +315,7 @@ _DOCUMENT_FIELDS = ("document", "document_id")  # of a corpus; its questions hav
 
 
 def _render(card: Card, row: Row, name: str, split: str) -> Example:
-    if card.protocol == "retrieval":
+    if card.spec.has_documents:
         wanted = [f for f in _said(card) if (f in _DOCUMENT_FIELDS) == (split == "corpus")]
     else:
         wanted = list(_said(card))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from tgp_multimodal.verbs.user_text import input_lines
+from tgp_multimodal.user_text import input_lines
 
 _COMMANDS = {
     "/help": "show this",

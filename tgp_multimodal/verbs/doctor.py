@@ -55,35 +55,28 @@ def packages() -> list[Finding]:
 
     from packaging.requirements import Requirement
 
+    from tgp_multimodal.requirements import PROJECT, advice, requirements
+
     findings = [Finding("python", platform.python_version(), "good")]
     try:
-        lines = metadata.requires("tgp-multimodal") or []
+        metadata.version(PROJECT)
     except metadata.PackageNotFoundError:
-        return [*findings, Finding("tgp-multimodal", "not installed, run scripts/setup", "bad")]
-    for line in lines:
-        requirement = Requirement(line)
-        extra = _extra(requirement)
-        name = requirement.name + (f" [{extra}]" if extra else "")
-        wanted = str(requirement.specifier)
+        return [*findings, Finding(PROJECT, "not installed, run scripts/setup", "bad")]
+    for asked in requirements():
+        name = asked.name + (f" [{asked.extra}]" if asked.extra else "")
+        specifier = Requirement(asked.text).specifier
+        wanted = str(specifier)
         try:
-            version = metadata.version(requirement.name)
+            version = metadata.version(asked.name)
         except metadata.PackageNotFoundError:
-            remedy = f"; pip install 'tgp-multimodal[{extra}]'" if extra else ""
-            told = f"none, {wanted} wanted{remedy}"
-            findings.append(Finding(name, told, "note" if extra else "bad"))
+            told = f"none, {wanted} wanted{advice(asked.name)}"
+            findings.append(Finding(name, told, "note" if asked.extra else "bad"))
             continue
-        if requirement.specifier.contains(version, prereleases=True):
+        if specifier.contains(version, prereleases=True):
             findings.append(Finding(name, version, "good"))
         else:
             findings.append(Finding(name, f"{version}, {wanted} wanted", "note"))
     return findings
-
-
-def _extra(requirement: object) -> str | None:
-    import re
-
-    found = re.search(r"""extra == ['"]([^'"]+)['"]""", str(requirement))
-    return found[1] if found else None
 
 
 def machine() -> list[Finding]:

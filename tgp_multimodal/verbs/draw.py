@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tgp_multimodal.verbs.user_text import input_lines, read_file
+from tgp_multimodal.user_text import input_lines, read_file
 
 
 def draw(

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    models: list[str],
-    suite: str = "embedded",
+    models: list[str] | None,
+    suite: str | None = None,
     cards: list[str] | None = None,
     held_out: str | None = None,
     results: str = "results",
@@ -28,6 +28,7 @@ def evaluate(
     seeds: int | None = None,
     lm_eval_task: list[str] | None = None,
     executor: str = "local",
+    list: bool = False,
 ) -> None:
     """Score models on benchmark cards, with intervals, into result files.
 
@@ -45,8 +46,9 @@ def evaluate(
             openai:ADDRESS#MODEL, a server that speaks OpenAI's protocol (OPENAI_API_KEY). MODEL
             is a folder or hub name, WEIGHTS a tag, a file, or random. Baselines: majority, longest
             (choice), tfidf, bm25, pixels, hog, words, xz, xz:trained, zstd, zstd:trained.
-        suite: which cards: embedded needs no download; core, text, bias, biomedical, code, image
-            and all, which has every card, need $TGP_DATA; or a path to a YAML.
+        suite: which cards: embedded, which is taken where nothing is said, needs no download; core,
+            text, bias, biomedical, code, image and all, which has every card, need $TGP_DATA; or a
+            path to a YAML.
         cards: names of single cards (text/pydoc_package), or paths to YAML files, in the suite's
             place.
         held_out: a folder that `tgp prepare` wrote: by stream, bits per byte of the text that it
@@ -70,8 +72,12 @@ def evaluate(
             cluster. Results are the same.
         seeds: how many draws of labels a point of a learning curve is the mean of, with
             --few_labels; left out: 5.
+        list: print the cards and the suites, and measure nothing: of each card its protocol, its
+            metric, what guessing scores, the license of its data, whether they are here, and the
+            suites that have it. All cards, or those that are named.
 
     Examples:
+        tgp evaluate --list
         tgp evaluate runs/nano/export random:runs/nano/export majority tfidf pixels
         tgp evaluate runs/nano/export --cards image/scene_eval --limit 12
         TGP_DATA=/data/tasks tgp evaluate runs/nano/export tfidf --suite core
@@ -88,19 +94,17 @@ def evaluate(
 
     from tgp_multimodal import consoles
     from tgp_multimodal.adapters.ray_grid import Grid
-    from tgp_multimodal.evaluation import cards as card_files
     from tgp_multimodal.evaluation import curves
-    from tgp_multimodal.evaluation.held_out import cards as held_out_cards
-    from tgp_multimodal.evaluation.lm_eval_tasks import load as lm_eval_card
 
-    chosen = [card_files.find(name) for name in cards or ()]
-    chosen += [lm_eval_card(Path(task)) for task in lm_eval_task or ()]
-    if held_out is not None:
-        chosen += held_out_cards(Path(held_out))
-    chosen = chosen or card_files.suite(suite)
-    names = [card.name for card in chosen]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"cards must have different names. Got {twice[0]} twice instead.")
+    if list:
+        if models:
+            raise ValueError(f"models must be left out with list. Got {models[0]} instead.")
+        _print_list(_chosen(suite or "all", cards, held_out, lm_eval_task))
+        return
+    if not models:
+        told = "Got nothing instead; `tgp evaluate --help` shows how"
+        raise ValueError(f"models must be given. {told}, `--list` what there is to measure.")
+    chosen = _chosen(suite or "embedded", cards, held_out, lm_eval_task)
     if few_labels is not None:
         chosen = curves.cards(chosen, few_labels, 5 if seeds is None else seeds)
     elif seeds is not None:
@@ -119,6 +123,71 @@ def evaluate(
     console.print(f"results: {results}", markup=False, highlight=False, soft_wrap=True)
     if failed:
         raise ValueError("; ".join(failed))
+
+
+def _chosen(
+    suite: str, cards: list[str] | None, held_out: str | None, lm_eval_task: list[str] | None
+) -> "list[Card]":
+    """The cards that are named in any way, or those of the suite."""
+    from pathlib import Path
+
+    from tgp_multimodal.evaluation import cards as card_files
+    from tgp_multimodal.evaluation.held_out import cards as held_out_cards
+    from tgp_multimodal.evaluation.lm_eval_tasks import load as lm_eval_card
+
+    try:
+        chosen = [card_files.find(name) for name in cards or ()]
+        chosen += [lm_eval_card(Path(task)) for task in lm_eval_task or ()]
+        if held_out is not None:
+            chosen += held_out_cards(Path(held_out))
+        chosen = chosen or card_files.suite(suite)
+    except ValueError as error:
+        if str(error).startswith("card must be one that exists"):  # whose names are too many
+            raise ValueError(f"{error} `tgp evaluate --list` shows all.") from None
+        raise
+    names = [card.name for card in chosen]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"cards must have different names. Got {twice[0]} twice instead.")
+    return chosen
+
+
+def _print_list(chosen: "list[Card]") -> None:
+    """A table of the cards, and one of the suites that ship."""
+    import os
+
+    from rich.table import Table
+    from rich.text import Text
+
+    from tgp_multimodal import consoles
+    from tgp_multimodal.evaluation import card_list
+
+    found = card_list.lines(chosen)
+    console = consoles.console(quiet=int(os.environ.get("RANK", "0")) > 0)
+    table = Table(title=f"Cards: {len(found)}", title_justify="left")
+    for name in (
+        "card",
+        "protocol",
+        "metric",
+        "chance",
+        "license of the data",
+        "data here",
+        "suites",
+    ):
+        table.add_column(name, justify="right" if name == "chance" else "left", overflow="fold")
+    for card, data, suites in found:
+        said = (card.name, card.protocol, card.metric, f"{card.chance:.3g}", card.license, data)
+        table.add_row(*map(Text, (*said, ", ".join(suites))))
+    console.print(table)
+    if missing := sum(line.data == card_list.MISSING for line in found):
+        place = os.environ.get("TGP_DATA") or "not set"
+        told = f"missing: the data of {missing} cards; $TGP_DATA, the folder of tasks, is {place}"
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
+    table = Table(title="Suites", title_justify="left")
+    for name in ("suite", "cards", "description"):
+        table.add_column(name, justify="right" if name == "cards" else "left", overflow="fold")
+    for suite in card_list.suites():
+        table.add_row(suite.name, str(len(suite.cards)), Text(suite.description))
+    console.print(table)
 
 
 def _here(

@@ -45,6 +45,8 @@ def export(source: str, output: str | None = None, results: str | None = None) -
 
 def run_facts(run: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
     """What a run folder says about its training: plain data for `tgp.json` and the card."""
+    import yaml
+
     from tgp_multimodal.data.json_files import read_object
 
     found: dict[str, Any] = {"run": run.resolve().name, "steps": checkpoint.get("global_step")}
@@ -55,6 +57,8 @@ def run_facts(run: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
         content = read_object(manifest)
         kept = ("data", "precision", "device", "environment")
         found |= {key: content[key] for key in kept if key in content}
+    if (config := run / "config.yaml").is_file():
+        found["config"] = yaml.safe_load(config.read_text(encoding="utf-8"))
     steps = checkpoint.get("global_step")
     found["metrics"], found["measured_at"] = _last_metrics(run / "metrics.csv", steps)
     return found

@@ -3,7 +3,7 @@
 import sys
 from typing import TYPE_CHECKING
 
-from tgp_multimodal.verbs.user_text import read_file
+from tgp_multimodal.user_text import read_file
 
 if TYPE_CHECKING:
     from tgp_multimodal.inference.model import Model

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from tgp_multimodal.verbs.user_text import decoded
+from tgp_multimodal.user_text import decoded
 
 _LARGEST = 1_000_000  # bytes; a larger file is data, not text to read
 

@@ -1,7 +1,7 @@
 """`tgp write`: continues a text."""
 
+from tgp_multimodal.user_text import read_input
 from tgp_multimodal.verbs.fill import print_samples, tell_unread
-from tgp_multimodal.verbs.user_text import read_input
 
 
 def write(

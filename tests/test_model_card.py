@@ -1,0 +1,161 @@
+"""The README of an export: what the hub reads of it, and what people do."""
+
+import re
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+from random_networks import dual_encoder, language_model, multimodal
+
+from tgp_multimodal.front_matter import front_matter
+from tgp_multimodal.model_card import model_card
+from tgp_multimodal.verbs.export import run_facts
+
+ROW = {
+    "card": "text/ag_news", "metric": "accuracy", "value": 0.612, "low": 0.55, "high": 0.67,
+    "n": 300, "chance": 0.25, "limit": None, "seen": "",
+}  # fmt: skip
+EMBEDDED = ("embedded train text", "embedded test text", "embedded train scenes")
+
+
+def metadata(facts, task="text-generation"):
+    return yaml.safe_load(front_matter(task, "nano", facts).strip("-\n"))
+
+
+def data(*sources):
+    """Facts of one prepared folder with sources of these names and licenses."""
+    listed = [dict(zip(("name", "license"), source, strict=True)) for source in sources]
+    return {"data": {"text": {"splits": {}, "digest": "d", "sources": listed}}}
+
+
+def test_nothing_is_said_that_nobody_knows():
+    assert metadata({}) == {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["tgp-multimodal", "qwen3", "sentence-transformers"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("licenses", "written"),
+    [
+        (["MIT", "mit"], "mit"),
+        (["CC-BY-SA-4.0"], "cc-by-sa-4.0"),
+        ([{"Apache-2.0": 5}, {"numpy": "Apache-2.0"}], "apache-2.0"),
+        (["MIT", "Apache-2.0"], "other"),
+        ([{"MIT": 5, "BSD-3-Clause": 1}], "other"),
+        (["MIT", None], "other"),
+        (["MIT", {}], "other"),
+        (["MIT (files under the licences of their repositories)"], "other"),
+        (["my own"], "other"),
+        ([None], "other"),
+        ([], None),
+    ],
+)
+def test_a_license_is_said_where_all_sources_share_one(licenses, written):
+    found = data(*((f"part{i}.txt", license) for i, license in enumerate(licenses)))
+    assert metadata(found).get("license") == written
+
+
+def test_the_language_is_known_of_the_embedded_corpus_alone():
+    assert metadata(data(*((name, "MIT") for name in EMBEDDED)))["language"] == "en"
+    assert "language" not in metadata(data((EMBEDDED[0], "MIT"), ("mine.txt", "MIT")))
+
+
+def test_data_sets_have_the_names_that_the_hub_can_write():
+    places = (*EMBEDDED, "hub:owner/name:config:train", "/home/me/texts/*.jsonl", "my notes.txt")
+    names = ["embedded-text", "embedded-scenes", "owner/name", "texts", "my-notes.txt"]
+    assert metadata(data(*((place, "MIT") for place in places)))["datasets"] == names
+    assert metadata(data((".", "MIT"), ("..", "MIT")))["datasets"] == ["data"]
+
+
+@pytest.mark.parametrize(
+    ("started", "written"),
+    [
+        ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-0.6B"),
+        ("runs/nano/export", "runs/nano"),
+        ("/home/me/models/Qwen3-0.6B", "Qwen3-0.6B"),
+        ("../big one/export", "big-one"),
+        (None, None),
+    ],
+)
+def test_the_base_is_what_the_run_started_from(started, written):
+    facts = {"config": {"model": {"init_from": started}}}
+    assert metadata(facts).get("base_model") == written
+    card = model_card(language_model(), Unspoken(), facts)
+    assert (f"* started from: {started}\n" in card) == bool(started)
+
+
+class Unspoken:
+    """As much of a tokenizer as a card asks for."""
+
+    chat_template = None
+    vocabulary = 320
+
+
+def test_an_adapted_model_has_its_base_and_none_of_its_results():
+    facts = {"config": {"model": {"init_from": "older"}}, "results": [ROW | {"axes": {}}]}
+    assert "## Benchmarks" in model_card(language_model(), Unspoken(), facts)
+    facts["adapted"] = {"base": "runs/nano/export"}
+    found = metadata(facts)
+    assert found["base_model"] == "runs/nano"
+    assert "model-index" not in found
+    card = model_card(language_model(), Unspoken(), facts)
+    assert "text/ag_news" not in card
+    assert "## Recipe" not in card
+    facts["adapted"] = {"base": "random:runs/nano/export"}
+    assert "base_model" not in metadata(facts)
+
+
+def test_results_are_what_the_hub_reads():
+    metrics = ["bits_per_byte", "accuracy", "of_my_own"]
+    rows = [ROW, *(ROW | {"card": "image/x", "metric": m, "limit": 9} for m in metrics)]
+    card = model_card(multimodal(), Unspoken(), {"run": "no", "results": rows})
+    found = ModelCard(card).data
+    assert found.model_name == "no"
+    first = found.eval_results[0]
+    assert (first.task_type, first.dataset_type) == ("text-classification", "text-ag_news")
+    assert (first.dataset_name, first.dataset_split) == ("text/ag_news", "test")
+    assert (first.metric_type, first.metric_value) == ("accuracy", 0.612)
+    assert first.metric_name == "accuracy, 95 % interval 0.550 to 0.670, 300 items"
+    tasks = [(r.metric_type, r.task_type) for r in found.eval_results[1:]]
+    kinds = ["text-generation", "image-classification", "other"]
+    assert tasks == list(zip(metrics, kinds, strict=True))
+    assert found.eval_results[1].metric_name.endswith("300 items, limited")
+
+
+@pytest.mark.parametrize(
+    ("make", "task"),
+    [
+        (language_model, "text-generation"),
+        (multimodal, "text-to-image"),
+        (dual_encoder, "feature-extraction"),
+    ],
+)
+def test_the_task_is_that_of_the_network(make, task):
+    found = ModelCard(model_card(make(), Unspoken(), {})).data
+    assert found.pipeline_tag == task
+    assert ("diffusers" in found.tags) == (task == "text-to-image")
+
+
+def test_the_recipe_is_the_config_of_the_run():
+    config = {"model": {"init_from": None, "rate": 0.5, "names": ["{a}"]}, "seed": 1}
+    card = model_card(language_model(), Unspoken(), {"config": config})
+    (said,) = re.findall(r"```yaml\n(.*?)```", card, re.DOTALL)
+    assert yaml.safe_load(said) == config
+    assert "## Recipe" not in model_card(language_model(), Unspoken(), {})
+
+
+def test_a_run_s_config_is_among_its_facts(tmp_path):
+    assert "config" not in run_facts(tmp_path, {})
+    (tmp_path / "config.yaml").write_text("# lightning\nmodel: {init_from: Qwen/Qwen3-0.6B}\n")
+    facts = run_facts(tmp_path, {})
+    assert metadata(facts)["base_model"] == "Qwen/Qwen3-0.6B"
+    assert "init_from: Qwen/Qwen3-0.6B\n" in model_card(language_model(), Unspoken(), facts)
+
+
+def test_limits_say_what_it_is_not_for():
+    card = model_card(language_model(), Unspoken(), {})
+    part = " ".join(card.partition("## Intended use and limits\n")[2].split())
+    for said in ("not for use in production", "generates false text", "small network"):
+        assert said in part

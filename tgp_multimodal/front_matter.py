@@ -1,0 +1,160 @@
+"""The head of a model card that machines read: the metadata of the Hugging Face Hub, in YAML.
+
+Only what is known is said. A license is one if all data share it, a language if the corpus is our
+own, and results are those that files of these very weights hold.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath
+from typing import Any
+
+import yaml
+
+_HUB = "hub:"  # sources that are data sets of the hub: hub:owner/name[:config[:split]]
+_FRESH = "random:"  # what an adapted model is called that started from random weights
+_EMBEDDED = re.compile(r"embedded (train|validation|test) (\w+)")  # is in English
+_ID = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*")
+# Licenses of data that the hub knows by the SPDX identifier in lower case.
+_LICENSES = {
+    "afl-3.0", "agpl-3.0", "apache-2.0", "artistic-2.0", "bsd-2-clause", "bsd-3-clause",
+    "bsd-3-clause-clear", "bsl-1.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0",
+    "cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0",
+    "cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0", "cc-by-sa-3.0",
+    "cc-by-sa-4.0", "cc0-1.0", "cdla-permissive-1.0", "cdla-permissive-2.0", "cdla-sharing-1.0",
+    "ecl-2.0", "epl-1.0", "epl-2.0", "etalab-2.0", "eupl-1.1", "eupl-1.2", "gpl-2.0", "gpl-3.0",
+    "isc", "lgpl-2.1", "lgpl-3.0", "lppl-1.3c", "mit", "mpl-2.0", "ms-pl", "ncsa", "ofl-1.1",
+    "osl-3.0", "postgresql", "unlicense", "wtfpl", "zlib",
+}  # fmt: skip
+# Metric -> task of the hub; what tells classes apart is named after the domain of the card.
+_TASKS = {
+    **dict.fromkeys(("bits_per_byte", "exact_match", "pass_at_1", "rouge_1"), "text-generation"),
+    **dict.fromkeys(("accuracy_per_byte", "accuracy_per_character"), "multiple-choice"),
+    **dict.fromkeys(("mrr", "ndcg_at_10", "recall_at_1"), "text-ranking"),
+    **dict.fromkeys(("pearson", "spearman"), "sentence-similarity"),
+    "f1_strict": "token-classification",
+    "mean_axis_accuracy": "text-to-image",
+}
+_CLASSES = {
+    "accuracy", "curve_accuracy", "f1", "group_micro_f1", "macro_f1", "matthews", "micro_f1",
+}  # fmt: skip
+
+
+def front_matter(task: str, name: str, facts: Mapping[str, Any]) -> str:
+    """What stands between two lines of `---` at the top of the README.
+
+    Args:
+        task: what the model is for, in the hub's words.
+        name: of the model.
+        facts: as of `model_card`.
+    """
+    tags = ["tgp-multimodal", "qwen3", "sentence-transformers"]
+    if task == "text-to-image":
+        tags += ["diffusers", task]
+    said = {
+        "library_name": "transformers",
+        "pipeline_tag": task,
+        "license": _license(facts),
+        "language": "en" if _is_embedded(facts) else None,
+        "datasets": list(dict.fromkeys(map(_dataset, _names(facts)))),
+        "base_model": _base(facts),
+        "tags": tags,
+        "model-index": _model_index(name, own_results(facts)),
+    }
+    known = {key: value for key, value in said.items() if value}
+    return f"---\n{yaml.safe_dump(known, sort_keys=False, allow_unicode=True, width=1000)}---"
+
+
+def own_results(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Rows of benchmarks of this model; an adapted one has none, for it knows its base's alone."""
+    return [] if facts.get("adapted") else [*(facts.get("results") or ())]
+
+
+def base_model(facts: Mapping[str, Any]) -> str | None:
+    """What the weights started from, as the user called it, if that is known."""
+    if adapted := facts.get("adapted"):
+        started = adapted.get("base")
+    else:
+        started = ((facts.get("config") or {}).get("model") or {}).get("init_from")
+    return None if not started or started.startswith(_FRESH) else str(started)
+
+
+def _sources(facts: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for manifest in (facts.get("data") or {}).values():
+        yield from manifest.get("sources", [])
+
+
+def _names(facts: Mapping[str, Any]) -> list[str]:
+    return [str(source["name"]) for source in _sources(facts) if source.get("name")]
+
+
+def _is_embedded(facts: Mapping[str, Any]) -> bool:
+    names = _names(facts)
+    return bool(names) and all(map(_EMBEDDED.fullmatch, names))
+
+
+def _license(facts: Mapping[str, Any]) -> str | None:
+    """The one of all sources; `other` where they differ or one is not known, None without any."""
+    stated = [one for source in _sources(facts) for one in _stated(source.get("license"))]
+    if not stated:
+        return None
+    shared = str(stated[0]).lower()
+    is_shared = all(str(one).lower() == shared for one in stated)
+    return shared if is_shared and shared in _LICENSES else "other"
+
+
+def _stated(license: Any) -> list[Any]:
+    """The licenses of one source: one, or of each part, or how many rows have which."""
+    if not isinstance(license, Mapping) or not license:
+        return [license]
+    return [key if isinstance(value, int) else value for key, value in license.items()]
+
+
+def _dataset(name: str) -> str:
+    """A source as the hub writes data sets; of a path the last part that is no pattern."""
+    if name.startswith(_HUB):
+        return name.removeprefix(_HUB).partition(":")[0]
+    parts = PurePath(_EMBEDDED.sub(r"embedded-\2", name)).parts
+    return _id(next((part for part in reversed(parts) if not set(part) & set("*?[")), ""))
+
+
+def _base(facts: Mapping[str, Any]) -> str | None:
+    """The base as the hub writes models: `owner/name` as it is, of a longer path the last part."""
+    started = base_model(facts)
+    if started is None:
+        return None
+    path = PurePath(started)
+    if path.name in ("export", "model") and len(path.parts) > 1:
+        path = path.parent
+    written = path.as_posix()
+    return written if _ID.fullmatch(written) else _id(path.name)
+
+
+def _id(name: str) -> str:
+    """A name in the letters that the hub has for names."""
+    return re.sub(r"-+", "-", re.sub(r"[^\w.-]", "-", name, flags=re.ASCII)).strip("-.") or "data"
+
+
+def _model_index(name: str, rows: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    found = [
+        {
+            "task": {"type": _task(row["card"], row["metric"])},
+            "dataset": {"type": _id(row["card"]), "name": row["card"], "split": "test"},
+            "metrics": [
+                {"type": row["metric"], "value": float(row["value"]), "name": _metric(row)}
+            ],
+        }
+        for row in rows
+    ]
+    return [{"name": name, "results": found}] if found else []
+
+
+def _task(card: str, metric: str) -> str:
+    if metric in _CLASSES:
+        return f"{'image' if card.startswith('image/') else 'text'}-classification"
+    return _TASKS.get(metric, "other")
+
+
+def _metric(row: Mapping[str, Any]) -> str:
+    items = f"{row['n']} items" + (", limited" if row.get("limit") else "")
+    return f"{row['metric']}, 95 % interval {row['low']:.3f} to {row['high']:.3f}, {items}"
