@@ -64,7 +64,7 @@ def chosen_precision(network: nn.Module, loss: Callable[[], Tensor]) -> str:
         with Holder.arithmetic.autocast("cpu"):
             return loss()
 
-    return fastest({measured: 1.0}, Holder).name
+    return fastest([(measured, 1.0)], Holder).name
 
 
 def gradient_difference(

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tgp_multimodal.data import tokenizer as tokenizers
-from tgp_multimodal.data.packing import PackedRows, hash_unit, rearranged
+from tgp_multimodal.data.packing import PackedRows, hash_unit, to_fim
 from tgp_multimodal.data.prepared import TextSplit
 
 
@@ -144,8 +144,8 @@ def test_infilling_keeps_every_token_of_the_piece_in_its_place(tokenizer):
 def test_infilling_leaves_a_row_of_crumbs_alone(tokenizer):
     packed = PackedRows(split_of([[20] * 5] * 20), "prose", 32, tokenizer)
     assert (
-        rearranged(packed[0], tokenizer, 0) is packed[0]
-        or not rearranged(packed[0], tokenizer, 0).is_infill
+        to_fim(packed[0], tokenizer, 0) is packed[0]
+        or not to_fim(packed[0], tokenizer, 0).is_infill
     )
 
 

@@ -38,19 +38,19 @@ def rows(batch=8, length=33, seed=0, infill=None):
 def test_shares_of_masked_rows_follow_the_schedule_and_not_the_batching():
     objective = HybridLanguage(masked_rows=(0.25, 0.5))
     batch = rows(batch=2000, length=16)
-    early = objective.rows(batch, 0.0, 7).is_causal_B
-    late = objective.rows(batch, 1.0, 7).is_causal_B
+    early = objective.draw_rows(batch, 0.0, 7).is_causal_B
+    late = objective.draw_rows(batch, 1.0, 7).is_causal_B
     assert abs(1 - early.float().mean() - 0.25) < 0.03
     assert abs(1 - late.float().mean() - 0.5) < 0.03
     assert not (late & ~early).any()  # a row that is masked early is masked late
     half = TextRows(*(x[1000:] for x in batch))
-    assert (objective.rows(half, 0.0, 7).is_causal_B == early[1000:]).all()
+    assert (objective.draw_rows(half, 0.0, 7).is_causal_B == early[1000:]).all()
 
 
 def test_a_hidden_token_is_scored_one_position_before_it_and_is_not_in_the_input():
     objective = HybridLanguage(masked_rows=(1.0, 1.0), mask_rate=(0.3, 0.3))
     batch = rows(batch=400)
-    drawn = objective.rows(batch, 0.0, 1)
+    drawn = objective.draw_rows(batch, 0.0, 1)
     target_BL = batch.token_BL[:, 1:]
     changed_BL = drawn.input_BL != batch.token_BL[:, :-1]
     assert not drawn.is_causal_B.any()
@@ -67,19 +67,19 @@ def test_a_hidden_token_is_scored_one_position_before_it_and_is_not_in_the_input
 
 def test_hidden_tokens_come_in_spans():
     objective = HybridLanguage(masked_rows=(1.0, 1.0), mask_rate=(0.15, 0.15), longest_span=3)
-    scored = objective.rows(rows(batch=400), 0.0, 1).scored_BL.numpy()
+    scored = objective.draw_rows(rows(batch=400), 0.0, 1).scored_BL.numpy()
     neighbours = (scored[:, 1:] & scored[:, :-1]).sum() / scored.sum()
     assert neighbours > 0.35  # 0.14 if each were drawn alone
 
 
 def test_infilling_rows_are_always_causal():
     infill = np.arange(8) % 2 == 0
-    drawn = HybridLanguage(masked_rows=(1.0, 1.0)).rows(rows(infill=infill), 0.0, 0)
+    drawn = HybridLanguage(masked_rows=(1.0, 1.0)).draw_rows(rows(infill=infill), 0.0, 0)
     assert drawn.is_causal_B.tolist() == infill.tolist()
 
 
 def test_the_start_of_another_document_is_not_scored():
-    drawn = HybridLanguage(masked_rows=(0.0, 0.0)).rows(rows(), 0.0, 0)
+    drawn = HybridLanguage(masked_rows=(0.0, 0.0)).draw_rows(rows(), 0.0, 0)
     assert not drawn.scored_BL[:, 12].any()  # input EOS, target BOS
     assert drawn.scored_BL[:, 11].all()  # target EOS
     assert drawn.scored_BL.sum() == 8 * 31
@@ -88,7 +88,7 @@ def test_the_start_of_another_document_is_not_scored():
 def test_the_loss_is_the_mean_negative_log_likelihood(network):
     batch = rows()
     loss = HybridLanguage(masked_rows=(0.0, 0.0), z_loss=0.0).loss(network, batch, 0.0, 0)
-    drawn = HybridLanguage(masked_rows=(0.0, 0.0)).rows(batch, 0.0, 0)
+    drawn = HybridLanguage(masked_rows=(0.0, 0.0)).draw_rows(batch, 0.0, 0)
     states = network.text(batch.token_BL[:, :-1], batch.position_BL[:, :-1])
     logits = network.text.logits(states)[drawn.scored_BL].log_softmax(-1)
     target = batch.token_BL[:, 1:][drawn.scored_BL]

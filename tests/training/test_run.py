@@ -144,7 +144,7 @@ def test_a_checkpoint_opens_as_a_network_without_code(arguments, tmp_path, monke
     cli = start(arguments, monkeypatch, "--trainer.max_steps", "2")
     checkpoint = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
     network = network_from_checkpoint(checkpoint)
-    average = cli.model.average
+    average = cli.model.ema_weights
     assert all(torch.equal(v, average[k]) for k, v in network.state_dict().items())
 
 
@@ -271,7 +271,7 @@ def test_the_measured_step_counts_a_stream_by_its_share(monkeypatch, bfloat16):
 
         return run
 
-    chosen = fastest({loss(0.02): 1.0, loss(0.08): 0.25}, holder, is_timed=True)
+    chosen = fastest([(loss(0.02), 1.0), (loss(0.08), 0.25)], holder, is_timed=True)
     assert chosen.seconds[chosen.name] == pytest.approx(0.04)
     assert holder.weight.grad is None
 
@@ -293,7 +293,7 @@ def test_steps_are_tried_only_where_a_product_does_not_tell(bfloat16, answer, ca
         clock.now += 0.2 if holder.arithmetic.name == "bfloat16" else 0.01
         return holder(torch.ones(1)).sum()
 
-    assert fastest({run: 1.0}, holder).name == answer
+    assert fastest([(run, 1.0)], holder).name == answer
     assert tried == calls
 
 

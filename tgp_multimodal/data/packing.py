@@ -97,7 +97,7 @@ class PackedRows:
         token_L, position_L = self._cut(document, end, start)
         row = Row(token_L, position_L, False, number)
         if self.infill and hash_unit(self.seed, 1, number) < self.infill:
-            return rearranged(row, self.tokenizer, self.seed)
+            return to_fim(row, self.tokenizer, self.seed)
         return row
 
     def _shuffled(self, epoch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -138,7 +138,7 @@ class PackedRows:
         return np.concatenate(parts, dtype=np.int64, casting="unsafe")  # an empty list is of floats
 
 
-def rearranged(row: Row, tokenizer: Tokenizer, seed: int) -> Row:
+def to_fim(row: Row, tokenizer: Tokenizer, seed: int) -> Row:
     """The row with its longest piece rearranged for infilling.
 
     As Bavarian et al. 2022 (arXiv:2207.14255), but inside the row.

@@ -101,12 +101,12 @@ def open_stream(
         datasets["text"] = text_batches(found, tokenizer, **text, seed=seed, shard=shard)
     if pictures is not None:
         seen = open_pictures(folder / "pictures", split)
-        pictures = dict[str, Any](weights=_sizes(seen)) | _looks(pictures, split)
+        pictures = dict[str, Any](weights=_pictures_per_stream(seen)) | _for_split(pictures, split)
         datasets["pictures"] = picture_batches(seen, tokenizer, **pictures, seed=seed, shard=shard)
         if captions is not None:
             shared = {k: v for k, v in pictures.items() if k in ("weights", "drawn")}
             datasets["captions"] = caption_batches(
-                seen, tokenizer, **{**shared, **_looks(captions, split)}, seed=seed, shard=shard
+                seen, tokenizer, **{**shared, **_for_split(captions, split)}, seed=seed, shard=shard
             )
     elif captions is not None:
         raise ValueError("captions must come with pictures. Got captions without them instead.")
@@ -122,12 +122,12 @@ def open_stream(
     return Stream(datasets, threads, every)
 
 
-def _looks(settings: Mapping[str, Any], split: str) -> dict[str, Any]:
+def _for_split(settings: Mapping[str, Any], split: str) -> dict[str, Any]:
     """Settings of pictures for a split: what is held out is stored, and seen as it is."""
     return {k: v for k, v in settings.items() if split == "train" or k not in _TRAINING_ONLY}
 
 
-def _sizes(split: PictureSplit) -> dict[str, float]:
+def _pictures_per_stream(split: PictureSplit) -> dict[str, float]:
     """Number of pictures of each stream."""
     count_S = np.bincount(split.stream, minlength=len(split.streams))
     return {name: float(n) for name, n in zip(split.streams, count_S, strict=True)}

@@ -121,7 +121,9 @@ def features_of_views(
         own = [(k.expand(count, -1, -1, -1), v.expand(count, -1, -1, -1)) for k, v in text]
         for time, at in places.items():
             time_BD = head.time_in(torch.full((count,), time, device=pixels.device))
-            walk = head.walk_units(pixels, time_BD, own, mask_1L.expand(count, -1), max(at))
+            walk = head.hidden_states_and_units(
+                pixels, time_BD, own, mask_1L.expand(count, -1), max(at)
+            )
             for block, read in enumerate(walk):
                 for number in at.get(block, ()):
                     own_BD = pooled(read, head, wanted[number]).cpu().numpy()
@@ -133,7 +135,7 @@ def pooled(read: tuple[Tensor, Tensor | None], head: DiffusionHead, view: View) 
     """Means over all patches and over each cell of a grid of them, (B, (1 + G G) D).
 
     Args:
-        read: a block's stream and units, as `DiffusionHead.walk_units` gives them.
+        read: a block's stream and units, as `DiffusionHead.hidden_states_and_units` gives them.
         head: the head.
         view: which of the two, and the grid.
     """

@@ -260,7 +260,7 @@ class TaskNetwork(nn.Module):
         own = [(k.expand(count, -1, -1, -1), v.expand(count, -1, -1, -1)) for k, v in prompt.text]
         time_BD = head.time_in(torch.full((count,), self.task.time, device=pixels_BCYX.device))
         mask_BL = prompt.mask_1L.expand(count, -1)
-        walk = head.walk_units(pixels_BCYX, time_BD, own, mask_BL, self.task.block)
+        walk = head.hidden_states_and_units(pixels_BCYX, time_BD, own, mask_BL, self.task.block)
         return pooled(deque(walk, maxlen=1)[0], head, self.task.view)
 
     def prompt(self, tokenizer: Tokenizer) -> "Prompt | None":

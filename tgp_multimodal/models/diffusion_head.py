@@ -242,7 +242,7 @@ class DiffusionHead(nn.Module):
         Attention starts with its eyes on neighbouring patches; see `local_start`.
         """
         for name, weight in self.named_parameters():
-            if name.endswith("bias") or "odulation" in name or name == "final_layer.linear.weight":
+            if name.endswith("bias") or "modulation" in name or name == "final_layer.linear.weight":
                 nn.init.zeros_(weight)
             elif weight.ndim == 2:
                 nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
@@ -305,7 +305,7 @@ class DiffusionHead(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """As `denoise`, and the residual stream after `block` blocks on the way, (B, P, D)."""
         time_BD = self.time_in(time_B)
-        states = dict(enumerate(self.walk(pixels_BCYX, time_BD, text, mask_BL, self.depth)))
+        states = [*self.hidden_states(pixels_BCYX, time_BD, text, mask_BL, self.depth)]
         rows, columns = pixels_BCYX.shape[-2:]
         patch_BPD = self.final_layer(states[self.depth], time_BD)
         return self.to_pixels(patch_BPD, (rows, columns)), states[block]
@@ -321,10 +321,10 @@ class DiffusionHead(nn.Module):
         """The residual stream after `depth` blocks, (B, P, D), and the time vector (B, D)."""
         time_BD = self.time_in(time_B)
         # The last one alone: drawing need not hold the states of every block.
-        (patch_BPD,) = deque(self.walk(pixels_BCYX, time_BD, text, mask_BL, depth), maxlen=1)
-        return patch_BPD, time_BD
+        states = self.hidden_states(pixels_BCYX, time_BD, text, mask_BL, depth)
+        return deque(states, maxlen=1)[0], time_BD
 
-    def walk(
+    def hidden_states(
         self,
         pixels_BCYX: Tensor,
         time_BD: Tensor,
@@ -333,13 +333,13 @@ class DiffusionHead(nn.Module):
         depth: int,
     ) -> Iterator[Tensor]:
         """The residual stream (B, P, D) before the first block and after each of `depth` blocks."""
-        patch_BPD, rotary, allowed = self._enter(pixels_BCYX, mask_BL)
+        patch_BPD, rotary, allowed = self._embed_patches(pixels_BCYX, mask_BL)
         yield patch_BPD
         for block, keys_values in zip(self._blocks[:depth], text, strict=False):
             patch_BPD = block(patch_BPD, keys_values, time_BD, rotary, allowed)
             yield patch_BPD
 
-    def walk_units(
+    def hidden_states_and_units(
         self,
         pixels_BCYX: Tensor,
         time_BD: Tensor,
@@ -347,19 +347,19 @@ class DiffusionHead(nn.Module):
         mask_BL: Tensor | None,
         depth: int,
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """As `walk`, and beside the stream the units (B, P, F) of the block that it comes from.
+        """As `hidden_states`, and with the stream the units (B, P, F) of the block it comes from.
 
         There are none before the first block. For looking alone: hooks and compiled forms of the
         blocks do not run.
         """
-        patch_BPD, rotary, allowed = self._enter(pixels_BCYX, mask_BL)
+        patch_BPD, rotary, allowed = self._embed_patches(pixels_BCYX, mask_BL)
         yield patch_BPD, None
         for block, keys_values in zip(self._blocks[:depth], text, strict=False):
             both = block.with_units(patch_BPD, keys_values, time_BD, rotary, allowed)
             patch_BPD, _ = both
             yield both
 
-    def _enter(
+    def _embed_patches(
         self, pixels_BCYX: Tensor, mask_BL: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor | None]:
         """The stream before the first block, rotary tables, and what patches may look at."""

@@ -83,7 +83,7 @@ class FlowMatching(Objective):
         data = unit_pixels(batch.pixels_BCYX)
         # Where the pictures are: to bring as much noise to them takes longer than to draw it there.
         generator = torch.Generator(data.device).manual_seed(seed)
-        token_BL, mask_BL = self.dropped(batch.token_BL, batch.mask_BL, generator)
+        token_BL, mask_BL = self.drop_captions(batch.token_BL, batch.mask_BL, generator)
         with torch.set_grad_enabled(self.train_text and torch.is_grad_enabled()):
             text_BLD = network.text(token_BL, mask_BL=mask_BL)
         text = network.head.text_keys_values(text_BLD)
@@ -98,11 +98,13 @@ class FlowMatching(Objective):
         time_B = ranks.own_rows(self.times(count, generator))
         noise = torch.randn(count, *data.shape[1:], generator=generator, device=data.device)
         noisy_BCYX = noisy(data, ranks.own_rows(noise), time_B)
-        guess = network.head.denoise(noisy_BCYX, time_B, text, mask_BL).float()
+        predicted = network.head.denoise(noisy_BCYX, time_B, text, mask_BL).float()
         target = data
         if self.guidance > 1:
-            target = data + self._guidance_shift(network, noisy_BCYX, time_B, text, mask_BL, guess)
-        error_B = (guess - target).square().mean(dim=(1, 2, 3))
+            target = data + self._guidance_shift(
+                network, noisy_BCYX, time_B, text, mask_BL, predicted
+            )
+        error_B = (predicted - target).square().mean(dim=(1, 2, 3))
         value = (error_B / time_B.clamp_min(self.weight_floor).square()).mean()
         parts = {"value": value, "pixel_error": error_B.mean()}
         return Loss(value, {k: v.detach() for k, v in parts.items()})
@@ -114,7 +116,7 @@ class FlowMatching(Objective):
         time_B: Tensor,
         text: list[tuple[Tensor, Tensor]],
         mask_BL: Tensor,
-        guess: Tensor,
+        predicted: Tensor,
     ) -> Tensor:
         """What is added to the picture so that its guess comes to rest where guidance would be.
 
@@ -123,8 +125,10 @@ class FlowMatching(Objective):
         caption was dropped, c is u up to rounding, and nothing is added.
         """
         with torch.no_grad():
-            null = network.head.denoise(noisy_BCYX, time_B, text, _only_bos(mask_BL)).float()
-            return (1 - 1 / self.guidance) * (guess - null)
+            unconditional = network.head.denoise(
+                noisy_BCYX, time_B, text, _only_bos(mask_BL)
+            ).float()
+            return (1 - 1 / self.guidance) * (predicted - unconditional)
 
     def held_out(self, network: Network, batch: CaptionedImages, seed: int) -> dict[str, Tensor]:
         """Parts of the loss, and the picture's squared error at fixed times, on fixed noise.
@@ -147,8 +151,8 @@ class FlowMatching(Objective):
             time_1 = torch.full((1,), time, device=data.device)
             noisy_BCYX = noisy(data, ranks.own_rows(noise).to(data.device), time_1)
             for errors, mask_BL in ((with_caption, whole_BL), (without_caption, only_bos_BL)):
-                guess = network.head.denoise(noisy_BCYX, time_1, text, mask_BL).float()
-                errors.append((guess - data).square().mean())
+                predicted = network.head.denoise(noisy_BCYX, time_1, text, mask_BL).float()
+                errors.append((predicted - data).square().mean())
             parts[f"pixel_error_at_{time:g}"] = with_caption[-1]
         parts["fixed_pixel_error"] = torch.stack(with_caption).mean()
         left = torch.stack(with_caption).sum() / torch.stack(without_caption).sum()
@@ -172,7 +176,7 @@ class FlowMatching(Objective):
         even, choice = (torch.rand(count, generator=generator, device=device) for _ in range(2))
         return torch.where(choice < self.uniform_times, even, (normal + self.time_mean).sigmoid())
 
-    def dropped(
+    def drop_captions(
         self, token_BL: Tensor, mask_BL: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Captions with a share of them reduced to their BOS."""

@@ -18,14 +18,15 @@ from torch import Tensor
 
 from tgp_multimodal.data.packing import hash_unit
 from tgp_multimodal.data.records import TextRows
-from tgp_multimodal.data.tokenizer import SPECIALS
+from tgp_multimodal.data.tokenizer import BOS, EOS, MASK, SPECIALS
 from tgp_multimodal.models.flops import text_flops
 from tgp_multimodal.models.networks import Network
 from tgp_multimodal.objectives import ranks
 from tgp_multimodal.objectives.base import Loss, Objective
 from tgp_multimodal.objectives.cross_entropy import weighted_nats
 
-_BOS, _EOS, _PAD, _MASK = range(4)  # ids of the specials, which every tokenizer of ours puts first
+# Every tokenizer of ours puts the specials first.
+_BOS, _EOS, _MASK = map(SPECIALS.index, (BOS, EOS, MASK))
 _FIRST_PLAIN = len(SPECIALS)
 
 
@@ -96,30 +97,29 @@ class HybridLanguage(Objective):
 
         See `Objective.loss`.
         """
-        rows = batch
-        if not isinstance(rows, HybridBatch):
-            rows = self.prepare_batch(rows, progress, seed)
-        state_BLD = network.text(rows.input_BL, batch.position_BL[:, :-1], rows.is_causal_B)
-        share = rows.causal_share
+        if not isinstance(batch, HybridBatch):
+            batch = self.prepare_batch(batch, progress, seed)
+        state_BLD = network.text(batch.input_BL, batch.position_BL[:, :-1], batch.is_causal_B)
+        share = batch.causal_share
         value, nats_N = weighted_nats(
-            state_BLD.flatten(0, 1).index_select(0, rows.scored_N),
+            state_BLD.flatten(0, 1).index_select(0, batch.scored_N),
             network.text.embed_tokens.weight,
-            batch.token_BL[:, 1:].flatten().index_select(0, rows.scored_N),
-            share * rows.causal_weight_N + (1 - share) * rows.masked_weight_N,
-            self.z_loss * rows.all_weight_N,
+            batch.token_BL[:, 1:].flatten().index_select(0, batch.scored_N),
+            share * batch.causal_weight_N + (1 - share) * batch.masked_weight_N,
+            self.z_loss * batch.all_weight_N,
             is_compiled=network.text.make_block_mask is not None,
         )
         parts = {"value": value}
         if share > 0:
-            parts["causal_nats_per_token"] = (nats_N * rows.causal_weight_N).sum()
+            parts["causal_nats_per_token"] = (nats_N * batch.causal_weight_N).sum()
         if share < 1:
-            parts["masked_nats_per_token"] = (nats_N * rows.masked_weight_N).sum()
+            parts["masked_nats_per_token"] = (nats_N * batch.masked_weight_N).sum()
         return Loss(value, {k: v.detach() for k, v in parts.items()})
 
     def prepare_batch(self, batch: TextRows, progress: float, seed: int) -> HybridBatch:
         """Gives each row its kind; see `Objective.prepare_batch`."""
-        rows = self.rows(batch, progress, seed)
-        share, causal_weight_N, masked_weight_N, all_weight_N = _mean_weights(rows)
+        rows = self.draw_rows(batch, progress, seed)
+        weights = _mean_weights(rows)
         device = batch.token_BL.device
         return HybridBatch(
             batch.token_BL,
@@ -127,10 +127,10 @@ class HybridLanguage(Objective):
             rows.input_BL.to(device),
             rows.is_causal_B.to(device),
             rows.scored_BL.flatten().nonzero()[:, 0].to(device),
-            causal_weight_N.to(device),
-            masked_weight_N.to(device),
-            all_weight_N.to(device),
-            share,
+            weights.causal_N.to(device),
+            weights.masked_N.to(device),
+            weights.all_N.to(device),
+            weights.causal_share,
         )
 
     def flops(self, network: Network, batch: TextRows | HybridBatch) -> int:
@@ -138,7 +138,7 @@ class HybridLanguage(Objective):
         rows, length = batch.token_BL[:, 1:].shape
         return 3 * text_flops(network.text, rows, length, rows * length)
 
-    def rows(self, batch: TextRows, progress: float, seed: int) -> Rows:
+    def draw_rows(self, batch: TextRows, progress: float, seed: int) -> Rows:
         """Draws the kind of each row, hides tokens in the masked ones, and says what is scored.
 
         The tensors lie in the memory of the processor.
@@ -167,21 +167,26 @@ class HybridLanguage(Objective):
         return Rows(*(torch.from_numpy(x) for x in (input_BL, is_causal_B, scored_BL)))
 
 
-def _mean_weights(rows: Rows) -> tuple[float, Tensor, Tensor, Tensor]:
-    """Share of causal rows in all processes, and what a scored position adds to three means.
+class _MeanWeights(NamedTuple):
+    """What a scored position adds to the means of causal, of masked and of all positions.
 
-    The means are those of the causal, of the masked and of all positions. A sum of values times
-    these is a process's part of a mean (`ranks`).
+    A sum of values times these is a process's part of a mean (`ranks`).
     """
+
+    causal_share: float  # of the rows of all processes
+    causal_N: Tensor
+    masked_N: Tensor
+    all_N: Tensor
+
+
+def _mean_weights(rows: Rows) -> _MeanWeights:
     causal_N = rows.is_causal_B[:, None].expand_as(rows.scored_BL)[rows.scored_BL]
     kinds = torch.stack((causal_N, ~causal_N, torch.ones_like(causal_N))).float()
     counted = torch.cat((rows.is_causal_B.float().mean()[None], kinds.sum(1)))
     share, *counts = ranks.average(counted).tolist()
     least = 1 / ranks.world()
-    causal_weight, masked_weight, all_weight = (
-        kind_N / max(n, least) for kind_N, n in zip(kinds, counts, strict=True)
-    )
-    return share, causal_weight, masked_weight, all_weight
+    weights = (kind_N / max(n, least) for kind_N, n in zip(kinds, counts, strict=True))
+    return _MeanWeights(share, *weights)
 
 
 def _between(ends: tuple[float, float], progress: float) -> float:

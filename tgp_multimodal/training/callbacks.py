@@ -203,7 +203,7 @@ class SampleSheet(Callback):
         if not hasattr(module.network, "head"):
             return
         tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
-        with module.averaged_network() as network, torch.random.fork_rng():
+        with module.ema_network() as network, torch.random.fork_rng():
             if not trainer.is_global_zero:
                 return
             prompts = list(self.prompts or _usual_prompts(trainer))
@@ -254,7 +254,7 @@ class SceneCurve(Callback):
             return
         tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
         wanted = [prompt for chosen in self.prompts.values() for prompt in chosen]
-        with module.averaged_network() as network, torch.random.fork_rng():
+        with module.ema_network() as network, torch.random.fork_rng():
             if not trainer.is_global_zero:
                 return
             pictures = draw(network, tokenizer, [p.text for p in wanted], _drawing(module, 20))

@@ -1,7 +1,7 @@
 """The one training module: a batch is a dict of streams, the loss a weighted sum over them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -85,10 +85,11 @@ class TrainingModule(LightningModule):
             start(network, Path(init_from))
             self.start_tokenizer = tokenizer_digest(Path(init_from))
         self.arithmetic: Precision | None = None
-        self.average: dict[str, Tensor] = {}
+        self.ema_weights: dict[str, Tensor] = {}
         self.description = describe(network)
         self.guard = SpikeGuard(optimizer.spike_factor)
         self.seed = 0
+        self._validation = ExitStack()  # holds the weights of training meanwhile
         self._latest: dict[str, Tensor | float] = {}  # the last logged values of each stream
 
     @property
@@ -133,9 +134,9 @@ class TrainingModule(LightningModule):
 
     def on_fit_start(self) -> None:
         self.seed = int(getattr(getattr(self.trainer, "datamodule", None), "seed", 0))
-        if not self.average:
-            self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-        self.average = {k: v.to(self.device) for k, v in self.average.items()}
+        if not self.ema_weights:
+            self.ema_weights = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+        self.ema_weights = {k: v.to(self.device) for k, v in self.ema_weights.items()}
         if self.compile_network:
             # Block by block: equal blocks share one compiled graph, and no key of a weight changes.
             for part in blocks(self.network):
@@ -221,20 +222,18 @@ class TrainingModule(LightningModule):
         super().optimizer_step(*arguments, **named)
         # Here and not at the end of the batch: callbacks, which save, come before a module's hook.
         step = self.trainer.global_step
-        keep = min(
-            self.ema, (1 + step) / (10 + step)
-        )  # a young average forgets its random start faster
+        # A young average forgets its random start faster.
+        decay = min(self.ema, (1 + step) / (10 + step))
         state = self.network.state_dict()
-        average = local_shards(self.average.values())
-        now = local_shards(state[k] for k in self.average)
-        torch._foreach_lerp_(average, now, 1 - keep)
+        ema = local_shards(self.ema_weights.values())
+        trained = local_shards(state[k] for k in self.ema_weights)
+        torch._foreach_lerp_(ema, trained, 1 - decay)
 
     def on_validation_start(self) -> None:
-        self._swapped = self.averaged()
-        self._swapped.__enter__()
+        self._validation.enter_context(self.using_ema())
 
     def on_validation_end(self) -> None:
-        self._swapped.__exit__(None, None, None)
+        self._validation.close()
 
     def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> None:
         named, seed = {}, _VALIDATION_SEED + batch_index
@@ -245,13 +244,13 @@ class TrainingModule(LightningModule):
         self.log_dict(named, on_epoch=True, batch_size=1, sync_dist=True)
 
     @contextmanager
-    def averaged(self) -> Iterator[None]:
+    def using_ema(self) -> Iterator[None]:
         """Puts the running average into the network, and the trained weights back at the end."""
-        if not self.average:
+        if not self.ema_weights:
             yield
             return
         kept = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-        self.network.load_state_dict(self.average)
+        self.network.load_state_dict(self.ema_weights)
         try:
             with torch.compiler.set_stance("force_eager"):  # a few batches are not worth a graph
                 yield
@@ -259,23 +258,23 @@ class TrainingModule(LightningModule):
             self.network.load_state_dict(kept)
 
     @contextmanager
-    def averaged_network(self) -> Iterator[Network]:
+    def ema_network(self) -> Iterator[Network]:
         """A network with the averaged weights that one process can run alone.
 
         Every process must ask, for its weights may be spread over all; then it is a copy.
         """
         if not is_sharded(self.network):
-            with self.averaged():
+            with self.using_ema():
                 yield self.network
             return
         with torch.device("meta"):
             network = cast(Network, from_description(self.description))
-        network.load_state_dict({k: gathered(v) for k, v in self.average.items()}, assign=True)
+        network.load_state_dict({k: gathered(v) for k, v in self.ema_weights.items()}, assign=True)
         yield network
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["network_description"] = self.description
-        checkpoint["ema"] = {k: full_on_rank0(v) for k, v in self.average.items()}
+        checkpoint["ema"] = {k: full_on_rank0(v) for k, v in self.ema_weights.items()}
         checkpoint["precision"] = self._chosen().name
         checkpoint["guard"] = self.guard.state
         checkpoint["latest"] = {  # every process is here
@@ -307,13 +306,7 @@ class TrainingModule(LightningModule):
             raise ValueError(
                 f"network must be the one of the checkpoint, {saved}. Got {mine} instead."
             )
-        states = checkpoint.get("optimizer_states") or [{"param_groups": []}]
-        kept = {str(group.get("name")).startswith("text_") for group in states[0]["param_groups"]}
-        if kept and (True in kept) != (self.settings.text_rate != 1):
-            raise ValueError(
-                "model.optimizer.text_rate must be 1 where it was 1 in the checkpoint, and another "
-                f"where it was not. Got {self.settings.text_rate} instead."
-            )
+        self._check_text_rate(checkpoint)
         saved_tokenizer = checkpoint.get("tokenizer")
         are_known = None not in (saved_tokenizer, data_tokenizer)  # older versions did not keep it
         if are_known and saved_tokenizer != data_tokenizer:
@@ -322,10 +315,20 @@ class TrainingModule(LightningModule):
                 f"Got {data_tokenizer} instead."
             )
 
+    def _check_text_rate(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses a `text_rate` that groups the parameters in another way than the checkpoint."""
+        states = checkpoint.get("optimizer_states") or [{"param_groups": []}]
+        are_text = [str(g.get("name")).startswith("text_") for g in states[0]["param_groups"]]
+        if are_text and any(are_text) != (self.settings.text_rate != 1):
+            raise ValueError(
+                "model.optimizer.text_rate must be 1 where it was 1 in the checkpoint, and another "
+                f"where it was not. Got {self.settings.text_rate} instead."
+            )
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.check_fits(checkpoint, self._tokenizer())
         now = self.network.state_dict()
-        self.average = {k: sharded_like(v, now[k]) for k, v in checkpoint["ema"].items()}
+        self.ema_weights = {k: sharded_like(v, now[k]) for k, v in checkpoint["ema"].items()}
         self.guard.state = checkpoint["guard"]
         self._latest = checkpoint.get("latest", {})  # older versions did not keep it
         # A run goes on in the arithmetic it began with, whatever is faster today; not if another
@@ -353,10 +356,10 @@ class TrainingModule(LightningModule):
             if is_timed and device.type == "cuda":
                 self.to(device)
             read = cache(lambda: self.transfer_batch_to_device(first_batch(), self.device, 0))
-            losses: dict[Callable[[], Tensor], float] = {
-                partial(lambda name: self._losses(read(), 0.0, 0, [name])[0], name): 1 / apart
+            losses = [
+                (partial(lambda name: self._losses(read(), 0.0, 0, [name])[0], name), 1 / apart)
                 for name, apart in self.every.items()
-            }
+            ]
             self.arithmetic = fastest(losses, self, is_timed, self._unmeasured_choice(device))
         return self.arithmetic
 

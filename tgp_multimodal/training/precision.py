@@ -5,7 +5,7 @@ Products in bfloat16 are 4-5x faster on some processors and slower on others.
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from statistics import median
 from typing import Any
@@ -43,7 +43,7 @@ class Precision:
 
 
 def fastest(
-    losses: Mapping[Callable[[], Tensor], float],
+    losses: Sequence[tuple[Callable[[], Tensor], float]],
     holder: Any,
     is_timed: bool = False,
     only: str | None = None,
@@ -51,8 +51,8 @@ def fastest(
     """The faster arithmetic: where one product does not tell, forward and backward in both.
 
     Args:
-        losses: each computes a loss of one batch under the arithmetic in `holder.arithmetic`; the
-            value is the share of steps that have it.
+        losses: each computes a loss of one batch under the arithmetic in `holder.arithmetic`, and
+            is given with the share of steps that have it.
         holder: has the attribute `arithmetic`, which is set in turn, and the parameters; their
             gradients are dropped.
         is_timed: whether the seconds of the answer are wanted in any case.
@@ -65,9 +65,9 @@ def fastest(
     limits = [math.inf] * len(losses)
     for name in names:
         holder.arithmetic = Precision(name)
-        each = [_seconds(loss, limit) for loss, limit in zip(losses, limits, strict=True)]
+        each = [_seconds(loss, limit) for (loss, _), limit in zip(losses, limits, strict=True)]
         limits = [_HOPELESS * one for one in each]
-        seconds[name] = sum(s * share for s, share in zip(each, losses.values(), strict=True))
+        seconds[name] = sum(s * share for s, (_, share) in zip(each, losses, strict=True))
         holder.zero_grad(set_to_none=True)
     return Precision(min(seconds, key=lambda n: seconds[n]), seconds)
 
