@@ -19,6 +19,7 @@ VERBS = {
     "quickstart": "prepare, pretrain, export, evaluate, draw: all of it in minutes, no download",
     "prepare": "turn raw text and pictures into tokenized, memory-mapped folders",
     "fit": "pretrain from a YAML config (LightningCLI)",
+    "plot": "plot the curves of training runs",
     "write": "continue a text",
     "fill": "write what belongs between a prefix and a suffix",
     "chat": "talk with a model that was taught to answer",

@@ -13,6 +13,7 @@ from tgp_multimodal.evaluation.leaderboard_plots import Scale, axis_text, scale_
 
 _SIDE = 300  # of square plots, without labels
 _LEFT, _FOOT, _TOP, _RIGHT = 52, 44, 26, 14
+_START = 0.05  # share of a training run whose values do not decide the scale of a plot
 _NAME = 16  # letters of a label that are shown
 
 
@@ -110,6 +111,44 @@ def curve(
         )
         parts += [Markup(dots).format(number, frame.x(a), frame.y(b), name, a, b) for a, b in line]
         parts.append(_text(_LEFT + 130 * number, _TOP - 12, name, f"key c{number}"))
+    return _svg(frame.width, frame.height, label, parts)
+
+
+class RunCurve(NamedTuple):
+    """A metric of one training run: steps and values, of training and of validation."""
+
+    number: int
+    name: str
+    train: Sequence[tuple[float, float]]
+    held_out: Sequence[tuple[float, float]]
+
+
+def run_curves(label: str, curves: Sequence[RunCurve]) -> Markup:
+    """A metric over the steps of several runs: lines of training, dots of validation.
+
+    What was logged in the first twentieth of the training does not decide the scale and may lie
+    outside: losses begin many times as high as all that follows.
+
+    Args:
+        label: name of the metric.
+        curves: one for each run.
+    """
+    last = max((x for one in curves for x, _ in (*one.train, *one.held_out)), default=1.0)
+    shown = [y for one in curves for x, y in one.train if x > _START * last]
+    shown += [y for one in curves for _, y in one.held_out]
+    shown = shown or [y for one in curves for _, y in one.train] or [0.0]
+    frame = _Frame(scale_for([0.0, last], low=0.0), scale_for(shown), _SIDE + 60, _SIDE - 60)
+    parts = [_text(_LEFT, _TOP - 10, label, "name"), *frame.axes("step", "")]
+    for one in curves:
+        parts.append(frame.line(one.train, f"curve train c{one.number}"))
+        parts.append(frame.line(one.held_out, f"curve held c{one.number}"))
+        dot = (
+            '<circle class="c{}" cx="{}" cy="{}" r="2.5"><title>{} at {:g}: {:.4g}</title></circle>'
+        )
+        parts += [
+            Markup(dot).format(one.number, frame.x(x), frame.y(y), one.name, x, y)
+            for x, y in one.held_out
+        ]
     return _svg(frame.width, frame.height, label, parts)
 
 
