@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from tgp_multimodal import stock_export
@@ -33,6 +33,7 @@ from tgp_multimodal.models.networks import (
     describe,
     from_description,
 )
+from tgp_multimodal.models.weights_file import write_weights
 
 FORMAT = 1
 _TEXT = "model.safetensors"
@@ -90,7 +91,7 @@ def save(
         _write_pipeline(partial, network, tokenizer)
     if network.tower is not None:
         tower = {k: _plain(v) for k, v in network.tower.state_dict().items()}
-        _write_weights(partial / _TOWER, tower)
+        write_weights(tower, partial / _TOWER)
     (partial / "README.md").write_text(card, encoding="utf-8")
     _write_json(
         partial / "tgp.json",
@@ -213,7 +214,7 @@ def weights_digest(network: Network) -> str:
 def _write_text(folder: Path, network: Network, tokenizer: Tokenizer) -> None:
     text = network.text
     weights = {_STOCK_PREFIX + k: _plain(v) for k, v in text.state_dict().items()}
-    _write_weights(folder / _TEXT, weights)
+    write_weights(weights, folder / _TEXT)
     _write_json(
         folder / "config.json", stock_export.qwen3(text, tokenizer, "Qwen3ForCausalLM", True)
     )
@@ -236,19 +237,14 @@ def _write_pipeline(folder: Path, network: Multimodal, tokenizer: Tokenizer) -> 
     )
     _link(folder / _TEXT, encoder / _TEXT)
     _write_json(folder / "transformer" / "config.json", stock_export.prx(network.head))
-    _write_weights(folder / _HEAD, {k: _plain(v) for k, v in network.head.state_dict().items()})
+    head = {k: _plain(v) for k, v in network.head.state_dict().items()}
+    write_weights(head, folder / _HEAD)
     _write_json(folder / "scheduler" / "scheduler_config.json", stock_export.scheduler())
     _write_json(folder / "model_index.json", stock_export.pipeline(network.head))
 
 
 def _plain(value: Tensor) -> Tensor:
     return value.detach().to("cpu", torch.float32).contiguous()
-
-
-def _write_weights(path: Path, weights: dict[str, Tensor]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(weights, path, metadata={"format": "pt"})
-    path.chmod(0o644)  # safetensors 0.8 leaves 0600, which other users cannot read
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

@@ -98,9 +98,11 @@ def labelled(groups: list[str]) -> list[Example]:
 def test_a_fifth_of_train_is_held_back_in_whole_groups() -> None:
     train = labelled([f"document {i // 6}" for i in range(60)])
     known = LabelledItems.of(train, [])
-    fit_on, held = ({train[i].group for i in places} for places in (known.fit_on, known.held))
-    assert len(known.held) == 12
-    assert sorted({*known.fit_on.tolist(), *known.held.tolist()}) == list(range(60))
+    fit_on, held = (
+        {train[i].group for i in places} for places in (known.train_index, known.held_out)
+    )
+    assert len(known.held_out) == 12
+    assert sorted({*known.train_index.tolist(), *known.held_out.tolist()}) == list(range(60))
     assert not fit_on & held
 
 
@@ -111,4 +113,4 @@ def test_a_fifth_without_groups_is_scikit_learns(groups: list[str]) -> None:
         expected = train_test_split(np.arange(60), test_size=0.2, random_state=0, stratify=classes)
         for own, other in zip(held_back(labelled(groups), classes), expected, strict=True):
             assert own.tolist() == other.tolist()
-    assert LabelledItems.of(labelled(groups), []).held.tolist() == expected[1].tolist()
+    assert LabelledItems.of(labelled(groups), []).held_out.tolist() == expected[1].tolist()

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from tgp_multimodal.data.json_files import read_format
 from tgp_multimodal.data.labelled import Predicted
@@ -19,6 +19,7 @@ from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.inference.devices import default_device
 from tgp_multimodal.inference.task_network import Task, TaskNetwork, encode, outputs, softmax
 from tgp_multimodal.models.networks import Network
+from tgp_multimodal.models.weights_file import write_weights
 
 FORMAT = 1
 FILE, HEAD, MODEL = "adapted.json", "head.safetensors", "model"
@@ -117,8 +118,7 @@ def write(folder: Path, network: TaskNetwork, about: dict[str, Any]) -> None:
         about: plain data about how it was adapted.
     """
     path = folder / HEAD
-    save_file(network.head.folded(), path, metadata={"format": "pt"})
-    path.chmod(0o644)  # safetensors 0.8 leaves 0600, which other users cannot read
+    write_weights(network.head.folded(), path)
     content = {"format": FORMAT, "task": asdict(network.task), "about": about}
     (folder / FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 

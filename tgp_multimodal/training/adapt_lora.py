@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from tgp_multimodal.models.text_transformer import TextTransformer
+from tgp_multimodal.models.weights_file import write_weights
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _PREFIX = "base_model.model."  # how peft calls the model that it wraps
@@ -64,8 +64,7 @@ def save(text: TextTransformer, rank: int, base: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "adapter_model.safetensors"
     named = {_PREFIX + name: w.detach().cpu().contiguous() for name, w in weights.items()}
-    save_file(named, path, metadata={"format": "pt"})
-    path.chmod(0o644)  # safetensors 0.8 leaves 0600, which other users cannot read
+    write_weights(named, path)
     settings = _settings(peft, rank).to_dict()
     settings |= {
         "base_model_name_or_path": base,

@@ -14,8 +14,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-
 from tgp_multimodal import export, stock_export
 from tgp_multimodal.data.labelled import Item, Predicted, Splits
 from tgp_multimodal.data.tokenizer import Tokenizer
@@ -26,6 +24,7 @@ from tgp_multimodal.inference.adapted import Adapted
 from tgp_multimodal.inference.task_network import TaskNetwork
 from tgp_multimodal.model_card import model_card
 from tgp_multimodal.models.networks import LanguageModel, Network
+from tgp_multimodal.models.weights_file import write_weights
 from tgp_multimodal.training import adapt_lora
 from tgp_multimodal.training.adapt import PLAN, AdaptResult
 from tgp_multimodal.training.adapt_runs import Settings
@@ -115,8 +114,7 @@ def _write_classifier(folder: Path, network: TaskNetwork, tokenizer: Tokenizer) 
     said["bias"] += task.offset
     weights |= {f"score.{name}": value for name, value in said.items()}
     path = place / "model.safetensors"
-    save_file(weights, path, metadata={"format": "pt"})
-    path.chmod(0o644)  # safetensors 0.8 leaves 0600, which other users cannot read
+    write_weights(weights, path)
     names = list(task.labels) or ["quantity"]
     settings = stock_export.qwen3(text, tokenizer, "Qwen3ForTokenClassification", False)
     settings |= {

@@ -123,14 +123,13 @@ class StreamData(LightningDataModule):
                     f"data.folder must hold {kind} of its own tokenizer. "
                     f"Got {self.folder} with another one's instead."
                 )
-        module = getattr(self.trainer, "lightning_module", None)
-        start_tokenizer = getattr(module, "start_tokenizer", None)
+        start_tokenizer = getattr(self._module, "start_tokenizer", None)
         if start_tokenizer not in (None, self.tokenizer.digest):
             raise ValueError(
                 "data.folder must have the tokenizer of model.init_from (see --tokenizer of "
                 f"`tgp prepare`). Got {self.folder} with another one instead."
             )
-        network = getattr(getattr(self.trainer, "lightning_module", None), "network", None)
+        network = getattr(self._module, "network", None)
         if network is not None and network.text.vocabulary < self.tokenizer.vocabulary:
             raise ValueError(
                 "model.network.text.vocabulary must be at least the tokenizer's "
@@ -142,6 +141,11 @@ class StreamData(LightningDataModule):
         if self.pictures is not None:
             self._check_sizes()
         self._check_held_out()
+
+    @property
+    def _module(self) -> Any:
+        """What is trained; None without a trainer."""
+        return getattr(self.trainer, "lightning_module", None)
 
     def _check_lengths(self, context: int) -> None:
         """Refuses rows that are longer than what the export will say that the network reads."""
@@ -169,7 +173,7 @@ class StreamData(LightningDataModule):
 
     def _check_streams(self) -> None:
         """Refuses streams that no objective learns from, and objectives without a stream."""
-        module = getattr(self.trainer, "lightning_module", None)
+        module = self._module
         learned = set(getattr(module, "objectives", {}))
         given = {name for name, stream in self._streams().items() if stream is not None}
         if module is not None and learned and given != learned:
@@ -194,7 +198,7 @@ class StreamData(LightningDataModule):
 
     def _sizes(self) -> dict[str, int]:
         """Side of the pictures that each part of the network draws or sees."""
-        network = getattr(getattr(self.trainer, "lightning_module", None), "network", None)
+        network = getattr(self._module, "network", None)
         parts = {name: getattr(network, name, None) for name in ("head", "tower")}
         return {name: part.size for name, part in parts.items() if part is not None}
 
@@ -282,7 +286,7 @@ class StreamData(LightningDataModule):
 
     def _every(self) -> dict[str, int]:
         """How many steps apart the module learns from each stream."""
-        module = getattr(self.trainer, "lightning_module", None)
+        module = self._module
         return dict(getattr(module, "every", {}))
 
 

@@ -52,15 +52,15 @@ class LabelledItems(NamedTuple):
         items: texts or pictures, or pairs of texts.
         names: the labels there are, in the order of their numbers.
         label_N: number of each item's label.
-        fit_on: indices that are fitted on while something is chosen.
-        held: indices that it is chosen on.
+        train_index: indices that are fitted on while something is chosen.
+        held_out: indices that it is chosen on.
     """
 
     items: list[Any]
     names: list[Any]
     label_N: np.ndarray
-    fit_on: np.ndarray
-    held: np.ndarray
+    train_index: np.ndarray
+    held_out: np.ndarray
 
     @classmethod
     def of(cls, train: Sequence[Example], validation: Sequence[Example]) -> "LabelledItems":
@@ -69,10 +69,10 @@ class LabelledItems(NamedTuple):
         names = sorted(set(_labels(both)), key=str)
         index = {name: i for i, name in enumerate(names)}
         label_N = np.array([index[name] for name in _labels(both)])
-        fit_on, held = np.arange(len(train)), np.arange(len(train), len(both))
-        if not len(held):
-            fit_on, held = held_back(train, _stratify(label_N))
-        return cls([item_of(e) for e in both], names, label_N, fit_on, held)
+        train_index, held_out = np.arange(len(train)), np.arange(len(train), len(both))
+        if not len(held_out):
+            train_index, held_out = held_back(train, _stratify(label_N))
+        return cls([item_of(e) for e in both], names, label_N, train_index, held_out)
 
 
 def probe(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
@@ -93,22 +93,11 @@ def probe(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
             card's setting `positive` names.
     """
     train, validation, test = training_split(examples), examples.validation, examples.test
-    target_N = [e.fields["label"] for e in test]
-    details: dict[str, Any] = {"train": len(train), "validation": len(validation)}
     _check(examples)
-    told = _labels([*train, *validation])
-    # Where one label is all that was told, as in a very limited run, it is the answer.
-    guess = adapter.guess(told) if len(set(told)) > 1 else told[0]
-    if guess is not None:
-        predictions = [guess] * len(test)
-    else:
-        adapter.fit(training_inputs(examples))
-        known = LabelledItems.of(train, validation)
-        views, compared = shortlist(adapter.views(examples.card.modality), known, ask)
-        best, chosen = _best(views, known, [item_of(e) for e in test], ask)
-        predictions, found = _predict(best, known)
-        details |= found | chosen | compared
-    details |= {"accuracy": metrics.accuracy(predictions, target_N)}
+    details: Details = {"train": len(train), "validation": len(validation)}
+    predictions, choices = _predictions(examples, adapter, ask)
+    target_N = _labels(test)
+    details |= choices | {"accuracy": metrics.accuracy(predictions, target_N)}
     labels = list(dict.fromkeys([*predictions, *target_N]))
     measures = measures_of(labels, str(examples.card.setting("positive")))
     whole = confusion.table(predictions, target_N, labels)
@@ -125,6 +114,23 @@ def probe(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
         measure = measures[metric]
         interval = confusion.interval(measure, predictions, target_N, labels, groups(test))
     return Outcome(details[metric], interval, records, details)
+
+
+def _predictions(examples: Examples, adapter: Adapter, ask: Ask) -> tuple[list[Any], Details]:
+    """A label for each test item, and what was chosen on the way."""
+    train, validation, test = examples.train, examples.validation, examples.test
+    train_labels = _labels([*train, *validation])
+    # Where there is one label alone, as in a very limited run, it is the answer.
+    is_one = len(set(train_labels)) == 1
+    guess = train_labels[0] if is_one else adapter.guess(train_labels)
+    if guess is not None:
+        return [guess] * len(test), {}
+    adapter.fit(training_inputs(examples))
+    known = LabelledItems.of(train, validation)
+    views, compared = shortlist(adapter.views(examples.card.modality), known, ask)
+    best, chosen = _best(views, known, [item_of(e) for e in test], ask)
+    predictions, fitted = _predict(best, known)
+    return predictions, fitted | chosen | compared
 
 
 def _check(examples: Examples) -> None:
@@ -177,10 +183,10 @@ def held_back(
     if 1 < len(set(group_N)) < len(train):
         fifth = GroupShuffleSplit(1, test_size=_VALIDATION_SHARE, random_state=0)
         return next(fifth.split(places, groups=group_N))
-    fit_on, held = train_test_split(
+    train_index, held_out = train_test_split(
         places, test_size=_VALIDATION_SHARE, random_state=0, stratify=class_N
     )
-    return fit_on, held
+    return train_index, held_out
 
 
 def item_of(example: Example) -> Any:
@@ -246,8 +252,8 @@ def sweep(
     axes: Axes,
     label_N: np.ndarray,
     train: np.ndarray,
-    held: np.ndarray,
-    judge: Callable[[np.ndarray], float] | None = None,
+    held_out: np.ndarray,
+    scorer: Callable[[np.ndarray], float] | None = None,
 ) -> Sweep:
     """Sweeps C from small to large, each solve started from the last.
 
@@ -258,25 +264,25 @@ def sweep(
         axes: features of train and validation items, rotated.
         label_N: of the same.
         train: indices that are fitted on.
-        held: indices that choose C; ties go to the smaller C.
-        judge: how good predictions for `held` are; left out: the share that is right.
+        held_out: indices that choose C; ties go to the smaller C.
+        scorer: how good predictions for `held_out` are; left out: the share that is right.
     """
     classes = int(label_N.max()) + 1
     found: Classifier | None = None
     scores: dict[str, float] = {}
     best: tuple[float, Classifier] | None = None
-    best_score, idle = -math.inf, 0
-    at_train, at_held = (axes.at_NR[i].astype(np.float32) for i in (train, held))
+    best_score, decades_without_gain = -math.inf, 0
+    at_train, at_held = (axes.at_NR[i].astype(np.float32) for i in (train, held_out))
     for c in DECADES:
         found = solve(at_train, axes.squares_R, label_N[train], classes, c, found)
         predicted = found.predict(at_held)
-        score = judge(predicted) if judge else float((predicted == label_N[held]).mean())
+        score = scorer(predicted) if scorer else float((predicted == label_N[held_out]).mean())
         scores[f"{c:g}"] = score
         if score > best_score:
-            best, best_score, idle = (c, found), score, 0
+            best, best_score, decades_without_gain = (c, found), score, 0
         elif (found.predict(at_train) == label_N[train]).all():
-            idle += 1
-        if idle >= _PATIENCE:
+            decades_without_gain += 1
+        if decades_without_gain >= _PATIENCE:
             break
     assert best is not None, "there are decades"
     return Sweep(best[0], scores, best[1])
@@ -296,10 +302,10 @@ def shortlist(
     """
     if len(views) == 1:
         return [*views], {}
-    few = np.sort(np.random.default_rng(0).permutation(known.fit_on)[:_COMPARED])
-    chosen = [*few, *known.held]
+    few = np.sort(np.random.default_rng(0).permutation(known.train_index)[:_COMPARED])
+    chosen = [*few, *known.held_out]
     label_N = known.label_N[chosen]
-    train, held = np.arange(len(few)), np.arange(len(few), len(chosen))
+    train, held_out = np.arange(len(few)), np.arange(len(few), len(chosen))
     accuracies: dict[str, float] = {}
     best: dict[int, str] = {}
     for view, features_ND in zip(
@@ -308,7 +314,7 @@ def shortlist(
         scaled_ND = StandardScaler().fit(features_ND[train]).transform(features_ND)
         axes = rotate(scaled_ND, len(few), _AXES)
         with threadpool_limits(1, user_api="blas"):
-            found = sweep(axes, label_N, train, held)
+            found = sweep(axes, label_N, train, held_out)
         accuracies[view] = found.best
         first = best.setdefault(int(features_ND.shape[1]), view)
         if accuracies[view] > accuracies[first]:
@@ -346,12 +352,16 @@ def _best(
 def _fit(view: str, features_ND: Features, known: LabelledItems) -> _Fit:
     width = int(features_ND.shape[1])
     if not sparse.issparse(features_ND):
-        scaler = StandardScaler(copy=False).fit(features_ND[known.fit_on])  # they may be gigabytes
+        scaler = StandardScaler(copy=False).fit(
+            features_ND[known.train_index]
+        )  # they may be gigabytes
         features_ND = scaler.transform(features_ND)
     axes = rotate(features_ND, len(known.items))
     # Products this small are fastest on one thread, and by far where other processes compute too.
     with threadpool_limits(1, user_api="blas"):
-        return _Fit(view, axes, width, sweep(axes, known.label_N, known.fit_on, known.held))
+        return _Fit(
+            view, axes, width, sweep(axes, known.label_N, known.train_index, known.held_out)
+        )
 
 
 def _predict(fit: _Fit, known: LabelledItems) -> tuple[list[Any], Details]:
@@ -377,5 +387,5 @@ def _labels(examples: Sequence[Example]) -> list[Any]:
 
 def _stratify(labels: np.ndarray) -> np.ndarray | None:
     count_K = np.bincount(labels)
-    held = math.ceil(_VALIDATION_SHARE * len(labels))
-    return labels if count_K.min() >= 2 and held >= len(count_K) else None
+    held_count = math.ceil(_VALIDATION_SHARE * len(labels))
+    return labels if count_K.min() >= 2 and held_count >= len(count_K) else None
