@@ -21,12 +21,12 @@ PICTURES = [np.random.default_rng(i).integers(0, 256, (40, 30, 3), np.uint8) for
 
 
 def test_weights_stand_behind_the_last_at(tmp_path):
-    assert foreign.split("ViT-B-32@random") == ("ViT-B-32", "random")
-    assert foreign.split("org/model") == ("org/model", "")
-    assert foreign.split("org/m@main", ["random"]) == ("org/m@main", "")
-    assert foreign.split("a@b@random", ["random"]) == ("a@b", "random")
+    assert foreign.split_variant("ViT-B-32@random") == ("ViT-B-32", "random")
+    assert foreign.split_variant("org/model") == ("org/model", "")
+    assert foreign.split_variant("org/m@main", ["random"]) == ("org/m@main", "")
+    assert foreign.split_variant("a@b@random", ["random"]) == ("a@b", "random")
     (tmp_path / "a@random").mkdir()
-    assert foreign.split(f"{tmp_path}/a@random") == (f"{tmp_path}/a@random", "")
+    assert foreign.split_variant(f"{tmp_path}/a@random") == (f"{tmp_path}/a@random", "")
 
 
 def test_names_are_short_and_of_one_folder(tmp_path):
@@ -40,7 +40,7 @@ def test_names_are_short_and_of_one_folder(tmp_path):
 
 def test_a_missing_library_is_one_sentence(monkeypatch):
     with pytest.raises(ValueError, match=r"no-such must be installed .* pip install no-such"):
-        foreign.library("no_such_library", "no-such")
+        foreign.import_library("no_such_library", "no-such")
     broken = ModuleNotFoundError("No module named 'inner'", name="inner")
 
     def fail(_):
@@ -48,7 +48,7 @@ def test_a_missing_library_is_one_sentence(monkeypatch):
 
     monkeypatch.setattr(importlib, "import_module", fail)
     with pytest.raises(ModuleNotFoundError, match="inner"):  # a broken one is not a missing one
-        foreign.library("timm", "timm")
+        foreign.import_library("timm", "timm")
 
 
 def test_the_digest_follows_weights_types_and_settings():

@@ -9,5 +9,5 @@ from tgp_multimodal.data import picture_batches
 
 def test_a_caption_of_one_id_keeps_it_in_both_views():
     split = SimpleNamespace(stream=np.zeros(1, int), streams=("s",), captions=[("seven",)])
-    views = picture_batches._worded(split, "s", SimpleNamespace(encode=lambda text: [42]), 0)
+    views = picture_batches._caption_views(split, "s", SimpleNamespace(encode=lambda text: [42]), 0)
     assert [views(number) for number in range(50)] == [[[42], [42]]] * 50

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tgp_multimodal.data import duplicates
-from tgp_multimodal.data.duplicates import FEWEST, Keys, NearDuplicates, Seen
+from tgp_multimodal.data.duplicates import FEWEST, ExactDuplicates, KeySet, NearDuplicates
 
 
 def article(seed, count=400):
@@ -117,7 +117,7 @@ def test_answers_are_saved_and_taken_over(tmp_path):
 def test_keys_are_a_set_however_few_are_python_objects(keys, recent):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(duplicates, "_RECENT", recent)
-        found, expected = Keys(), set()
+        found, expected = KeySet(), set()
         for key in keys:
             assert (key in found) == (key in expected)
             if key not in expected:
@@ -125,6 +125,6 @@ def test_keys_are_a_set_however_few_are_python_objects(keys, recent):
             expected.add(key)
         assert sorted(found.array().tolist()) == sorted(expected)
         assert all(len(a) > len(b) for a, b in pairwise(found.runs))
-        seen = Seen(never=False)
+        seen = ExactDuplicates(never=False)
         before = [bytes([k % 7]) in {bytes([j % 7]) for j in keys[:i]} for i, k in enumerate(keys)]
         assert [seen.before(bytes([k % 7])) for k in keys] == before

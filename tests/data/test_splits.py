@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from raw_data import words
 
 from tgp_multimodal.data.records import Document
-from tgp_multimodal.data.splits import Keyed, halved, split
+from tgp_multimodal.data.splits import Keyed, cut_tail, split
 
 
 def test_a_larger_share_keeps_what_a_smaller_one_took():
@@ -69,7 +69,7 @@ def test_both_splits_have_something_of_a_stream_and_equal_hashes_stay_together(r
 def test_few_large_documents_leave_little_to_validation(unit, count):
     text = "".join(words(1000))
     items = [Keyed(None, unit + i / 100, "s", Document(text, "s", "")) for i in range(count)]
-    out = list(split(items, 0.02, halved, lambda d: len(d.text)))
+    out = list(split(items, 0.02, cut_tail, lambda d: len(d.text)))
     assert sum(len(d.text) for _, d in out) == count * len(text)
     held_back = sum(len(d.text) for name, d in out if name == "validation")
     assert 0.01 < held_back / count / len(text) < 0.03
@@ -84,7 +84,7 @@ def test_few_large_documents_leave_little_to_validation(unit, count):
     ],
 )
 def test_a_document_is_cut_near_its_end_whatever_its_lines_are(text):
-    (first, head), (second, tail) = halved(Document(text, "s", ""), 0.02)
+    (first, head), (second, tail) = cut_tail(Document(text, "s", ""), 0.02)
     assert (first, second) == ("train", "validation")
     assert head.text + tail.text == text
     assert 0.01 < len(tail.text) / len(text) < 0.03

@@ -66,7 +66,7 @@ def make(model: str) -> "Adapter":
     return adapter
 
 
-class OneModel:
+class ModelSlot:
     """Holds the model that was opened last, and lets go of it before it opens another.
 
     Models together may need more memory than there is, where each of them fits.
@@ -75,7 +75,7 @@ class OneModel:
     def __init__(self) -> None:
         self._held: dict[str, Adapter] = {}
 
-    def opened(self, model: str) -> "Adapter":
+    def open(self, model: str) -> "Adapter":
         """The model of a specification. Who keeps it keeps its memory.
 
         Raises:

@@ -10,7 +10,7 @@ import numpy as np
 import sklearn
 from scipy import sparse
 
-from tgp_multimodal.data.bm25 import LENGTH, SATURATION, WordWeights
+from tgp_multimodal.data.bm25 import LENGTH, SATURATION, Bm25Weights
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.requests import Answer, Embed, Request
@@ -32,7 +32,7 @@ class Bm25(Adapter):
     embeds = frozenset({"text"})
 
     def __init__(self) -> None:
-        self.words: WordWeights | None = None
+        self.words: Bm25Weights | None = None
         self.documents: dict[str, sparse.csr_matrix] = {}
 
     def can(self, card: Card) -> str | None:
@@ -40,7 +40,7 @@ class Bm25(Adapter):
 
     def fit(self, items: Iterable[str]) -> None:
         texts = list(dict.fromkeys(items))
-        self.words = WordWeights(texts)
+        self.words = Bm25Weights(texts)
         count_NV = self.words.weight_NV
         square_N = np.asarray(count_NV.multiply(count_NV).sum(axis=1))[:, 0]
         filling_N1 = sparse.csr_matrix(np.sqrt(square_N.max(initial=0) - square_N)[:, None])

@@ -38,15 +38,15 @@ class DiffusersPipeline(Adapter):
     embeds = frozenset[str]()
 
     def __init__(self, model: str, batch: int = _BATCH) -> None:
-        diffusers = foreign.library("diffusers", "diffusers")
-        name, kind = foreign.split(model, _TYPES)
+        diffusers = foreign.import_library("diffusers", "diffusers")
+        name, kind = foreign.split_variant(model, _TYPES)
         self.name, self.batch = foreign.display_name("diffusers", name, kind), batch
         try:
             self.pipeline = diffusers.DiffusionPipeline.from_pretrained(
                 name, trust_remote_code=False
             )
         # The library raises the last two for a folder that is no pipeline.
-        except (*foreign.UNOPENED, AttributeError, TypeError) as error:
+        except (*foreign.OPENING_ERRORS, AttributeError, TypeError) as error:
             raise ValueError(
                 "diffusers model must be a text-to-image pipeline: a folder or hub name."
                 f" Got {model} instead ({foreign.first_line(error)})."

@@ -19,12 +19,12 @@ _SEED = 20_260_101
 # What libraries raise for a model that they cannot open: RuntimeError for weights that do not fit,
 # ImportError for quantised ones, SafetensorError and EOFError for a file that was cut off, KeyError
 # for one that is something else.
-UNOPENED = (
+OPENING_ERRORS = (
     OSError, ValueError, KeyError, ImportError, RuntimeError, EOFError, SafetensorError
 )  # fmt: skip
 
 
-def library(name: str, package: str) -> ModuleType:
+def import_library(name: str, package: str) -> ModuleType:
     """Imports an optional library.
 
     Args:
@@ -45,7 +45,7 @@ def library(name: str, package: str) -> ModuleType:
         ) from None
 
 
-def split(argument: str, known: Iterable[str] = ()) -> tuple[str, str]:
+def split_variant(argument: str, known: Iterable[str] = ()) -> tuple[str, str]:
     """What stands before and behind the last `@`, which says what weights a model has.
 
     Args:

@@ -30,7 +30,7 @@ def open_part(name: str, opener: Any, **settings: Any) -> Any:
     try:
         # Left open, transformers asks on a terminal whether to run the code that came along.
         return opener.from_pretrained(name, trust_remote_code=False, **settings)
-    except foreign.UNOPENED as error:
+    except foreign.OPENING_ERRORS as error:
         raise ValueError(
             f"hf model must be a folder or hub name that transformers opens."
             f" Got {name} instead ({foreign.first_line(error)})."

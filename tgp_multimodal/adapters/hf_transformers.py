@@ -91,7 +91,7 @@ class HfTransformers(Adapter):
     embeds = frozenset({"text"})
 
     def __init__(self, model: str, batch_tokens: int = BATCH_TOKENS) -> None:
-        name, weights = foreign.split(model, (foreign.RANDOM, BFLOAT16))
+        name, weights = foreign.split_variant(model, (foreign.RANDOM, BFLOAT16))
         self.name = foreign.display_name("hf", name, weights)
         self.batch_tokens = batch_tokens
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]

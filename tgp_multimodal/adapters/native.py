@@ -190,7 +190,7 @@ class Native(Adapter):
                 answers[index] = vector
         if pictures:
             seen = [requests[i] for i in pictures]
-            for index, vector in zip(pictures, self._look(seen), strict=True):
+            for index, vector in zip(pictures, self._picture_vectors(seen), strict=True):
                 answers[index] = vector
         return answers
 
@@ -199,7 +199,7 @@ class Native(Adapter):
         network, tokenizer = self.network.text, self.tokenizer
         return [*word_states.word_states(network, tokenizer, sentences, self.batch_tokens)]
 
-    def _look(self, requests: Sequence[Embed]) -> list[np.ndarray]:
+    def _picture_vectors(self, requests: Sequence[Embed]) -> list[np.ndarray]:
         """Features of pictures; those that several views are asked of go through the head once."""
         network = self._with_head()
         known = {str(view): view for view in picture_features.views(network.head)}

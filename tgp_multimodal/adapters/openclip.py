@@ -41,8 +41,8 @@ class OpenClip(Adapter):
     supports = frozenset({Embed, JointEmbed})
 
     def __init__(self, model: str, batch: int = _BATCH) -> None:
-        open_clip = foreign.library("open_clip", "open-clip-torch")
-        name, weights = foreign.split(model)
+        open_clip = foreign.import_library("open_clip", "open-clip-torch")
+        name, weights = foreign.split_variant(model)
         self.name, self.batch = foreign.display_name("openclip", name, weights), batch
         is_folder = Path(name).is_dir()
         if not is_folder:
@@ -66,7 +66,7 @@ class OpenClip(Adapter):
                     force_quick_gelu=bool(tag.get("quick_gelu")),
                 )
         # The library raises AssertionError for some weights that do not fit.
-        except (*foreign.UNOPENED, AssertionError) as error:
+        except (*foreign.OPENING_ERRORS, AssertionError) as error:
             raise ValueError(
                 "openclip model must be an architecture with weights of its own."
                 f" Got {model} instead ({foreign.first_line(error)})."
@@ -79,7 +79,10 @@ class OpenClip(Adapter):
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         answers: list[Answer] = [None] * len(requests)
         items = [r.item for r in requests if isinstance(r, Embed | JointEmbed)]
-        towers: dict[bool, Callable[[list[Any]], Tensor]] = {True: self._texts, False: self._look}
+        towers: dict[bool, Callable[[list[Any]], Tensor]] = {
+            True: self._texts,
+            False: self._picture_vectors,
+        }
         for is_text, tower in towers.items():
             chosen = [i for i, item in enumerate(items) if isinstance(item, str) == is_text]
             for start in range(0, len(chosen), self.batch):
@@ -114,7 +117,7 @@ class OpenClip(Adapter):
         return self.network.encode_text(self.tokenizer(items).to(self.device))
 
     @torch.inference_mode()
-    def _look(self, items: list[np.ndarray]) -> Tensor:
+    def _picture_vectors(self, items: list[np.ndarray]) -> Tensor:
         pixels = [self.transform(Image.fromarray(np.asarray(item))) for item in items]
         return self.network.encode_image(torch.stack(pixels).to(self.device))
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tgp_multimodal.adapters import OneModel
+from tgp_multimodal.adapters import ModelSlot
 from tgp_multimodal.requirements import advice
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _INHERITED = (
 )
 _OBJECT_BYTES = 200_000_000  # what travels are cards and results
 _SECONDS = 10  # that a cluster has to answer
-_HELD = OneModel()  # of a worker
+_HELD = ModelSlot()  # of a worker
 
 
 class Grid(NamedTuple):
@@ -86,7 +86,7 @@ def evaluate(
     from tgp_multimodal.evaluation.examples import check_source
 
     with _cluster(address, _threads()) as submit:
-        looked = [submit(_look, model, cards, grid) for model in models]
+        looked = [submit(_check_model, model, cards, grid) for model in models]
         names = {}
         for (name, reasons), model in zip(_taken(looked), models, strict=True):
             if name in names:
@@ -211,10 +211,10 @@ def _mistakes_as_data(function: Callable[..., Any], *given: Any) -> tuple[Any, s
 def _open(model: str, place: str) -> "Adapter":
     """A worker keeps the model of its last task."""
     os.chdir(place)
-    return _HELD.opened(model)
+    return _HELD.open(model)
 
 
-def _look(model: str, cards: Sequence["Card"], grid: Grid) -> tuple[str, dict[str, str]]:
+def _check_model(model: str, cards: Sequence["Card"], grid: Grid) -> tuple[str, dict[str, str]]:
     """On the cluster: the model's name, and which cards it cannot do; these are written down."""
     from tgp_multimodal.evaluation import engine
 

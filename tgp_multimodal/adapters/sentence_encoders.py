@@ -30,7 +30,7 @@ class SentenceEncoder(Adapter):
     embeds = frozenset({"text"})
 
     def __init__(self, model: str, batch: int = 32) -> None:
-        library = foreign.library("sentence_transformers", "sentence-transformers")
+        library = foreign.import_library("sentence_transformers", "sentence-transformers")
         self.version, self.batch = library.__version__, batch
         self.name = foreign.display_name("st", model)
         try:
@@ -41,7 +41,7 @@ class SentenceEncoder(Adapter):
                     trust_remote_code=False,
                     model_kwargs={"dtype": torch.float32},
                 )
-        except foreign.UNOPENED as error:
+        except foreign.OPENING_ERRORS as error:
             raise ValueError(
                 "st model must be a folder or hub name that sentence-transformers opens."
                 f" Got {model} instead ({foreign.first_line(error)})."

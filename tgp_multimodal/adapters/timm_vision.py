@@ -35,8 +35,8 @@ class TimmVision(Adapter):
     embeds = frozenset({"image"})
 
     def __init__(self, model: str, batch: int = _BATCH) -> None:
-        timm = foreign.library("timm", "timm")
-        name, weights = foreign.split(model)
+        timm = foreign.import_library("timm", "timm")
+        name, weights = foreign.split_variant(model)
         self.name, self.batch = foreign.display_name("timm", name, weights), batch
         self.version, self.device = timm.__version__, default_device()
         if not timm.is_model(name):
@@ -50,7 +50,7 @@ class TimmVision(Adapter):
                 network = timm.create_model(
                     name, pretrained=not is_random, pretrained_cfg_overlay=overlay, num_classes=0
                 )
-        except foreign.UNOPENED as error:
+        except foreign.OPENING_ERRORS as error:
             raise ValueError(
                 f"timm model must have weights. Got {model} instead ({foreign.first_line(error)})."
             ) from error

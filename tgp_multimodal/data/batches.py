@@ -89,7 +89,9 @@ def text_batches(
     def packed(name: str) -> PackedRows:
         return PackedRows(split, name, length + 1, tokenizer, seed, infill.get(name, 0.0))
 
-    mixed = _mixed(split, [(partial(packed, n), weights[n]) for n in present(weights, split)])
+    mixed = _mixed(
+        split, [(partial(packed, n), weights[n]) for n in streams_with_items(weights, split)]
+    )
     # The number of a row in the mixture, not in its stream: what decides its mode must be unique.
     numbered = grain.MapDataset.source(RandomAccess(lambda i: mixed[i]._replace(number=i)))
     return numbered[shard[0] :: shard[1]].batch(batch, batch_fn=collate_rows)
@@ -152,7 +154,7 @@ def passage_batches(
         check_shares(f"data.passages.{setting}", shares, split.streams)
     described = [name for name, share in docstrings.items() if share > 0]
     is_weighted = any(weight > 0 for weight in weights.values())
-    names = present(weights, split) if is_weighted or not described else []
+    names = streams_with_items(weights, split) if is_weighted or not described else []
     samplers: list[tuple[Callable[[], Any], float]] = [
         (partial(PassagePairs, split, n, length, seed), weights[n]) for n in names
     ]
@@ -209,7 +211,9 @@ def padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[np.ndarray, np.ndar
     return token_BL, np.arange(length) < np.array([len(row) for row in rows])[:, None]
 
 
-def present(weights: Mapping[str, float], split: TextSplit | PictureSplit | ChatSplit) -> list[str]:
+def streams_with_items(
+    weights: Mapping[str, float], split: TextSplit | PictureSplit | ChatSplit
+) -> list[str]:
     """Streams of positive weight with members in this split; a small stream may have none."""
     there = [split.streams[i] for i in np.unique(split.stream)]
     names = [name for name, weight in weights.items() if weight > 0 and name in there]

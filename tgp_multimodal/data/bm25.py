@@ -14,7 +14,7 @@ ANY_WORDS = r"[^\W\d_]+|\d"  # of every script
 SATURATION, LENGTH = 1.2, 0.75  # k1 and b, with the values that Lucene takes
 
 
-class WordWeights:
+class Bm25Weights:
     """Okapi BM25 (Robertson & Zaragoza 2009, section 3.1) with the idf of Lucene, which is above 0.
 
     Args:

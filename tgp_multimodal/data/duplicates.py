@@ -13,7 +13,7 @@ import numpy as np
 
 from tgp_multimodal.data.minhash import FEWEST, Index, signature
 
-__all__ = ["FEWEST", "NEAR", "Album", "Keys", "NearDuplicates", "Seen"]
+__all__ = ["FEWEST", "NEAR", "ExactDuplicates", "KeySet", "NearDuplicates", "PictureDuplicates"]
 
 NEAR = 0.8  # similarity from which a text is a near copy; Lee et al. take 0.8 and 5-grams too
 
@@ -23,7 +23,7 @@ _RANGE = (0.5, 0.95)
 _MOST_CAPTIONS = 64  # of one picture; one that comes with more stands for no picture at all
 
 
-class Keys:
+class KeySet:
     """A set of numbers of 64 bits that takes 8 bytes for each, and 16 for a moment as it grows."""
 
     def __init__(self) -> None:
@@ -61,11 +61,11 @@ class Keys:
         return np.concatenate([*self.runs, recent])
 
 
-class Seen:
+class ExactDuplicates:
     """Remembers eight bytes of each key, so that a hundred million keys take 0.8 GB."""
 
     def __init__(self, never: bool) -> None:
-        self.never, self.keys = never, Keys()
+        self.never, self.keys = never, KeySet()
 
     def before(self, key: bytes) -> bool:
         """Whether the key was asked for before."""
@@ -98,7 +98,7 @@ class NearDuplicates:
             wanted = f"near_threshold must be from {_RANGE[0]} to {_RANGE[1]}"
             raise ValueError(f"{wanted}. Got {threshold} instead.")
         self.index = Index(threshold, _REMEMBERED)
-        self.copies, self.others = Keys(), Keys()  # what was judged
+        self.copies, self.others = KeySet(), KeySet()  # what was judged
 
     def before(self, digest: bytes, text: str) -> bool:
         """Whether a text, with its digest, is nearly one that was judged before."""
@@ -127,7 +127,7 @@ class NearDuplicates:
             self.others.extend(found["others"])
 
 
-class Album:
+class PictureDuplicates:
     """Knows the pictures that were there before, and gathers their captions.
 
     Many data sets have a row for each caption, so that a picture comes several times. Its pixels

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tgp_multimodal.data.duplicates import Album, NearDuplicates, Seen
+from tgp_multimodal.data.duplicates import ExactDuplicates, NearDuplicates, PictureDuplicates
 from tgp_multimodal.data.picture_rows import Captioned
 from tgp_multimodal.data.picture_sources import decoded
 from tgp_multimodal.data.prepare_settings import Progress, Settings
@@ -59,7 +59,7 @@ class Intake:
 
     def documents(self, sources: Sequence[Source], drop: Drop = _forget) -> Iterator[Keyed]:
         """Documents that are no copies; their split is a hash of their text."""
-        seen = Seen(self.settings.keep_duplicates)
+        seen = ExactDuplicates(self.settings.keep_duplicates)
         for source in sources:
             tally = self._tally(source, "document")
             rows = self.quarantine.keep(tally, self._rows(source))
@@ -82,7 +82,7 @@ class Intake:
 
     def pictures(self, sources: Sequence[Source], drop: Drop = _forget) -> Iterator[Keyed]:
         """Pictures in the size of the settings, each once; their split is a hash of their file."""
-        album = Album(self.settings.keep_duplicates)
+        album = PictureDuplicates(self.settings.keep_duplicates)
         workers = self.settings.workers or os.cpu_count() or 1
         for source in sources:
             tally = self._tally(source, "picture")
@@ -103,7 +103,7 @@ class Intake:
 
     def conversations(self, sources: Sequence[Source]) -> Iterator[Keyed]:
         """Conversations, each once; their split is a hash of the first question."""
-        seen = Seen(self.settings.keep_duplicates)
+        seen = ExactDuplicates(self.settings.keep_duplicates)
         for source in sources:
             tally = self._tally(source, "conversation")
             rows = self.quarantine.keep(tally, self._rows(source))

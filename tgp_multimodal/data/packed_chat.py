@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tgp_multimodal.data.batches import RandomAccess, check_shares, grain, present
+from tgp_multimodal.data.batches import RandomAccess, check_shares, grain, streams_with_items
 from tgp_multimodal.data.prepared_chat import ChatSplit
 from tgp_multimodal.data.records import ChatRows
 from tgp_multimodal.data.tokenizer import Tokenizer
@@ -125,7 +125,7 @@ def chat_batches(
         ValueError: a weight names a stream that is not there, or no answer begins within `length`.
     """
     check_shares("data.chat.weights", weights, split.streams)
-    names = present(weights or dict.fromkeys(split.streams, 1.0), split)
+    names = streams_with_items(weights or dict.fromkeys(split.streams, 1.0), split)
     packed = {n: PackedChat(split, n, length + 1, tokenizer.pad, seed) for n in names}
     if short := [n for n, rows in packed.items() if not len(rows)]:
         message = f"length must be so long that an answer of {', '.join(short)} begins within it"

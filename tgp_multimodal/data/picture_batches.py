@@ -22,7 +22,7 @@ from tgp_multimodal.data.batches import (
     check_streams,
     grain,
     padded,
-    present,
+    streams_with_items,
 )
 from tgp_multimodal.data.prepared import PictureSplit
 from tgp_multimodal.data.records import CaptionedImages, PassageRows
@@ -30,7 +30,10 @@ from tgp_multimodal.data.scenes import Endless, Mix
 from tgp_multimodal.data.tokenizer import Tokenizer
 
 _KEPT = 0.7  # of the ids of a caption that stands for two
-_WORDING, _LOOK = 41, 42  # set the draws of this file apart from others of the same seed
+_CAPTION_DRAWS, _VIEW_DRAWS = (
+    41,
+    42,
+)  # apart from other draws of the same seed
 _SIDED = re.compile(r"\b(left|right)", re.IGNORECASE)  # "rightmost", too
 _COLOURED = re.compile(
     r"\b(red|orange|yellow|green|blue|purple|violet|pink|brown|cyan|magenta|turquoise|teal|beige"
@@ -101,7 +104,7 @@ def picture_batches(
             item = _stored(split, name, seed, flips.get(name, 0.0), crops.get(name, 1.0), grey)
         return grain.MapDataset.source(RandomAccess(item))
 
-    names = present(weights, split)
+    names = streams_with_items(weights, split)
     mixed = grain.MapDataset.mix([source(n) for n in names], weights=[weights[n] for n in names])
 
     def collate(some: Sequence[_Example]) -> CaptionedImages:
@@ -158,9 +161,9 @@ def caption_batches(
             return grain.MapDataset.source(
                 RandomAccess(lambda i: tokenizer.encode_batch(wordings(i)))
             )
-        return grain.MapDataset.source(RandomAccess(_worded(split, name, tokenizer, seed)))
+        return grain.MapDataset.source(RandomAccess(_caption_views(split, name, tokenizer, seed)))
 
-    names = present(weights, split)
+    names = streams_with_items(weights, split)
     mixed = grain.MapDataset.mix([source(n) for n in names], weights=[weights[n] for n in names])
 
     def collate(pairs: Sequence[list[list[int]]]) -> PassageRows:
@@ -183,7 +186,7 @@ def _stored(
         pixels, captions = split.pixels[index], split.captions[index]
         if len(captions) == 1 and flips == greys == 0 and smallest == 1:
             return _Example(pixels, captions[0])
-        rng = np.random.default_rng([seed, _LOOK, stream, number])
+        rng = np.random.default_rng([seed, _VIEW_DRAWS, stream, number])
         caption = captions[int(rng.integers(len(captions)))]
         flip, share, down, right, grey = rng.random(5)
         if flip < flips and not _SIDED.search(caption):
@@ -203,7 +206,7 @@ def _fresh(endless: Endless, seed: int, greys: float) -> Callable[[int], _Exampl
     def item(number: int) -> _Example:
         pair = endless[number]
         pixels = pair.pixels_YXC
-        if greys and np.random.default_rng([seed, _LOOK, number]).random() < greys:
+        if greys and np.random.default_rng([seed, _VIEW_DRAWS, number]).random() < greys:
             pixels = _greyed(pixels, pair.caption)
         return _Example(pixels, pair.caption)
 
@@ -215,14 +218,14 @@ def _greyed(pixels_YXC: np.ndarray, caption: str) -> np.ndarray:
     return pixels_YXC if _COLOURED.search(caption) else images.grey(pixels_YXC)
 
 
-def _worded(
+def _caption_views(
     split: PictureSplit, name: str, tokenizer: Tokenizer, seed: int
 ) -> Callable[[int], list[list[int]]]:
     """Ids of two wordings of a picture of one stream, by number, without BOS."""
     members = np.flatnonzero(split.stream == split.streams.index(name))
 
     def item(number: int) -> list[list[int]]:
-        rng = np.random.default_rng([seed, _WORDING, number])
+        rng = np.random.default_rng([seed, _CAPTION_DRAWS, number])
         captions = split.captions[members[int(rng.integers(len(members)))]]
         if len(captions) > 1:
             two = rng.choice(len(captions), 2, replace=False)

@@ -3,7 +3,7 @@
     <output>/tokenizer/  text/  pictures/  chat/     as `tokenizer.py` and `prepared.py` describe
     <output>/quarantine.jsonl                        bad rows, if there are any
 
-A run that was stopped is taken up by the next one that does the same (`staging.same_work`): its
+A run that was stopped is taken up by the next one that does the same (`staging.is_same_work`): its
 tokenizer is used, its tokens and 13-grams are kept. Everything else, pictures above all, is done
 again and in the same order.
 
@@ -30,12 +30,12 @@ from tgp_multimodal.data.intake import Intake
 from tgp_multimodal.data.picture_quality import PictureQuality
 from tgp_multimodal.data.prepare_settings import Progress, Settings
 from tgp_multimodal.data.prepared import PictureWriter, TextWriter
-from tgp_multimodal.data.prepared_chat import ChatWriter, rendered
+from tgp_multimodal.data.prepared_chat import ChatWriter, chat_texts
 from tgp_multimodal.data.quality import Quality
 from tgp_multimodal.data.quarantine import Quarantine, Tally
 from tgp_multimodal.data.sources import Source
-from tgp_multimodal.data.splits import Keyed, halved, smallest, split
-from tgp_multimodal.data.staging import leave_out, same_work, staged
+from tgp_multimodal.data.splits import Keyed, cut_tail, smallest, split
+from tgp_multimodal.data.staging import is_same_work, leave_out, staged
 from tgp_multimodal.data.tokenizer import Tokenizer
 
 QUARANTINE = "quarantine.jsonl"
@@ -96,7 +96,7 @@ def prepare(
     drops = chosen.near_duplicates == "drop"
     near = NearDuplicates(chosen.near_threshold) if drops else None
     learned = () if tokenizer is not None else (*pictures, *chat)  # as the tokenizer is from them
-    same = same_work(chosen._replace(workers=0)._asdict(), text, learned, tokenizer)
+    same = is_same_work(chosen._replace(workers=0)._asdict(), text, learned, tokenizer)
     with staged(output, tokenizer, overwrite, same) as staging:
         work = _Work(staging, chosen, progress or (lambda what, done, total: None), near)
         leave_out(staging, {"text": text, "pictures": pictures, "chat": chat})
@@ -179,7 +179,7 @@ class _Work:
             if index is not None:
                 writer.files.callback(index.close)
             documents = intake.documents(sources, quality.drop)
-            for name, document in split(documents, share, halved, lambda d: len(d.text)):
+            for name, document in split(documents, share, cut_tail, lambda d: len(d.text)):
                 writer.add(name, document)
                 quality.add(document)
                 if index is not None and name == "train":
@@ -209,7 +209,7 @@ class _Work:
     ) -> dict[str, Any]:
         shutil.rmtree(self.folder / "chat", ignore_errors=True)  # of a run that was stopped
         with ChatWriter(self.folder / "chat", tokenizer) as writer:
-            told = [rendered(source, tokenizer) for source in sources]
+            told = [chat_texts(source, tokenizer) for source in sources]
             rows = intake.conversations(told)
             for name, conversation in split(rows, self.settings.validation_share):
                 writer.add(name, conversation)

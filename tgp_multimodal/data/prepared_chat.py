@@ -39,7 +39,7 @@ class ChatSplit(NamedTuple):
     streams: tuple[str, ...]
 
 
-def rendered(source: Source, tokenizer: Tokenizer) -> Source:
+def chat_texts(source: Source, tokenizer: Tokenizer) -> Source:
     """The source, in which a conversation that the template refuses is a bad row."""
     template = tokenizer.chat_template
     if template in (None, TEMPLATE):  # which refuses none that `conversations` lets pass

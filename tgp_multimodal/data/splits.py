@@ -138,7 +138,7 @@ def smallest(texts: Iterable[tuple[float, str]], room: int) -> list[str]:
     return [text for _, text in sorted(heap)]
 
 
-def halved(document: Document, share: float) -> Iterator[tuple[str, Document]]:
+def cut_tail(document: Document, share: float) -> Iterator[tuple[str, Document]]:
     """Cuts a document at a line's end, so that its tail, about `share` of it, is validation."""
     text = document.text
     end = int(len(text) * (1 - share))

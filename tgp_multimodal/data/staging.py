@@ -72,7 +72,7 @@ def staged(
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def same_work(
+def is_same_work(
     settings: Mapping[str, Any],
     text: Sequence[Source],
     learned: Sequence[Source],

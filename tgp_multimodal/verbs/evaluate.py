@@ -209,13 +209,13 @@ def _here(
     """
     from pathlib import Path
 
-    from tgp_multimodal.adapters import OneModel
+    from tgp_multimodal.adapters import ModelSlot
     from tgp_multimodal.evaluation import engine
     from tgp_multimodal.evaluation.contamination import open_corpora
 
     together = team()
-    held = OneModel()
-    names = [held.opened(model).name for model in reversed(models)][::-1]
+    held = ModelSlot()
+    names = [held.open(model).name for model in reversed(models)][::-1]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"models must have different names. Got {twice[0]} twice instead.")
     corpora = None
@@ -228,7 +228,7 @@ def _here(
         with _Progress(console, name, len(chosen)) as progress:
             try:
                 found[name] = engine.evaluate(
-                    held.opened(model), chosen, folder, limit, fresh, progress, *how
+                    held.open(model), chosen, folder, limit, fresh, progress, *how
                 )
             except engine.CardsFailedError as error:
                 found[name] = error.results

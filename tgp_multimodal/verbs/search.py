@@ -120,11 +120,11 @@ def _by_words(query: str, texts: list[str]) -> Any:
 
     import numpy as np
 
-    from tgp_multimodal.data.bm25 import ANY_WORDS, WordWeights
+    from tgp_multimodal.data.bm25 import ANY_WORDS, Bm25Weights
 
     if not any(re.search(ANY_WORDS, text) for text in texts):
         return np.full(len(texts), -np.inf)
-    score_N = WordWeights(texts, ANY_WORDS).scores(query)
+    score_N = Bm25Weights(texts, ANY_WORDS).scores(query)
     return np.where(score_N > 0, score_N, -np.inf)
 
 
