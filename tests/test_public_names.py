@@ -1,6 +1,7 @@
 """What is public is documented, and the package's front door holds exactly what it says."""
 
 import ast
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import tgp_multimodal
+from tgp_multimodal.diffusion.samplers import SAMPLERS
 
 PACKAGE = Path(tgp_multimodal.__file__).parent
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if "_shipped" not in p.parts)
@@ -42,6 +44,7 @@ def test_front_door_names():
     assert sorted(tgp_multimodal.__all__) == [
         "Adapted",
         "Model",
+        "Sampling",
         "__version__",
         "load",
         "load_adapted",
@@ -59,3 +62,29 @@ def test_front_door_opens_without_heavy_imports():
     program = "import tgp_multimodal, sys; print(*sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", program], text=True).split()
     assert not {"torch", "numpy", "transformers", "lightning", "PIL", "yaml"} & set(loaded)
+
+
+def signature(function) -> str:
+    """As the page on the Python interface writes it: names and defaults alone."""
+    found = inspect.signature(function)
+    bare = [
+        p.replace(annotation=inspect.Parameter.empty)
+        for name, p in found.parameters.items()
+        if name != "self"
+    ]
+    return str(found.replace(parameters=bare, return_annotation=inspect.Signature.empty))
+
+
+def test_the_page_on_the_python_interface_has_all_of_it():
+    page = (PACKAGE.parent / "docs" / "python.md").read_text(encoding="utf-8")
+    for name in ("load", "load_adapted"):
+        assert f"`tgp.{name}{signature(getattr(tgp_multimodal, name))}`" in page
+    for owner, kind in (("model", tgp_multimodal.Model), ("adapted", tgp_multimodal.Adapted)):
+        for name, member in inspect.getmembers(kind):
+            if not name.startswith("_"):
+                said = signature(member) if callable(member) else ""
+                assert f"`{owner}.{name}{said}`" in page
+    fields = ", ".join(f for f in tgp_multimodal.Sampling._fields if f != "block")
+    assert f"`tgp.Sampling({fields})`" in page
+    for name in SAMPLERS:
+        assert f"`{name}`" in page

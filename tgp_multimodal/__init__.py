@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tgp_multimodal.inference.adapted import Adapted
     from tgp_multimodal.inference.model import Model
+    from tgp_multimodal.inference.sampling import Sampling
 
 __version__ = "0.1.0"
-__all__ = ["Adapted", "Model", "__version__", "load", "load_adapted"]
+__all__ = ["Adapted", "Model", "Sampling", "__version__", "load", "load_adapted"]
 
 
 def load(folder: str | Path, device: str | None = None) -> "Model":
@@ -61,4 +62,8 @@ def __getattr__(name: str) -> Any:
         from tgp_multimodal.inference.model import Model
 
         return Model
+    if name == "Sampling":
+        from tgp_multimodal.inference.sampling import Sampling
+
+        return Sampling
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -97,7 +97,7 @@ def test_an_answer_is_the_sum_of_its_pieces_and_follows_its_seed(model):
     drawn = {seed: model.chat(messages, 12, temperature=2.0, seed=seed) for seed in range(4)}
     assert len(set(drawn.values())) > 1
     sampling = Sampling(12, 2.0, 0.95, seed=3)
-    assert "".join(model.answer(messages, sampling)) == drawn[3]
+    assert "".join(model.stream_chat(messages, sampling)) == drawn[3]
 
 
 def test_a_model_that_was_not_taught_is_refused(tokenizer):

@@ -32,7 +32,7 @@ def asked(monkeypatch):
         found.append(list(messages))
         yield from (f"answer {len(found)} ", f"seed {sampling.seed}")
 
-    monkeypatch.setattr(Model, "answer", answer)
+    monkeypatch.setattr(Model, "stream_chat", answer)
     return found
 
 
@@ -129,7 +129,7 @@ def test_ctrl_c_ends_an_answer_and_not_the_conversation(folder, monkeypatch, cap
         if len(asked) == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Model, "answer", answer)
+    monkeypatch.setattr(Model, "stream_chat", answer)
     monkeypatch.setattr(sys, "stdin", Terminal("One?\nTwo?\n"))
     assert main(["chat", folder, *FEW]) == 0
     assert asked == [["One?"], ["One?", "begun", "Two?"]]
@@ -147,7 +147,7 @@ def test_ctrl_c_before_an_answer_takes_the_question_back(folder, monkeypatch, ca
             raise KeyboardInterrupt
         yield "done"
 
-    monkeypatch.setattr(Model, "answer", answer)
+    monkeypatch.setattr(Model, "stream_chat", answer)
     monkeypatch.setattr(sys, "stdin", Terminal("One?\nTwo?\n"))
     assert main(["chat", folder, *FEW]) == 0
     assert asked == [["One?"], ["Two?"]]

@@ -48,12 +48,12 @@ class Model:
         self.guided = guided
 
     @property
-    def usual_guidance(self) -> float:
+    def default_guidance(self) -> float:
         """That of pictures where none is asked for: 1 if it is in the weights already, else 4."""
         return 1.0 if self.guided else Drawing().guidance
 
     @property
-    def usual_size(self) -> int:
+    def training_size(self) -> int:
         """Side in pixels of the pictures that the network learned to draw."""
         return self._with_head().head.size
 
@@ -135,15 +135,15 @@ class Model:
         sampling = Sampling(
             max_tokens, temperature, top_p, as_stop_strings(stop), seed, top_k, repetition_penalty
         )
-        return "".join(self.answer(messages, sampling))
+        return "".join(self.stream_chat(messages, sampling))
 
-    def answer(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
+    def stream_chat(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
         """`chat`, piece by piece."""
         network, tokenizer = self.network.text, self.tokenizer
         ids = chat.prompt(network, tokenizer, messages, sampling.max_tokens).ids
         yield from writing.stream(network, tokenizer, ids, sampling)
 
-    def unread(self, prompt: str, suffix: str | None, max_tokens: int) -> int:
+    def unread_tokens(self, prompt: str, suffix: str | None, max_tokens: int) -> int:
         """How many tokens of a prompt, and a suffix, the context has no room for.
 
         Those are the first ones of the prompt and the last ones of the suffix.
@@ -216,7 +216,7 @@ class Model:
         """
         names = [prompts] if isinstance(prompts, str) else list(prompts)
         seeds = [int(s) for s in seed] if isinstance(seed, Sequence | np.ndarray) else None
-        guidance = self.usual_guidance if guidance is None else guidance
+        guidance = self.default_guidance if guidance is None else guidance
         drawing = Drawing(
             steps, guidance, int(cast(int, seed)) if seeds is None else 0, size, sampler,
             negative_prompt, guidance_from, guidance_to, guidance_rescale,

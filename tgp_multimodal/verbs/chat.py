@@ -110,7 +110,7 @@ class _Talk:
         """The answer, printed as it comes; None where Ctrl-C came before it."""
         pieces: list[str] = []
         try:
-            for piece in self.model.answer(asked, self.sampling):
+            for piece in self.model.stream_chat(asked, self.sampling):
                 pieces.append(piece)
                 print(piece, end="", flush=True)
         except KeyboardInterrupt:

@@ -95,12 +95,12 @@ def draw(
         settings["strength"] = usual_strength(mask is not None)
     model = tgp_multimodal.load(folder)
     if guidance is None:
-        settings["guidance"] = model.usual_guidance
+        settings["guidance"] = model.default_guidance
     facts = _facts(settings | {"image": image, "mask": mask}, model.digest)
     _tell_cut(model, [*dict.fromkeys(wanted), negative_prompt or ""])
     pictures, first = _drawn(model, wanted, seeds, settings | given, place, facts)
     _save_sheet(pictures, wanted, seeds[:count] if grid else None, place, first)
-    _tell_size(pictures[0].size, model.usual_size)
+    _tell_size(pictures[0].size, model.training_size)
 
 
 def _drawn(

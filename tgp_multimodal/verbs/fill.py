@@ -124,7 +124,7 @@ def print_samples(
 
 def tell_unread(model: "Model", prompt: str, suffix: str | None, max_tokens: int) -> None:
     """Says so where a text is longer than the context."""
-    if unread := model.unread(prompt, suffix, max_tokens):
+    if unread := model.unread_tokens(prompt, suffix, max_tokens):
         where = "its first" if suffix is None else "those farthest from the gap,"
         print(
             f"note: the context has no room for {unread:,} tokens of the text, {where} ones; they "
