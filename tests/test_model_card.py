@@ -73,7 +73,7 @@ def test_data_sets_have_the_names_that_the_hub_can_write():
     ("started", "written"),
     [
         ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-0.6B"),
-        ("runs/nano/export", "runs/nano"),
+        ("runs/nano/export", "nano"),
         ("/home/me/models/Qwen3-0.6B", "Qwen3-0.6B"),
         ("../big one/export", "big-one"),
         (None, None),
@@ -98,7 +98,7 @@ def test_an_adapted_model_has_its_base_and_none_of_its_results():
     assert "## Benchmarks" in model_card(language_model(), Unspoken(), facts)
     facts["adapted"] = {"base": "runs/nano/export"}
     found = metadata(facts)
-    assert found["base_model"] == "runs/nano"
+    assert found["base_model"] == "nano"
     assert "model-index" not in found
     card = model_card(language_model(), Unspoken(), facts)
     assert "text/ag_news" not in card

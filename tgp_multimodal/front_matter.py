@@ -125,7 +125,7 @@ def _base(facts: Mapping[str, Any]) -> str | None:
         return None
     path = PurePath(started)
     if path.name in ("export", "model") and len(path.parts) > 1:
-        path = path.parent
+        return _id(path.parent.name)  # of a run on this machine, whose folder is nobody's name
     written = path.as_posix()
     return written if _ID.fullmatch(written) else _id(path.name)
 

@@ -1,5 +1,6 @@
 """Text that a user brings in a file or through a pipe, which must be UTF-8."""
 
+import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,9 @@ def input_lines() -> Iterator[str]:
     Raises:
         ValueError: one is not UTF-8.
     """
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        # Without a locale Python takes any byte, and in others it reads another encoding.
+        sys.stdin.reconfigure(encoding="utf-8", errors="strict")
     try:
         yield from sys.stdin
     except UnicodeDecodeError as error:

@@ -32,6 +32,8 @@ def test_values_are_read_by_their_step(tmp_path):
 
 def test_a_line_that_a_kill_has_cut_is_passed_over(tmp_path):
     run(tmp_path / "a", ["9,5.0,1.0,", "1", "19,4.x"])
+    with (tmp_path / "a" / "metrics.csv").open("a") as file:
+        file.write("29,1")  # of 29,1.23: a number, too
     (found,) = run_curves.read_runs([tmp_path / "a"])
     assert found.logged["train/text/value"] == [(9, 5.0)]
 

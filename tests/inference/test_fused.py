@@ -68,11 +68,11 @@ def test_rows_of_a_cache_are_independent_copies(network, token_BL):
 @torch.inference_mode()
 def test_bfloat16_is_as_near_as_the_network_in_bfloat16(token_BL):
     wide = text_transformer(320)
-    down = text_transformer(320).to(torch.bfloat16)
+    narrow = text_transformer(320).to(torch.bfloat16)
     truth = wide(token_BL)
-    theirs = (down(token_BL, is_causal=True).float() - truth).square().mean().sqrt()
+    theirs = (narrow(token_BL, is_causal=True).float() - truth).square().mean().sqrt()
     mask = torch.ones(20, 20, dtype=torch.bool).tril()[None]
-    ours = (fused(down).states(token_BL, None, mask).float() - truth).square().mean().sqrt()
+    ours = (fused(narrow).states(token_BL, None, mask).float() - truth).square().mean().sqrt()
     assert float(ours) < 1.3 * float(theirs) < 0.1
 
 

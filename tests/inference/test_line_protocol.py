@@ -48,14 +48,18 @@ def test_the_number_of_samples_is_that_of_the_command_unless_a_request_says_it(m
 
 
 def test_lines_end_as_those_of_the_request(model, monkeypatch):
-    asked = []
+    asked, stops = [], []
 
     def samples(self, prefix, suffix, n, sampling):
         asked.append((prefix, suffix))
+        stops.append(sampling.stop)
         return ["a\nb\r\nc"]
 
     monkeypatch.setattr(Model, "samples", samples)
-    dos, unix = ask(model, {"prefix": "x\r\n", "suffix": "y\r"}, {"prefix": "x\n"})
+    dos, unix = ask(
+        model, {"prefix": "x\r\n", "suffix": "y\r", "stop": ["\r\n\r\n", "z"]}, {"prefix": "x\n"}
+    )
+    assert stops == [("\n\n", "z"), ()]
     assert asked == [("x\n", "y\n"), ("x\n", None)]
     assert (dos["texts"], unix["texts"]) == (["a\r\nb\r\nc"], ["a\nb\nc"])
 

@@ -163,7 +163,7 @@ def test_multiple_choice(case, kind, folder, theirs, tmp_path, monkeypatch):
     lines = (tmp_path / "results" / adapter.name / "text__local.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
     assert len(records) == len(samples) == ITEMS
-    encode = adapter.tokenizer.encode if kind == "native" else adapter.words.encode
+    encode = adapter.tokenizer.encode
     contexts = fewshot.contexts(examples, examples.test)
     for record, sample, example, context in zip(
         records, samples, examples.test, contexts, strict=True

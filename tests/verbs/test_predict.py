@@ -71,6 +71,9 @@ def test_rows_that_cannot_be_read_are_written_down(tagger, tmp_path, capsys):
         "river",
         "stone",
     ]
+    assert main(["predict", str(tagger), str(listed), str(output), "--overwrite"]) == 2
+    assert "input must be no file that is written anew" in capsys.readouterr().err
+    assert listed.is_file()
     source.write_text("{\n{\n")
     assert main(["predict", str(tagger), str(source), str(output), "--overwrite"]) == 2
     assert "must hold at least one row. Got none (2 bad:" in capsys.readouterr().err

@@ -75,6 +75,10 @@ def test_words_of_every_script_are_found(folder, tmp_path, capsys, monkeypatch):
     common = ("--path", tmp_path, "--by", "words")
     assert searched(capsys, folder, "дом", *common) == ["ru.txt:1"]
     assert searched(capsys, folder, "größe", *common) == ["de.txt:1"]
+    assert searched(capsys, folder, "gro\u0308ße", *common) == ["de.txt:1"]  # in two characters
+    (tmp_path / "hi.txt").write_text("हिन्दी भाषा", encoding="utf-8")
+    (tmp_path / "hi2.txt").write_text("नदी और हाथी", encoding="utf-8")
+    assert searched(capsys, folder, "हिन्दी", *common) == ["hi.txt:1"]
 
 
 def test_a_file_counts_once(folder, notes, capsys):

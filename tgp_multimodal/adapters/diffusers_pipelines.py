@@ -18,7 +18,7 @@ _TYPES = ("float32", "bfloat16", "float16")
 
 
 class DiffusersPipeline(Adapter):
-    """A pipeline that `DiffusionPipeline.from_pretrained` opens, on the GPU if there is one.
+    """A pipeline that `DiffusionPipeline.from_pretrained` opens, on the device of `default_device`.
 
     It draws as it does by default: its own scheduler, steps, guidance and size. Noise is that of
     one generator for each picture, seeded on the CPU, so that a picture is a function of its

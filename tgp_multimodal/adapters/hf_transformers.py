@@ -68,7 +68,7 @@ _CAN = {
 
 
 class HfTransformers(Adapter):
-    """A model of transformers, on the GPU if there is one.
+    """A model of transformers, on the device of `default_device`.
 
     What it can do follows its architecture: causal language models score, write and embed; masked
     ones guess hidden tokens and embed; all others embed. Among these are discriminators such as

@@ -50,7 +50,7 @@ from tgp_multimodal.models.networks import Multimodal, Network, describe, random
 
 
 class Native(Adapter):
-    """A folder that `tgp export` wrote, on the GPU if there is one.
+    """A folder that `tgp export` wrote, on the device of `default_device`.
 
     Text features are means of the bidirectional, final-normed states, which is what
     sentence-transformers computes from the folder; picture features are means of the units of a

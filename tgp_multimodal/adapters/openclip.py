@@ -23,7 +23,7 @@ _BATCH = 32
 
 
 class OpenClip(Adapter):
-    """A model of open_clip, on the GPU if there is one.
+    """A model of open_clip, on the device of `default_device`.
 
     Vectors are those behind the projection: as they are for `Embed`, of unit length for
     `JointEmbed`. Pictures go through the model's own transform for evaluation.

@@ -27,6 +27,7 @@ Say = Callable[[str, str, str, str], None]
 # The keys among it can be seen by whoever may use the cluster.
 _INHERITED = (
     "TGP_DATA",
+    "TGP_DEVICE",
     "HF_HOME",
     "HF_HUB_OFFLINE",
     "CUBLAS_WORKSPACE_CONFIG",

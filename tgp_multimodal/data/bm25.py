@@ -3,15 +3,28 @@
 Shape letters: N documents, V words.
 """
 
+import re
+import unicodedata
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer
 
 WORDS = r"[A-Za-z]+|\d"  # one-letter names are words too: code is among the texts
-ANY_WORDS = r"[^\W\d_]+|\d"  # of every script
 SATURATION, LENGTH = 1.2, 0.75  # k1 and b, with the values that Lucene takes
+
+
+@cache
+def any_words() -> str:
+    """The pattern of words of every script: letters with the marks that belong to them, digits."""
+    marks = "".join(
+        character
+        for character in map(chr, range(0x300, 0x10000))
+        if unicodedata.category(character) in ("Mn", "Mc")
+    )
+    return rf"(?:[^\W\d_][{re.escape(marks)}]*)+|\d"
 
 
 class Bm25Weights:

@@ -30,10 +30,8 @@ from tgp_multimodal.data.scenes import Endless, Mix
 from tgp_multimodal.data.tokenizer import Tokenizer
 
 _KEPT = 0.7  # of the ids of a caption that stands for two
-_CAPTION_DRAWS, _VIEW_DRAWS = (
-    41,
-    42,
-)  # apart from other draws of the same seed
+# Set the draws of this file apart from others of the same seed.
+_CAPTION_DRAWS, _VIEW_DRAWS = 41, 42
 _SIDED = re.compile(r"\b(left|right)", re.IGNORECASE)  # "rightmost", too
 _COLOURED = re.compile(
     r"\b(red|orange|yellow|green|blue|purple|violet|pink|brown|cyan|magenta|turquoise|teal|beige"

@@ -33,7 +33,7 @@ class PictureQuality:
         self.licenses[picture.stream][picture.license or NOT_STATED] += 1
 
     def drop(self, stream: str, kind: Literal["duplicates", "elsewhere"]) -> None:
-        """Counts a picture that is left out because it was there before; see `Album`."""
+        """Counts a picture that is left out as a copy of another; see `PictureDuplicates`."""
         self._of(stream)[kind] += 1
 
     def numbers(

@@ -68,15 +68,17 @@ def _read(path: Path) -> dict[str, Line]:
     if not path.is_file():
         raise ValueError(f"run must hold a {METRICS}, as `tgp fit` writes it. Got {path} instead.")
     found: dict[str, Line] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            try:
-                step = float(row.pop("step"))
-                for name, cell in row.items():
-                    if cell and math.isfinite(value := float(cell)):
-                        found.setdefault(name, []).append((step, value))
-            except (KeyError, TypeError, ValueError):
-                continue  # a line that a kill has cut
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        lines.pop()  # a kill has cut it, maybe in the middle of a number
+    for row in csv.DictReader(lines):
+        try:
+            step = float(row.pop("step"))
+            for name, cell in row.items():
+                if cell and math.isfinite(value := float(cell)):
+                    found.setdefault(name, []).append((step, value))
+        except (KeyError, TypeError, ValueError):
+            continue  # the same, after a run that went on
     if not found:
         raise ValueError(f"{path} must hold a line with values. Got none instead.")
     return found

@@ -56,7 +56,7 @@ class TreeScorer(ABC):
     """A network that reads trees behind a prefix and guesses tokens.
 
     Attributes:
-        packs: False if it cannot read trees; it then gets each row alone, and no prefix.
+        packs_trees: False if it cannot read trees; it then gets each row alone, and no prefix.
     """
 
     packs_trees = True

@@ -72,7 +72,7 @@ def _texts(
     _check(request)
     given = {name: value for name, value in request.items() if name in Sampling._fields}
     if "stop" in given:
-        given["stop"] = as_stop_strings(given["stop"])
+        given["stop"] = tuple(map(unix, as_stop_strings(given["stop"])))
     end = end_of_lines(request["prefix"] + (request.get("suffix") or ""))
     prefix = unix(request["prefix"])
     suffix = None if request.get("suffix") is None else unix(request["suffix"])

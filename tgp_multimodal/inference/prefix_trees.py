@@ -59,7 +59,7 @@ def group_by_prefix(
         capacity: most nodes of a tree, unless one row alone has more.
 
     Returns:
-        families whose paths hold each row once; trees without a prefix are one family, whatever
+        groups whose paths hold each row once; trees without a prefix are one group, whatever
         they hold, so that they are read many at a time.
     """
     order = sorted(range(len(rows)), key=lambda i: tuple(rows[i]))
@@ -93,7 +93,7 @@ def visible(trees: Sequence[Tree], length: int, prefix: int) -> np.ndarray:
     """Which column each node sees, (B, L, M): the prefix, its ancestors and itself.
 
     Args:
-        trees: of one family.
+        trees: of one group.
         length: nodes of the longest, L.
         prefix: ids in front of the trees.
     """

@@ -112,7 +112,7 @@ def update(
     """
     known, vector_ND = _opened(folder, lines, model)
     named = {str(file.resolve()): file for file in files}
-    entries = {name: entry for name, entry in known.items() if Path(name).is_file()}
+    entries = {name: entry for name, entry in known.items() if _exists(name)}
     vectors = {name: vector_ND[slice(*entry["rows"])] for name, entry in entries.items()}
     new: list[str] = []
     for name, file in named.items():
@@ -133,6 +133,14 @@ def update(
         for line, text in entries[name]["passages"]
     ]
     return SearchIndex(found, _stacked([vectors[name] for name in named]))
+
+
+def _exists(name: str) -> bool:
+    """Whether a file is there, or may be: in a folder that may not be entered."""
+    try:
+        return Path(name).is_file()
+    except PermissionError:
+        return True
 
 
 def _embed_files(

@@ -133,9 +133,9 @@ class GeneratedText:
 
     Attributes:
         ids: what was written.
-        reason: why it ended: "stop" (EOS, a stop string, the end of a block of code) or "length";
-            empty while it goes on.
-        at_eos: whether it ended with EOS, which is not among the ids.
+        finish_reason: why it ended: "stop" (EOS, a stop string, the end of a block of code) or
+            "length"; empty while it goes on.
+        ended_with_eos: whether it ended with EOS, which is not among the ids.
     """
 
     def __init__(self, tokenizer: Tokenizer, sampling: Sampling) -> None:

@@ -19,7 +19,7 @@ _BACKLOG = 2048
 
 
 def open_model(folder: str, name: str | None = None, limits: Limits | None = None) -> ServedModel:
-    """The model of an export, on the GPU if there is one.
+    """The model of an export, on $TGP_DEVICE, or the GPU if there is one.
 
     Args:
         folder: the export.

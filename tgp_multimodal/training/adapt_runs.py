@@ -7,10 +7,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Literal, NamedTuple
 
-import torch
 from lightning.pytorch import Callback, Trainer
 
 from tgp_multimodal.data.tokenizer import Tokenizer
+from tgp_multimodal.inference.devices import default_device
 from tgp_multimodal.inference.task_network import Pairs, TaskNetwork
 from tgp_multimodal.models.networks import Multimodal
 from tgp_multimodal.training.adapt_module import AdaptModule, balanced
@@ -175,8 +175,11 @@ def train(
 
 
 def _trainer(steps: int, callbacks: list[Callback]) -> Trainer:
+    device = default_device()
+    is_cuda = device.type == "cuda"
     return Trainer(
-        accelerator="auto", devices=1, max_steps=steps, callbacks=callbacks, logger=False,
-        gradient_clip_val=1.0, precision="bf16-mixed" if torch.cuda.is_available() else "32-true",
+        accelerator=device.type, devices=[device.index or 0] if is_cuda else 1,
+        max_steps=steps, callbacks=callbacks, logger=False,
+        gradient_clip_val=1.0, precision="bf16-mixed" if is_cuda else "32-true",
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip

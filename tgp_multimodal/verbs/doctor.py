@@ -124,7 +124,7 @@ def _accelerator() -> tuple[str, str]:
             "good",
         )
     if torch.backends.mps.is_available():
-        return "Apple GPU (mps); load, draw and evaluate use the CPU", "note"
+        return "Apple GPU (mps); models are opened on the CPU unless TGP_DEVICE is mps", "note"
     return "none, the CPU is used", "note"
 
 

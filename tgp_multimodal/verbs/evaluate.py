@@ -259,8 +259,9 @@ def _on_ray(
 
 
 def team() -> "Team":
-    """The processes that torchrun has started, each on its own GPU if there are some, or this one.
+    """The processes that torchrun has started, or this one.
 
+    Each is on its own GPU, if there are some and $TGP_DEVICE names no device.
     Answers travel by gloo, for they are plain Python objects. A process may wait for another as
     long as it takes: torchrun ends all of them when one fails.
     """

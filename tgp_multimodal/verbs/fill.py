@@ -66,7 +66,7 @@ def fill(
     """
     import tgp_multimodal
     from tgp_multimodal.inference.code_blocks import enclosing_block
-    from tgp_multimodal.inference.gaps import at_cursor, at_marker, end_of_lines, unix, with_ends
+    from tgp_multimodal.inference.gaps import unix, with_ends
     from tgp_multimodal.inference.sampling import Sampling, check
 
     sampling = Sampling(
@@ -86,14 +86,12 @@ def fill(
         raise ValueError(f"n must be at least 1. Got {n} instead.")
     if json:
         return _converse(tgp_multimodal.load(folder), sampling, stop_at_dedent, n)
-    before, after, end, mark = prefix or "", suffix or "", "\n", ""
+    mark, before, after, end = "", prefix or "", suffix or "", "\n"
+    asked = (before, after)
     if file is not None:
-        content = read_file(file)
-        end = end_of_lines(content)
-        mark = "\ufeff" if content.startswith("\ufeff") else ""  # editors do not count it
-        content = content.removeprefix(mark)
-        before, after = at_marker(content, marker) if at is None else at_cursor(content, at)
-    asked = (before, after) if file is None else (unix(before), unix(after))
+        mark, before, after, end = _gap_of(file, at, marker)
+        asked = unix(before), unix(after)
+        sampling = sampling._replace(stop=tuple(map(unix, sampling.stop)))
     model = tgp_multimodal.load(folder)
     tell_unread(model, *asked, max_tokens)
     if stop_at_dedent:
@@ -106,6 +104,17 @@ def fill(
     for piece in pieces:
         print(piece, end="", flush=True)
     print(after if file is not None else "", end="" if file is not None else "\n")
+
+
+def _gap_of(file: str, at: str | None, marker: str) -> tuple[str, str, str, str]:
+    """A mark of byte order, the text around the gap, and how its lines end."""
+    from tgp_multimodal.inference.gaps import at_cursor, at_marker, end_of_lines
+
+    content = read_file(file)
+    mark = "\ufeff" if content.startswith("\ufeff") else ""  # editors do not count it
+    content = content.removeprefix(mark)
+    before, after = at_marker(content, marker) if at is None else at_cursor(content, at)
+    return mark, before, after, end_of_lines(content)
 
 
 def print_samples(

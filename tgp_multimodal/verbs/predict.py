@@ -56,8 +56,10 @@ def predict(
         )
     check_input(source)
     check_output(target)
-    model = tgp_multimodal.load_adapted(adapted)
     bad = target.with_name(f"{target.name}.quarantine.jsonl")
+    if source.resolve() == bad.resolve():
+        raise ValueError(f"input must be no file that is written anew. Got {input} instead.")
+    model = tgp_multimodal.load_adapted(adapted)
     with Quarantine(bad, allow_bad=1) as quarantine:
         labeller = Labeller(model, Columns(text=text, second=second), quarantine)
         _write(labeller, source, target)

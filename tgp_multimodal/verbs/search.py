@@ -117,14 +117,17 @@ def _counter() -> Iterator[Callable[[int, int], None]]:
 def _by_words(query: str, texts: list[str]) -> Any:
     """Score of each text by BM25; minus infinity where it has no word of the query."""
     import re
+    import unicodedata
 
     import numpy as np
 
-    from tgp_multimodal.data.bm25 import ANY_WORDS, Bm25Weights
+    from tgp_multimodal.data.bm25 import Bm25Weights, any_words
 
-    if not any(re.search(ANY_WORDS, text) for text in texts):
+    # A letter with its accent may be one character or two.
+    query, *texts = (unicodedata.normalize("NFC", text) for text in (query, *texts))
+    if not any(re.search(any_words(), text) for text in texts):
         return np.full(len(texts), -np.inf)
-    score_N = Bm25Weights(texts, ANY_WORDS).scores(query)
+    score_N = Bm25Weights(texts, any_words()).scores(query)
     return np.where(score_N > 0, score_N, -np.inf)
 
 
