@@ -1,5 +1,6 @@
 """The verb `evaluate`."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from tgp_multimodal.evaluation.asking import Team
     from tgp_multimodal.evaluation.cards import Card
     from tgp_multimodal.evaluation.results import Result
+
+# Columns of a terminal that shows a column of the cards whole; a pipe shows all of them.
+_LEAST_WIDTH = {"protocol": 95, "license": 115, "suites": 145}
 
 
 def evaluate(
@@ -154,6 +158,7 @@ def _chosen(
 def _print_list(chosen: "list[Card]") -> None:
     """A table of the cards, and one of the suites that ship."""
     import os
+    from textwrap import shorten
 
     from rich.table import Table
     from rich.text import Text
@@ -163,20 +168,28 @@ def _print_list(chosen: "list[Card]") -> None:
 
     found = card_list.lines(chosen)
     console = consoles.console(quiet=int(os.environ.get("RANK", "0")) > 0)
+    is_narrow = console.width < 190
+    shown: list[Iterable[Text]] = []
     table = Table(title=f"Cards: {len(found)}", title_justify="left")
-    for name in (
-        "card",
-        "protocol",
-        "metric",
-        "chance",
-        "license of the data",
-        "data here",
-        "suites",
-    ):
-        table.add_column(name, justify="right" if name == "chance" else "left", overflow="fold")
-    for card, data, suites in found:
-        said = (card.name, card.protocol, card.metric, f"{card.chance:.3g}", card.license, data)
-        table.add_row(*map(Text, (*said, ", ".join(suites))))
+    columns = {
+        "card": [line.card.name for line in found],
+        "protocol": [line.card.protocol for line in found],
+        "metric": [line.card.metric for line in found],
+        "chance": [f"{line.card.chance:.3g}" for line in found],
+        "license": [
+            shorten(line.card.license, 16, placeholder="…") if is_narrow else line.card.license
+            for line in found
+        ],
+        "data here": [line.data for line in found],
+        "suites": [", ".join(line.suites) for line in found],
+    }
+    for name, cells in columns.items():
+        if console.width < _LEAST_WIDTH.get(name, 0):
+            continue
+        table.add_column(name, justify="right" if name == "chance" else "left", no_wrap=True)
+        shown.append(map(Text, cells))
+    for row in zip(*shown, strict=True):
+        table.add_row(*row)
     console.print(table)
     if missing := sum(line.data == card_list.MISSING for line in found):
         place = os.environ.get("TGP_DATA") or "not set"
