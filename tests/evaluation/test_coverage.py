@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from tgp_multimodal.evaluation.compare import (
+from tgp_multimodal.evaluation.leaderboard_items import Items, compare
+from tgp_multimodal.evaluation.significance import (
     bootstrap_means,
     bootstrap_p,
     holm,
     intervals_p,
     mcnemar,
 )
-from tgp_multimodal.evaluation.leaderboard_items import Items, compare
 from tgp_multimodal.evaluation.stats import bootstrap, detectable, mean_of_proportions, wilson
 
 

@@ -4,8 +4,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
+from tgp_multimodal.inference import sheets
 from tgp_multimodal.inference.sheets import contact_sheet, grid_sheet
 
 COLOURS = ["red", "lime", "blue", "yellow", "cyan", "magenta"]
@@ -75,3 +76,30 @@ def test_pictures_keep_their_proportions(size, shape):
 def test_captions_must_be_one_for_each():
     with pytest.raises(ValueError, match=r"captions must be one for each .* Got 1 for 2 instead"):
         contact_sheet([Image.new("RGB", (8, 8))] * 2, ["a"])
+
+
+def test_letters_that_the_usual_font_lacks_are_looked_for_elsewhere(monkeypatch):
+    asked, own = [], ImageFont.load_default(13)
+
+    def truetype(name, size):
+        asked.append(name)
+        if len(asked) < 2:
+            raise OSError("no such font")
+        return own
+
+    monkeypatch.setattr(ImageFont, "load_default", lambda size: own)
+    monkeypatch.setattr(ImageFont, "truetype", truetype)
+    picture = np.zeros((4, 4, 3), np.uint8)
+    contact_sheet([picture], ["ein Kreis, größer als naïf"])
+    assert asked == []
+    contact_sheet([picture], ["красный круг"])
+    assert len(asked) == 2
+    monkeypatch.setattr(ImageFont, "truetype", lambda *_: (_ for _ in ()).throw(OSError))
+    assert contact_sheet([picture], ["красный круг"]).size[0] > 0
+
+
+def test_a_word_wider_than_its_cell_is_broken():
+    font = ImageFont.load_default(13)
+    lines = sheets._wrapped("donaudampfschifffahrtsgesellschaftskapitän and more", font, 96)
+    assert len(lines) == 3
+    assert all(font.getlength(line) <= 100 for line in lines[:2])

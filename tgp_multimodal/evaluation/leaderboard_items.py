@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tgp_multimodal.evaluation.compare import (
+from tgp_multimodal.evaluation.results import is_number
+from tgp_multimodal.evaluation.significance import (
     MAX_BLOCKS,
     bootstrap_means,
     bootstrap_p,
@@ -22,7 +23,6 @@ from tgp_multimodal.evaluation.compare import (
     mcnemar,
     rank_groups,
 )
-from tgp_multimodal.evaluation.results import is_number
 
 SAMPLES = 5
 MAX_TEXT = 280

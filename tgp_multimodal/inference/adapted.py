@@ -136,7 +136,7 @@ def read_task(folder: Path) -> Task:
             " instead."
         )
     found = read_format(path, "adapted", FORMAT, "task")
-    return Task(**found["task"] | {"labels": tuple(found["task"]["labels"])})
+    return Task.from_content(found["task"])
 
 
 def read(

@@ -8,6 +8,9 @@ from PIL import Image, ImageDraw, ImageFont
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 _INK, _PAPER, _FRAME = (20, 20, 20), (255, 255, 255), (200, 200, 200)
+_SIZE = 13  # of letters, pixels
+_LAST_LATIN = 0x24F  # Pillow's own font has no Greek, Cyrillic or Chinese
+_WIDE_FONTS = ("DejaVuSans.ttf", "NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "arial.ttf")
 _GAP, _LINE = 12, 18  # pixels between pictures, and from one line of text to the next
 
 
@@ -34,7 +37,7 @@ def contact_sheet(
             f"Got {len(captions)} for {len(pictures)} instead."
         )
     columns = columns or min(8, len(pictures), max(4, round(len(pictures) ** 0.5)))
-    font = ImageFont.load_default(13)
+    font = _font(captions)
     wrapped = [_wrapped(caption, font, side) for caption in captions]
     tallest = max(_fitted(picture, side)[1] for picture in pictures)
     cell_height = tallest + _LINE * max(len(lines) for lines in wrapped) + _GAP
@@ -72,7 +75,7 @@ def grid_sheet(
             f"pictures must fill {len(captions)} rows of {len(headings)}. "
             f"Got {len(pictures)} instead."
         )
-    font = ImageFont.load_default(13)
+    font = _font([*captions, *headings])
     columns, cell = len(headings), side + _GAP
     wrapped = [_wrapped(caption, font, 2 * side) for caption in captions]
     tallest = max(_fitted(picture, side)[1] for picture in pictures)
@@ -90,6 +93,18 @@ def grid_sheet(
         row, column = divmod(index, columns)
         _hang(sheet, picture, first_left + column * cell, first_top + row * row_height, side)
     return sheet
+
+
+def _font(texts: Sequence[str]) -> _Font:
+    """Pillow's own font; for letters that it lacks, one of the machine's, if it has one."""
+    if all(ord(letter) <= _LAST_LATIN for text in texts for letter in text):
+        return ImageFont.load_default(_SIZE)
+    for name in _WIDE_FONTS:
+        try:
+            return ImageFont.truetype(name, _SIZE)
+        except OSError:
+            continue
+    return ImageFont.load_default(_SIZE)
 
 
 def _write(pen: ImageDraw.ImageDraw, lines: list[str], left: int, top: int, font: _Font) -> None:

@@ -9,7 +9,7 @@ outputs, C channels, Y rows, X columns of pixels, B pictures.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -62,6 +62,11 @@ class Task:
     units: bool = False
     offset: float = 0.0
     spread: float = 1.0
+
+    @classmethod
+    def from_content(cls, content: Mapping[str, Any]) -> "Task":
+        """The task of the plain data that a file holds."""
+        return cls(**{**content, "labels": tuple(content["labels"])})
 
     @property
     def outputs(self) -> int:

@@ -114,7 +114,7 @@ def _learn(
         task = best_reading(network, loaded.tokenizer, task, splits, metric)
         plan = {**identity, "task": asdict(task), "rate": settings.rate, "tried": {}}
         _write_plan(folder, plan)
-    task = _task(plan["task"])
+    task = Task.from_content(plan["task"])
     adapted, tokenizer = TaskNetwork(network, task).train(), loaded.tokenizer
     data = encoded(splits, task, tokenizer)
     start = 0.0
@@ -215,10 +215,6 @@ def _head_size(network: TaskNetwork) -> int:
 def _sizes(network: TaskNetwork) -> dict[str, int]:
     part = network.network.get_submodule("head" if network.task.reads == "picture" else "text")
     return {"parameters": sum(w.numel() for w in part.parameters()) + _head_size(network)}
-
-
-def _task(content: dict[str, Any]) -> Task:
-    return Task(**content | {"labels": tuple(content["labels"])})
 
 
 def _digest(splits: Splits) -> str:

@@ -195,7 +195,7 @@ class SampleSheet(Callback):
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int
     ) -> None:
         step = trainer.global_step
-        if self.every and (step % self.every == 0 or step == trainer.max_steps):
+        if _is_due(trainer, self.every):
             self.draw(trainer, module, step)
 
     def draw(self, trainer: Trainer, module: Any, step: int) -> None:
@@ -249,8 +249,7 @@ class SceneCurve(Callback):
         self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_index: int
     ) -> None:
         step = trainer.global_step
-        due = self.every and (step % self.every == 0 or step == trainer.max_steps)
-        if not due or not hasattr(module.network, "head"):
+        if not _is_due(trainer, self.every) or not hasattr(module.network, "head"):
             return
         tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
         wanted = [prompt for chosen in self.prompts.values() for prompt in chosen]
@@ -333,6 +332,11 @@ class LastValidation(Callback):
     ) -> None:
         if _is_done(trainer):
             trainer.should_stop = True
+
+
+def _is_due(trainer: Trainer, every: int) -> bool:
+    """Whether what is done every so many steps, and at the end, is due; never of 0 steps."""
+    return every > 0 and (trainer.global_step % every == 0 or _is_done(trainer))
 
 
 def _is_done(trainer: Trainer) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from tgp_multimodal.evaluation.compare import (
+from tgp_multimodal.evaluation.significance import (
     bootstrap_means,
     bootstrap_p,
     holm,
