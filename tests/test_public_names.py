@@ -76,7 +76,7 @@ def signature(function) -> str:
 
 
 def test_the_page_on_the_python_interface_has_all_of_it():
-    page = (PACKAGE.parent / "docs" / "python.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parent.parent / "docs" / "python.md").read_text(encoding="utf-8")
     for name in ("load", "load_adapted"):
         assert f"`tgp.{name}{signature(getattr(tgp_multimodal, name))}`" in page
     for owner, kind in (("model", tgp_multimodal.Model), ("adapted", tgp_multimodal.Adapted)):
