@@ -1,6 +1,8 @@
 """Where verbs print their tables."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -21,3 +23,18 @@ def console(**options: Any) -> Console:
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = _PIPED
     return made
+
+
+@contextmanager
+def live_status(text: str) -> Iterator[Callable[[str], None]]:
+    """One line on a terminal that is written anew while something runs; nothing elsewhere.
+
+    Args:
+        text: what it says first; the function that comes back changes it.
+    """
+    own = Console(stderr=True)
+    if not own.is_terminal:
+        yield lambda text: None
+        return
+    with own.status(text) as status:
+        yield lambda text: status.update(text)

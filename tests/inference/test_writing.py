@@ -329,3 +329,11 @@ def test_code_ends_with_its_block_and_so_does_its_stream(network, tokenizer):
         pieces = writing.stream(breaking, tokenizer, prompt, sampling._replace(seed=seed))
         assert "".join(pieces) == cut
     assert free != bound
+
+
+def test_the_only_candidate_is_written_whatever_is_drawn(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "uniform_", lambda self, **_: self.zero_())
+    logits_BV = torch.full((1, 8), -torch.inf)
+    logits_BV[0, 5] = 1.0
+    token_B = sample_tokens(logits_BV, Sampling(temperature=0.2), [torch.Generator()])
+    assert token_B.tolist() == [5]

@@ -257,7 +257,10 @@ def test_mistakes_of_predict(adapted, base, tmp_path, capsys):
         ([str(adapted), source, "out.xml", "--text", "body"], "output must end with .csv, .tsv or"),
         ([str(adapted), str(tmp_path), out], "input must be a table of texts"),
         ([str(adapted), source, source, "--text", "body"], "output must be another file than the"),
-        ([str(adapted), str(tmp_path / "no.csv"), out], "input must be there. Got"),
+        (
+            [str(adapted), str(tmp_path / "no.csv"), out],
+            "input must be a file or a folder that is there",
+        ),
     ]:
         assert main(["predict", *given]) == 2, given
         error = capsys.readouterr().err

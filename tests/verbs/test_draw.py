@@ -210,3 +210,12 @@ def test_mistakes_are_one_line(folder, mask, tmp_path, capsys, arguments, messag
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_takes_no_files_is_told_before_anything_is_drawn(
+    folder, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("os.access", lambda place, mode: False)
+    monkeypatch.setattr("tgp_multimodal.load", None)
+    assert main(["draw", folder, "a red circle", "--output", str(tmp_path / "out")]) == 2
+    assert "output must be a folder to write into." in capsys.readouterr().err

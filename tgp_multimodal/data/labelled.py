@@ -115,13 +115,7 @@ def table(path: Path, columns: Columns, option: str = "train") -> Iterator[Raw |
     Raises:
         ValueError: the file is none of these, or lacks a column.
     """
-    if not path.is_file():
-        raise ValueError(f"{option} must be a file or a folder that is there. Got {path} instead.")
-    if not rows.is_table(path):
-        kinds = ", ".join(rows.SUFFIXES)
-        raise ValueError(
-            f"{option} must be a folder of pictures or a file ({kinds}). Got {path} instead."
-        )
+    check_table(path, option)
     for row in rows.read(path, columns.choose(path)):
         if isinstance(row, Bad):
             yield row
@@ -130,6 +124,25 @@ def table(path: Path, columns: Columns, option: str = "train") -> Iterator[Raw |
             yield Raw(readable(row[1], columns), row[1][columns.label], f"{path}:{row[0]}")
         except ValueError as error:
             yield Bad(str(path), row[0], str(error))
+
+
+def check_table(path: Path, option: str) -> None:
+    """Refuses what is no file of rows.
+
+    Args:
+        path: what the user named.
+        option: what the user calls it, for messages.
+
+    Raises:
+        ValueError: it is not there, or of another kind.
+    """
+    if not path.is_file():
+        raise ValueError(f"{option} must be a file or a folder that is there. Got {path} instead.")
+    if not rows.is_table(path):
+        kinds = ", ".join(rows.SUFFIXES)
+        raise ValueError(
+            f"{option} must be a folder of pictures or a file ({kinds}). Got {path} instead."
+        )
 
 
 def readable(row: dict[str, Any], columns: Columns) -> Any:

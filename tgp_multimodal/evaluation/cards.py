@@ -179,7 +179,7 @@ def find(name: str) -> Card:
         if not Path(name).is_file():
             raise ValueError(f"card file must exist. Got {name} instead.")
         return load(Path(name))
-    raise ValueError(unknown("card", name, names()))
+    raise ValueError(f"{unknown('card', name, names())} `tgp evaluate --list` shows all.")
 
 
 def suite(name: str) -> list[Card]:

@@ -141,23 +141,6 @@ def _opened_pictures(
             yield Bad(str(folder), str(file.relative_to(folder)), str(error))
 
 
-def check_input(path: Path) -> None:
-    """Refuses what is neither a table nor a folder.
-
-    Raises:
-        ValueError: it is not there, or of another kind.
-    """
-    if path.is_dir():
-        return
-    if not path.is_file():
-        raise ValueError(f"input must be there. Got {path}, which is not, instead.")
-    if not rows.is_table(path):
-        kinds = ", ".join(rows.SUFFIXES)
-        raise ValueError(
-            f"input must be a folder of pictures or a file ({kinds}). Got {path} instead."
-        )
-
-
 def check_output(path: Path) -> None:
     """Refuses a file of a kind that `writer` does not write.
 

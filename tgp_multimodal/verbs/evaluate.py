@@ -139,16 +139,11 @@ def _chosen(
     from tgp_multimodal.evaluation.held_out import cards as held_out_cards
     from tgp_multimodal.evaluation.lm_eval_tasks import load as lm_eval_card
 
-    try:
-        chosen = [card_files.find(name) for name in cards or ()]
-        chosen += [lm_eval_card(Path(task)) for task in lm_eval_task or ()]
-        if held_out is not None:
-            chosen += held_out_cards(Path(held_out))
-        chosen = chosen or card_files.suite(suite)
-    except ValueError as error:
-        if str(error).startswith("card must be one that exists"):  # whose names are too many
-            raise ValueError(f"{error} `tgp evaluate --list` shows all.") from None
-        raise
+    chosen = [card_files.find(name) for name in cards or ()]
+    chosen += [lm_eval_card(Path(task)) for task in lm_eval_task or ()]
+    if held_out is not None:
+        chosen += held_out_cards(Path(held_out))
+    chosen = chosen or card_files.suite(suite)
     names = [card.name for card in chosen]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"cards must have different names. Got {twice[0]} twice instead.")

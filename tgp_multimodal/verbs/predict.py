@@ -1,8 +1,6 @@
 """`tgp predict`: labels a file with a model that `tgp adapt` made."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,9 +39,9 @@ def predict(
         tgp predict adapted/leaves pictures/ labelled.csv
     """
     import tgp_multimodal
-    from tgp_multimodal.data.labelled import Columns
+    from tgp_multimodal.data.labelled import Columns, check_table
     from tgp_multimodal.data.quarantine import Quarantine
-    from tgp_multimodal.inference.labelling import Labeller, check_input, check_output
+    from tgp_multimodal.inference.labelling import Labeller, check_output
 
     source, target = Path(input), Path(output)
     if source.resolve() == target.resolve():
@@ -54,7 +52,8 @@ def predict(
         raise ValueError(
             f"output must be a new file, unless --overwrite is given. Got {output} instead."
         )
-    check_input(source)
+    if not source.is_dir():
+        check_table(source, "input")
     check_output(target)
     bad = target.with_name(f"{target.name}.quarantine.jsonl")
     if source.resolve() == bad.resolve():
@@ -72,30 +71,18 @@ def predict(
 
 def _write(labeller: "Labeller", source: Path, target: Path) -> None:
     """Labels everything; says where the rows are that a call which ends early has labelled."""
+    from tgp_multimodal.consoles import live_status
     from tgp_multimodal.inference.labelling import partial_of, writer
 
     chunks = labeller.pictures(source) if source.is_dir() else labeller.table(source)
     done = 0
     try:
-        with writer(target) as write, _counter() as tell:
+        with writer(target) as write, live_status("labelling") as show:
             for rows in chunks:
                 write(rows)
                 done += len(rows)
-                tell(done)
+                show(f"{done:,} rows read and labelled")
     except BaseException:
         if done:
             print(f"note: the first {done:,} rows are in {partial_of(target)}", file=sys.stderr)
         raise
-
-
-@contextmanager
-def _counter() -> Iterator[Callable[[int], None]]:
-    """Shows on a terminal how many rows are done; nothing elsewhere."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda done: None
-        return
-    with console.status("labelling") as status:
-        yield lambda done: status.update(f"{done:,} rows read and labelled")

@@ -2,8 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,6 +78,7 @@ def _compared(
 ) -> tuple[list[Any], Any]:
     """The passages, and how near each is to the query; None where words alone are counted."""
     import tgp_multimodal
+    from tgp_multimodal.consoles import live_status
     from tgp_multimodal.inference import ranking, search_index
 
     if by == "words" or index is None:
@@ -88,7 +88,11 @@ def _compared(
     elif not files:
         return [], None
     model = tgp_multimodal.load(folder)
-    with _counter() as progress:
+    with live_status("embedding") as show:
+
+        def progress(done: int, total: int) -> None:
+            show(f"embedding passages: {done:,} of {total:,}")
+
         if index is None:
             texts = [passage.text for passage in passages]
             vectors = search_index.embed_in_groups(texts, model.embed, progress)
@@ -99,19 +103,6 @@ def _compared(
     if not passages:
         return [], None
     return passages, ranking.cosines(model.embed([query])[0], vectors)
-
-
-@contextmanager
-def _counter() -> Iterator[Callable[[int, int], None]]:
-    """Shows on a terminal how many passages are embedded; nothing elsewhere."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda done, total: None
-        return
-    with console.status("embedding") as status:
-        yield lambda done, total: status.update(f"embedding passages: {done:,} of {total:,}")
 
 
 def _by_words(query: str, texts: list[str]) -> Any:
