@@ -154,6 +154,15 @@ def test_a_run_s_config_is_among_its_facts(tmp_path):
     assert "init_from: Qwen/Qwen3-0.6B\n" in model_card(language_model(), Unspoken(), facts)
 
 
+def test_a_card_does_not_say_whose_home_the_data_lay_in(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    (tmp_path / "config.yaml").write_text("data: {folder: /home/ada/mail, names: [/home/adam/x]}\n")
+    assert run_facts(tmp_path, {})["config"]["data"] == {
+        "folder": "~/mail",
+        "names": ["/home/adam/x"],
+    }
+
+
 def test_limits_say_what_it_is_not_for():
     card = model_card(language_model(), Unspoken(), {})
     part = " ".join(card.partition("## Intended use and limits\n")[2].split())

@@ -226,6 +226,26 @@ def test_code_that_came_along_is_not_run_even_if_somebody_would_allow_it(
     assert not (tmp_path / "was_run").exists()
 
 
+def test_texts_of_a_search_get_the_prompts_of_sentence_encoders(tokenizer, tmp_path):
+    stock = pytest.importorskip("sentence_transformers").SentenceTransformer
+    export.save(tmp_path / "words", language_model(tokenizer.vocabulary), tokenizer, {}, "")
+    settings = {
+        "prompts": {"query": "search: ", "document": "text: ", "all": "a "},
+        "default_prompt_name": "all",
+    }
+    bare = stock(str(tmp_path / "words"), device="cpu")
+    (tmp_path / "words/config_sentence_transformers.json").write_text(json.dumps(settings))
+    model = make(f"st:{tmp_path}/words")
+    asked = [
+        Embed("apple", role="document"),
+        Embed("apple", role="query"),
+        Embed("apple"),
+        Embed("pear", role="document"),
+    ]
+    expected = bare.encode(["text: apple", "search: apple", "a apple", "text: pear"])
+    np.testing.assert_allclose(np.stack(model.answer(asked)), expected, atol=1e-5)
+
+
 def test_sentence_encoders_keep_their_settings(tokenizer, tmp_path):
     export.save(tmp_path / "words", language_model(tokenizer.vocabulary), tokenizer, {}, "")
     model = make(f"st:{tmp_path}/words")

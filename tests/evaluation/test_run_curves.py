@@ -80,6 +80,18 @@ def test_runs_share_a_page(tmp_path, capsys):
     assert (tmp_path / "a" / "curves.html").is_file()
 
 
+def test_the_best_of_an_error_is_its_lowest_and_of_a_share_its_highest(tmp_path):
+    names = ("validation/text/value", "validation/passages/found", "scene_eval/colours")
+    rows = ["9,3,0.1,0.2", "19,2,0.9,0.8", "29,4,0.5,0.4"]
+    run(tmp_path / "a", rows, header=f"step,{','.join(names)}\n")
+    found = run_curves.summaries(run_curves.read_runs([tmp_path / "a"]))
+    assert {one.metric: (one.last, one.best, one.best_step) for one in found} == {
+        "scene_eval/colours": (0.4, 0.8, 19),
+        "passages/found": (0.5, 0.9, 19),
+        "text/value": (4, 2, 19),
+    }
+
+
 def test_runs_of_one_name_are_told_apart(tmp_path):
     folders = [run(tmp_path / name / "run", ["9,5.0,1.0,"]) for name in "ab"]
     found = run_curves.read_runs([tmp_path / name / "run" for name in "ab"])

@@ -15,8 +15,8 @@ from tgp_multimodal.inference.devices import default_device
 class SentenceEncoder(Adapter):
     """A model of sentence-transformers as `encode` gives it, with its pooling and limit.
 
-    Weights are float32 whatever they were saved in, as those of all others here. Every text gets
-    the model's default prompt; prompts for queries or documents alone are not used.
+    Weights are float32 whatever they were saved in, as those of all others here. Queries and
+    documents of a search get the model's prompts for them, as in MTEB, all else its default prompt.
 
     Args:
         model: a folder or hub name.
@@ -49,10 +49,20 @@ class SentenceEncoder(Adapter):
         self.encoder.eval().requires_grad_(False)
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
-        texts = [str(r.item) for r in requests if isinstance(r, Embed)]
-        if not texts:
-            return []
-        return list(self.encoder.encode(texts, batch_size=self.batch, show_progress_bar=False))
+        asked = [r for r in requests if isinstance(r, Embed)]
+        encoders = {
+            "": self.encoder.encode,
+            "query": self.encoder.encode_query,
+            "document": self.encoder.encode_document,
+        }
+        vectors: dict[int, Answer] = {}
+        for role, encode in encoders.items():
+            numbers = [n for n, request in enumerate(asked) if request.role == role]
+            if numbers:
+                texts = [str(asked[n].item) for n in numbers]
+                found = encode(texts, batch_size=self.batch, show_progress_bar=False)
+                vectors.update(zip(numbers, found, strict=True))
+        return [vectors[n] for n in range(len(asked))]
 
     def facts(self) -> dict[str, Any]:
         encoder = self.encoder

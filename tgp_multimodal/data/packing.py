@@ -1,7 +1,7 @@
 """Documents packed into rows of one length: row i is a pure function of (seed, i).
 
 That is what makes the stream resumable, shardable and independent of worker processes: its whole
-    state is one integer.
+state is one integer.
 
 Shape letters: L length of a row in tokens.
 """
@@ -167,10 +167,5 @@ def to_fim(row: Row, tokenizer: Tokenizer, seed: int) -> Row:
         [tokenizer.middle], piece[first:second], [tokenizer.eos],
     )  # fmt: skip
     token_L = row.token_L.copy()
-    joined = np.concatenate(parts)
-    token_L[begin : begin + len(joined)] = joined
-    if len(joined) < end - begin:
-        # The piece had held a BOS and an EOS of its own: what is left over after them is one
-        # document of a single end mark.
-        token_L[begin + len(joined) : end] = tokenizer.eos
+    token_L[begin:end] = np.concatenate(parts)
     return Row(token_L, row.position_L, True, row.number)

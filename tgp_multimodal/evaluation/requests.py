@@ -8,7 +8,7 @@ Shape letters: D width of a feature vector, Y rows, X columns, C channels (alway
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -89,10 +89,13 @@ class Embed:
     Attributes:
         item: a text, or a picture as unsigned bytes (Y, X, C).
         view: which of the model's vectors, one of `Adapter.views`; "" is its usual one.
+        role: what a text of a search is, for models that were trained with prompts for either; ""
+            where nothing is searched.
     """
 
     item: str | np.ndarray
     view: str = ""
+    role: Literal["", "query", "document"] = ""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ MOST_RUNS = 8  # as many as there are colours
 _HERE = Path(__file__).parent
 _POINTS = 300  # of a line; more are averaged to so many
 _BEFORE = ("train/", "validation/")
+_MEASURED = ("validation/", "scene_eval/")
+_HIGHER = ("found", "caption_saves")  # shares of what is right; all else is a loss or an error
 
 Line = list[tuple[float, float]]  # steps and values
 
@@ -39,13 +41,13 @@ class Run(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """The last and the lowest value of a held-out metric of one run."""
+    """The last and the best value of a held-out metric of one run."""
 
     metric: str
     run: str
     last: float
-    lowest: float
-    lowest_step: int
+    best: float
+    best_step: int
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
@@ -88,12 +90,13 @@ def summaries(runs: Sequence[Run]) -> list[Summary]:
     """Held-out metrics of all runs, metric by metric."""
     names = dict.fromkeys(name for run in runs for name in run.logged)
     found = []
-    for name in sorted(name for name in names if name.startswith("validation/")):
+    for name in sorted(name for name in names if name.startswith(_MEASURED)):
+        is_higher_better = name.startswith("scene_eval/") or name.endswith(_HIGHER)
+        sign = -1 if is_higher_better else 1
         for run in runs:
             if line := run.logged.get(name):
-                step, lowest = min(line, key=lambda point: point[1])
-                short = name.removeprefix("validation/")
-                found.append(Summary(short, run.name, line[-1][1], lowest, int(step)))
+                step, best = min(line, key=lambda point: sign * point[1])
+                found.append(Summary(_short(name), run.name, line[-1][1], best, int(step)))
     return found
 
 
@@ -114,7 +117,7 @@ def render(runs: Sequence[Run]) -> str:
             ("All else", [_plot(name, runs) for name in others]),
         ],
         rows=[
-            (s.metric, s.run, f"{s.last:.4g}", f"{s.lowest:.4g}", f"{s.lowest_step:,}")
+            (s.metric, s.run, f"{s.last:.4g}", f"{s.best:.4g}", f"{s.best_step:,}")
             for s in summaries(runs)
         ],
     )

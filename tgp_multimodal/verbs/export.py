@@ -58,10 +58,16 @@ def run_facts(run: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
         kept = ("data", "precision", "device", "environment")
         found |= {key: content[key] for key in kept if key in content}
     if (config := run / "config.yaml").is_file():
-        found["config"] = yaml.safe_load(config.read_text(encoding="utf-8"))
+        found["config"] = yaml.safe_load(_without_home(config.read_text(encoding="utf-8")))
     steps = checkpoint.get("global_step")
     found["metrics"], found["measured_at"] = _last_metrics(run / "metrics.csv", steps)
     return found
+
+
+def _without_home(text: str) -> str:
+    """Text that is published, without the name of who ran it in its paths."""
+    home = str(Path.home())
+    return text if home == "/" else text.replace(f"{home}/", "~/")
 
 
 def benchmarks(results: Path, weights: str) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ def plot(runs: list[str], output: str | None = None) -> None:
     """Plot the curves of training runs: one HTML page with a plot for each metric.
 
     A run that goes on may be plotted too: its metrics.csv is read as it is now. The table that is
-    printed has the last and the lowest value of what was measured on validation items.
+    printed has the last and the best value of what was measured on validation items and scenes.
 
     Args:
         runs: folders of runs, eight at most; they share the plots.
@@ -27,14 +27,12 @@ def plot(runs: list[str], output: str | None = None) -> None:
     found = run_curves.read_runs(folders)
     page = folders[0] / "curves.html" if output is None else Path(output)
     run_curves.write(found, page)
-    table = Table(title="On validation items: last (lowest, at step)", title_justify="left")
+    table = Table(title="On validation items: last (best, at step)", title_justify="left")
     table.add_column("metric")
     for run in found:
         table.add_column(Text(run.name), justify="right")
     for metric, values in run_curves.by_metric(run_curves.summaries(found)).items():
-        told = {
-            one.run: f"{one.last:.4g} ({one.lowest:.4g}, {one.lowest_step:,})" for one in values
-        }
+        told = {one.run: f"{one.last:.4g} ({one.best:.4g}, {one.best_step:,})" for one in values}
         table.add_row(Text(metric), *(told.get(run.name, "–") for run in found))
     if table.row_count:
         consoles.console().print(table)

@@ -41,8 +41,8 @@ def retrieval(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     adapter.fit(lazy_field(examples, "corpus", "document"))
     documents = [e.fields["document"] for e in corpus]
     names = np.array([str(e.fields["document_id"]) for e in corpus])
-    queries = [e.fields["query"] for e in test]
-    features = stack(ask([Embed(item) for item in [*queries, *documents]]))
+    queries = [Embed(e.fields["query"], role="query") for e in test]
+    features = stack(ask(queries + [Embed(text, role="document") for text in documents]))
     rankings = rank(features[: len(test)], features[len(test) :], names)
     metric = examples.card.metric
     rows = [_judge(e, ranking, metric) for e, ranking in zip(test, rankings, strict=True)]
