@@ -6,7 +6,7 @@ export VENV
 .PHONY: help quickstart test check setup clean
 
 help:
-	@echo "make quickstart   install, then pretrain, export, evaluate and draw, with nothing downloaded"
+	@echo "make quickstart   install, then pretrain, export, evaluate and draw, no data needed"
 	@echo "make test         install, then run the tests"
 	@echo "make check        install, then check format, lint and types"
 	@echo "make clean        remove the environment and caches; runs/ stays"
