@@ -18,7 +18,7 @@ from tgp_multimodal.training.run import RunCLI
 
 os.environ["JSONARGPARSE_DEPRECATION_WARNINGS"] = "off"  # Lightning still asks the old way
 
-OVERLAYS = ("text", "pictures", "looks", "gpu", "ddp", "fsdp")
+OVERLAYS = ("text", "pictures", "crops", "gpu", "ddp", "fsdp")
 ADAPTS = {  # overlays, too: behind a size or behind --init_from; and what they learn from
     "biomedical": {"text", "passages"},
     "code": {"text", "passages"},
@@ -61,12 +61,12 @@ def test_a_config_instantiates_alone_and_under_each_overlay(name, overlay, build
     assert {key: getattr(network.text, key) for key in text} == text
     assert type(network) is (LanguageModel if overlay == "text" else Multimodal)
     wanted = {"text": {"text", "passages"}, "pictures": {"pictures", "captions"}}
-    wanted["looks"] = wanted["pictures"]
+    wanted["crops"] = wanted["pictures"]
     streams = wanted.get(overlay, wanted["text"] | wanted["pictures"])
     assert set(cli.model.objectives) == streams
     for stream in ("text", "passages", "pictures", "captions"):
         assert (getattr(cli.datamodule, stream) is not None) == (stream in streams)
-    if overlay in ("pictures", "looks"):  # nothing is left of the streams that the size would draw
+    if overlay in ("pictures", "crops"):  # nothing is left of the streams that the size would draw
         assert cli.datamodule.pictures == {"longest": 64, "batch": 64}
         assert cli.model.weights == {"pictures": 1.0, "captions": 0.5}
     assert cli.trainer.max_steps == alone["trainer"]["max_steps"]
@@ -74,11 +74,11 @@ def test_a_config_instantiates_alone_and_under_each_overlay(name, overlay, build
     assert cli.model.precision == ("bfloat16" if overlay in ("gpu", "ddp", "fsdp") else "auto")
 
 
-def test_looks_and_drawing_learn_from_one_stream(build):
-    pictures = build("nano", "looks").model.objectives["pictures"]
+def test_crops_and_drawing_learn_from_one_stream(build):
+    pictures = build("nano", "crops").model.objectives["pictures"]
     assert isinstance(pictures, Together)
     kinds = {name: type(objective) for name, objective in pictures.objectives.items()}
-    assert kinds == {"draw": FlowMatching, "look": PictureContrast}
+    assert kinds == {"draw": FlowMatching, "crops": PictureContrast}
 
 
 def test_overlays_add_up(build):
