@@ -72,7 +72,7 @@ class Longest(Adapter):
 
 
 class TfIdf(Adapter):
-    """Counts of words and pairs of words, damped and weighted, learned from the card's own texts.
+    """TF-IDF of word unigrams and bigrams, fitted on the card's own texts.
 
     Sublinear term frequency, smoothed inverse document frequency, unit length: scikit-learn's
     `TfidfVectorizer`. With the probe on top it is TF-IDF + logistic regression.

@@ -25,11 +25,11 @@ Size = Callable[[bytes], int]
 class Compressor(Adapter):
     """A compressor as a model of text.
 
-    It costs the whole held-out text as one, which favours it: a language model starts anew at each
-    document. Alone it has seen nothing before; with the argument `trained` it may refer back to the
-    training text: its cost is that of training and held-out text together less that of training
-    text alone. Both are in the details of each. Texts that are compared one by one cost what they
-    take alone: behind megabytes of training text each would take seconds, so `trained` refuses.
+    It compresses the whole held-out text as one, which favours it: a language model starts anew at
+    each document. Without an argument it starts with nothing; with `trained` it may refer back to
+    the training text: the size of training and held-out text together, less that of training text
+    alone. The details hold both. Texts that are compared in pairs are compressed alone: after
+    megabytes of training text each would take seconds, so `trained` refuses those cards.
 
     Attributes:
         kind: its name without the argument.

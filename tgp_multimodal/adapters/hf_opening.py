@@ -41,7 +41,7 @@ def kind_of(config: Any) -> str:
     """What the architecture that the weights were saved from can do: a key of `OPENERS`.
 
     Raises:
-        ValueError: it is neither a language model nor an encoder.
+        ValueError: it is an encoder-decoder.
     """
     architecture = (config.architectures or ["no architecture"])[0]
     if config.is_encoder_decoder:

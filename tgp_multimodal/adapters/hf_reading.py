@@ -1,7 +1,7 @@
-"""Models of transformers read what the scoring engine gives them, with the numbers of their own.
+"""Scores with models of transformers behind the scoring engine, without changing their numbers.
 
-Logits are computed at the asked positions alone: what goes into a model's head is cut down on the
-way there, so that whatever the model does behind its head (caps, scales) remains its own.
+Logits are computed at the scored positions alone: a hook selects these from the input of the
+model's head, so that whatever the model does after its head (caps, scales) is kept.
 
 Shape letters: B batch, L length, M prefix and nodes, N asked positions, V vocabulary.
 """
@@ -32,8 +32,8 @@ from tgp_multimodal.inference.prefix_trees import PrefixGroup, Tree, visible
 # Nats by which a packed tree may differ from the rows alone and be called the same.
 _SAME, _SAME_HALF = 1e-4, 0.1
 _PROBED = 7  # ids of each of the parts that are compared
-# Share of what another last id changes at its own place that is rounding at the places before it;
-# networks that look ahead change by a thousandth there with fresh weights, by a tenth when trained.
+# Changing the last id changes the logits of its own position; up to this share of that, a change
+# at earlier ones is rounding. Networks that look ahead: a thousandth if fresh, a tenth if trained.
 _ROUNDING, _ROUNDING_HALF = 1e-4, 1e-2
 
 # Prefix, suffix, middle: what models that infill call these marks.
@@ -72,7 +72,7 @@ class StockTokenizer:
         start: what a text is read behind where nothing stands in front of it, as in lm-eval: BOS,
             or EOS where there is none.
         pad: fills rows up; never looked at.
-        marks: of infilling prompts; None if it has none.
+        fim_tokens: special tokens of infilling prompts; None if it has none.
         middle_ends: ids that end a middle, as EOS does.
 
     Args:
@@ -306,10 +306,10 @@ def masked_scores(
 ) -> list[Likelihood]:
     """Pseudo-log-likelihoods in nats, in order (Salazar et al. 2020, arXiv:1910.14659).
 
-    Each token of a text in turn is hidden by the mask and guessed at its own place; what the
-    tokenizer puts around a text is never hidden. A text longer than the context is cut into
-    windows, each token is hidden in one of them, and the last window is full. Rows of one pass have
-    one length, so that nothing is padded.
+    Each token of a text in turn is masked and predicted at its own position; the special tokens
+    around a text are never masked. A text longer than the context is cut into windows, each token
+    is masked in one of them, and the last window is full. Rows of one pass have one length, so that
+    nothing is padded.
 
     Args:
         model: a masked language model.

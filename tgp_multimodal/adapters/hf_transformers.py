@@ -71,12 +71,12 @@ class HfTransformers(Adapter):
     """A model of transformers, on the device of `default_device`.
 
     What it can do follows its architecture: causal language models score, write and embed; masked
-    ones guess hidden tokens and embed; all others embed. Among these are discriminators such as
-    ELECTRA's, and models that have a causal head and look ahead (XLNet; BERT without `is_decoder`).
-    Text features are means of the last states over all tokens, specials included, as
-    sentence-transformers computes them by default. How context and continuation join, how long
-    texts are cut, and what stands in front of a text are as in lm-eval, with `add_bos_token` left
-    out: the tokenizer says. No code of a model's own runs.
+    ones predict masked tokens and embed; all others embed. Among these are discriminators such as
+    ELECTRA's, and models with a causal head that look ahead (XLNet; BERT without `is_decoder`).
+    Text features are the last hidden states, mean-pooled over all tokens, specials included, as
+    sentence-transformers does by default. How context and continuation join, how texts beyond the
+    context are cut, and what precedes a text are as in lm-eval without `add_bos_token`: the
+    tokenizer decides. Code that comes with a model is never run.
 
     Args:
         model: a folder or hub name; behind it `@random` for fresh weights, always the same, or
@@ -283,10 +283,10 @@ class HfTransformers(Adapter):
 
 
 class _Draws(LogitsProcessor):
-    """Leaves one token of each row: the one that this row's own generator draws.
+    """Masks all tokens of a row but one, sampled with the row's own generator.
 
-    Greedy search then takes it. `generate` alone would draw for all rows from one generator, and
-    what is written would depend on the batch.
+    Greedy decoding then takes it. `generate` alone would sample all rows with one generator, and
+    the text would depend on the batch.
     """
 
     def __init__(self, sampling: Sampling, seeds: list[int]) -> None:

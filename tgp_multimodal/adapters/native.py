@@ -52,12 +52,12 @@ from tgp_multimodal.models.networks import Multimodal, Network, describe, random
 class Native(Adapter):
     """A folder that `tgp export` wrote, on the device of `default_device`.
 
-    Text features are means of the bidirectional, final-normed states, which is what
-    sentence-transformers computes from the folder; picture features are means of the units of a
-    block of the diffusion head, and of which block a probe chooses (`views`). An image tower, where
-    there is one, puts pictures into the space of the text features. Pictures are drawn with the
-    settings of `Drawing`, without guidance where training put it into the weights.
-    New text may take half of the context, so that a prompt keeps the other half.
+    Text features are mean-pooled bidirectional, final-normed states, as sentence-transformers
+    computes them from the folder; picture features are pooled MLP activations or the residual
+    stream of a block of the diffusion head, chosen by the probe (`views`). An image tower, if there
+    is one, maps pictures into the space of the text features. Pictures are drawn with the settings
+    of `Drawing`, without guidance if training put it into the weights. New text may take half of
+    the context, so that a prompt keeps the other half.
 
     Args:
         folder: the export.

@@ -51,12 +51,12 @@ class _Token(NamedTuple):
 class OpenAiApi(Adapter):
     """A model of a server, asked over HTTP; what it can do is tried out when it is opened.
 
-    Texts are written by /completions at temperature 0 and embedded by /embeddings. Log-likelihoods
-    come from the echo of a text with its log-probabilities, which few servers offer, and the join
-    is lm-eval's: white space moves, and the continuation is what is left behind as many tokens as
-    the context alone has (these are counted only where a token spans the join). A token that a
-    server gives no number, the first where nothing stands in front of it, costs nothing; the fact
-    `scores_first_token` says whether that one has a number (None: no likelihoods at all).
+    Texts are written by /completions, greedily unless a request has a temperature, and embedded by
+    /embeddings. Log-likelihoods come from `echo` with `logprobs`, which few servers offer, and the
+    join is lm-eval's: white space moves, and the continuation is what follows as many tokens as the
+    context alone has (counted only if a token spans the join). A token without a log-probability,
+    which the first one is if nothing precedes it, costs nothing; the fact `scores_first_token` says
+    whether that one has any (None: no likelihoods at all).
 
     Nobody but the server knows the ids, so texts that are longer than its context are cut by
     characters: contexts lose their left end, texts to embed their right one, and a text for

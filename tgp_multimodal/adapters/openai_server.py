@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-_TRIES = 7  # with the pauses below, half a minute
+_TRIES = 7  # with the pauses below, 16 seconds
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 30.0  # seconds
 _TIMEOUT = 600.0  # seconds without a byte
 _LATER = {408, 409, 425, 429, 502, 503, 504}  # said of the moment, not of what was asked

@@ -1,7 +1,7 @@
 """A grid of models and cards on the machines of a Ray cluster: each pair is a task of its own.
 
-A task does what `tgp evaluate` does here, with one model and one card, into the same files: so a
-grid that was interrupted goes on where it was, and its results are those of a run without Ray.
+A task does what `tgp evaluate` does here, with one model and one card, into the same files: so an
+interrupted grid resumes where it stopped, and its results are those of a run without Ray.
 Machines must share the folders (models, $TGP_DATA, results) under the same paths.
 """
 

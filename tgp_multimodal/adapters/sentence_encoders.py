@@ -15,8 +15,9 @@ from tgp_multimodal.inference.devices import default_device
 class SentenceEncoder(Adapter):
     """A model of sentence-transformers as `encode` gives it, with its pooling and limit.
 
-    Weights are float32 whatever they were saved in, as those of all others here. Queries and
-    documents of a search get the model's prompts for them, as in MTEB, all else its default prompt.
+    Weights are float32 whatever they were saved in, which is the default of the other adapters too.
+    Queries and documents of a search get the model's prompts for them, as in MTEB, all else its
+    default prompt.
 
     Args:
         model: a folder or hub name.

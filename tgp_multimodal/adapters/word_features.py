@@ -9,7 +9,7 @@ from sklearn.feature_extraction import FeatureHasher
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.requests import Answer, EmbedTokens, Request
 
-_WIDTH = 1 << 15  # columns that features are hashed into; two seldom meet among some 10,000
+_WIDTH = 1 << 15  # columns that features are hashed into; of 10,000, a quarter share a column
 _NEIGHBOURS = (-2, -1, 1, 2)
 _AFFIXES = (1, 2, 3, 4)
 

@@ -1,6 +1,6 @@
-"""Batches of text by number, on Grain, and what batches of every kind have in common.
+"""Batches of text by index, on Grain, and what batches of every kind have in common.
 
-Equal numbers give equal batches; nothing else is state.
+Batch i is a pure function of the settings and i: the index is the only state.
 
 Shape letters: B batch, L length in tokens.
 """
@@ -92,7 +92,8 @@ def text_batches(
     mixed = _mixed(
         split, [(partial(packed, n), weights[n]) for n in streams_with_items(weights, split)]
     )
-    # The number of a row in the mixture, not in its stream: what decides its mode must be unique.
+    # The row's number in the mixture, not in its stream: its training mode (causal or masked) is
+    # a hash of this number, which must therefore be unique.
     numbered = grain.MapDataset.source(RandomAccess(lambda i: mixed[i]._replace(number=i)))
     return numbered[shard[0] :: shard[1]].batch(batch, batch_fn=collate_rows)
 

@@ -165,7 +165,7 @@ def shares(texts: Sequence[str], index: np.ndarray, size: int = SIZE) -> np.ndar
 
 
 def _sorted_once(grams: np.ndarray) -> np.ndarray:
-    """Sorts in place and leaves each value out but once.
+    """Sorts in place and drops duplicates.
 
     `np.unique` of NumPy 2.4 puts integers into a hash table first, which takes ten times as long.
     """

@@ -1,9 +1,8 @@
 """Pairs of a docstring and the code that it describes: pair i is a pure function of (seed, i).
 
-Who writes code says in words what it does, for free; vectors of texts that tell which docstring
-belongs to which code find code by description (Neelakantan et al. 2022, arXiv:2201.10005,
-section 3.2). The pairs are found in the ids of whole source files, so any prepared corpus of Python
-has them.
+Docstrings are free labels: they say in words what the code does. Embeddings trained to match the
+two retrieve code by description (Neelakantan et al. 2022, arXiv:2201.10005, section 3.2). The pairs
+are found in the ids of whole source files, so any prepared corpus of Python has them.
 """
 
 import numpy as np

@@ -1,8 +1,8 @@
 """What is a copy of something earlier: exact copies by a digest, near ones of texts by MinHash.
 
 Near copies (the same article with another header, a licence text with another year) make a network
-recite (Lee et al. 2022, "Deduplicating Training Data Makes Language Models Better"), and since
-the split of a document is a hash of its text, they put what was trained on into validation.
+memorise (Lee et al. 2022, "Deduplicating Training Data Makes Language Models Better"), and since
+the split of a document is a hash of its text, they leak training text into validation.
 """
 
 import hashlib

@@ -1,10 +1,10 @@
-"""The ids of a tokenizer three times as fast on one core, by remembering those of every word.
+"""Encodes texts three times as fast as the backend on one core, by caching the ids of words.
 
-The backend cuts and looks up each word anew. Here the cut is done by Python's own `re` and the ids
-of a word are looked up in a table, which the backend fills. That is exact for lines of characters
-whose class (letter, digit, space, other) is beyond doubt; other lines go to the backend whole. A
-text may be cut after a line break before a character that is no white space: no piece of `SPLIT`
-goes over it, and the composition of characters (NFC) does not either.
+The backend splits the text and encodes each word anew. Here Python's own `re` splits it, and the
+ids of a word come from a cache that the backend fills. That is exact for lines of characters whose
+class (letter, digit, space, other) is settled in Unicode; other lines go to the backend whole. A
+text may be cut between a line break and a character that is not white space: no piece of `SPLIT`
+crosses that boundary, and neither does the composition of characters (NFC).
 """
 
 import json

@@ -1,7 +1,7 @@
 """Items with labels: what a model is adapted to, from tables and folders of pictures.
 
-What kind of task it is follows from the labels where nobody says it: names are classes, lists are
-several labels at once or, one for each word, tags, and numbers that vary are a quantity.
+If the kind of task is not given, it is inferred from the labels: names are classes, lists are
+several labels at once or (one for each word) tags, and many different numbers are a quantity.
 """
 
 import hashlib
@@ -251,7 +251,7 @@ def labelled(raw: Raw, kind: Kind) -> Item | Bad:
 
 
 def _content(item: Any) -> str:
-    """The same for items that are the same, which tell nothing new of each other."""
+    """Hash of an item: duplicates share a group, so that they stay in one split."""
     raw = item.tobytes() if isinstance(item, np.ndarray) else repr(item).encode()
     return hashlib.sha256(raw).hexdigest()
 
@@ -299,7 +299,7 @@ def reads(items: Sequence[Item], kind: Kind) -> str:
     """What the items are: "text", "pair", "words" or "picture".
 
     Raises:
-        ValueError: they are pairs or pictures, which have no words to tag.
+        ValueError: some are lists of words, which only a tagging task reads.
     """
     first = items[0].item
     if kind == "tagging":
@@ -314,10 +314,10 @@ def reads(items: Sequence[Item], kind: Kind) -> str:
 def draw(
     items: Sequence[Item], kind: Kind, share: float, seed: int, parts: int = 1
 ) -> tuple[list[Item], ...]:
-    """What stays, then what is held back in each part; all in their order.
+    """Stratified split by group: what stays for training, then each held-out part, in order.
 
-    A part has a share of the items, of each class alike, and whole groups. No label of a
-    multi-label task, of which no class can be made, leaves training altogether.
+    A part has this share of the items of each class, in whole groups. A multi-label task cannot be
+    stratified by class; there every label still occurs in training.
 
     Raises:
         ValueError: a class has too few groups, so that none of them can be held back in each part,

@@ -1,9 +1,9 @@
 """Conversations packed whole into rows of one length, and batches of such rows.
 
-A conversation is not cut in two as a document is (`packing.py`), for an answer without its question
-teaches to make something up. Rows are filled by best fit, the longest conversations first, as in
-Ding et al. 2024 (arXiv:2404.10830, section 3). Which conversations share a row is the same in all
-epochs, the order of the rows is not. Row i is a function of (seed, i).
+A conversation is not cut in two as a document is (`packing.py`): an answer without its question
+teaches the model to make things up. Rows are filled by best-fit-decreasing bin packing, as in Ding
+et al. 2024 (arXiv:2404.10830, section 3). Which conversations share a row is the same in all
+epochs; the order of the rows is not. Row i is a function of (seed, i).
 
 Shape letters: B batch, L length of a row in tokens, S conversations.
 """
@@ -78,7 +78,7 @@ class PackedChat:
 
 
 def best_fit(size_S: np.ndarray, length: int) -> list[list[int]]:
-    """Rows of conversations: each goes where the least room is left that it fits into.
+    """Best-fit bin packing: each conversation goes into the fullest row that has room for it.
 
     Args:
         size_S: tokens of each conversation, 1 to `length`.

@@ -34,14 +34,14 @@ class Row(NamedTuple):
 
 
 def hash_unit(seed: int, *counters: int) -> float:
-    """A number in [0, 1) that depends on the counters alone (SplitMix64, Steele et al. 2014)."""
+    """A number in [0, 1), a hash of seed and counters (SplitMix64, Steele et al. 2014)."""
     state = seed & 0xFFFFFFFFFFFFFFFF
     for counter in counters:
         state = (state ^ (counter & 0xFFFFFFFFFFFFFFFF)) + 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
         state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
         state = (state ^ state >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
         state ^= state >> 31
-    return state / 2**64
+    return min(state / 2**64, 1 - 2**-53)  # the largest states would be rounded up to 1
 
 
 class PackedRows:
@@ -139,15 +139,12 @@ class PackedRows:
 
 
 def to_fim(row: Row, tokenizer: Tokenizer, seed: int) -> Row:
-    """The row with its longest piece rearranged for infilling.
+    """The row with its longest piece rearranged for infilling (Bavarian et al. 2022).
 
-    As Bavarian et al. 2022 (arXiv:2207.14255), but inside the row.
-
-    The piece becomes `[BOS] [PREFIX] prefix [SUFFIX] suffix [MIDDLE] middle [EOS]`.
-
-    Cut inside the row rather than inside the document, so that all three parts are in view; the
-    specials displace the last tokens of the piece. A row without a piece of 24 tokens stays as it
-    is.
+    The piece becomes `[BOS] [PREFIX] prefix [SUFFIX] suffix [MIDDLE] middle [EOS]`
+    (arXiv:2207.14255), cut inside the row rather than the document, so that all three parts are in
+    one row; the specials displace its last tokens. A row whose longest piece has no room for 24
+    tokens beside them stays as it is.
     """
     starts = np.flatnonzero(row.position_L == 0)
     ends = np.append(starts[1:], len(row.token_L))

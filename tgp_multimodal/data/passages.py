@@ -1,8 +1,8 @@
 """Pairs of passages of one document: pair i is a pure function of (seed, i).
 
-Two passages that stand near each other are about the same thing, which nobody had to label; the
-contrastive objective learns vectors of texts from that (Neelakantan et al. 2022, arXiv:2201.10005;
-independent crops as in Izacard et al. 2022, arXiv:2112.09118).
+Two nearby passages are positives for contrastive learning, with no labels needed: the objective
+learns text embeddings from them (Neelakantan et al. 2022, arXiv:2201.10005; independent crops as in
+Izacard et al. 2022, arXiv:2112.09118).
 """
 
 import numpy as np
@@ -17,8 +17,8 @@ _NEAR = 4  # both passages lie in a window of this many times their length
 class PassagePairs:
     """The endless pairs of one stream of documents.
 
-    A document is as likely as it is long, up to a window; the two passages are cut from one window
-    of it, wherever they fall, and may overlap.
+    Documents are sampled in proportion to their length in windows, rounded up; the two passages are
+    independent random crops of one window of the document, and may overlap.
 
     Args:
         split: tokenized documents.

@@ -1,9 +1,8 @@
 """Batches of pictures and of captions by number, on Grain.
 
-Which caption of a picture is learned from, whether it is flipped or made grey and which part of it
-is seen are functions of the seed, the stream and the element's number in it. So the same picture
-comes with another caption in the next epoch, and equal numbers give equal batches, whatever the
-threads and the processes.
+The caption of a picture and its augmentation (flip, greyscale, crop) are functions of the seed, the
+stream and the element's number in it. So the same picture comes with another caption in the next
+epoch, and element i is the same however many threads and processes there are.
 
 Shape letters: B batch, L length in tokens, C channels, Y rows, X columns.
 """
@@ -29,7 +28,7 @@ from tgp_multimodal.data.records import CaptionedImages, PassageRows
 from tgp_multimodal.data.scenes import Endless, Mix
 from tgp_multimodal.data.tokenizer import Tokenizer
 
-_KEPT = 0.7  # of the ids of a caption that stands for two
+_KEPT = 0.7  # share of the ids kept in each view of a picture's only caption
 # Set the draws of this file apart from others of the same seed.
 _CAPTION_DRAWS, _VIEW_DRAWS = 41, 42
 _SIDED = re.compile(r"\b(left|right)", re.IGNORECASE)  # "rightmost", too
@@ -133,9 +132,9 @@ def caption_batches(
 ) -> "grain.MapDataset[PassageRows]":
     """Pairs of captions of one picture, `batch` pairs at a time.
 
-    A drawn scene is put into words twice. Of a stored picture two different captions are drawn;
-    where it has one only, the pair is that caption twice, each time without some of its ids, in the
-    manner of Gao et al. 2021 (arXiv:2104.08821, section 3), who drop states.
+    A drawn scene is put into words twice. Of a stored picture two different captions are sampled;
+    if it has only one, the pair is that caption twice, each with token dropout, after Gao et al.
+    2021 (arXiv:2104.08821, section 3), who apply dropout to hidden states.
 
     Args:
         split: pictures with captions.

@@ -28,8 +28,8 @@ class Stream:
     Args:
         datasets: stream name -> batches by number.
         threads: reading threads of each stream; 0 reads in the calling thread.
-        every: stream name -> how many steps apart it is in the dict, from step 0 on; 1 where none
-            is given. No batch is made in vain and none is left out.
+        every: stream name -> its period: it is in the dict at every n-th step, from step 0 on; 1 if
+            not given. No batch is made and then discarded, and none is skipped.
     """
 
     def __init__(

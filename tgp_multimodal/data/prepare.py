@@ -3,9 +3,9 @@
     <output>/tokenizer/  text/  pictures/  chat/     as `tokenizer.py` and `prepared.py` describe
     <output>/quarantine.jsonl                        bad rows, if there are any
 
-A run that was stopped is taken up by the next one that does the same (`staging.is_same_work`): its
-tokenizer is used, its tokens and 13-grams are kept. Everything else, pictures above all, is done
-again and in the same order.
+An interrupted run is resumed by the next one with the same inputs (`staging.is_same_work`): its
+tokenizer, tokens and 13-grams are reused. Everything else, pictures above all, is done again, in
+the same order.
 
 Copies of earlier documents are left out (`duplicates.py`), what is kept is described by numbers
 (`quality.py`), and the training text leaves an index of its 13-grams (`contamination.py`).
@@ -40,7 +40,7 @@ from tgp_multimodal.data.tokenizer import Tokenizer
 
 QUARANTINE = "quarantine.jsonl"
 
-_SAMPLE = 4096  # bytes of text per id of the vocabulary that the tokenizer is trained on
+_SAMPLE = 4096  # characters of text per id of the vocabulary that the tokenizer is trained on
 
 
 class Prepared(NamedTuple):
@@ -217,7 +217,7 @@ class _Work:
 
     def _sample(self, items: Iterable[Keyed]) -> list[str]:
         """Texts of training for the tokenizer."""
-        spare: list[tuple[float, str]] = []  # nearest to training by its hash, for want of other
+        spare: list[tuple[float, str]] = []  # fallback: the text whose hash is nearest to training
 
         def texts() -> Iterator[tuple[float, str]]:
             nonlocal spare

@@ -121,8 +121,8 @@ class TextWriter(Writer):
     Args:
         folder: where to.
         tokenizer: what with.
-        journals: folder of the numbers of tokens, by which a run that gets the same documents after
-            a kill finds the tokens that are there; none are looked for without it.
+        journals: folder for the token counts of documents, from which a run with the same documents
+            resumes after a kill; without it nothing is resumed.
     """
 
     kind = "text"

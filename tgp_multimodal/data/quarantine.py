@@ -17,7 +17,7 @@ T = TypeVar("T")
 ALLOWED = 0.01  # share of bad rows that stops nobody
 
 _NAMED = 3  # bad rows that messages quote
-_EARLY = 1000  # rows before which a share says little, so that nobody is stopped before the end
+_EARLY = 1000  # rows read before the share is reliable enough to stop a run early
 
 
 class Bad(NamedTuple):

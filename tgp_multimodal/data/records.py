@@ -1,4 +1,4 @@
-"""What travels between the stages of the data road.
+"""The records passed between the stages of the data pipeline.
 
 Shape letters: B batch, L length in tokens, C channels, Y rows, X columns.
 """
@@ -72,7 +72,7 @@ class TextRows(NamedTuple):
 
     Attributes:
         token_BL: token ids, int64.
-        position_BL: positions, int64; each 0 starts a document.
+        position_BL: positions, int64; 0 starts a document, or a row that starts inside one.
         infill_B: True where the row was built prefix-suffix-middle.
         row_B: global number of each row since the start of training; its mode is a hash of it.
     """

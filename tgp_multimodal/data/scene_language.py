@@ -54,7 +54,7 @@ _ARRANGED = {
 
 
 class Group(NamedTuple):
-    """So many things of one shape, and of one colour where the colour is named."""
+    """A number of things of one shape, and of one colour if the colour is named."""
 
     shape: str
     colour: str | None = None

@@ -3,8 +3,8 @@
 Nothing is downloaded and nothing is stored: a scene is a few numbers, a picture of it takes a tenth
 of a millisecond, and because the scene is known, a picture that a model draws from the caption can
 be checked exactly (`scene_check`). A few combinations of colour and shape
-(`scene_language.HELD_OUT`) are never drawn for training; they ask whether a model binds colours to
-shapes or remembers pictures.
+(`scene_language.HELD_OUT`) are never drawn for training; they test compositional generalisation:
+whether a model binds colours to shapes or memorises pictures.
 
 Shape letters: Y rows, X columns, N candidate layouts, A arrangements, T things.
 """
@@ -169,8 +169,8 @@ def sample(rng: np.random.Generator, held_out: bool = False) -> tuple[Scene, str
 def sample_described(rng: np.random.Generator, held_out: bool = False, mix: Mix = MIX) -> Described:
     """Returns what `sample` does, with the statement behind the caption.
 
-    Captions leave out colours, background or relation now and then, so that short prompts are not
-    foreign.
+    Captions sometimes leave out colours, background or relation, so that short prompts are not
+    out of distribution.
     """
     kind = rng.random()
     names_colours = held_out or rng.random() < mix.colours_named

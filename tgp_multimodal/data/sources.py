@@ -167,7 +167,7 @@ def state_of(files: Sequence[Path], settings: str) -> str:
 
 
 def root_of(place: str, files: Sequence[Path]) -> Path:
-    """The folder that a place names: itself, that of a file, or what no part of a pattern is in."""
+    """A place's folder: itself, that of a file, or that of a pattern before its first wildcard."""
     path = Path(place)
     if path.is_dir():
         return path

@@ -35,12 +35,12 @@ def split(
     halve: Halve | None = None,
     size: Callable[[Any], int] = lambda item: 1,
 ) -> Iterator[tuple[str, Any]]:
-    """Gives each item its split, and training and validation something of every stream.
+    """Assigns each item to a split, so that training and validation have some of every stream.
 
-    As long as a stream has none in validation, its item with the smallest hash is held back, which
-    is the one that a larger share would take first; as long as it has none in training, the one
-    with the largest. Items of equal hashes go the same way. An item that is all there is, or so
-    large a part that training would miss it, is halved.
+    If no item of a stream falls into validation, the one with the smallest hash goes there, which a
+    larger share would take first; if none falls into training, the one with the largest hash does.
+    Items of equal hashes stay together. An item that is the whole stream, or so large a part that
+    training would miss it, is halved.
 
     Args:
         items: all of them, in any order.
@@ -117,9 +117,10 @@ class _Stream:
 
 
 def smallest(texts: Iterable[tuple[float, str]], room: int) -> list[str]:
-    """Those of the smallest hashes that have room together, largest hash first, at least one.
+    """The texts of the smallest hashes that fit into `room`, largest hash first, at least one.
 
-    They do not depend on the order: no text comes in behind one that had no room.
+    The result does not depend on the order: after a text that does not fit, none with a larger
+    hash is taken.
 
     Args:
         texts: each with its hash.

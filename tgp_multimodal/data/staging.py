@@ -2,8 +2,8 @@
 
 Everything is built in `<output>/.partial/` and moved at the end, so that a run that is killed or
 refuses its data leaves neither half a set nor a damaged old one. What a killed run leaves there is
-taken up by the next one if that does the same work, and removed otherwise. Nothing else is removed
-but files that `tgp prepare` writes, and those only where the caller said so.
+resumed by the next one if that does the same work, and removed otherwise. Nothing else is removed
+except files that `tgp prepare` writes, and those only if the caller asks for it.
 """
 
 import fcntl
@@ -60,7 +60,7 @@ def staged(
         try:
             yield staging
         except BaseException as error:
-            # The data are refused. What a full disk or Ctrl-C stops goes on where it was.
+            # ValueError: the data were refused. After a full disk or Ctrl-C the next run resumes.
             if work is None or isinstance(error, ValueError):
                 shutil.rmtree(staging, ignore_errors=True)
                 if not was_there and not any(output.iterdir()):

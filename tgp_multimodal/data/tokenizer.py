@@ -130,7 +130,7 @@ class Tokenizer:
         return self.backend.decode([int(i) for i in ids], skip_special_tokens=True)
 
     def unwritable(self, ids: int) -> list[int]:
-        """Those of `ids` many ids that no text holds: specials but EOS, and ids beyond ours."""
+        """Of the ids below `ids`, those never to generate: specials except EOS, and unused ids."""
         return [*sorted(self.special - {self.eos}), *range(self.vocabulary, ids)]
 
     def save(self, folder: Path, longest: int = 1024) -> None:

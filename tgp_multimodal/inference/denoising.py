@@ -1,7 +1,7 @@
-"""What the diffusion head says of given pictures: how well it cleans them, and which caption helps.
+"""What the diffusion head says of given pictures: denoising errors, and the best-fitting caption.
 
-The noise of a picture is a function of its pixels in the size of the head alone, so that errors
-compare between captions, and between models of one size.
+The noise of a picture is a function of its pixels at the size of the head alone, so that errors
+are comparable between captions, and between models of one size.
 
 Shape letters: B pictures of a batch, N pictures, K captions, T times, C channels, Y rows, X
 columns.

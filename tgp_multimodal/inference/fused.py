@@ -1,10 +1,9 @@
 """The text transformer arranged for answering: the same numbers from fewer, larger operations.
 
-A network that answers is short of memory traffic and of operations, not of arithmetic. So the
-projections that read one state are one matrix, gains and factors of the norms in front of them are
-folded into it, and rotary tables are made once. Key/value heads are never repeated: the queries of
-a group stand beside each other instead. What `TextTransformer.forward` gives, this gives up to
-rounding.
+Inference is bound by memory traffic and by the number of operations, not by arithmetic. So the
+projections of one state are one matrix, gains and factors of the norms before them are folded into
+it, and rotary tables are computed once. Key/value heads are never repeated: the queries of a group
+are rows of one product instead. Results equal those of `TextTransformer.forward` up to rounding.
 
 Shape letters: B batch, L length of queries, M length of keys, D width, H query heads, G key/value
 heads, K head size, F width of the feed-forward part, N rows of a table or B L.
@@ -92,10 +91,10 @@ class FusedText:
             token_BL: token ids.
             position_BL: their positions inside the context, (B, L) or (1, L); left out: those
                 behind the cache, which then has no padding.
-            allowed_BLM: True where a query may look, (B, L, M) or (1, L, M); left out: everywhere.
-                A query that may look nowhere gets no number.
-            cache: keys and values of earlier positions, M in all; it is extended. Rows behind a
-                shared prefix read one token at a time, and look everywhere.
+            allowed_BLM: True where a query may attend, (B, L, M) or (1, L, M); left out:
+                everywhere. A query that may attend to nothing gets NaN.
+            cache: keys and values of earlier positions, M in all; it is extended. Rows with a
+                shared prefix read one token at a time, and attend to everything.
             depth: how many layers to run before the final norm; left out: all.
         """
         start = 0 if cache is None else cache.end
@@ -165,7 +164,7 @@ class FusedText:
         return cosine[position_BL][:, :, None], sine[position_BL][:, :, None]
 
     def _rotary(self, count: int) -> tuple[Tensor, Tensor]:
-        """Cosines and signed sines (N, K) of so many positions, for whole heads."""
+        """Cosines and signed sines (N, K) of the first `count` positions, for whole heads."""
         position_N = torch.arange(count, device=self.table.device)
         cosine, sine = rotary_tables(position_N, self.size, self.theta)
         return torch.cat((cosine, cosine), dim=-1), torch.cat((-sine, sine), dim=-1)

@@ -14,9 +14,9 @@ from tgp_multimodal.models.diffusion_head import DiffusionHead
 def guided(
     head: DiffusionHead, text: list[tuple[Tensor, Tensor]], mask_NL: Tensor, drawing: Drawing
 ) -> Denoise:
-    """What the samplers ask for clean pictures.
+    """The denoiser that samplers call, with classifier-free guidance.
 
-    Where guidance acts, the picture with and the one without prompt are computed in one batch.
+    Where guidance acts, the predictions with and without the prompt share one batch.
 
     Args:
         head: the diffusion head.
@@ -45,10 +45,10 @@ def guided(
 
 
 def rescaled(guided_BCYX: Tensor, with_prompt_BCYX: Tensor, share: float) -> Tensor:
-    """Guided pictures with a share of the contrast of those that have the prompt alone.
+    """Guided pictures, rescaled towards the contrast of the prediction with the prompt alone.
 
-    Guidance widens the spread of the values and so burns colours out. Lin et al. 2023,
-    arXiv:2305.08891, equations 15 and 16, on our prediction of clean pictures.
+    Guidance raises the standard deviation of the pixels and so over-saturates colours. Lin et al.
+    2023, arXiv:2305.08891, equations 15 and 16, on our prediction of clean pictures.
 
     Args:
         guided_BCYX: pictures after guidance.

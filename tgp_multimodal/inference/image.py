@@ -98,7 +98,7 @@ def draw_pixels(
         noise: gives new noise (B, C, Y, X) at each call; see `own_noise`.
         drawing: settings.
         start: picture to start from.
-        progress: is told which share of the walk is done, at each look of the network.
+        progress: called with the share of the sampling done, at each network evaluation.
     """
     head = network.head
     device = head.txt_in.weight.device
@@ -116,7 +116,7 @@ def draw_pixels(
 
 
 def _watched(denoise: Denoise, progress: Progress, begin: float) -> Denoise:
-    """Tells at each look how far time has fallen: samplers differ in how often they look."""
+    """Reports progress in time at each call: samplers differ in their number of evaluations."""
 
     def watched(x_BCYX: Tensor, time: float) -> Tensor:
         progress(1 - time / begin)

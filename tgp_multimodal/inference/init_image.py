@@ -62,10 +62,10 @@ class InitState(NamedTuple):
     def with_known_pixels(self, denoise: Denoise) -> Denoise:
         """A `denoise` that knows what the mask keeps.
 
-        A sampler that is told the known pixels walks their straight line, and so has them under the
-        noise of each time, whatever its order. To write them into its state from outside (Lugmayr
-        et al. 2022, arXiv:2201.09865, eq. 8) would contradict what the methods of several steps
-        remember.
+        A sampler whose clean prediction holds the known pixels follows their straight path, and so
+        has them at the noise level of each time, whatever its order. Overwriting its state from
+        outside (Lugmayr et al. 2022, arXiv:2201.09865, eq. 8) would contradict the history that
+        multistep methods keep.
         """
         return lambda x_BCYX, time: self.restore_known(denoise(x_BCYX, time))
 

@@ -1,8 +1,8 @@
 """Log-likelihoods of many rows by any network that reads packed trees: the part that all share.
 
-Rows are computed once however often they are asked for, what they share in front is read once
-(`prefix_trees`), and rows of one pass have about one length. What a network has to do besides is a
-`TreeScorer`: ours is in `text`, that of stock models in `adapters.hf_reading`.
+Duplicate rows are computed once, shared prefixes are read once (`prefix_trees`), and the rows of a
+forward pass have similar lengths. What is left to the network is a `TreeScorer`: ours is in `text`,
+that of stock models in `adapters.hf_reading`.
 
 Shape letters: B batch, L length, N number of scored positions, V vocabulary.
 """
@@ -90,7 +90,7 @@ def continuation_row(
     whole: Sequence[int],
     encode_continuation: Callable[[], list[int]],
 ) -> Row:
-    """The row of a continuation: what is left of the whole behind as many ids as the context has.
+    """The row of a continuation: the ids of the whole after as many as the context alone has.
 
     Args:
         front: ids in front of every text.

@@ -1,4 +1,4 @@
-"""Pseudo-log-likelihood: what a text costs when each token is guessed from all the others.
+"""Pseudo-log-likelihood: each token of a text is predicted from all the others.
 
 Shape letters: B hidden tokens of one pass, L length, D width, W windows of one length, T texts.
 """

@@ -21,7 +21,7 @@ def text_vectors(
     texts: Sequence[str],
     batch_tokens: int = text.BATCH_TOKENS,
 ) -> np.ndarray:
-    """Vectors of unit length, (N, D): those of `text.embed`, over their lengths.
+    """Unit-length text embeddings, (N, D): `text.embed`, L2-normalised.
 
     Args:
         transformer: the text's side.

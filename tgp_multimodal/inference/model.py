@@ -125,7 +125,7 @@ class Model:
             top_p: as of `write`, and so are all that follow.
             seed: of the draws.
             stop: the answer ends before the first of these strings.
-            top_k: draws from so many most probable tokens; 0 for all.
+            top_k: samples from this number of most probable tokens; 0 for all.
             repetition_penalty: 1 for none.
 
         Raises:
@@ -196,7 +196,7 @@ class Model:
 
         Args:
             prompts: what to draw.
-            steps: how often the network is asked; those over an image all lie below its strength.
+            steps: sampling steps; over an image all of them lie below its strength.
             guidance: how strictly the prompt is followed; 1 is no guidance and half the work. Left
                 out: 4, and 1 where training put guidance into the weights.
             seed: of the first picture, or one for each.
@@ -244,8 +244,8 @@ class Model:
     def search(self, query: str, documents: Sequence[str], k: int = 5) -> list[tuple[int, float]]:
         """Indices and scores of the `k` documents nearest to the query, best first.
 
-        The score is the cosine of the vectors after the mean of the documents was taken from both:
-        states of a language model share one large direction that says nothing.
+        The score is the cosine similarity of the embeddings, centred by the mean of the documents:
+        states of a language model share one large direction that carries no information.
 
         Raises:
             ValueError: there is no document, `documents` is one text, or `k` is below 1.

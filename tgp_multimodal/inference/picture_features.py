@@ -1,4 +1,4 @@
-"""Pictures in, features out: what the diffusion head makes of them on the way.
+"""Pictures in, features out: hidden states and MLP activations of the diffusion head.
 
 Shape letters: B pictures of a batch, N pictures, C channels, Y rows, X columns, P patches, G rows
 of cells, D width of what is read.
@@ -31,9 +31,9 @@ class View(NamedTuple):
         time: t that the head is told.
         grid: rows and columns of cells, G, over each of which patches are averaged; where they do
             not divide those of the patches, cells overlap.
-        units: read the units of the last block's feed-forward part, from which a plane tells most
-            things better than from the stream behind it, but not colours (LOG.md); False: the
-            stream.
+        units: read the MLP activations of the last block that is run, which a linear probe
+            classifies better than the residual stream after it, except for colours (LOG.md); if
+            False, the residual stream.
     """
 
     block: int
@@ -53,9 +53,9 @@ def usual(head: DiffusionHead) -> View:
 
 
 def views(head: DiffusionHead) -> list[View]:
-    """What is worth trying, the usual one first: units and stream at some depths, two small times.
+    """Views worth trying, the usual one first: activations and stream at some depths and two times.
 
-    Fine cells are of units at the larger time alone: features are many, and each view takes memory.
+    The fine grid is for activations at the larger time alone: each view takes memory.
     """
     first = usual(head)
     depths = sorted({first.block, *(max(1, round(share * head.depth)) for share in _SHARES)})
@@ -84,11 +84,11 @@ def features_of_views(
     wanted: Sequence[View],
     batch: int = 4 * BATCH,
 ) -> list[np.ndarray]:
-    """For each view what is read at its block: null prompt, clean pixels, small t.
+    """Features of each view: null prompt, clean pixels, small t.
 
-    Means over the cells of a grid stand behind the mean over all patches, (N, (1 + G G) D) (the
-    protocol of DDAE, Xiang et al. 2023, arXiv:2303.09769, with places kept: coarse ones where
-    objects wander, fine ones where strokes are read). Views of one time cost one pass.
+    The mean over all patches, then the mean over each cell of a grid, (N, (1 + G G) D): the
+    protocol of DDAE (Xiang et al. 2023, arXiv:2303.09769) with spatial pooling, coarse for objects
+    that move about and fine for strokes. Views of one time share one forward pass.
 
     Args:
         network: text transformer and head.

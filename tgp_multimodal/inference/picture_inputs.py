@@ -1,4 +1,4 @@
-"""Pictures as networks see them: the same road as in training, whatever a user brings.
+"""Pictures as networks see them: the preprocessing of training, for whatever a user brings.
 
 Shape letters: C channels, Y rows, X columns.
 """

@@ -1,9 +1,9 @@
-"""Rows that begin alike, read once: prefix trees packed into rows, behind a prefix in a cache.
+"""Shared prefixes, read once: prefix trees packed into rows, after a prefix in a key/value cache.
 
-The choices of a question share its context, and all questions share their examples. A tree holds
-each shared beginning once; its nodes stand in one row, a node sees its ancestors and no other, and
-its position is its depth, so every path reads as if it stood alone. What is common to many trees
-is read before them, into a cache.
+The choices of a question share its context, and all questions share their few-shot examples. A tree
+holds each shared prefix once; its nodes are one row, a node attends to its ancestors and itself,
+and its position is its depth, so every path is computed as if it were alone. A prefix common to
+many trees is read before them, into a cache.
 
 Shape letters: B trees of a batch, L nodes of a tree, M prefix and nodes.
 """
@@ -97,7 +97,7 @@ def visible(trees: Sequence[Tree], length: int, prefix: int) -> np.ndarray:
         length: nodes of the longest, L.
         prefix: ids in front of the trees.
     """
-    # What fills a short tree up stands behind its nodes and sees what is before it.
+    # Padding comes after a tree's nodes, and sees the prefix and the padding up to itself.
     end_BL = np.full((len(trees), length), length)
     for end_L, tree in zip(end_BL, trees, strict=True):
         end_L[: len(tree.ends)] = tree.ends
@@ -128,7 +128,8 @@ def _trees(rows: Sequence[Ids], run: Sequence[int], prefix: int, capacity: int) 
     for i in run:
         ids = rows[i][prefix:]
         shared = _common(last, ids)
-        # Behind a prefix, whose copies cost more than a wider mask, strangers share a row too.
+        # After a prefix, unrelated rows share a tree too: copies of the prefix's cache cost more
+        # than a wider mask.
         is_worth = prefix or shared >= _WORTH * len(ids)
         if not trees or not is_worth or len(trees[-1].tokens) + len(ids) - shared > capacity:
             trees.append(Tree([], [], [], {}))

@@ -1,8 +1,7 @@
-"""Products with a weight that does not change, laid out once for the processor.
+"""Matrix products with a fixed weight, packed once for the processor.
 
-oneDNN multiplies by a weight in an order of its own, and puts it into that order at every call
-unless it has been done before. Many processors have no better product in bfloat16, and some none in
-float32.
+oneDNN multiplies by a weight in a memory layout of its own, and repacks it at every call unless
+that was done before. On many processors nothing is faster in bfloat16, on some nothing in float32.
 
 Shape letters: N rows, D inputs, E outputs.
 """
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 _TYPES = (torch.float32, torch.bfloat16)
-_ROWS = 64  # for so many the order is chosen; it serves others as well
+_ROWS = 64  # the layout is chosen for this number of rows; it serves others as well
 
 
 class Matrix:
@@ -23,7 +22,7 @@ class Matrix:
 
     def __init__(self, weight_ED: Tensor) -> None:
         self.packed = _packed(weight_ED)
-        # One row is a matter of memory alone, where float32 is as fast as it stands.
+        # A single row is memory-bound, so unpacked float32 is as fast.
         is_needed = self.packed is None or weight_ED.dtype == torch.float32
         self.plain_DE = weight_ED.T.contiguous() if is_needed else None
 

@@ -1,4 +1,4 @@
-"""Which texts come first: by the likeness of vectors, and by several rankings at once.
+"""Ranks texts: by the cosine similarity of embeddings, and by fusing several rankings.
 
 Shape letters: N texts, D width.
 """
@@ -11,10 +11,10 @@ _DAMPING = 60  # of Cormack et al.; hardly matters
 
 
 def cosines(query_D: np.ndarray, vector_ND: np.ndarray) -> np.ndarray:
-    """Cosine of a query with each text, (N,), after the mean of the texts was taken from both.
+    """Cosine similarity of a query with each text, (N,), both centred by the mean of the texts.
 
-    States of a language model share one large direction that says nothing. The mean of equal
-    texts, or of one alone, is the text itself, and stays.
+    States of a language model share one large direction that carries no information. Equal texts,
+    or a single one, are their own mean: then nothing is subtracted.
     """
     both = np.concatenate([query_D[None], vector_ND])
     if (vector_ND != vector_ND[:1]).any():

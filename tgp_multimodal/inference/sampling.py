@@ -1,7 +1,7 @@
 """How the next token is chosen.
 
-The filters and their order are those of `transformers`: repetition penalty on the scores, then
-temperature, the k most probable, the nucleus.
+The filters and their order are those of `transformers`: repetition penalty on the logits, then
+temperature, top-k, nucleus (top-p).
 
 Shape letters: B batch, V vocabulary, K candidates.
 """
@@ -26,11 +26,11 @@ class Sampling(NamedTuple):
     Attributes:
         max_tokens: most new tokens.
         temperature: divides the logits; 0 takes the most probable token.
-        top_p: draws from the most probable tokens that hold this much of the probability
-            (Holtzman et al. 2019, arXiv:1904.09751).
+        top_p: samples from the smallest set of most probable tokens that holds this much of the
+            probability (nucleus sampling, Holtzman et al. 2019, arXiv:1904.09751); 1 for all.
         stop: the text ends before the first of these strings.
         seed: prompt i draws from its own generator, seeded with `seed + i`.
-        top_k: draws from so many most probable tokens; 0 for all.
+        top_k: samples from this number of most probable tokens; 0 for all.
         repetition_penalty: divides the positive and multiplies the negative logits of tokens that
             stand in the prompt or were written (Keskar et al. 2019, arXiv:1909.05858, section
             4.1); 1 for none.
@@ -104,10 +104,10 @@ def sample_tokens(
 ) -> Tensor:
     """The next token of each row, (B,).
 
-    Each token gets Gumbel noise of its own and the largest sum wins, which draws from the softmax
-    (Maddison et al. 2014, arXiv:1411.0030). Rounding, which differs between batches, then matters
-    only where the two best sums lie that near to each other; a number looked up in the cumulative
-    distribution would cross one of its many edges far more often.
+    By the Gumbel-max trick: each token gets Gumbel noise of its own, and the argmax of the sums is
+    a sample from the softmax (Maddison et al. 2014, arXiv:1411.0030). Rounding, which differs
+    between batches, then changes a token only if the two largest sums nearly tie; inverse-CDF
+    sampling would cross one of its many edges far more often.
 
     Args:
         logits_BV: scores, in float32; minus infinity where a token may not be written.

@@ -1,8 +1,8 @@
-"""A network with a linear map on its states: what judges items once it is adapted to a task.
+"""A network with a linear head on its states: the model that is adapted to a task.
 
-The map reads the mean over the tokens of a text (BOS included), of both texts of a pair, or of each
-word; of a picture what the diffusion head makes of it, pooled. A mean and a linear map may change
-places, so for texts and words the map is at once a stock token classifier (`stock_export`).
+The head reads the mean over the tokens of a text (BOS included), of both texts of a pair, or of
+each word; for a picture, pooled features of the diffusion head. A linear map and a mean commute, so
+for texts and words the head is also a stock token classifier (`stock_export`).
 
 Shape letters: N items, R rows of tokens, L length, D width, U units (texts or words), F features, K
 outputs, C channels, Y rows, X columns of pixels, B pictures.
@@ -331,7 +331,7 @@ def outputs(
     is_features: bool = False,
     batch_tokens: int = BATCH_TOKENS,
 ) -> list[np.ndarray]:
-    """Outputs of each item, (units, K) each, in order; no number depends on its company.
+    """Outputs of each item, (units, K) each, in order; none depends on the rest of its batch.
 
     Args:
         network: in any mode: nothing in it is random.

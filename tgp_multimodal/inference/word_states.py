@@ -1,4 +1,4 @@
-"""Features of the words of sentences, each read among all the others: what taggers stand on.
+"""Contextual features of the words of a sentence, for taggers.
 
 Shape letters: B batch, L length, D width, W words of one sentence.
 """
@@ -25,9 +25,9 @@ def word_states(
     """Mean over the tokens of each word of their bidirectional, final-normed states, (W, D) each.
 
     BERT's tagger takes the first token alone (Devlin et al. 2019, arXiv:1810.04805, section 5.3);
-    with a small vocabulary, which cuts words into many pieces, a plane finds twice as many names in
-    the mean. BOS stands in front. A sentence longer than the context loses its end, and its matrix
-    the rows of the words that begin there.
+    with a small vocabulary, which splits words into many pieces, a linear probe finds twice as many
+    names from the mean. BOS comes first. A sentence longer than the context is truncated, and its
+    matrix lacks the words that begin in the part that is cut.
 
     Args:
         text: the network.

@@ -33,7 +33,7 @@ def room_for_prompt(text: TextTransformer, max_tokens: int) -> int:
     """How many ids may stand before `max_tokens` new ones.
 
     Raises:
-        ValueError: hardly any.
+        ValueError: `max_tokens` is below 1, or leaves room for fewer than 8.
     """
     room = text.context - max_tokens
     if max_tokens < 1 or room < _LEAST_PROMPT:
@@ -57,7 +57,7 @@ def prompt_ids(
         max_tokens: new tokens that must fit.
 
     Raises:
-        ValueError: nothing of the prompt would be left.
+        ValueError: `max_tokens` is out of range, see `room_for_prompt`.
     """
     room = room_for_prompt(text, max_tokens)
     if suffix is None:
@@ -85,10 +85,10 @@ def generate(
     batch: int = BATCH,
     seeds: Sequence[int] | None = None,
 ) -> list[str]:
-    """New text behind each prompt, in order; it ends at EOS, at a stop string or at `max_tokens`.
+    """Continuations of the prompts, in order; each ends at EOS, a stop string or `max_tokens`.
 
-    Prompts of similar length share a batch, equal ones of a batch are read once; what is written
-    behind one depends on no other. With `seeds`, each prompt has its own in the place of
+    Prompts of similar length share a batch, and equal ones of a batch are read once; a continuation
+    does not depend on the other prompts. `seeds` gives each prompt a seed of its own, instead of
     `sampling.seed + i`.
 
     Raises:
@@ -219,10 +219,10 @@ class BatchGenerator:
 
     @torch.inference_mode()
     def step(self) -> bool:
-        """Writes one token in each row that goes on; False when none does any more.
+        """Generates one token for each unfinished row; False when all have finished.
 
-        Rows that have ended go, once they are a third. A row whose `finish_reason` is set from
-        outside has ended too.
+        Finished rows are dropped once they are a third. Setting the `finish_reason` of a row from
+        outside finishes it too.
         """
         for row, token in zip(self._unfinished, self._decoder.next(), strict=True):
             row.add(token)
