@@ -43,7 +43,7 @@ def load_adapted(folder: str | Path, device: str | None = None) -> "Adapted":
         device: as for `load`.
 
     Raises:
-        ValueError: the folder is none, or there is no such device.
+        ValueError: the folder was not written by `tgp adapt`, or there is no such device.
     """
     from tgp_multimodal import export
     from tgp_multimodal.inference import adapted

@@ -1,11 +1,11 @@
-"""The command line, `tgp VERB ...`: sees everything and, until a verb runs, imports nothing.
+"""The command line, `tgp VERB ...`: may import any layer, but imports nothing until a verb runs.
 
 A verb is one function in `verbs/<verb>.py`. Its signature is its parser and its docstring is its
 help: the first line, the `Args:` and the `Examples:` section. `fit` alone differs: LightningCLI
 makes its parser, so its file offers `run(argv)`.
 
-Exit codes: 0 done, 1 a check that failed (`verify`, `reproduce`) or a bug (with its traceback), 2 a
-mistake of the user's (one line on stderr), 130 Ctrl-C, 141 a reader of standard output that left.
+Exit codes: 0 success, 1 a failed check (`verify`, `reproduce`) or a bug (with its traceback), 2 a
+user error (one line on stderr), 130 Ctrl-C, 141 the reader of standard output has closed it.
 """
 
 import importlib
@@ -42,7 +42,7 @@ _NOISY = (
     "torch|torchvision|torchmetrics|lightning|pytorch_lightning|transformers|diffusers|datasets|"
     "sentence_transformers|sklearn|grain|jsonargparse"
 )
-# What changes one day in these is said of the line that called them, which may be one of ours.
+# FutureWarnings of these are attributed to the calling line, which may be one of ours.
 _CHANGING = f"{_NOISY}|tgp_multimodal|accelerate|huggingface_hub|numpy|open_clip|pandas|peft|timm"
 _PYTHONS = warnings.formatwarning
 
@@ -124,9 +124,9 @@ def _help() -> str:
 
 
 def _silence() -> None:
-    """Hides what libraries say to their own developers; `--debug` and `python -W` bring it back.
+    """Hides library warnings meant for developers; `--debug` and `python -W` bring them back.
 
-    What a user's own code says (a class that a config names, a program that calls `main`) stays.
+    Warnings of a user's own code (a class that a config names, a program that calls `main`) stay.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")

@@ -6,8 +6,8 @@
     tgp.json README.md                                                   what we read; model card
     tower/                                                               the image tower, if any
 
-The three files of text weights are one file, hard-linked where the disk can. The tower's weights
-have the names of open_clip's checkpoints. This is the only module that opens checkpoints.
+The three files of text weights are hard links to one file where the file system allows. The tower's
+weights are named as in open_clip's checkpoints. This is the only module that opens checkpoints.
 """
 
 import hashlib
@@ -115,7 +115,8 @@ def load(folder: Path) -> Loaded:
     """Opens an export.
 
     Raises:
-        ValueError: the folder is none, is of another format, or its weights are damaged.
+        ValueError: the folder is not an export or is of another format, or its weights or tokenizer
+            are damaged.
     """
     folder = Path(folder)
     path = folder / "tgp.json"

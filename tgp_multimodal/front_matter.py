@@ -1,7 +1,7 @@
-"""The head of a model card that machines read: the metadata of the Hugging Face Hub, in YAML.
+"""The machine-readable head of a model card: the metadata of the Hugging Face Hub, in YAML.
 
-Only what is known is said. A license is one if all data share it, a language if the corpus is our
-own, and results are those that files of these very weights hold.
+Only what is known is stated: a license by name if all data share it, a language if the corpus is
+the embedded one, and results only from result files of exactly these weights.
 """
 
 import re
@@ -66,7 +66,7 @@ def front_matter(task: str, name: str, facts: Mapping[str, Any]) -> str:
 
 
 def own_results(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Rows of benchmarks of this model; an adapted one has none, for it knows its base's alone."""
+    """Benchmark rows of this model; none if it is adapted, as the facts then hold its base's."""
     return [] if facts.get("adapted") else [*(facts.get("results") or ())]
 
 
@@ -94,7 +94,7 @@ def _is_embedded(facts: Mapping[str, Any]) -> bool:
 
 
 def _license(facts: Mapping[str, Any]) -> str | None:
-    """The one of all sources; `other` where they differ or one is not known, None without any."""
+    """The license of all sources; `other` if they differ or one is unknown, None if no source."""
     stated = [one for source in _sources(facts) for one in _stated(source.get("license"))]
     if not stated:
         return None

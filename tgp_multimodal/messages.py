@@ -45,7 +45,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def _closest(name: str, names: list[str]) -> str | None:
-    """The closest name; of dotted ones the last part decides, if there are any of that level."""
+    """The closest name; a dotted one is compared by its last part with names of the same prefix."""
     level, dot, last = name.rpartition(".")
     siblings = {n[len(level) + 1 :]: n for n in names if n.rpartition(".")[0] == level}
     if dot and (close := difflib.get_close_matches(last, siblings, n=1, cutoff=0.6)):
@@ -87,7 +87,7 @@ def parser_sentence(message: str, parser: argparse.ArgumentParser | None, progra
     """What argparse or jsonargparse said, in our grammar.
 
     Args:
-        message: the text of the `ArgumentError`, several lines of falling depth.
+        message: the text of the `ArgumentError`: several lines, from the outermost key inwards.
         parser: the parser that complained, for the names that it knows.
         program: what the user typed, for example "tgp draw".
     """

@@ -123,10 +123,10 @@ def model_card(network: Network, tokenizer: Tokenizer, facts: Mapping[str, Any])
         tokenizer: its tokenizer.
         facts: plain data, all of it optional: `run` (name), `steps`, `data` (manifest of each
             prepared folder), `guided` (draws without guidance), `metrics` (name -> number),
-            `environment`, `precision`, `config` (the resolved config of the run), `adapted`
-            (`base`: what was adapted), `results` (a row a benchmark card: `card`, `metric`,
-            `value`, `low`, `high`, `n`, `chance`, `limit`, `seen`, and for cards of bias `axes`:
-            category -> `value`, `low`, `high`, `n`).
+            `measured_at` (their step), `environment`, `precision`, `device`, `config` (the resolved
+            config of the run), `adapted` (`base`: what was adapted), `results` (one row per card:
+            `card`, `metric`, `value`, `low`, `high`, `n`, `chance`, `limit`, `seen`, and for bias
+            cards `axes`: category -> `value`, `low`, `high`, `n`).
     """
     head = network.head if isinstance(network, Multimodal) else None
     name = str(facts.get("run", "TGP-Multimodal model"))

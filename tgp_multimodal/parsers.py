@@ -43,7 +43,7 @@ def build_parser(verb: str, function: Verb) -> jsonargparse.ArgumentParser:
 
     Lists take several words (`tgp draw "a cat" "a dog"`), and a boolean is a bare flag;
     jsonargparse alone would ask for `'["a cat", "a dog"]'` and `--flag true`. A list that may be
-    None needs no word even where it has no default.
+    None can be left out even where it has no default.
     """
     description, helps, examples = _docstring(function)
     parser = jsonargparse.ArgumentParser(

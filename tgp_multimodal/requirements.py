@@ -1,8 +1,8 @@
 """What must be installed, and what to type where a part of it is missing.
 
-Requirements are written down once, in pyproject.toml. In a checkout they are read from there, for
-an editable installation keeps the metadata of the day it was made; elsewhere from the metadata of
-the installation. Standard library alone, so that it can speak whatever is missing.
+Requirements are declared once, in pyproject.toml. In a checkout they are read from there, since the
+metadata of an editable installation go stale; elsewhere from the metadata of the installation. Uses
+only the standard library, so that it works whatever is missing.
 """
 
 import re
@@ -45,7 +45,7 @@ class Requirement(NamedTuple):
 
 
 def requirements() -> list[Requirement]:
-    """All that the project asks for, and all that its extras do; none where nobody knows."""
+    """All requirements of the project and of its extras; none if they cannot be found."""
     return [*(_of_checkout() or _of_installation())]
 
 

@@ -1,8 +1,8 @@
-"""Weights of others as a start: the text transformer of a stock Qwen3 folder.
+"""Initialises the text transformer of a run from a stock Qwen3 folder.
 
 What `transformers` wrote for `Qwen3ForCausalLM` or `Qwen3Model`, in one safetensors file or in
-several, becomes the text transformer of a run, without renaming. The token table must be tied, a
-head as wide as width / heads, and no projection may have a bias.
+several, is loaded without renaming. Token embeddings must be tied to the output head, the size of
+an attention head must be width / heads, and no projection may have a bias.
 """
 
 from pathlib import Path

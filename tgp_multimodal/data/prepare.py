@@ -3,7 +3,7 @@
     <output>/tokenizer/  text/  pictures/  chat/     as `tokenizer.py` and `prepared.py` describe
     <output>/quarantine.jsonl                        bad rows, if there are any
 
-An interrupted run is resumed by the next one with the same inputs (`staging.is_same_work`): its
+An interrupted run is resumed by the next one with the same inputs (`staging.work_identity`): its
 tokenizer, tokens and 13-grams are reused. Everything else, pictures above all, is done again, in
 the same order.
 
@@ -35,7 +35,7 @@ from tgp_multimodal.data.quality import Quality
 from tgp_multimodal.data.quarantine import Quarantine, Tally
 from tgp_multimodal.data.sources import Source
 from tgp_multimodal.data.splits import Keyed, cut_tail, smallest, split
-from tgp_multimodal.data.staging import is_same_work, leave_out, staged
+from tgp_multimodal.data.staging import leave_out, staged, work_identity
 from tgp_multimodal.data.tokenizer import Tokenizer
 
 QUARANTINE = "quarantine.jsonl"
@@ -96,11 +96,11 @@ def prepare(
     drops = chosen.near_duplicates == "drop"
     near = NearDuplicates(chosen.near_threshold) if drops else None
     learned = () if tokenizer is not None else (*pictures, *chat)  # as the tokenizer is from them
-    same = is_same_work(chosen._replace(workers=0)._asdict(), text, learned, tokenizer)
-    with staged(output, tokenizer, overwrite, same) as staging:
+    identity = work_identity(chosen._replace(workers=0)._asdict(), text, learned, tokenizer)
+    with staged(output, tokenizer, overwrite, identity) as staging:
         work = _Work(staging, chosen, progress or (lambda what, done, total: None), near)
         leave_out(staging, {"text": text, "pictures": pictures, "chat": chat})
-        work.journals = None if same is None else staging / "journals"
+        work.journals = None if identity is None else staging / "journals"
         found = work.tokenizer(tokenizer, text, pictures, chat)
         with Quarantine(output / QUARANTINE, chosen.allow_bad) as quarantine:
             intake = work.intake(quarantine, "tokenizing")

@@ -72,7 +72,7 @@ def staged(
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def is_same_work(
+def work_identity(
     settings: Mapping[str, Any],
     text: Sequence[Source],
     learned: Sequence[Source],

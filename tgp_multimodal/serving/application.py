@@ -18,7 +18,7 @@ def application(served: ServedModel, token: str | None = None) -> Gate:
 
     Args:
         served: the model with its limits.
-        token: what requests must hold; None: any from this machine are answered.
+        token: that requests must carry; None: those addressed to this machine need none.
     """
 
     @asynccontextmanager

@@ -54,7 +54,7 @@ def router(served: ServedModel) -> APIRouter:
 
 
 def _requests(served: ServedModel, form: forms.ChatRequest) -> list[GenerationRequest]:
-    """Answer i has seed + i; all that is left of the context is theirs if nothing is said."""
+    """Answer i has seed + i; without `max_tokens` it may use the rest of the context."""
     tokenizer = served.model.tokenizer
     if tokenizer.chat_template is None:
         raise ApiError(

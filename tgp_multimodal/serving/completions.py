@@ -1,4 +1,4 @@
-"""POST /v1/completions: continues texts, fills gaps, and says how probable texts are."""
+"""POST /v1/completions: continues texts, fills gaps, and returns log-probabilities."""
 
 import secrets
 import time
@@ -25,12 +25,12 @@ _USUAL_TOKENS = 16
 
 
 class Prompt(NamedTuple):
-    """What stands before a new text.
+    """The prompt of a completion.
 
     Attributes:
-        text: as it was given; of ids, what they spell.
-        ids: of the whole row, specials included.
-        first: place of the first id that is the prompt's own.
+        text: as it was given, or decoded from ids (always if log-probabilities are wanted).
+        ids: of the whole row, special tokens included.
+        first: index of the first id of the prompt itself, after special tokens.
     """
 
     text: str
@@ -65,7 +65,7 @@ def router(served: ServedModel) -> APIRouter:
 
 
 def sampling(form: forms.TextRequest, most: int) -> Sampling:
-    """The settings of a request, but for blocks of code; without a seed one is drawn.
+    """Sampling settings of a request, except `block`; a missing seed is drawn at random.
 
     Raises:
         ValueError: one is out of range.
@@ -85,7 +85,7 @@ def sampling(form: forms.TextRequest, most: int) -> Sampling:
 
 
 def prompts(served: ServedModel, form: forms.CompletionRequest, most: int) -> list[Prompt]:
-    """The rows to go on with, none of them cut."""
+    """The prompts to continue; one that does not fit the context is refused, not truncated."""
     tokenizer, given = served.model.tokenizer, forms.listed("prompt", form.prompt)
     served.require_range("prompts", len(given), 1, served.limits.inputs)
     found = []
@@ -140,9 +140,9 @@ def _check(served: ServedModel, form: forms.CompletionRequest, most: int) -> Non
 def _requests(
     form: forms.CompletionRequest, rows: Sequence[Prompt], most: int
 ) -> list[GenerationRequest]:
-    """What is written: sample i of each prompt has seed + i, as in `Model.samples`.
+    """Generation requests: sample i of each prompt has seed + i, as in `Model.samples`.
 
-    Where no seed is given every sample has another, those of equal prompts too.
+    Without a seed in the request all samples have different ones, also those of equal prompts.
 
     Raises:
         ValueError: a seed is out of range.

@@ -70,7 +70,7 @@ async def handle_value_error(request: Request, error: Exception) -> JSONResponse
 
 
 async def handle_invalid_body(_: Request, error: Exception) -> JSONResponse:
-    """Handler of bodies that are no JSON (400) or not of the form that is asked for (422)."""
+    """Handler of bodies that are not JSON (400) or do not match the schema (422)."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     if first["type"] == _NOT_JSON:

@@ -1,6 +1,6 @@
-"""What requests look like: OpenAI's fields, those of ours beside them, and nothing else.
+"""Request schemas: OpenAI's fields, our own beside them, and nothing else.
 
-A field that asks for what is not built in is refused, never ignored, unless it asks for nothing.
+A field that asks for an unsupported feature is refused, never ignored, unless its value is neutral.
 """
 
 import json
@@ -14,7 +14,7 @@ Texts = str | list[str] | list[int] | list[list[int]]
 
 
 class Form(BaseModel):
-    """What all have in common: no other fields, no other types, and texts that can be written."""
+    """Base of all schemas: no other fields, no type coercion, and text that is valid Unicode."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -66,7 +66,7 @@ class TextRequest(Form):
 
     @property
     def has_usage(self) -> bool:
-        """Whether a stream ends with what it cost."""
+        """Whether a stream ends with the numbers of tokens (`usage`)."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
 

@@ -1,4 +1,4 @@
-"""What every request passes first: who asks, from where, and how much it brings along."""
+"""What every request passes first: checks of its token, its host and the size of its body."""
 
 import asyncio
 import hmac
@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tgp_multimodal.serving.errors import ApiError, as_response
 
 _DROPPED = 32_000_000  # bytes that are read before a client is cut off while it sends
-_OPEN = "/health"  # says nothing but that the server lives
+_OPEN = "/health"  # needs no token: says that the server is up, and how many requests it has
 
 
 def is_loopback(host: str) -> bool:
@@ -25,15 +25,15 @@ def is_loopback(host: str) -> bool:
 
 
 class Gate:
-    """Refuses strangers (401), other sites' pages (403, 415) and large bodies (413).
+    """Refuses wrong tokens (401), other sites' pages (403, 415) and large bodies (413).
 
-    Without a token only requests that name this machine as their host are let in: a page of another
-    site, whose name was made to point here, names its own.
+    Without a token only requests that name this machine as their host are let in, which stops DNS
+    rebinding: a page of another site, whose name was made to point here, names its own.
 
     Args:
-        application: what lies behind.
-        token: what `Authorization: Bearer` must hold; None: nothing.
-        body: most bytes of a request.
+        application: what lies behind the gate.
+        token: expected in `Authorization: Bearer`; None: none is needed.
+        body: most bytes of a request's body.
     """
 
     def __init__(self, application: ASGIApp, token: str | None, body: int) -> None:
@@ -83,8 +83,8 @@ class Gate:
     async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
         """The whole body, read here so that its length is known before anything is done.
 
-        Of one that is too large the rest is read and dropped, up to a limit: a client that is cut
-        off while it sends may never read why.
+        The rest of a body that is too large is read and dropped, up to a limit: a client that is
+        cut off while sending may never read the error.
         """
         said = dict(scope["headers"]).get(b"content-length", b"0")
         if said.isdigit() and int(said) > max(self.body, _DROPPED):

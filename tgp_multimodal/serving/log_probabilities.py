@@ -8,8 +8,8 @@ from typing import Any
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.inference.token_scores import TokenScore
 
-# In the byte-level alphabet a visible character of Latin-1 is the byte that it is there, and the
-# other bytes are, in order, the characters from 256 on.
+# In the alphabet of byte-level BPE a visible character of Latin-1 stands for its own byte, and the
+# other bytes map, in order, to the characters from 256 on.
 _VISIBLE = (*range(33, 127), *range(161, 173), *range(174, 256))
 _HIDDEN = sorted(set(range(256)) - set(_VISIBLE))
 _BYTE = {chr(byte): byte for byte in _VISIBLE} | dict(
@@ -28,8 +28,8 @@ def completion_logprobs(
     Args:
         tokenizer: whose ids they are.
         ids: of the tokens.
-        scores: one for each; None where nothing stands before it.
-        length: of the shown text, where more was written; None shows all.
+        scores: one for each; None for a token without context.
+        length: characters of text to show, where more was generated; None shows all.
     """
     begins = offsets(tokenizer, ids)
     shown = [i for i, begin in enumerate(begins) if length is None or begin < length]
@@ -52,7 +52,7 @@ def offsets(tokenizer: Tokenizer, ids: Sequence[int]) -> list[int]:
         name = "" if token in tokenizer.special else tokenizer.backend.id_to_token(token) or ""
         content = bytes(_BYTE[character] for character in name)
         is_broken = decoder.getstate()[0] and content and content[0] & 0xC0 != 0x80
-        found.append(place + bool(is_broken))  # a character that was begun will not be ended
+        found.append(place + bool(is_broken))  # an incomplete character becomes U+FFFD
         place += len(decoder.decode(content))
     return found
 

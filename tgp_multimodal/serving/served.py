@@ -31,9 +31,9 @@ class Limits(NamedTuple):
         body: bytes.
         inputs: prompts, or texts to embed.
         n: samples of one prompt.
-        rows: texts that a request has written, prompts times samples.
-        logprobs: alternatives named for each token.
-        named: tokens and alternatives whose log-probabilities are told, in all.
+        rows: texts to generate, prompts times samples.
+        logprobs: alternatives returned for each token.
+        named: log-probabilities returned in all, of tokens and of alternatives.
         pictures: pictures of one request.
         side: of a picture, pixels.
         patches: of a picture; attention takes memory by their square.

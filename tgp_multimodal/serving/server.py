@@ -35,10 +35,11 @@ def open_model(folder: str, name: str | None = None, limits: Limits | None = Non
 
 
 def listen_at(host: str, port: int, token: str | None) -> socket.socket:
-    """A socket that listens, and nowhere but where it may.
+    """A listening socket, at an address that is allowed.
 
     Raises:
-        ValueError: others could reach the server, and there is no token; or the place is taken.
+        ValueError: the token is too short; others could reach the server and there is no token; or
+            the address is taken.
     """
     if token is not None and len(token) < 16:
         raise ValueError(f"token must have at least 16 characters. Got {len(token)} instead.")

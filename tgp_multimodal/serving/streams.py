@@ -17,8 +17,8 @@ _END = "data: [DONE]\n\n"
 async def streaming(chunks: AsyncGenerator[dict[str, Any]]) -> StreamingResponse:
     """A response of these chunks.
 
-    What goes wrong before the first is raised, and so has a status of its own; what goes wrong
-    later can only be the last chunk.
+    An error before the first one is raised, and so gets an HTTP status of its own; a later one can
+    only be sent as the last chunk.
     """
     first = await anext(chunks)
 

@@ -1,4 +1,4 @@
-"""One thread computes; requests wait in a line of limited length, and texts share batches."""
+"""One thread computes; requests wait in a bounded queue, and texts share batches."""
 
 import threading
 from collections import deque
@@ -9,8 +9,8 @@ from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.inference.writing import BATCH, BatchGenerator, GeneratedText, GenerationRequest
 from tgp_multimodal.models.text_transformer import TextTransformer
 
-_PATIENCE = 5  # seconds for what is done to notice that the worker closes
-CANCELLED = "gone"  # why a text ended whose reader left
+_PATIENCE = 5  # seconds for the running job to notice that the worker closes
+CANCELLED = "gone"  # finish reason of a text whose client disconnected
 
 
 class BusyError(Exception):
@@ -18,7 +18,7 @@ class BusyError(Exception):
 
 
 class CancelledError(Exception):
-    """Whoever asked has left."""
+    """The client has disconnected, or the server is closing."""
 
 
 class Pieces(NamedTuple):
@@ -97,15 +97,15 @@ class Job:
 
 
 class Worker:
-    """Does one job after another, and writes texts of several side by side.
+    """Does one job after another, and generates the texts of several in one batch.
 
-    Texts share a batch if their tokens are drawn in one way (`Sampling.batch_key`); what is written
-    depends on the company beyond rounding no more than in `writing`.
+    Texts share a batch if their tokens are sampled in the same way (`Sampling.batch_key`); beyond
+    rounding, what is written does not depend on the rest of the batch, as in `writing`.
 
     Args:
         text: the network that writes.
         tokenizer: its tokenizer.
-        waiting: most jobs in line.
+        waiting: most jobs in the queue.
     """
 
     def __init__(self, text: TextTransformer, tokenizer: Tokenizer, waiting: int) -> None:
@@ -121,14 +121,14 @@ class Worker:
         self._thread.start()
 
     def submit(self, job: Job, is_second: bool = False) -> None:
-        """Puts a job in line.
+        """Puts a job into the queue.
 
         Args:
             job: what to do.
-            is_second: it belongs to a job that was done: it waits for no other, and is not counted.
+            is_second: it follows a finished job: it goes to the front, whatever the queue's length.
 
         Raises:
-            BusyError: the line is full, or the worker closes.
+            BusyError: the queue is full, or the worker closes.
         """
         with self._changed:
             if self._closing:
@@ -154,9 +154,9 @@ class Worker:
             return len(self._line) + len(self._running)
 
     def close(self) -> None:
-        """Stops what is done and drops what waits; returns when the thread has ended, or soon.
+        """Stops the running jobs and drops the queued ones; waits some seconds for the thread.
 
-        What cannot be stopped ends with the process: the thread is none that this waits for.
+        What cannot be stopped ends with the process: the thread is a daemon.
         """
         with self._changed:
             self._closing = True

@@ -31,39 +31,40 @@ def adapt(
 ) -> int:
     """Fine-tune an export on a task with few labels.
 
-    Every way starts from a linear map that is fitted on the frozen network, and keeps the weights
-    that do best on validation items. The output gets the adapted model, stock forms of it,
-    predictions of the test items, and report.html. A run that was stopped goes on with the same
+    Every method starts from a linear probe fitted on the frozen network, and keeps the weights that
+    score best on validation items. The output folder holds the adapted model, also in stock
+    formats, predictions for the test items, and report.html. A stopped run is resumed by the same
     command. `tgp predict` labels new files.
 
     Args:
-        folder: export folder of the model; random:FOLDER begins from fresh weights of the same
-            network, to see what pretraining is worth.
+        folder: export folder of the model; random:FOLDER starts from random weights of the same
+            architecture, to see what pretraining is worth.
         output: folder for the results; new, or that of an unfinished run.
         card: benchmark card whose splits are the task, for example text/sst2.
         train: your own items, in place of a card: a table (.csv, .tsv, .jsonl, .parquet), or a
-            folder with one folder of pictures for each class.
-        validation: the items that choose; left out: 15 % of train, of each class alike; equal items
-            are never on two sides.
-        test: the items that measure; left out: another 15 % of train.
+            folder with one subfolder of pictures per class.
+        validation: items for model selection; left out: 15 % of train, stratified by class; equal
+            items never end up in different splits.
+        test: items for the final scores; left out: another 15 % of train.
         text: column of the text, or of the list of words to tag.
         label: column of the label, the number, or the list of labels or tags.
-        second: column of the second text, where pairs are judged.
-        kind: of the task; left out: found from the labels. In cells of plain text several labels
-            are parted by |, and words and tags by spaces.
-        method: full trains every weight; lora small matrices beside the projections; head nothing
-            but the linear map, in seconds.
-        learning_rate: auto tries four, from the same start and each for a sixth of the steps (20 to
-            150) with its own rise and fall, and takes that with the least validation loss, or a
-            higher one whose loss is within a hundredth of it.
-        steps: left out: four passes over the training items, at least 100 steps.
-        batch: items of a step.
-        length: most tokens of a text; longer ones lose their end.
-        pairs: apart reads two texts on their own and compares what it saw; joint reads them as one.
-        class_weights: give every class the same say, however rare it is; not with head.
-        patience: so many looks at validation, of twelve, may be no better than the best before.
-        rank: of the matrices of lora.
-        seed: of held-back items, their order, and the matrices of lora.
+        second: column of the second text, for tasks on pairs of texts.
+        kind: of the task; left out: inferred from the labels. In cells of plain text several labels
+            are separated by |, and words and tags by spaces.
+        method: full trains every weight; lora trains low-rank matrices beside the projections; head
+            trains only the linear map, in seconds.
+        learning_rate: peak rate; auto tries four, from the same start and each for a sixth of the
+            steps (20 to 150) with its own warm-up and decay, and takes the highest of those whose
+            validation loss is within a hundredth of the lowest.
+        steps: training steps; left out: four epochs, but at least 100 steps.
+        batch: items per step.
+        length: maximum number of tokens of a text; longer ones are truncated.
+        pairs: apart encodes the two texts separately and compares them; joint encodes them as one.
+        class_weights: weight the loss so that all classes count the same, however rare; not with
+            head.
+        patience: stop after this many validations in a row (of about twelve) without improvement.
+        rank: of LoRA's matrices.
+        seed: of the held-back items, the order of training items, and LoRA's matrices.
         allow_bad: share of rows that may be unusable; they are written to a quarantine file.
 
     Examples:

@@ -24,21 +24,21 @@ def chat(
     top_k: int = 0,
     repetition_penalty: float = 1.0,
 ) -> None:
-    """Talk with a model that was taught to answer.
+    """Chat with a model that was trained on conversations.
 
-    Each line is a message; the model remembers what was said until its context is full, and then
-    forgets the oldest turns. Lines through a pipe are the turns of one conversation.
-    Ctrl-C ends an answer; twice in a row, while nothing is written, it leaves. /help lists the
-    commands; // begins a message whose first character is /.
+    Each line is a message. The model sees the whole conversation until its context is full; then
+    the oldest turns are dropped. Lines from a pipe are the user turns of one conversation. Ctrl-C
+    stops an answer; pressed twice in a row at the prompt, it quits. /help lists the commands; begin
+    with // to send a message that starts with /.
 
     Args:
         folder: export folder of the model.
-        system: instructions that stand before the conversation.
-        max_tokens: most tokens of an answer; the rest of the context is for what was said.
+        system: system prompt: instructions put before the conversation.
+        max_tokens: most new tokens per answer; the rest of the context holds the conversation.
         temperature: 0 takes the most probable token; higher is more varied.
-        top_p: draw from the most probable tokens that hold this share of the probability.
-        seed: of the draws; answer n draws with seed + n.
-        stop: end an answer before the first of these strings; put it behind the folder.
+        top_p: nucleus sampling: draw from the most probable tokens that sum to this probability.
+        seed: random seed; answer n is sampled with seed + n, counted from 0.
+        stop: end an answer before the first of these strings; give it after the folder.
         top_k: draw from the k most probable tokens; 0 for all.
         repetition_penalty: above 1, tokens that occurred become less probable; 1 for none.
 

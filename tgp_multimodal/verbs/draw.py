@@ -27,35 +27,36 @@ def draw(
     strength: float | None = None,
     mask: str | None = None,
 ) -> None:
-    """Draw pictures from prompts: PNG files that say how they were made, and a contact sheet.
+    """Draw pictures from prompts: PNG files with their settings as metadata, and a contact sheet.
 
-    Picture i of a call starts from the noise of seed + i. What lies in the folder stays: numbers in
-    the names go on behind the last one there, and a later sheet has its first number in its name.
-    The path of each file is printed. A long call saves every 32 pictures.
+    Picture i of a call (with --grid, column i) starts from the noise of seed + i. Existing files
+    are kept: numbering continues after the last one in the folder, and a later sheet has the number
+    of its first picture in its name. The path of each file is printed. Pictures are saved 32 at a
+    time.
 
     Args:
         folder: export folder of the model.
-        prompts: one picture is drawn for each, or one for each line of standard input with -.
+        prompts: what to draw; - reads one prompt per line from standard input.
         output: folder for the PNG files.
-        steps: how often the network is asked; more is finer and slower.
-        guidance: how strictly the prompt is followed; 1 is no guidance and half the work. Left out:
-            4, and 1 where training put guidance into the weights.
+        steps: sampling steps; more are finer and slower.
+        guidance: classifier-free guidance scale, how strictly the prompt is followed; 1 is none, at
+            half the cost. Left out: 4, or 1 where training put guidance into the weights.
         seed: of the first picture; the same seed draws the same picture.
         size: side in pixels, or ROWSxCOLUMNS, multiples of the model's patch; left out: what it was
             trained on.
         count: pictures per prompt.
-        sampler: ancestral; euler, which draws what the stock pipeline draws; heun, of second order
-            at twice the work; dpm (DPM-Solver++) or unipc, of second order at euler's.
-        grid: file with a prompt in each line, in place of the prompts: one sheet, grid.png, with a
-            row for each and a column for each of --count seeds.
-        negative_prompt: what guidance leads away from.
-        guidance_from: guidance acts from this time on, 0 (picture) to 1 (noise); elsewhere half of
-            the work is left out.
-        guidance_to: guidance acts up to this time.
-        guidance_rescale: how far the contrast that guidance added is taken back, 0 to 1.
-        image: picture file to draw over; its centre is cut to the proportions of the size.
-        strength: how much of the image is redrawn, above 0 to 1; left out: 0.6, and 1 with a mask.
-        mask: picture file as large as the image: white is drawn anew, black keeps its pixels.
+        sampler: ancestral; euler, which draws what the stock pipeline draws; heun, second-order at
+            twice the cost; dpm (DPM-Solver++) or unipc, second-order at the cost of euler.
+        grid: file with one prompt per line, in place of the prompts; the sheet is then grid.png,
+            with a row per prompt and a column for each of --count seeds.
+        negative_prompt: what guidance steers away from.
+        guidance_from: guidance applies from this diffusion time on, 0 (picture) to 1 (noise);
+            outside the interval a step costs half.
+        guidance_to: guidance applies up to this time.
+        guidance_rescale: how much of the contrast that guidance adds is removed, 0 to 1.
+        image: picture file to start from (image-to-image), centre-cropped to the shape of size.
+        strength: how much of the image is redrawn, above 0 to 1; left out: 0.6, or 1 with a mask.
+        mask: inpainting mask, a picture file as large as the image: white is redrawn, black kept.
 
     Examples:
         tgp draw runs/nano/export "a red circle left of a blue square"
@@ -242,7 +243,7 @@ def progress_bar(total: int) -> Iterator[Callable[[float], None] | None]:
 
 
 def _first(place: Any) -> int:
-    """Makes the folder; the number behind those of all pictures and sheets that lie there."""
+    """Makes the folder; returns the first number after all pictures and sheets in it."""
     import re
 
     place.mkdir(parents=True, exist_ok=True)

@@ -34,12 +34,12 @@ def evaluate(
     executor: str = "local",
     list: bool = False,
 ) -> None:
-    """Score models on benchmark cards, with intervals, into result files.
+    """Score models on benchmark cards, and write result files with confidence intervals.
 
-    A result that stands (same model, card, limit and code) is kept, and so is what was answered of
-    a card: a run that was interrupted goes on where it was. Under torchrun the processes share the
-    work of each card, and the results are those of one. `tgp leaderboard` makes tables and a page
-    of the files.
+    A stored result (same model, card, limit and code) is reused, and so are the answers to an
+    unfinished card: an interrupted run resumes where it stopped. Under torchrun the processes share
+    the work of each card, with the same results as one process. `tgp leaderboard` turns the files
+    into tables and a page.
 
     Args:
         models: folders that `tgp export` wrote, or kinds. Ours: native:FOLDER, random:FOLDER (the
@@ -50,35 +50,35 @@ def evaluate(
             openai:ADDRESS#MODEL, a server that speaks OpenAI's protocol (OPENAI_API_KEY). MODEL
             is a folder or hub name, WEIGHTS a tag, a file, or random. Baselines: majority, longest
             (choice), tfidf, bm25, pixels, hog, words, xz, xz:trained, zstd, zstd:trained.
-        suite: which cards: embedded, which is taken where nothing is said, needs no download; core,
-            text, bias, biomedical, code, image and all, which has every card, need $TGP_DATA; or a
-            path to a YAML.
-        cards: names of single cards (text/pydoc_package), or paths to YAML files, in the suite's
-            place.
-        held_out: a folder that `tgp prepare` wrote: by stream, bits per byte of the text that it
-            holds back; of its pictures the denoising error, the likeness of drawings, and
-            retrieval by caption; in the suite's place or beside the cards.
-        results: folder to write into, one folder per model.
-        limit: at most so many test items of each card, for a first look.
-        fresh: compute also what stands.
-        contamination: folders that `tgp prepare` wrote, the text that the models were trained on:
-            which test items stand in it (runs of 13 and of 8 words), and the score on the others.
+        suite: which cards: embedded, the default, needs no download; core, text, bias, biomedical,
+            code, image and all, which has every card, need $TGP_DATA; or a path to a YAML file.
+        cards: names of single cards (text/pydoc_package), or paths to YAML files, in place of the
+            suite.
+        held_out: a folder that `tgp prepare` wrote: for each stream, bits per byte of its held-out
+            text; for held-out pictures the denoising error, the KID of drawn pictures, and
+            retrieval by caption; in place of the suite or beside the cards.
+        results: folder to write into, one subfolder per model.
+        limit: at most this many test items of each card, for a quick check.
+        fresh: recompute stored results, too.
+        contamination: folders that `tgp prepare` wrote, with the training text of the models:
+            reports which test items occur in it (13-grams and 8-grams of words), and the score on
+            the others.
         unsafe_local: run the programs that models write (code/humaneval, code/mbpp,
             code/humaneval_infilling_pass) without the sandbox: as your own user, with your files,
             your keys and your network, and only limits of time and memory. For machines that have
             no sandbox and nothing to lose; results say so. Without it such cards are skipped there.
-        few_labels: learning curves in the cards' place: of each linear probe among them the
-            accuracy with so many labels per class (1 5 10 50, for example), and with all.
-        lm_eval_task: task files of lm-evaluation-harness, translated into cards; in the suite's
-            place or beside the cards.
-        executor: local, this process; ray, a grid of tasks, one for each model and card, on the
-            cluster of $RAY_ADDRESS or on a Ray of its own on this machine; ray:HOST:PORT, on that
-            cluster. Results are the same.
-        seeds: how many draws of labels a point of a learning curve is the mean of, with
-            --few_labels; left out: 5.
-        list: print the cards and the suites, and measure nothing: of each card its protocol, its
-            metric, what guessing scores, the license of its data, whether they are here, and the
-            suites that have it. All cards, or those that are named.
+        few_labels: learning curves in place of the cards: for each linear probe among them, the
+            accuracy with this many labels per class (1 5 10 50, for example), and with all.
+        lm_eval_task: task files of lm-evaluation-harness, translated into cards; in place of the
+            suite or beside the cards.
+        executor: local, this process; ray, one task per model and card, on the cluster of
+            $RAY_ADDRESS or else on a local Ray instance; ray:HOST:PORT, on that cluster. Results
+            are the same.
+        seeds: with --few_labels, the number of random label draws that each point of a curve
+            averages; left out: 5.
+        list: only list cards and suites, without measuring: for each card its protocol, metric,
+            chance level, the license of its data, whether they are here, and the suites that
+            contain it. All cards, or those that are named.
 
     Examples:
         tgp evaluate --list
@@ -210,10 +210,10 @@ def _here(
 ) -> "tuple[dict[str, list[Result]], list[str]]":
     """Name of each model -> its results, by this process and those that torchrun started.
 
-    And for each model with cards that could not be measured, which, and why.
+    Also a message for each model with cards that could not be measured: which, and why.
 
-    All models are opened before one is measured, so that a mistake is told at once; the first of
-    them last, for it is at hand then. One is in memory at a time.
+    All models are opened before the first is measured, so that mistakes surface at once; in reverse
+    order, so that the first one is then already loaded. Only one is in memory at a time.
     """
     from pathlib import Path
 

@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 def export(source: str, output: str | None = None, results: str | None = None) -> None:
     """Turn a checkpoint into one folder that stock libraries load.
 
-    The libraries are transformers, diffusers and sentence-transformers. The averaged weights are
-    taken where the checkpoint has some.
+    The libraries are transformers, diffusers and sentence-transformers. Averaged (EMA) weights are
+    used if the checkpoint has them.
 
     Args:
         source: run folder (its newest whole checkpoint is taken), or a checkpoint file in one.
         output: folder to write; left out: export/ in the run folder.
-        results: folder that `tgp evaluate` wrote: what it says of these very weights goes into the
-            model card, and what of the test items stands in training text.
+        results: folder that `tgp evaluate` wrote: its results for exactly these weights go into the
+            model card, with how many test items were found in training text.
 
     Examples:
         tgp export runs/nano
@@ -102,8 +102,8 @@ def benchmarks(results: Path, weights: str) -> list[dict[str, Any]]:
 def _last_metrics(path: Path, steps: int | None) -> tuple[dict[str, float], int | None]:
     """The last value of each validation column of a metrics file, and the steps done by then.
 
-    What was measured behind the last step of the checkpoint is another network's. A line has the
-    number of its step from 0.
+    Rows measured after the last step of the checkpoint belong to another network and are skipped.
+    Steps in the file count from 0.
     """
     import csv
 
@@ -131,7 +131,7 @@ def _tokenizer(run: Path, spoken: str | None) -> "Tokenizer":
 
     Raises:
         FileNotFoundError: there is no tokenizer.
-        ValueError: there are others alone.
+        ValueError: only tokenizers with other digests were found.
     """
     import yaml
 

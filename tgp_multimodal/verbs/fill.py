@@ -30,31 +30,31 @@ def fill(
 ) -> None:
     r"""Write what belongs between a prefix and a suffix, at a cursor, or at a marker in a file.
 
-    With --json it answers an editor: one request a line on standard input, one answer a line on
-    standard output, and the model stays open until the input ends. A request is an object with
-    "prefix", and if wanted "suffix", "id", "n" and any setting below; the options are the settings
-    of requests that do not say otherwise. An answer is {"id": ..., "texts": [...]}, or
-    {"id": ..., "error": "..."}, which does not end the conversation.
+    With --json it serves an editor: one request per line on standard input, one answer per line on
+    standard output, and the model stays loaded until the input ends. A request is an object with
+    "prefix" and, optionally, "suffix", "id", "n" and any setting from max_tokens to stop_at_dedent;
+    the command-line options are the defaults. An answer is {"id": ..., "texts": [...]}, or
+    {"id": ..., "error": "..."}, which does not end the session.
 
     Args:
         folder: export folder of the model.
-        prefix: what stands before the gap.
-        suffix: what stands after it.
+        prefix: text before the gap.
+        suffix: text after it.
         file: a text file that holds the gap; takes the place of prefix and suffix, and is printed
             filled.
-        at: LINE:COLUMN of the gap in the file, both counted from 1; the cursor stands in front of
-            that character. Left out, the gap is where the marker is.
-        marker: what stands once in the file where the gap is.
+        at: LINE:COLUMN of the gap in the file, both counted from 1; the gap is just before that
+            character. Left out, the gap is where the marker is.
+        marker: string that marks the gap; it must occur exactly once in the file.
         max_tokens: most tokens to write.
         temperature: 0 takes the most probable token; higher is more varied.
-        top_p: draw from the most probable tokens that hold this share of the probability.
-        seed: of the draws; sample i is drawn with seed + i.
+        top_p: nucleus sampling: draw from the most probable tokens that sum to this probability.
+        seed: random seed; sample i is drawn with seed + i.
         stop: end before the first of these strings ($'\n' is the end of a line in most shells);
-            put it behind the folder.
+            give it after the folder.
         top_k: draw from the k most probable tokens; 0 for all.
         repetition_penalty: above 1, tokens that occurred become less probable; 1 for none.
-        stop_at_dedent: end where the function that the gap is in ends.
-        n: number of samples, each under a line that names its seed; of a file only what is new.
+        stop_at_dedent: stop at the end of the function that contains the gap.
+        n: number of samples, each under a line that names its seed; with --file only the new text.
         json: answer requests from standard input, one a line.
 
     Examples:

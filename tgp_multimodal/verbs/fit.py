@@ -37,14 +37,14 @@ def run(argv: list[str]) -> None:
 
 
 def with_configs(options: list[str]) -> list[str]:
-    """The options with the config that they start from in front and shipped configs found.
+    """The options, preceded by the config they build on, with paths of shipped configs filled in.
 
-    They start from the shipped config of the size, of `--size` or else of the key `size` of the
-    last YAML that has it; from nano where no config is given at all. The network of `--init_from`,
-    or of the key `init_from`, comes next.
+    That is the shipped config of the size, from `--size` or else from the key `size` of the last
+    YAML that has it; nano where no config is given at all. The network of `--init_from`, or of the
+    key `init_from`, comes next.
 
     Args:
-        options: what stands behind `tgp fit` and its subcommand.
+        options: the words after `tgp fit` and its subcommand.
     """
     if {"-h", "--help"} & set(options):
         return options

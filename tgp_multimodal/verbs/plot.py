@@ -4,8 +4,8 @@
 def plot(runs: list[str], output: str | None = None) -> None:
     """Plot the curves of training runs: one HTML page with a plot for each metric.
 
-    A run that goes on may be plotted too: its metrics.csv is read as it is now. The table that is
-    printed has the last and the best value of what was measured on validation items and scenes.
+    A run in progress may be plotted too: its metrics.csv is read as it is now. The printed table
+    has the last and the best value of each metric on validation items and scenes.
 
     Args:
         runs: folders of runs, eight at most; they share the plots.

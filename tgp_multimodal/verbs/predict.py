@@ -18,12 +18,11 @@ def predict(
 ) -> None:
     """Label a file with a model that `tgp adapt` made.
 
-    Rows are read and written some hundred at a time, so that a file may be of any size. All columns
-    stay, and `label` and `probability` come behind them (`predicted_label` and
-    `predicted_probability` where the file has such columns). A row without text gets none. Several
-    labels are parted by |, tags by spaces. Rows and pictures that cannot be read are left out, and
-    written down in OUTPUT.quarantine.jsonl. What an interrupted call has labelled is in
-    OUTPUT.partial.
+    Rows are processed a few hundred at a time, so a file may be of any size. All columns are kept,
+    and `label` and `probability` are appended (`predicted_label` and `predicted_probability` where
+    the file has such columns); they are empty for a row without text. Several labels are separated
+    by |, tags by spaces. Rows and pictures that cannot be read are left out and listed in
+    OUTPUT.quarantine.jsonl. What an interrupted call has labelled is in OUTPUT.partial.
 
     Args:
         adapted: folder that `tgp adapt` wrote.

@@ -71,19 +71,18 @@ def prepare(
     scenes: int | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Turns raw text and pictures into tokenized, memory-mapped folders.
+    """Turn raw text and pictures into tokenized, memory-mapped folders.
 
-    A source is PATH or STREAM=PATH, where STREAM is a name for the mixture of training. PATH is a
+    A source is PATH or STREAM=PATH, where STREAM names a part of the training mixture. PATH is a
     file, a folder or a quoted pattern: text (.txt, .md, or any file of a pattern), tables
     (.parquet, .jsonl, .jsonl.gz, .csv, .tsv), WebDataset archives (.tar), or picture files with
     metadata.jsonl, metadata.csv, NAME.txt beside each or folders as labels. hub:OWNER/NAME streams
     the split `train` of a data set of the Hugging Face Hub; hub:OWNER/NAME:CONFIG:SPLIT names
     another configuration and split (hub:OWNER/NAME::SPLIT a split alone). Rows that cannot be read
-    are listed in OUTPUT/quarantine.jsonl. A run that was stopped or killed goes on with its text
-    where it was when the same command is given again, and makes the same set to the bit; pictures
-    are decoded anew.
+    are listed in OUTPUT/quarantine.jsonl. Repeating the command of a stopped or killed run resumes
+    its text where it stopped and gives a bit-identical set; pictures are decoded again.
 
-    A picture that comes several times is stored once, with all of its captions. Where a table of
+    A picture that occurs several times is stored once, with its captions merged. Where a table of
     pictures has a column `split`, rows of validation and test go there and are never trained on;
     those of train are divided by --validation_share.
 
@@ -94,25 +93,25 @@ def prepare(
         chat: Sources of conversations, tables alone; the tokenizer then gets a chat template.
         embedded: Add the corpus that needs no download: the Python installation, digits, scenes.
         tokenizer: Folder of a tokenizer to use; one is trained on the data if left out.
-        vocabulary: Ids of the tokenizer that is trained.
-        size: Rows and columns of the pictures.
+        vocabulary: Vocabulary size of the tokenizer that is trained.
+        size: Side of the pictures in pixels.
         text_column: Column of tables that holds the text.
         image_column: Column of tables that holds the picture.
         caption_column: Column that holds the caption, or a list of captions of one picture; the
             first of captions, caption, text if left out.
         stream_column: Column of tables of pictures that names the stream of each row.
         messages_column: Column of tables that holds a list of messages, each with role and content.
-        prompt_column: Column of the question, where there is no column of messages; one of lines
-            "User: ..." and "Assistant: ..." in turn becomes several messages.
+        prompt_column: Column of the question, where there is no column of messages; a cell with
+            alternating lines "User: ..." and "Assistant: ..." becomes several messages.
         response_column: Column of its answer.
         validation_share: Share of documents and pictures for validation, chosen by their hash.
         allow_bad: Largest share of unreadable rows of each source.
         keep_duplicates: Keep exact duplicates.
-        near_duplicates: What to do with documents that are nearly an earlier one. Dropped, since
-            the split is by a hash: the copy of a document of training may fall into validation.
-            Each is compared with the last 500,000 that were kept; those of fewer than 50 words are
-            never near duplicates.
-        near_threshold: Jaccard similarity of the 5-grams of words from which a document is one.
+        near_duplicates: Keep or drop near duplicates of earlier documents. Dropped by default: the
+            split is by a hash, so the copy of a training document could fall into validation. Each
+            document is compared with the last 500,000 that were kept; those of fewer than 50 words
+            are never near duplicates.
+        near_threshold: Jaccard similarity of word 5-grams that makes a document a near duplicate.
         ngrams: Write text/ngrams.npy, the 13-grams of the training text, for reports of
             contamination; it takes about as much disk as the text. --no_ngrams leaves it out.
         limit: Read that many rows of each source.

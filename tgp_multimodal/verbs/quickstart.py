@@ -13,8 +13,8 @@ _SHOWN = (
     "image/scene_shape", "image/scene_eval",
 )  # fmt: skip
 _SCENES = 4000
-_OVERHEAD = 1.45  # a step of training over its forward and backward passes: optimizer, data, checks
-_AFTERWARDS = 400  # exporting, evaluating and drawing take about as long as so many passes
+_OVERHEAD = 1.45  # time of a training step / of its forward and backward: optimizer, data, checks
+_AFTERWARDS = 400  # exporting, evaluating and drawing take about as long as this many passes
 
 
 def quickstart(
@@ -30,16 +30,16 @@ def quickstart(
     Reads the Python installation, draws scenes, pretrains the shared text transformer and the
     text-to-image head, exports them for stock libraries, scores them on text, code, biomedical and
     image tasks beside baselines, and writes a leaderboard page and a sheet of pictures. Nothing is
-    downloaded. What a stopped quickstart has finished is not done again.
+    downloaded. The same command resumes a stopped quickstart.
 
     Args:
         folder: the run's folder; everything lies in it.
-        minutes: how long all of it may take, roughly; the number of steps is planned from one
-            measured step.
-        steps: number of steps, in the place of `minutes`.
+        minutes: rough time budget for everything; the number of steps is planned from one measured
+            step.
+        steps: number of training steps, in place of `minutes`.
         config: YAML config of the run.
         suite: benchmark suite.
-        fresh: starts over in the folder.
+        fresh: delete what the folder holds and start over.
 
     Examples:
         tgp quickstart
@@ -155,7 +155,7 @@ def _pretrain(run: Path, config: Path, end: float, steps: int | None) -> None:
 
 
 def plan(seconds: float, left: float) -> int:
-    """Steps that fit, with what comes afterwards, to the nearest ten, between 20 and 20,000.
+    """Training steps that leave time for the rest, to the nearest ten, between 20 and 20,000.
 
     Args:
         seconds: of the forward and backward passes of one step.

@@ -4,16 +4,16 @@
 def reproduce(
     row: str, results: str = "results", model: str | None = None, unsafe_local: bool = False
 ) -> int:
-    """Measure a result again, by what its file says, and say whether it is the same.
+    """Measure a result again, from the recipe in its file, and say whether it is the same.
 
-    Same model, card, settings and number of items; every answer is asked for anew. The file is left
-    as it is. Leaves with exit code 1 if anything differs but date and speed.
+    Same model, card, settings and number of items; every answer is computed again. The file is left
+    as it is. Exits with code 1 if the result or any record differs; date, speed and environment do
+    not count.
 
     Args:
         row: a result file, or <model>/<domain>/<task>, a row and a column of the leaderboard.
-        results: folder that the row is looked for in.
-        model: where the model lies now, or its kind, as `tgp evaluate` takes it; left out: what the
-            file says.
+        results: folder in which to look for the row.
+        model: the model, as `tgp evaluate` takes it; left out: as recorded in the file.
         unsafe_local: run the programs that the model writes without the sandbox, as your own user,
             as `tgp evaluate` does. A file never asks for it: whoever runs them has to.
 

@@ -23,22 +23,21 @@ def search(
 ) -> None:
     """Rank passages of text files.
 
-    Files are cut into passages of a few lines; each is turned into a vector and compared with the
-    query's. Of a folder, hidden files, those above a megabyte and those that are no UTF-8 text are
-    left out. With --index the vectors are kept: the next search reads only the files that changed,
-    and Ctrl-C keeps what is done.
+    Files are split into passages of a few lines; each is embedded and compared with the query. In
+    a folder, hidden files, those above a megabyte and those that are not UTF-8 text are skipped.
+    With --index the embeddings are saved: the next search embeds only the files that changed, and
+    Ctrl-C keeps what is done.
 
     Args:
         folder: export folder of the model.
         query: what to look for.
         path: files or folders to look in; left out: this folder.
         pattern: which files of a folder to read, for example *.py.
-        lines: lines of a passage; of a passage longer than the model's context the end is not
-            read.
+        lines: lines per passage; a passage longer than the model's context is truncated.
         k: how many passages to show.
-        by: meaning compares vectors (cosine), words counts them (BM25) and needs no model, both
-            joins the two rankings by the reciprocals of their ranks.
-        index: folder of a saved index, of this model; made where there is none.
+        by: meaning ranks by cosine similarity of embeddings; words by BM25, without the model; both
+            joins the two by reciprocal rank fusion.
+        index: folder of a saved index of this model; created if there is none.
 
     Examples:
         tgp search runs/nano/export "read a file line by line" --path src --pattern "*.py"
@@ -76,7 +75,7 @@ def search(
 def _compared(
     folder: str, query: str, files: list[Path], lines: int, by: str, index: str | None
 ) -> tuple[list[Any], Any]:
-    """The passages, and how near each is to the query; None where words alone are counted."""
+    """The passages, and the cosine similarity of each to the query; None with BM25 alone."""
     import tgp_multimodal
     from tgp_multimodal.consoles import live_status
     from tgp_multimodal.inference import ranking, search_index

@@ -12,18 +12,19 @@ def serve(
 ) -> None:
     """Answer OpenAI's clients: completions, infilling, chat, embeddings and pictures.
 
-    By default only this machine can ask. Anywhere else a token is required, which clients send as
-    their API key. SIGTERM and Ctrl-C let requests end for some seconds, then stop them.
+    By default the server is reachable from this machine only. At any other address it requires a
+    token, which clients send as their API key. SIGTERM and Ctrl-C give requests a few seconds to
+    finish, then stop them.
 
     Args:
         folder: export folder of the model.
-        host: address to listen at; others than this machine's need a token.
-        port: where to listen; 0 takes a free one, which is printed.
-        token: what clients must send; left out, the variable TGP_TOKEN is read. Better there: other
-            users of this machine see the options of a process.
-        name: what requests call the model; left out, the name of its run.
-        body: most bytes of a request.
-        waiting: most requests that wait; the next one is told to come back.
+        host: address to listen on; any but this machine's own needs a token.
+        port: port to listen on; 0 picks a free one, which is printed.
+        token: API key that clients must send; left out, the variable TGP_TOKEN is read. That is
+            safer: other users of this machine can see the options of a process.
+        name: name of the model in requests; left out, the name of its run.
+        body: largest request body, in bytes.
+        waiting: most requests in the queue; further ones get 503 and are asked to retry.
 
     Examples:
         tgp serve runs/nano/export

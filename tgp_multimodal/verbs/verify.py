@@ -4,9 +4,9 @@
 def verify(folder: str) -> int:
     """Check result files against their own records, with no model and no data.
 
-    Every value, interval and mean is computed again from the records of its items, and every digest
-    is checked, so that an edited number, an edited record or a missing file is found. Leaves with
-    exit code 1 if something is.
+    Every value, interval and mean is recomputed from the records of its items, and every digest is
+    checked, so that an edited number, an edited record or a missing file is found. Exits with code
+    1 if there is one.
 
     Args:
         folder: what `tgp evaluate` wrote, or the folder of one model in it.

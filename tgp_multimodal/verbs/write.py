@@ -25,13 +25,13 @@ def write(
         max_tokens: most tokens to write.
         temperature: 0 takes the most probable token; higher is more varied; left out: 0.8, and 0.2
             with --code.
-        top_p: draw from the most probable tokens that hold this share of the probability.
-        seed: of the draws; the same seed writes the same text. Sample i has seed + i.
+        top_p: nucleus sampling: draw from the most probable tokens that sum to this probability.
+        seed: random seed; the same seed writes the same text. Sample i has seed + i.
         stop: end before the first of these strings ($'\n' is the end of a line in most shells);
-            put it behind the prompt.
+            give it after the prompt.
         top_k: draw from the k most probable tokens; 0 for all.
         repetition_penalty: above 1, tokens that occurred become less probable; 1 for none.
-        code: end where the function that the prompt stops in ends.
+        code: stop at the end of the function in which the prompt ends.
         n: number of samples, each under a line that names its seed and without the prompt.
 
     Examples:
