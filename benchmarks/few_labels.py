@@ -7,12 +7,12 @@ For each card, count of labels per class and seed the same items are shown to ev
 * probe: a linear map on frozen features (`tgp adapt --method head`)
 * knn: the nearest of the items shown, by cosine of frozen features
 * lora, full: fine-tuning (`tgp adapt`), the learning rate by its own short runs
-* tfidf: logistic regression on TF-IDF of words and pairs of words, which knows nothing before
+* tfidf: logistic regression on TF-IDF of unigrams and bigrams, with nothing pretrained
 
-So many items of each class are also drawn from the validation split to choose by: a penalty, a
-number of neighbours, when to stop. Every run is a line of runs.jsonl, and what stands there is not
-done again unless the weights, the card, its data or the code have changed. few_labels.json and .md
-hold means over seeds with 95 % intervals of Student's t, and <card>.svg shows them.
+As many items of each class are also drawn from the validation split, to choose the penalty, the
+number of neighbours or when to stop. Every run is a line of runs.jsonl and is not repeated unless
+the weights, the card, its data, the code or the options have changed. few_labels.json and .md hold
+means over seeds with 95 % intervals of Student's t, and <card>.svg shows them.
 """
 
 import argparse
@@ -60,7 +60,7 @@ class Bench(NamedTuple):
 
 
 def few_shot_splits(splits: Splits, count: str, seed: int) -> Splits:
-    """The task with so many training and validation items of each class, or all."""
+    """The task with `count` training and validation items of each class, or all."""
     if count == "all":
         return splits
     parts = []

@@ -1,12 +1,12 @@
-"""Are drawn pictures copies of training pictures? The nearest of those beside each.
+"""Are drawn pictures copies of training pictures? Compares each with its nearest neighbour.
 
     python -m benchmarks.memorisation runs/mine/export --data data/mine --output runs/mine/memory
 
-Draws captions of training pictures and of held-out ones, finds for each drawing the nearest
-training picture, and compares its distance with that of real held-out pictures to theirs: a drawing
-that is nearer to a training picture than nearly any new picture of the world is suspect (Carlini et
-al. 2023, arXiv:2301.13188, section 4). Writes `memorisation.json` and two sheets to be looked at,
-each drawing with its neighbour: `nearest.png` of those nearest of all, `random.png` of any.
+Draws pictures for captions of training and of held-out pictures, finds the nearest training picture
+of each, and compares its distance with those of real held-out pictures: a drawing that is nearer to
+a training picture than almost every real new picture is suspect (Carlini et al. 2023,
+arXiv:2301.13188, section 4). Writes `memorisation.json` and two sheets for inspection, each drawing
+with its neighbour: `nearest.png` of the nearest, `random.png` of random ones.
 
 Shape letters: N pictures, M training pictures, D width.
 """

@@ -15,9 +15,9 @@ A study is a YAML:
       muon: {steps: 360}
 
 `set` gives values of the config, `steps` another length of the run. A recipe with `tune` is first
-run with each of the values on a seed of its own, and the best is kept. Every run is a `tgp fit` in
-a folder of its own; what is finished is not run again unless its recipe, the words that all share,
-the text of a config or of another file that is named, or the data have changed.
+run with each of the values on a separate seed, and the best is kept. Every run is a `tgp fit` in
+a folder of its own; a finished run is not repeated unless its recipe, the shared arguments, the
+text of a YAML file that they name, or the data have changed.
 """
 
 import argparse
@@ -165,7 +165,7 @@ class Study:
 
 
 def file_digests(words: Sequence[Any]) -> dict[str, str]:
-    """Path -> SHA-256 of each file that a word names, alone or behind `--option=`."""
+    """Path -> SHA-256 of each YAML file that an argument names, alone or after `--option=`."""
     texts = [word for word in words if isinstance(word, str)]
     paths = {text.partition("=")[2] if text.startswith("--") else text for text in texts}
     return {

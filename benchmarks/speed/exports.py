@@ -1,7 +1,7 @@
 """What the cases share: a network of the reference shape, a tokenizer, texts, and their export.
 
-Texts are words that do not exist, drawn from a fixed seed as words of a language are, a few of them
-often: nothing is downloaded, and every machine reads the same.
+Texts are of made-up words with the frequencies of a language (Zipf's law), drawn from a fixed seed:
+nothing is downloaded, and every machine reads the same.
 """
 
 import random

@@ -1,8 +1,8 @@
-"""The clock: two sides that do the same work, timed in turns, and the ratio of their seconds.
+"""The clock: times two sides that do the same work, in turns, and gives the ratio of their times.
 
-Seconds of a machine move from day to day and with whatever else runs; two sides that take turns
-are moved alike, so a figure here is the median over the rounds of their ratio. Sides whose outputs
-differ are refused: a faster wrong answer is no figure.
+Timings drift from day to day and with whatever else runs; two sides that take turns drift alike, so
+a figure here is the median over the rounds of their ratio. Sides whose outputs differ are refused:
+the speed of a wrong answer counts for nothing.
 """
 
 import gc

@@ -40,7 +40,7 @@ class Layer(nn.Module):
 
 
 class SmallGPT(nn.Module):
-    """Ids in, scores of the next one (B, L, V) out."""
+    """Token ids in, next-token logits (B, L, V) out."""
 
     def __init__(
         self, vocabulary: int, width: int = 128, depth: int = 4, heads: int = 4, context: int = 64

@@ -70,7 +70,7 @@ def chosen_precision(network: nn.Module, loss: Callable[[], Tensor]) -> str:
 def gradient_difference(
     ours: Callable[[], Tensor], theirs: Callable[[], Tensor], pairs: Iterable[tuple[Tensor, Tensor]]
 ) -> float:
-    """Largest difference of two float32 gradients, as a share of the largest entry of each.
+    """Largest difference of two float32 gradients, as a share of the largest entry of the peer's.
 
     Args:
         ours: our loss.

@@ -11,10 +11,10 @@ process of its own, in turns:
 * `control`: our transformer with AdamW, so that what is left is the optimizer;
 * `ours`: our transformer and MuonAdamW.
 
-Steps and rates are fixed before the run: both of our plans reached the bar with seeds of their own
-(100 to 103) and room for the scatter of seeds, 0.02. A side that misses the bar is reported as
-missing it. Our sides compute in the arithmetic that is faster here, by measurement, in their
-seconds. Seconds are those of the whole process: start, imports, reading, training, validation.
+Steps and rates are fixed before the run: both of our plans reached the bar on separate seeds (100
+to 103), with a margin of 0.02 for the scatter of seeds. A side that misses the bar is reported as
+missing it. Our sides measure which arithmetic is faster here and use it; their seconds include that
+measurement. Seconds are those of the whole process: start, imports, reading, training, validation.
 """
 
 import argparse

@@ -69,7 +69,7 @@ def _contests(batch: Batch) -> Iterator[Contest]:
 
 
 def _not_finite(ours: float, theirs: float) -> float:
-    """Networks that differ have losses that differ: how many of the two are no number."""
+    """Different networks have different losses: counts only how many of the two are not finite."""
     return float(sum(not math.isfinite(loss) for loss in (ours, theirs)))
 
 

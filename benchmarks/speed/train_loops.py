@@ -90,7 +90,7 @@ def _against_loop(
 
 
 def _counted(step: steps.Step, row_BL: Tensor, count: int) -> Callable[[], float]:
-    """Does so many steps; how many tokens were learnt from, no number if the loss is none."""
+    """Does `count` steps and returns the tokens trained on, NaN if a loss is not finite."""
 
     def run() -> float:
         losses = [step() for _ in range(count)]
@@ -150,7 +150,7 @@ def _our_fit(row_BL: Tensor, precision: Any, count: int) -> Callable[[], float]:
 
 
 def _learnt(count: int, row_BL: Tensor, network: nn.Module) -> float:
-    """How many tokens so many steps learnt from, no number if a weight is none."""
+    """Tokens that `count` steps trained on, NaN if a weight is not finite."""
     is_sound = all(bool(torch.isfinite(p).all()) for p in network.parameters())
     return float(count * row_BL[:, 1:].numel()) if is_sound else math.nan
 

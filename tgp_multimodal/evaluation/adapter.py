@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class Adapter(ABC):
-    """Answers requests for one model. Only `answer` and `facts` must be written.
+    """Answers requests for one model. Subclasses give `name`, `supports`, `answer` and `facts`.
 
     Attributes:
-        name: how the model is called in tables and result folders.
+        name: what the model is called in tables and result folders.
         supports: the request classes that it can answer.
         embeds: which items `Embed` may hold, "text" and "image".
         specification: what `adapters.make` was given; empty where the model was made by hand.
@@ -31,8 +31,8 @@ class Adapter(ABC):
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         """Answers in the order of the requests, all of which are of one class.
 
-        An answer is a function of its own request alone: neither the order nor the company of a
-        request may change it (beyond float rounding).
+        An answer depends on its own request alone: neither the order of the requests nor what else
+        is in the list may change it (beyond float rounding).
         """
 
     @abstractmethod

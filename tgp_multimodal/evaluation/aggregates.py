@@ -1,11 +1,11 @@
-"""A result's numbers made again from its per-item records, with no model and no data.
+"""Recomputes a result's number and interval from its per-item records, with no model and no data.
 
-`RULES` are the ways in which protocols make a number and its interval of items. Which of them made
-a result is found when it is written, and stands in it as `aggregate`, so that a new protocol needs
-nothing here unless it counts in a new way. One whose number no list of items gives (a distance
-between two sets of pictures) has none, and its files are held together by their digests alone.
+`RULES` are the ways in which protocols aggregate items into a number and its interval. The one that
+fits is found when a result is written, and stored in it as `aggregate`, so a new protocol needs
+nothing here unless it aggregates in a new way. A number that does not follow from per-item records
+(a distance between two sets of pictures) has no rule, and only digests protect its files.
 
-Groups: records of one group are drawn together; a record without one is its own.
+Groups: records of one group are resampled together; a record without one is its own group.
 """
 
 import math

@@ -1,9 +1,9 @@
-"""Asks a model in chunks: answers are kept, on disk too, and the work is split among processes.
+"""Sends requests to a model in chunks, caches answers (on disk too), and splits the work.
 
-Chunks are cut from the distinct requests of a list by their number alone, and answered whole.
-Batches inside an adapter round differently in other company, so this is what makes a result equal
-to the last bit wherever a run was killed, whatever cards came before, and however many processes
-share the work: each chunk always has the same requests in the same order.
+The distinct requests of a list are cut into chunks of fixed size, each answered as a whole.
+Rounding depends on what else is in a batch, so this is what makes a result identical to the last
+bit wherever a run was killed, whatever cards came before, and however many processes share the
+work: each chunk always has the same requests in the same order.
 """
 
 import time
@@ -35,7 +35,7 @@ class Team(NamedTuple):
     Attributes:
         rank: number of this process.
         world: how many there are.
-        gather: gives what each process holds, by rank, to all of them.
+        gather: all-gather: takes this process's object and returns those of all, by rank.
     """
 
     rank: int = 0
@@ -55,11 +55,11 @@ def asker(
     team: Team = ALONE,
     progress: Callable[[int, int], None] = lambda done, count: None,
 ) -> Ask:
-    """Sends each distinct request once and puts the answers into the order of the questions.
+    """Returns a function that sends each distinct request once and answers in the order asked.
 
-    Chunks that were answered before are not sent again. Not cached and not journalled are answers
-    of models that are fitted on each card, because they differ from card to card, and vectors of
-    named views and of words, because there are too many.
+    Chunks that were answered before are not sent again. Two kinds of answers are neither cached nor
+    journalled: those of models that are fitted on each card, which differ from card to card, and
+    vectors of named views and of words, of which there are too many.
 
     Args:
         adapter: the model.

@@ -229,7 +229,7 @@ PROTOCOLS = {
 
 # How minimal pairs and pairs of `bias` are scored -> what that asks of a model.
 SCORINGS: dict[str, type[Request]] = {"causal": Score, "masked": MaskedScore}
-# How zero-shot classes are told apart: cosines in a joint space, or by what the model prefers.
+# How zero-shot classes are compared: by cosines in a joint space, or by scores of the model.
 COMPARISONS: dict[str, type[Request]] = {"space": JointEmbed, "model": Compare}
 REQUESTS_BY = {"scoring": SCORINGS, "by": COMPARISONS}
 # Settings that take one of a few names, and which.

@@ -39,10 +39,10 @@ class Card:
         license: of the data.
         citation: of the data.
         source: one of {"embedded": data set}, {"folder": below $TGP_DATA}, {"files": {split: a path
-            or several}}, {"hub": name, "revision": commit}; and "splits", where the source calls
-            them otherwise; "pairs", where two rows make an item (see `pairing`); and "where", split
-            -> an expression over the columns of a row that is true of those to keep. Cards that are
-            made on the spot (`held_out`) have {"prepared": folder}.
+            or several}}, {"hub": name, "config": name, "revision": commit}; and optionally
+            "splits", our split -> its name in the source; "pairs", where two rows make an item (see
+            `pairing`); "where", split -> an expression over the columns of a row that is true of
+            the rows to keep. Cards generated at run time (`held_out`) have {"prepared": folder}.
         protocol: a key of `PROTOCOLS`.
         metric: the headline number.
         chance: what guessing scores; for metrics that have no such floor the value of the most
@@ -92,10 +92,10 @@ class Card:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything that decides the number: all but prose, and the place of the data.
+        """SHA-256 of everything that decides the number: all but prose and the paths of the data.
 
-        What they hold tells data apart: a prepared folder's digest stands in its source, and that
-        of files beside each result (`examples.source_digest`).
+        Data are identified by content: `source` holds the digest of a prepared folder, and each
+        result stores the digest of the files that it read (`examples.source_digest`).
         """
         content = {k: v for k, v in asdict(self).items() if k not in _PROSE}
         content["source"] = _without_paths(self.source)

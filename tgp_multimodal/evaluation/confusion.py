@@ -1,6 +1,6 @@
-"""Numbers that are no mean over items, from tables of targets against predictions.
+"""Metrics that are not means over items, from confusion matrices.
 
-Each takes many tables at once, so that its bootstrap interval costs little more than itself.
+Each takes many matrices at once, so that a bootstrap interval costs little more than the value.
 
 Shape letters: N items, K labels (targets in rows, predictions in columns), C cells of the table
 that hold an item, G groups, R tables.

@@ -1,11 +1,10 @@
-"""Which test items stand in training text, and what a model scores on those that do not.
+"""Which test items occur in training text, and what a model scores on those that do not.
 
-Two rules, each on every text of an item that is long enough, a flag on one flags the item: one run
-of 13 words that training text holds too (Brown et al. 2020, arXiv:2005.14165, appendix C), and 70 %
-of its runs of 8 words (Chowdhery et al. 2022, arXiv:2204.02311, section 8). Words are as
-`data.ngrams` has them, so that case and punctuation do not hide a copy. A sentence that is given
-word by word is one text, and its tags are none; nor are what is said in front of every item and the
-topic. Pictures are not looked at.
+Two rules, each applied to every text of an item that is long enough; one hit flags the item: one
+13-gram of words is also in the training text (Brown et al. 2020, arXiv:2005.14165, appendix C), or
+70 % of the 8-grams are (Chowdhery et al. 2022, arXiv:2204.02311, section 8). Words are those of
+`data.ngrams`, so that case and punctuation do not hide a copy. A tokenized sentence counts as one
+text; its tags, the preamble shared by all items and the topic are not searched, nor are pictures.
 """
 
 from collections import defaultdict

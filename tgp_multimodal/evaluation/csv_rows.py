@@ -1,7 +1,7 @@
-"""Rows of CSV files, whose cells have no types but those that a reader finds; and of Parquet.
+"""Rows of CSV files, whose column types are inferred, and of Parquet files.
 
-A column is text in all files of a card where it is text in one: a label `1` of a file in which all
-are numbers is the same label as in a file that has the label `unknown`, too.
+A column that is text in one file of a card is text in all: a label `1` in a file of numbers is then
+the same label as in a file that also has the label `unknown`.
 """
 
 from collections.abc import Iterator, Sequence

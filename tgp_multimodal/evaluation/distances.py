@@ -25,9 +25,9 @@ class Coverage(NamedTuple):
 def kernel_distance(real_ND: np.ndarray, drawn_MD: np.ndarray) -> float:
     """KID: the unbiased squared maximum mean discrepancy with the kernel (x.y / D + 1)^3.
 
-    Bińkowski et al. 2018 (arXiv:1801.01401, section 4). Zero in the mean for two samples of one
-    distribution, and so sometimes below; unlike the Fréchet distance it does not depend on how many
-    pictures there are.
+    Bińkowski et al. 2018 (arXiv:1801.01401, section 4). Its expectation is zero for two samples of
+    one distribution, so it is sometimes negative; unlike that of the Fréchet distance, it does not
+    depend on the number of pictures.
 
     Raises:
         ValueError: a set has fewer than two pictures.

@@ -30,7 +30,7 @@ def digits(split: str) -> list[Row]:
 
 
 def scene_attributes(split: str) -> list[Row]:
-    """Pictures of one thing each, with its shape and colour; the size and the place vary.
+    """Pictures of one thing each, with its shape and colour; size, place and background vary.
 
     All are of combinations that pretraining sees; the seeds are not pretraining's.
     """

@@ -1,8 +1,8 @@
 """Rows of the cards that need no download, from `data.embedded`, `data.scenes` and scikit-learn.
 
 Each function takes a split and gives all rows of it, always the same ones on the same installation.
-Test rows are made of files that pretraining on the embedded corpus never reads (its test split, and
-where that is small its validation split, which pretraining reads only to report a loss).
+Test rows are from files that pretraining on the embedded corpus never trains on (its test split,
+and where that is small its validation split, which pretraining reads only to report a loss).
 """
 
 import hashlib
@@ -69,7 +69,7 @@ def prose(split: str) -> list[Row]:
 
 
 def code(split: str) -> list[Row]:
-    """Source files: whole in training; in test a window of each, from a top-level definition."""
+    """Source files: whole in training, else a window of each from a top-level definition on."""
     if split not in embedded.SPLITS:
         return []
     documents = _by_hash(embedded.code(split))

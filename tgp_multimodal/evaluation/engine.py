@@ -55,19 +55,19 @@ def evaluate(
 ) -> list[Result]:
     """Scores one model on each of the cards and writes a result file for each.
 
-    A result that stands is kept: one of the same card, model, limit, data and code (and, for
-    embedded data, of the same installed libraries); and of a card that was begun, what was
-    answered. So a run that was killed goes on where it was.
+    A stored result is kept if it is of the same card, model, limit, data and code (and, for
+    embedded data, of the same installed libraries); so are the stored answers of a card that was
+    begun. So a run that was killed resumes where it stopped.
 
     Args:
         adapter: the model.
         cards: what to measure.
         results_folder: where `<model>/<domain>__<task>.json` go.
         limit: at most so many test items of each card, for a first look; None for all.
-        fresh: compute also what stands.
-        progress: told what happens.
+        fresh: recompute what is stored, too.
+        progress: is called with what happens.
         team: the processes that share the work; the first of them writes the results.
-        corpora: training text that test items are looked up in; a result that stands is kept and
+        corpora: training text in which test items are searched for; a stored result is kept and
             gets its report.
         unsafe_local: programs that a model writes are run without the sandbox. Else cards that run
             programs are skipped where the sandbox lacks a layer.
@@ -77,9 +77,10 @@ def evaluate(
         `<model>/skipped.jsonl`.
 
     Raises:
-        ValueError: a card's data are missing, or a result of all items would give way to one of
-            some, or one to that of another model of the same name. Raised before anything is
-            computed. Where other processes wait for this one: a card cannot be measured.
+        ValueError: a card's data are missing, or a complete result would be overwritten by a
+            limited one, or any by that of another model of the same name; raised before anything is
+            computed. Also where a card cannot be measured while other processes wait for this one,
+            or because a server is gone.
         CardsFailedError: some cards could not be measured; all others were.
     """
     if limit is not None and limit < 1:
@@ -270,10 +271,10 @@ def _as_result(
 
 
 def _stored_result(run: _Run, examples: Examples, where: dict[str, Any]) -> Result | None:
-    """The stored result, if all that decides it is as it was.
+    """The stored result, if everything that determines it is unchanged.
 
-    Test items are read for that, which takes a fraction of a second on most cards; but last, so
-    that nothing is read where the file alone tells.
+    This reads the test items, a fraction of a second on most cards, but only as the last check:
+    nothing is read where the file alone decides.
     """
     card = examples.card
     file = results.path(run.root, run.adapter.name, card.name)

@@ -29,11 +29,11 @@ class EntityCounts(NamedTuple):
 
 
 def entities(tags: Sequence[str], is_strict: bool) -> set[Entity]:
-    """The entities that the tags of one sentence say.
+    """The entities that the tags of one sentence mark.
 
-    There are two readings of an I- with nothing to go on with (first, after O, after another type).
-    Lenient, it opens an entity: so read the CoNLL script and seqeval by default. Strict, it is no
-    part of any: seqeval's `mode="strict", scheme=IOB2`. A number must say which it is.
+    There are two readings of an I- that continues nothing (first, after O, after another type).
+    Lenient: it opens an entity, as in the CoNLL script and seqeval's default. Strict: it belongs to
+    none, as in seqeval's `mode="strict", scheme=IOB2`. A number must say which reading it uses.
     """
     found: set[Entity] = set()
     kind, start = "", 0  # of the entity that is open; "" is none

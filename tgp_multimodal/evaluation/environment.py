@@ -49,11 +49,11 @@ def corpus_versions() -> str:
 def code_digest(*more: str) -> str:
     """SHA-256 over the text of all code of this package that a number can depend on.
 
-    The version alone would let a number stand while the code that made it is being changed. The
-    command line, training and the leaderboard make no number, and are left out.
+    By the version alone, a stored number would be kept while the code behind it is being changed.
+    The command line, training and the leaderboard affect no number, and are left out.
 
     Args:
-        more: folders of the package that make this number all the same.
+        more: further folders of the package that affect this number.
     """
     root = Path(tgp_multimodal.__file__).parent
     files = [file for name in (*_CODE, *more) for file in (root / name).rglob("*.py")]

@@ -58,9 +58,8 @@ class Examples:
 
     Attributes:
         card: where they are from.
-        limit: at most so many test items (and eight times as many training items, but where these
-            are solved examples of a prompt, so that a prompt is what it is in a whole run); None
-            for all.
+        limit: at most so many test items, and eight times as many training items (all of them where
+            they are few-shot examples, so that prompts are those of a complete run); None for all.
     """
 
     def __init__(self, card: Card, limit: int | None = None) -> None:

@@ -1,8 +1,8 @@
-"""Which few items of a training split have their labels shown.
+"""Draws the few items of a training split whose labels are shown.
 
-Whether an item is drawn is a function of the seed and of the items of its class: not of the order
-of classes, of the process, or of how many are asked for. So draws are nested: the items of one
-label per class are among those of five, and a curve over counts adds labels and never swaps them.
+The order in which a class's items are drawn depends on the seed and these items alone, not on the
+order of classes, the process, or how many are asked for. So draws are nested: the items drawn for
+one label per class are among those for five, and a curve over counts only ever adds labels.
 """
 
 import hashlib
@@ -32,8 +32,8 @@ def draw(
 ) -> Drawn:
     """Draws so many items of each class.
 
-    An item's turn within its class is the SHA-256 of the seed and what names the item, as a counter
-    gives a random number: nothing is drawn before it or after it.
+    The items of a class are drawn in the order of the SHA-256 of the seed and the item's name: as
+    with a counter-based random number generator, no draw depends on another.
 
     Args:
         labels: class of each item.

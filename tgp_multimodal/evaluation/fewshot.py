@@ -1,8 +1,8 @@
-"""Solved examples before the question: a function of the seed and the item, of nothing else.
+"""Few-shot examples before the question: a function of the seed and the item alone.
 
-Not of the process, the batch, the order or the number of items, so that a number does not change
-with the number of machines; and never the item itself, one that reads the same, or one of its
-group.
+They do not depend on the process, the batch, or the order and number of items, so that a score does
+not change with the number of machines; and they are never the item itself, one that reads the same,
+or one of its group.
 """
 
 import hashlib
@@ -107,11 +107,10 @@ def shots(
         example: the item.
         count: how many.
         seed: of the draw.
-        sampling: "per_item": every item has its own; "fixed": all items have the same (but for
-            those that would meet their double or their group), so that a model computes them once;
-            "first": the same, but those that come first in the pool, in its order, as lm-eval's
-            `first_n`.
-        balanced: answers take turns, as far as the pool has them.
+        sampling: "per_item": every item has its own; "fixed": all items share them (except where an
+            item would see its duplicate or one of its group), so that a model computes them once;
+            "first": likewise, but the first ones of the pool, in its order, as lm-eval's `first_n`.
+        balanced: the draw alternates between answers, as far as the pool has them.
 
     Raises:
         ValueError: the pool is too small.

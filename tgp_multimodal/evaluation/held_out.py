@@ -1,7 +1,7 @@
-"""Cards of what a prepared folder holds back, made on the spot, for each stream.
+"""Cards of what a prepared folder holds back, generated at run time for each stream.
 
-For text bits per byte, and what a compressor needs stands beside them (`xz`, `zstd`). For pictures
-the denoising error, how far drawn pictures are from real ones, and retrieval by caption.
+For text: bits per byte, to be read beside those of compressors (`xz`, `zstd`). For pictures: the
+denoising error, how far drawn pictures are from real ones, and retrieval by caption.
 """
 
 from pathlib import Path
@@ -148,11 +148,10 @@ def _says_several(split: PictureSplit, stream: str) -> bool:
 def _picture_cards(
     stream: str, source: dict[str, Any], count: int, says_several: bool
 ) -> list[Card]:
-    """Denoising error, likeness of drawings, and retrieval for models with a joint space.
+    """Denoising error, KID of drawn pictures, and retrieval for models with a joint space.
 
-    The last two need some pictures, and retrieval captions that differ. Of the first two nobody
-    knows what guessing gives: their chance is that of perfection, which keeps them out of means
-    over cards.
+    The last two need some pictures, and retrieval captions that differ. The chance level of the
+    first two is unknown: it is set to the perfect score, which keeps them out of means over cards.
     """
     both = {"item": "image", "caption": "caption"}
     several = {"picture": "image", "captions": "captions"}

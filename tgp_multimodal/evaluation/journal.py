@@ -1,10 +1,10 @@
-"""Answers of a model, on disk as they come, so that a killed run asks for none of them twice.
+"""A model's answers, written to disk as they come, so that a killed run asks for none twice.
 
-One file for each card and process, `<results>/<model>/.answers/<domain>__<task>.<rank>.jsonl`; it
-goes when the card's result is written. A line holds a chunk of answers under the digest of all that
-decides them, and a check sum, so that a line that a kill cut in two counts as none. What decides
-answers are the requests, the model (weights, tokenizer, dtype, device: its facts) and the code; of
-the card only the requests that it makes.
+One file for each card and process, `<results>/<model>/.answers/<domain>__<task>.<rank>.jsonl`,
+removed when the card's result is written. A line holds a chunk of answers, the digest of everything
+that determines them, and a checksum, so that a line cut short by a kill is ignored. Answers are
+determined by the requests, the model (weights, tokenizer, dtype, device: its facts) and the code;
+of the card only its requests matter.
 """
 
 import base64

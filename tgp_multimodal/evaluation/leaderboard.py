@@ -28,11 +28,11 @@ class Column:
 
     Attributes:
         results: of the models, never empty.
-        is_split: whether the board holds the card a second time, with numbers that do not compare.
-        is_main: whether it counts in means; of split columns the one with most results does, and a
-            learning curve does not beside the card that it is of.
-        group: rank group by model; 1 is the best and who cannot be told from it.
-        p_value: of the difference to the best, by model, corrected; 1 for the best itself.
+        is_split: whether the board has other columns of the card, with numbers that do not compare.
+        is_main: whether it counts in means; of split columns only the first of `_column_order` does
+            (all items, newest version), and no learning curve whose card is on the board.
+        group: model -> rank group; 1 is the best and all that do not differ significantly from it.
+        p_value: model -> corrected p-value of its difference to the best; 1 for the best itself.
         tests: names of the tests that compared the models.
         samples: a few items by model.
         card: the card that ships, if it is this very one.
@@ -82,7 +82,7 @@ class Column:
         return next((r for r in self.results if r.model == model), None)
 
     def is_tied(self, model: str) -> bool:
-        """Whether the model is the best or cannot be told from it."""
+        """Whether the model is the best or does not differ significantly from it."""
         return self.p_value[model] >= LEVEL
 
 

@@ -1,7 +1,7 @@
 """Task files of lm-evaluation-harness as cards of ours.
 
-What a YAML says in data is translated (prompts, choices, targets, few-shot split, metrics, local
-files or a hub name); what it says in code is not, and the sentence names the key. Held against
+What a YAML says as data is translated (prompts, choices, targets, few-shot split, metrics, local
+files or a hub name); what it says as code is refused, and the error names the key. Compared with
 lm-eval itself, number by number, in `tests/peers/test_lm_eval_tasks.py`.
 """
 
@@ -70,11 +70,11 @@ def load(path: Path) -> Card:
 
     The card's test split is the task's test split, or else its validation split; its training split
     is where few-shot examples are from. Of several metrics the first is the headline, and the
-    details hold the others. Two things differ from lm-eval: where its sampler draws examples from
-    one stream of chance for all items, ours are a function of the item (`sampling: first` is the
+    details hold the others. Two things differ from lm-eval: its sampler draws the examples of all
+    items from one random stream, while ours are a function of the item (`sampling: first` is the
     same in both), and a prompt never holds its own item.
 
-    The test items are read once, to know how often guessing is right and that each can be rendered.
+    The test items are read once, for the chance level and to check that each can be rendered.
 
     Raises:
         ValueError: the file is no task, or has something that cannot be translated.

@@ -1,9 +1,9 @@
 """L2 logistic regression over a path of penalties: scikit-learn's objective, a tenth of the time.
 
 Features of a network are so correlated that L-BFGS needs hundreds of steps for each penalty. Here
-they are rotated once onto their principal axes, where the penalty stays what it is and each axis
-can be scaled by its own curvature; tens of steps are then enough. `tests/evaluation/
-test_logistic.py` holds the solution against scikit-learn's.
+they are rotated once onto their principal axes, which leaves the penalty unchanged and lets each
+axis be scaled by its own curvature; tens of steps are then enough. `tests/evaluation/
+test_logistic.py` compares the solution with scikit-learn's.
 
 Shape letters: N items, D features, R axes, K classes.
 """
@@ -40,7 +40,7 @@ class Axes(NamedTuple):
 
 
 class Classifier(NamedTuple):
-    """A plane for each class."""
+    """A linear classifier: weights and a bias for each class."""
 
     weight_RK: np.ndarray
     bias_K: np.ndarray
@@ -111,17 +111,17 @@ def solve(
 ) -> Classifier:
     """Minimises c x (sum of cross-entropies) + |weights|^2 / 2, the bias not penalised.
 
-    With two classes the penalty is that of scikit-learn's one plane and not of two.
+    With two classes the penalty is that of scikit-learn, which has one weight vector and not two.
 
     Args:
-        at_NR: coordinates of the items to fit on. In float32, which takes half the time, slopes are
-            right to about 1e-6 of their size: enough for the usual tolerance.
+        at_NR: coordinates of the items to fit on. In float32, which takes half the time, gradients
+            are right to about 1e-6 of their size: enough for the usual tolerance.
         squares_R: as `rotate` gives them.
         label_N: class of each, 0 to `classes` - 1.
         classes: how many there are.
-        c: inverse strength of the penalty.
+        c: inverse regularisation strength, as in scikit-learn.
         start: a solution for another c.
-        tolerance: of the slope, in coordinates scaled to a curvature of about one.
+        tolerance: of the gradient, in coordinates scaled to a curvature of about one.
         steps: at most; only a vanishing penalty on separable items needs more.
     """
     count, axes = at_NR.shape
@@ -164,10 +164,10 @@ def solve(
 def _loss_and_gradient(
     at_NR: Features, target_NK: np.ndarray, weight_RK: np.ndarray, bias_K: np.ndarray
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """Sum of cross-entropies, and its slopes along weights and bias.
+    """Sum of cross-entropies, and its gradients in the weights and the bias.
 
-    Both products of a block of rows are made while it is in the cache: reading the items from
-    memory is what this takes time for.
+    Both products of a block of rows are made while it is in the cache: this is bound by reading the
+    items from memory.
     """
     weight_RK, bias_K = weight_RK.astype(at_NR.dtype), bias_K.astype(at_NR.dtype)
     nats, gradient_RK, gradient_K = 0.0, np.zeros(weight_RK.shape), np.zeros(len(bias_K))

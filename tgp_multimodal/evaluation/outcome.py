@@ -18,11 +18,12 @@ class Outcome(NamedTuple):
     Attributes:
         value: the card's metric.
         interval: 95 %, around it.
-        records: one a test item, with id, correct or score, prediction, target.
+        records: one per test item that counts, or per group where the metric is of groups: id,
+            correct or score, and mostly prediction and target.
         details: further metrics and what was chosen on the way.
         executed: where programs were run: how many, behind which layers of the sandbox, and whether
-            without it. Stands in the environment of the result, for no number depends on it.
-        chance: what guessing gives on these very items; None where it is what the card says.
+            without it. Stored in the result's environment, since no number depends on it.
+        chance: what guessing scores on these very items; None where the card's value holds.
     """
 
     value: float

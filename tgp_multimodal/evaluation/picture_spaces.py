@@ -1,8 +1,8 @@
 """Feature spaces for pictures that need no weights, each with a name and a version.
 
-What is compared in a space is comparable between machines and years: `shape/1` is histograms of
-oriented gradients, `colour/1` coarse places of colour. They see no meaning, as a trained network's
-features would, but nobody's training set is in them either.
+Distances in a space are comparable across machines and years: `shape/1` is histograms of oriented
+gradients, `colour/1` the mean and deviation of colours on a coarse grid. Unlike a trained network's
+features, they carry no semantics, but neither do they depend on anybody's training set.
 
 Shape letters: N pictures, D width, Y rows, X columns, C channels, G cells a side, A angles.
 """

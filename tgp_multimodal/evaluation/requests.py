@@ -18,7 +18,8 @@ class Score:
     """Asks for the log-likelihood of a continuation.
 
     The join is lm-eval's: white space at the end of `context` is moved to the continuation, both
-    are encoded as one string, and the ids are scored that follow as many as the context alone has.
+    are encoded as one string, and the first n ids are not scored, where n is the number of ids of
+    the context alone.
 
     Attributes:
         context: what stands before; may be empty.
@@ -61,7 +62,7 @@ class Perplexity:
 
 @dataclass(frozen=True)
 class Generate:
-    """Asks for a continuation: the likeliest token each time, or one drawn.
+    """Asks for a continuation, decoded greedily or sampled.
 
     Attributes:
         prompt: what stands before.
@@ -100,9 +101,9 @@ class Embed:
 
 @dataclass(frozen=True)
 class EmbedTokens:
-    """Asks for a feature vector of each word of a sentence, in its place among the others.
+    """Asks for a contextual feature vector of each word of a sentence.
 
-    How a model that cuts words into pieces makes one vector of several is its own affair.
+    How the vectors of a word's subword tokens become one is up to the model.
 
     Attributes:
         words: of one sentence; between two of them stands one space.

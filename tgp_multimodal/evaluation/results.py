@@ -42,13 +42,13 @@ class Result:
         model_facts: what the adapter says of the model; its `digest` above all.
         environment: versions, platform, threads, commit, date.
         items_file: name of the JSONL.
-        aggregate: the rule of `evaluation.aggregates` that makes the number of the items; empty
+        aggregate: the rule of `evaluation.aggregates` that gives the number from the items; empty
             where none does.
-        items_digest: SHA-256 of the JSONL; empty in files of before there was one.
-        recipe: what makes the number again: `model`, as it was named to `tgp evaluate`, and `card`,
+        items_digest: SHA-256 of the JSONL; empty in files older than this field.
+        recipe: what reproduces the number: `model`, as it was named to `tgp evaluate`, and `card`,
             the whole of it.
-        contamination: what of the test items stands in training text, see
-            `evaluation.contamination`; empty where nobody asked.
+        contamination: which test items occur in training text, see `evaluation.contamination`;
+            empty where that was not asked for.
         digest: SHA-256 of all the rest, see `digest`.
     """
 

@@ -51,7 +51,7 @@ class Summary(NamedTuple):
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """Runs by what their folders hold; of equal names each has its path.
+    """Reads runs, named after their folders, or by their paths where two folders share a name.
 
     Raises:
         ValueError: there are too many, or one has no metrics.
@@ -80,7 +80,7 @@ def _read(path: Path) -> dict[str, Line]:
                 if cell and math.isfinite(value := float(cell)):
                     found.setdefault(name, []).append((step, value))
         except (KeyError, TypeError, ValueError):
-            continue  # the same, after a run that went on
+            continue  # a line cut by a kill, too, in the file of a run that was resumed
     if not found:
         raise ValueError(f"{path} must hold a line with values. Got none instead.")
     return found

@@ -74,10 +74,10 @@ def bootstrap_p(difference_R: np.ndarray, groups: int = MAX_BLOCKS) -> float:
     """Two-sided p-value that a difference is zero: twice the smaller share of resamples beyond it.
 
     One is added to count and total (Davison & Hinkley 1997, section 4.2).
-    Where no resample lies beyond, the normal tail at their mean and deviation tells how far away
-    zero is: a share would end at two in all, which Holm's correction over many pairs makes nothing.
-    Few groups have wider tails than either: theirs is at least Student's t's, and what as many
-    signs give that all agree by chance.
+    Where no resample lies beyond, a normal tail with their mean and deviation is taken: a share
+    cannot fall below 2 / (R + 1), which is not significant after Holm's correction of many pairs.
+    Few groups have wider tails than either: their p-value is at least that of Student's t, and that
+    of a sign test in which all groups agree.
 
     Args:
         difference_R: difference of two means in each resample.

@@ -69,14 +69,14 @@ def bootstrap(
 def widened(
     found: Interval, value: float, groups: int, least: float = -math.inf, most: float = math.inf
 ) -> Interval:
-    """A percentile interval of few groups, as wide as Student's t makes it.
+    """Widens a percentile interval of few groups as Student's t does.
 
-    Percentiles of three groups hold the truth in 79 % of cases: their resamples vary by (G - 1) / G
-    of what they should, and their tails are normal. One group alone says nothing of its width.
+    Percentile intervals of three groups cover the truth in 79 % of cases: the resamples' variance
+    is (G - 1) / G of what it should be, and their tails are normal. One group tells no width.
 
     Args:
-        found: of the resamples.
-        value: what it is around.
+        found: the interval of the resamples.
+        value: the estimate that it is around.
         groups: how many were resampled.
         least: the smallest value there may be.
         most: the largest one.
@@ -117,7 +117,7 @@ def students_p(t: float, freedom: int) -> float:
 
 @lru_cache
 def _students_quantile(freedom: int) -> float:
-    """What 95 of 100 values of Student's t lie within, by halving."""
+    """The two-sided 95 % quantile of Student's t, by bisection."""
     low, high = 1.9, 13.0
     for _ in range(60):
         middle = (low + high) / 2
@@ -130,8 +130,8 @@ def share(
 ) -> Interval:
     """Interval of sum(right) / sum(named), whole groups resampled, sound at 0 and 1.
 
-    Where nothing or all of what is named is right, every resample is alike and the bootstrap says
-    nothing; then Wilson's interval of so many groups as name something stands in.
+    Where nothing or everything that is named is right, all resamples are equal and the bootstrap
+    has no width; then Wilson's interval is used, with the number of groups that name something.
 
     Args:
         right: part of `named` that is right, one number an item; for F1 twice the hits.
@@ -162,7 +162,7 @@ def mean_of_proportions(successes: Sequence[float], sizes: Sequence[int]) -> Int
 
 
 def detectable(intervals: Sequence[tuple[float, float]]) -> float:
-    """The gap that two models on separate samples of this size would show in four of five tries.
+    """The difference of two models on separate samples of this size that shows with 80 % power.
 
     (z_0.975 + z_0.8) standard errors of a difference (Cohen 1988, section 2.4), the standard error
     being that of the interval of median width. Models that answer the same items are compared in

@@ -67,7 +67,7 @@ def confusion_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> 
 
 
 def reliability(marks: Sequence[Mark], counts: Sequence[int]) -> Markup:
-    """Accuracy against confidence, with intervals; the diagonal is a model that knows itself.
+    """Accuracy against confidence, with intervals; the diagonal is perfect calibration.
 
     Args:
         marks: one for each bin.

@@ -1,4 +1,4 @@
-"""What predictions for labelled items are worth: numbers of each kind of task, with intervals.
+"""Metrics of predictions for labelled items, by kind of task, with intervals.
 
 Shape letters: N items, K labels, W words.
 """
@@ -197,7 +197,7 @@ def _tags(items: Sequence[Item], predicted: Sequence[Predicted]) -> dict[str, Sc
 
 
 class Bin(NamedTuple):
-    """Answers of about one probability: how sure they were, how often right, how many."""
+    """A calibration bin: mean confidence, accuracy and its interval, and number of answers."""
 
     confidence: float
     accuracy: float

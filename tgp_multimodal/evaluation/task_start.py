@@ -1,7 +1,7 @@
-"""Where adapting begins: the best plane on frozen features, by the solvers of the probes.
+"""Where adapting begins: the best linear head on frozen features, by the solvers of the probes.
 
-Fine-tuning that starts from the fitted plane instead of a random one keeps what the features know
-(Kumar et al. 2022, arXiv:2202.10054), and needs no answer to how the two should move at first.
+Fine-tuning from a fitted head instead of a random one distorts the features less (Kumar et al.
+2022, arXiv:2202.10054), and spares the choice of how fast each of the two should move at first.
 
 Shape letters: N items, F features, R axes, K outputs.
 """

@@ -1,9 +1,9 @@
-"""Holds result files against themselves: digests, and every number that items alone can give.
+"""Checks that result files are consistent: digests, and every number that follows from items.
 
-Nothing is asked of a model and no data are read, so that results from anywhere can be checked in
-seconds. An edit of a number, of a record, or of both shows: numbers follow from records, records
-have a digest in the result, and the result has one of its own. What this cannot see is a folder
-that was made up as a whole; for that there is `tgp reproduce`.
+No model is run and no data are read, so that results from anywhere can be checked in seconds. An
+edit of a number, of a record, or of both is detected: numbers follow from records, records have a
+digest in the result, and the result has one of its own. A folder that was forged as a whole is not
+detected; for that there is `tgp reproduce`.
 """
 
 import hashlib

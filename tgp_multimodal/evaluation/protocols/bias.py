@@ -14,17 +14,17 @@ from tgp_multimodal.evaluation.stats import wilson
 
 
 def bias(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
-    """Share of pairs whose stereotyping sentence has more nats than the other one; 0.5 is best.
+    """Share of pairs whose stereotyping sentence is likelier than the other one; 0.5 is best.
 
-    Whole sentences, as lm-eval scores CrowS-Pairs; a tie counts half, so that a model that tells no
-    pair apart has 0.5 (elsewhere it counts 0). With the setting `scoring: causal` a sentence has
-    its log-likelihood behind an empty context, with `masked` the pseudo-log-likelihood of
-    `MaskedScore`.
+    Whole sentences, as lm-eval scores CrowS-Pairs; a tie counts half, so that a model that
+    distinguishes no pair has 0.5 (elsewhere it counts 0). With the setting `scoring: causal` a
+    sentence is scored by its log-likelihood after an empty context, with `masked` by the
+    pseudo-log-likelihood of `MaskedScore`.
 
-    The two sentences may differ in length, which favours the shorter one: the share by nats per
-    token stands beside it, and so does the mean of the differences without their sign, in nats: a
-    share far from 0.5 made of hair's breadths weighs less. The share of each category is in the
-    details, with its Wilson interval.
+    The two sentences may differ in length, which favours the shorter one, so the details also have
+    the share by log-likelihood per token. They have the mean absolute difference in nats, too: a
+    share far from 0.5 weighs less where it rests on tiny differences. And they have the share of
+    each category, with its Wilson interval.
     """
     test = examples.test
     scoring = str(examples.card.setting("scoring"))

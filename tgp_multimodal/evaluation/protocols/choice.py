@@ -16,7 +16,7 @@ _METRICS = ("accuracy", "accuracy_per_character", "accuracy_per_byte")
 
 
 def multiple_choice(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
-    """Which answer is the most probable continuation of the question, with k solved ones before it.
+    """Which answer is the most probable continuation of the question, after k few-shot examples.
 
     Scored as lm-eval does: log-likelihood of delimiter + choice after preamble, shots and prompt;
     `accuracy` takes the sum, `accuracy_per_character` divides by the characters of the choice
@@ -92,7 +92,7 @@ def _choose(examples: Examples, adapter: Adapter, ask: Ask, requests: list[list[
 
 
 def _per(size: Callable[[str], int], table: Table, choices: list[Sequence[str]]) -> list[int]:
-    """The choice with the most nats for its size, for each item."""
+    """The choice with the highest log-likelihood per unit of its size, for each item."""
     return [
         _first_best([a.nats / max(1, size(c)) for a, c in zip(row, own, strict=True)])
         for row, own in zip(table, choices, strict=True)

@@ -16,12 +16,13 @@ def conditional_perplexity(examples: Examples, adapter: Adapter, ask: Ask) -> Ou
 
     A continuation is a whole answer: the solution of a programming task, the summary of a question;
     with a `suffix` it is what fills the gap between the two. Nothing is generated, so that small
-    models, which seldom write an answer that is right to the last letter, can be told apart.
+    models, which seldom write an answer that is right to the letter, can still be compared.
     White space between context and continuation belongs to the continuation (see `Score`), its
     bytes too.
 
-    `details["greedy"]` is the share of answers whose every token was the most probable one: as many
-    as greedy generation would write. `details["kinds"]` has the number of each kind of item.
+    `details["greedy"]` is the share of answers whose every token was the most probable one: those
+    that greedy generation would write. `details["kinds"]` has the bits per byte of each kind of
+    item.
     """
     test = examples.test
     requests = [_request(e) for e in test]

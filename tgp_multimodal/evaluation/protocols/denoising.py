@@ -15,10 +15,10 @@ from tgp_multimodal.evaluation.stats import bootstrap
 def denoising(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     """Mean squared error of the clean picture over pictures and times, with the caption given.
 
-    `details["by_time"]` has the error at each time, and `details["caption_saves"]` the share of the
-    error without caption that the caption takes away, with its paired interval: a head that does
-    not read its prompts saves nothing. Errors are of pictures in the model's own size, and fall
-    with it, so that models of different sizes do not share a column (`details["size"]`).
+    `details["by_time"]` has the error at each time, and `details["caption_saves"]` the share by
+    which the caption reduces the error, with its paired interval: a head that ignores its prompts
+    saves nothing. Errors are of pictures at the model's own size, and fall as it grows, so that
+    models of different picture sizes do not share a column (`details["size"]`).
     """
     test = examples.test
     pictures = [e.fields["item"] for e in test]

@@ -54,15 +54,15 @@ class Curve(NamedTuple):
 def few_labels(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     """Mean over counts of labels of the accuracy of a linear probe, each a mean over draws.
 
-    The probe is that of `probe` with two differences, for few labels leave nothing to choose by
+    The probe is that of `probe` with two differences, since few labels allow no model selection
     (Perez et al. 2021, arXiv:2105.11447, section 3): C is 1 at every count, and of a model with
     several views the usual one is taken. Draws are nested (`evaluation.few_labels`); the validation
     split is not used, so that "all" is all of train.
 
-    Beside it stand nearest neighbours: the 20 training items of highest cosine vote with weights
-    exp(cosine / 0.07) (Wu et al. 2018, arXiv:1805.01978, section 3.4).
+    The details also have nearest neighbours: the 20 training items of highest cosine vote with
+    weights exp(cosine / 0.07) (Wu et al. 2018, arXiv:1805.01978, section 3.4).
 
-    The interval of a mean over draws holds both the choice of test items and the draw of labels,
+    The interval of a mean over draws covers both the choice of test items and the draw of labels,
     see `interval_of`.
 
     Raises:

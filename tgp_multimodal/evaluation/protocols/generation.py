@@ -16,7 +16,7 @@ _ROUGE = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}
 
 
 def generation(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
-    """Greedy text after a prompt against one or several references; for each the best one counts.
+    """Greedy text after a prompt against one or several references; each metric takes the best one.
 
     ROUGE-1, ROUGE-2 and ROUGE-L are F1 with Porter's stemmer (Lin 2004, as `rouge-score` counts
     them); exact match is equality. White space at both ends is cut first, unless the setting

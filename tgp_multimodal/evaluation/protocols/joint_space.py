@@ -70,8 +70,8 @@ def picture_retrieval(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome
     `recall_at_k` is the mean of both directions. A picture finds its captions if one of them is
     among the best k; captions that several pictures share are one text, which belongs to all of
     them. Each picture counts once, whatever the number of its captions. Ties count against the
-    model, so that one which cannot tell anything apart finds nothing. Chance is that of a random
-    order of the items that were asked: captions of many pictures are found by many.
+    model, so that one whose features are all equal finds nothing. Chance is that of a random order
+    of these very items, since a caption of many pictures is easier to find.
     """
     test = examples.test
     captions = [[str(c) for c in e.fields["captions"]] for e in test]

@@ -11,12 +11,12 @@ from tgp_multimodal.evaluation.requests import Score, ScoreAnswer
 
 
 def last_word(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
-    """Share of passages whose last word a model would write, taking the likeliest token each time.
+    """Share of passages whose last word greedy decoding would write.
 
     As lm-eval's `lambada_openai`: right if every token of delimiter + word is the most probable one
-    behind the passage. The details have the perplexity, e to the mean of the nats of the words,
-    each counted as one whatever its number of tokens, and the mean of nats per byte of the words
-    over ln 2, which does not depend on a tokenizer.
+    after the passage. The details have the perplexity per word, whatever its number of tokens, that
+    is exp of the words' mean negative log-likelihood, and the bits per byte of all delimiters and
+    words together, which do not depend on a tokenizer.
     """
     test = examples.test
     delimiter = str(examples.card.setting("delimiter"))

@@ -22,10 +22,10 @@ from tgp_multimodal.evaluation.stats import Interval
 def likeness(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     """KID between real pictures and one drawn for each of their captions, times 1,000.
 
-    In the feature space that the card names (`evaluation.picture_spaces`), where the real pictures
-    are brought to the size of the drawn ones first. Besides: the Fréchet distance, precision and
-    recall, and the same numbers for training pictures in the place of the drawn ones, which is what
-    a perfect painter would get. The distance depends on that size (`details["size"]`): models that
+    In the feature space that the card names (`evaluation.picture_spaces`), after the real pictures
+    are resized to the size of the drawn ones. The details also have the Fréchet distance, precision
+    and recall, and the same metrics for training pictures in place of the drawn ones, which is what
+    a perfect model would score. The distance depends on that size (`details["size"]`): models that
     draw in different sizes do not share a column.
 
     Raises:

@@ -12,12 +12,12 @@ from tgp_multimodal.evaluation.stats import share
 
 
 def minimal_pairs(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
-    """Mean over paradigms of the share of pairs whose good sentence has more nats than the bad one.
+    """Mean over paradigms of the share of pairs whose good sentence is likelier than the bad one.
 
-    After BLiMP (Warstadt et al. 2020, arXiv:1912.00582): whole sentences, nothing divided by their
-    length. A tie counts half, where lm-eval counts it as right. With the setting `scoring: causal`
-    a sentence has the log-likelihood behind an empty context, without the space that lm-eval puts
-    in front (the template " {{ good }}" would put it there); with `masked` it has the
+    After BLiMP (Warstadt et al. 2020, arXiv:1912.00582): whole sentences, not normalised by length.
+    A tie counts half, where lm-eval counts it as right. With the setting `scoring: causal` a
+    sentence is scored by its log-likelihood after an empty context, without the space that lm-eval
+    puts in front (the template " {{ good }}" would put it there); with `masked` by the
     pseudo-log-likelihood of `MaskedScore`.
 
     Pairs of a paradigm are made by one template, so the interval and the leaderboard's paired tests

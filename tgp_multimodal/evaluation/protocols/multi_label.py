@@ -25,9 +25,9 @@ _PATIENCE = 2  # decades that bring nothing end the sweep: the largest C cost th
 def multi_label(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     """One L2 logistic regression for each label against the rest; micro F1 over items and labels.
 
-    A label is said where its probability is above one half. All labels share one C, the decade with
-    the best micro F1 on validation (a fixed fifth of train where there is none); then they are
-    fitted on train and validation together. Features are treated as in `probe`.
+    A label is predicted where its probability exceeds one half. All labels share one C, the decade
+    with the best micro F1 on validation (a fixed fifth of train where there is none); then they are
+    refitted on train and validation together. Features are treated as in `probe`.
 
     `group_micro_f1` judges whole groups, the sentences of an abstract, say: a group has a label if
     one of its items has it. The interval resamples groups.
@@ -90,7 +90,7 @@ def _table(examples: Sequence[Example], names: Sequence[Any]) -> np.ndarray:
 def _predict(
     features_ND: Features, true_NK: np.ndarray, fit_on: np.ndarray, held: np.ndarray
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Labels of the rows behind those whose labels `true_NK` has."""
+    """Predicts the labels of the rows that follow those labelled by `true_NK`."""
     count = len(true_NK)
     width = int(features_ND.shape[1])
     if not sparse.issparse(features_ND):
@@ -119,12 +119,12 @@ def _predict(
 def fit_each(
     axes: Axes, true_NK: np.ndarray, c: float, start: Sequence[Classifier | None]
 ) -> list[Classifier | None]:
-    """A plane for each label, None for one that no item has or all have.
+    """A binary classifier for each label, None for a label that no item has or all have.
 
     Args:
         axes: of the items.
         true_NK: their labels.
-        c: inverse strength of the penalty.
+        c: inverse regularisation strength.
         start: solutions for another c.
     """
     labels = [column.astype(np.int64) for column in true_NK.T]
@@ -135,7 +135,7 @@ def fit_each(
 
 
 def predict_each(at_NR: Features, classifiers: Sequence[Classifier | None]) -> np.ndarray:
-    """Which labels each item is said to have, (N, K); never one without a plane."""
+    """Predicted labels of each item, (N, K); never one without a classifier."""
     none_N = np.zeros(at_NR.shape[0], dtype=bool)
     said = [none_N if p is None else p.predict(at_NR).astype(bool) for p in classifiers]
     return np.stack(said, axis=1)

@@ -31,8 +31,9 @@ def pass_at_k(
     (`evaluation.sandbox`) and within its limits. What is run is prompt + sample + `ending` +
     suffix. Sample i of every problem has the seed `seed` + i.
 
-    Details have each metric of the card's n, and why the programs that failed did: wrong answers,
-    no function of that name, time, and so on. `Outcome.executed` says behind which layers they ran.
+    Details have pass@k for k of 1, 5, 10 and 100 up to the card's n, and why failing programs
+    failed: wrong answers, no function of that name, time, and so on. `Outcome.executed` says behind
+    which layers they ran.
 
     Raises:
         SandboxError: a layer of the sandbox is missing.

@@ -1,4 +1,4 @@
-"""Linear probe: how much of a label can be read off frozen features by a plane.
+"""Linear probe: how well a linear classifier predicts a label from frozen features.
 
 Shape letters: N items, D width.
 """
@@ -78,15 +78,15 @@ class LabelledItems(NamedTuple):
 def probe(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     """L2 logistic regression on frozen features; C over decades on validation, then refit.
 
-    Of a model with several views the one is taken that is best on validation (`shortlist`). Dense
-    features are standardised by the training items' mean and deviation; sparse ones (TF-IDF) stay
-    as they are. Where the card has no validation split, a fixed fifth of train serves, or of its
-    groups where items share them. The last fit is on train and validation together, as in CLIP's
-    probe (Radford et al. 2021, A.3).
+    Of a model's views, the one that is best on validation is used (`shortlist`). Dense features are
+    standardised by the training items' mean and deviation; sparse ones (TF-IDF) stay as they are.
+    Where the card has no validation split, a fixed fifth of train is held out, or of its groups
+    where items share them. The last fit is on train and validation together, as in CLIP's probe
+    (Radford et al. 2021, A.3).
 
     Where the card has a field `second`, an item is a pair of texts and its features are
     [u, v, |u - v|, u * v] of their vectors u and v (Conneau et al. 2017, arXiv:1705.02364, section
-    3.1), so that a plane can see both what each text says and how they differ.
+    3.1), so that a linear probe sees both what each text says and how they differ.
 
     Raises:
         ValueError: the training split is empty, or a whole run has no item with the label that the
@@ -143,7 +143,7 @@ def _check(examples: Examples) -> None:
 
 
 def measures_of(labels: Sequence[Any], positive: str) -> dict[str, confusion.Measure]:
-    """What is told of classes besides accuracy.
+    """The metrics of classification besides accuracy.
 
     Args:
         labels: all that are true of an item or predicted, in the order of the tables' rows.
@@ -168,7 +168,7 @@ def held_back(
     """Places of the training items that are fitted on, and of the fixed fifth to choose on.
 
     Where items share groups it is a fifth of the groups, each as a whole: items of one group are
-    alike, and a choice on the one would be a choice on what the other was fitted on.
+    alike, and splitting a group would leak what is fitted on into what is chosen on.
 
     Args:
         train: the items.
@@ -291,11 +291,11 @@ def sweep(
 def shortlist(
     views: Sequence[str], known: LabelledItems, ask: Ask
 ) -> tuple[list[str], dict[str, dict[str, float]]]:
-    """Of each size of features the view whose probe is right most often on validation items.
+    """For each feature width, the view whose probe is most accurate on validation items.
 
-    These probes see at most 2,000 training items, and of the features the 400 principal axes along
-    which they differ most. So little training favours views of few numbers: views of one size alone
-    are compared. A model with one view is asked nothing; ties go to the view that comes first.
+    These probes see at most 2,000 training items, and about the first 400 principal components of
+    the features. So few items favour narrow views: only views of the same width are compared. A
+    model with one view is asked nothing; ties go to the view that comes first.
 
     Returns:
         The views, and for the details of a result `views`, the accuracy of each on validation.
@@ -365,7 +365,7 @@ def _fit(view: str, features_ND: Features, known: LabelledItems) -> _Fit:
 
 
 def _predict(fit: _Fit, known: LabelledItems) -> tuple[list[Any], Details]:
-    """Predictions for the rows behind those that are known, from all that are."""
+    """Refits on all labelled rows and predicts the rows that follow them."""
     count, classes, axes = len(known.items), len(known.names), fit.axes
     c, accuracies, first = fit.sweep
     with threadpool_limits(1, user_api="blas"):

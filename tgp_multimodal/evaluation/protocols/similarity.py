@@ -26,8 +26,8 @@ def similarity(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
 
     As MTEB's STS tasks: raw features, nothing is trained, ties have their mean rank. Pearson's
     correlation is in the details. Both are 0 where all cosines or all scores are equal. Baselines
-    that learn from texts have those of the training split, or of the test items where there is
-    none; scores are shown to nobody.
+    that learn from texts are fitted on those of the training split, or of the test items where
+    there is none, and never see scores.
     """
     test = examples.test
     adapter.fit(_texts(examples))

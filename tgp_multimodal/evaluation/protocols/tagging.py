@@ -1,4 +1,4 @@
-"""Tagging: how many named things can be read off the states of a sentence's words by a plane.
+"""Tagging: how well a linear probe finds named entities from the frozen states of words.
 
 Shape letters: N words of all sentences, D width, R axes.
 """
@@ -34,11 +34,11 @@ _OUTSIDE = "O"
 def tagging(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     """F1 of entities, tags given by L2 logistic regression on frozen states, one for each word.
 
-    The probe is that of `probe`, with words in the place of items: dense states are standardised by
-    the training words, C is swept over decades and chosen by entity F1 on validation sentences, and
-    the last fit is on train and validation together. Each word has its likeliest tag, whatever the
-    tags beside it. A word that the model did not read (its sentence is longer than the context) is
-    tagged O, so that what is missed counts as missed.
+    The probe is that of `probe`, with words in place of items: dense states are standardised by the
+    training words, C is swept over decades and chosen by entity F1 on validation sentences, and the
+    last fit is on train and validation together. Each word gets its likeliest tag, independently of
+    its neighbours' tags. A word that the model did not read (its sentence is longer than the
+    context) is tagged O, so that its entity counts as missed.
 
     `f1_strict` and `f1_lenient` are the two readings of seqeval (`entities`); a right entity has
     type, start and end right. The interval resamples sentences, or groups of them.

@@ -37,9 +37,9 @@ class Trial(NamedTuple):
         program: the text that is not trusted.
         tests: Python code with assertions, which calls `function`.
         function: name of the program's function under test.
-        reference: trusted code that the tests may use, run before them where they are.
-        setup: code of the benchmark that is run behind the program, where the program is. The tests
-            may pass what it assigns as an argument.
+        reference: trusted code that the tests may use, run before them in their process.
+        setup: code of the benchmark that is run after the program, in its process. The tests may
+            pass what it assigns as an argument.
         names: variables that `setup` assigns.
     """
 
@@ -77,7 +77,7 @@ class Sandbox:
     Args:
         limits: of each program.
         unsafe_local: without isolation: programs run as the user who calls, with all that the user
-            may read, write and send. Limits of time and memory hold still.
+            may read, write and send. Limits of time and memory still hold.
         workers: jobs at once; as many as this process has processors where None.
 
     Attributes:
