@@ -5,7 +5,7 @@ Shape letters: B batch; the other axes are those of a picture, (C, Y, X).
 
 from torch import Tensor
 
-T_MIN = 0.05  # the stock pipeline divides by no smaller time, so training does not either
+T_MIN = 0.05  # samplers divide by no smaller time, as the stock pipeline
 
 
 def noisy(data: Tensor, noise: Tensor, time_B: Tensor) -> Tensor:

@@ -1,8 +1,7 @@
 """Samplers: one signature, `sampler(denoise, start, fresh, times) -> pixels`.
 
-`denoise(x_t, t)` gives the clean picture that the network sees in `x_t` at the single time `t`;
-`start` is where the walk begins, at `times[0]`; `fresh()` gives noise that nobody has seen; `times`
-fall to 0.
+`denoise(x_t, t)` gives the clean picture that the network predicts from `x_t` at the single time
+`t`; `start` is the noisy picture at `times[0]`; `fresh()` draws new noise; `times` decrease to 0.
 """
 
 import importlib
@@ -58,8 +57,8 @@ def euler(denoise: Denoise, start: Tensor, fresh: Fresh, times: Tensor) -> Tenso
 def heun(denoise: Denoise, start: Tensor, fresh: Fresh, times: Tensor) -> Tensor:
     """Second-order steps along the mean of the velocities at both ends.
 
-    Karras et al. 2022, arXiv:2206.00364, algorithm 1. Where a step ends below `T_MIN` it is one of
-    Euler's: the velocity there is cut, and its mean with the whole one would leave half of the
+    Karras et al. 2022, arXiv:2206.00364, algorithm 1. A step that ends below `T_MIN` is an Euler
+    step: the velocity there is clamped, and averaging it with the other would leave half of the
     noise.
     """
     x = start
@@ -75,12 +74,12 @@ def heun(denoise: Denoise, start: Tensor, fresh: Fresh, times: Tensor) -> Tensor
 
 
 def ancestral(denoise: Denoise, start: Tensor, fresh: Fresh, times: Tensor) -> Tensor:
-    """Steps to the picture that the network sees and back to less noise, a part of it new.
+    """Predicts the clean picture and adds back less noise, a part of it fresh, in each step.
 
     Ho et al. 2020, arXiv:2006.11239, algorithm 2, as Song et al. 2020 write it (arXiv:2010.02502,
-    eq. 16 with eta 1), on the straight path: the new part is so large that no mark of the path's
-    direction is left. What a young network got wrong is not carried on, so that it draws one thing
-    where the deterministic walks blend two. Pictures are held inside [-1, 1].
+    eq. 16 with eta 1), on the straight path: the fresh part is so large that the process is Markov.
+    The errors of a little-trained network are not carried along, so that it draws one thing where
+    the deterministic samplers blend two. Predictions are clamped to [-1, 1].
     """
     x = start
     for now, following in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
@@ -88,7 +87,7 @@ def ancestral(denoise: Denoise, start: Tensor, fresh: Fresh, times: Tensor) -> T
         if following == 0:
             return clean
         noise = (x - (1 - now) * clean) / now
-        kept = (1 - now) * following / (now * (1 - following))  # ratio of signal to noise
+        kept = (1 - now) * following / (now * (1 - following))  # ratio of the two SNRs
         x = (1 - following) * clean
         x = x + following * (kept * noise + (1 - kept**2) ** 0.5 * fresh())
     return x

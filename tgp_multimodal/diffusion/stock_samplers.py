@@ -1,7 +1,7 @@
-"""Samplers of diffusers in the signature of `samplers`, which loads this file when one is wanted.
+"""Samplers of diffusers in the signature of `samplers`, which imports this file on demand.
 
-Both remember the last step (multistep methods of order 2), so that a step costs one look of the
-network, where Heun's costs two.
+Both reuse the last step (multistep methods of order 2), so that a step costs one network
+evaluation, where Heun's costs two.
 """
 
 from typing import Any

@@ -1,11 +1,11 @@
 """The text-to-image head: (noisy pixels, time, text states) in, clean pixels out.
 
 Parameter names and arithmetic are those of `diffusers.PRXTransformer2DModel`, so that export is a
-copy without renaming. Text enters as keys and values only, image patches do the rest; time
+copy without renaming. Text enters only as keys and values that image patches attend to; time
 modulates every block (adaLN-zero).
 
-Shape letters: B batch, C channels, Y rows, X columns, P patches, L text length, D width, F units of
-the feed-forward part, H heads, K head size.
+Shape letters: B batch, C channels, Y rows, X columns, P patches, L text length, D width, F hidden
+size of the feed-forward part, H heads, K head size.
 """
 
 import math
@@ -90,9 +90,10 @@ def _heads(x: Tensor, parts: int, heads: int) -> Tensor:
 
 
 class Modulation(nn.Module):
-    """Shift, scale and gate of both halves of a block from the time vector.
+    """Shift, scale and gate of both sub-layers of a block, from the time embedding.
 
-    All are zero at the start (adaLN-zero, Peebles & Xie 2022, arXiv:2212.09748).
+    All start at zero (adaLN-zero, Peebles & Xie 2022, arXiv:2212.09748) but the shift before
+    attention, which starts at one (`local_start`).
     """
 
     def __init__(self, width: int) -> None:
@@ -137,7 +138,7 @@ class HeadBlock(nn.Module):
         rotary: tuple[Tensor, Tensor],
         allowed: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """The stream behind the block, (B, P, D), and its feed-forward part's units, (B, P, F)."""
+        """The stream after the block, (B, P, D), and its feed-forward activations, (B, P, F)."""
         shift, scale, gate, shift_ff, scale_ff, gate_ff = self.modulation(time_BD)
         x = (1 + scale) * F.layer_norm(patch_BPD, (self.width,), eps=1e-6) + shift
         patch_BPD = patch_BPD + gate * self.attention(x, text, rotary, allowed)
@@ -237,9 +238,9 @@ class DiffusionHead(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draws fresh weights: 1/sqrt(fan-in) matrices, zero biases, zero gates and output.
+        """Draws fresh weights: matrices of std 1/sqrt(fan-in); zero biases, modulation and output.
 
-        Attention starts with its eyes on neighbouring patches; see `local_start`.
+        But attention starts on neighbouring patches, by shifts of one; see `local_start`.
         """
         for name, weight in self.named_parameters():
             if name.endswith("bias") or "modulation" in name or name == "final_layer.linear.weight":
@@ -347,9 +348,9 @@ class DiffusionHead(nn.Module):
         mask_BL: Tensor | None,
         depth: int,
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """As `hidden_states`, and with the stream the units (B, P, F) of the block it comes from.
+        """As `hidden_states`, each with the feed-forward activations (B, P, F) of its block.
 
-        There are none before the first block. For looking alone: hooks and compiled forms of the
+        These are None before the first block. For inspection alone: hooks and compiled forms of the
         blocks do not run.
         """
         patch_BPD, rotary, allowed = self._embed_patches(pixels_BCYX, mask_BL)

@@ -1,8 +1,8 @@
-"""Norm, rotation and attention with backward passes written by hand, for where nothing compiles.
+"""Norm, rotary embedding and attention with hand-written backward passes, for eager mode.
 
-Autograd walks through every operation of a formula, and on a processor each walk reads and writes
-the whole tensor. These compute the same gradients in a third of the walks. A compiler joins them by
-itself, so compiled code keeps the plain formulas.
+Autograd goes through a formula operation by operation, and on a CPU each is a pass over the whole
+tensor. These compute the same gradients in a third of the passes. A compiler fuses the operations
+by itself, so compiled code keeps the plain formulas.
 
 Shape letters: B batch, L queries or positions of text, M keys, P patches, H heads, K head size,
 D normalised axis.
@@ -93,15 +93,15 @@ def attend(
 ) -> tuple[Tensor, Tensor]:
     """softmax(q kT) of shape (B, H, L, M), and its product with v, (B, H, L, K).
 
-    On CPUs softmax sums in float32 whatever it reads and writes, and to add a penalty where nobody
-    may look is faster than to fill it in.
+    On CPUs softmax sums in float32 whatever it reads and writes, and adding a penalty at masked
+    positions is faster than filling them.
 
     Args:
-        query_BHLK: queries with the scale of the products; of one type with keys and values.
+        query_BHLK: queries, already scaled; of the same dtype as keys and values.
         key_BHMK: keys.
         value_BHMK: values.
-        allowed: True where a query may look, broadcastable to (B, H, L, M), somewhere in each row;
-            None: everywhere.
+        allowed: True where a query may attend, broadcastable to (B, H, L, M), at least once in each
+            row; None: everywhere.
     """
     logits = query_BHLK @ key_BHMK.mT
     if allowed is not None:

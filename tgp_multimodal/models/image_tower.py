@@ -1,8 +1,8 @@
-"""The picture's side of a space that it shares with texts: pictures in, one vector each out.
+"""The image tower of a joint embedding space with texts: pictures in, one vector each out.
 
 The tower is open_clip's vision transformer, under the names that open_clip's checkpoints use
-(`visual.*`, `logit_scale`, `logit_bias`). It ends at the width of the text transformer: the text's
-side has no projection, so that its vector is what any stock client computes from an export.
+(`visual.*`, `logit_scale`, `logit_bias`). Its output has the width of the text transformer: texts
+have no projection, so that their vector is what any stock client computes from an export.
 
 Shape letters: B pictures, C channels, Y rows, X columns, D width of the joint space, N and M
 vectors.
@@ -35,7 +35,7 @@ class ImageTower(nn.Module):
         heads: attention heads; divides `width`.
         feed_forward_ratio: feed-forward size as a multiple of `width`.
         patch: side of a square patch, pixels.
-        size: side of the square pictures, pixels; places are learned, so it is the only one.
+        size: side of the square pictures, pixels; fixed, since position embeddings are learned.
 
     Raises:
         ValueError: `heads` does not divide `width`, or `patch` does not divide `size`.
@@ -99,9 +99,9 @@ class ImageTower(nn.Module):
         return (self.logit_scale + held).exp()
 
     def logits(self, picture_ND: Tensor, text_MD: Tensor) -> Tensor:
-        """How well each picture goes with each text, (N, M); the vectors are of unit length.
+        """Logits of each picture with each text, (N, M); the vectors are of unit length.
 
-        In float32 always: a scale of 100 would make 0.4 of what bfloat16 rounds away of a cosine.
+        Always in float32: a scale of 100 would turn bfloat16's rounding of a cosine into 0.4.
         """
         scale = self.scale()
         with torch.autocast(picture_ND.device.type, enabled=False):

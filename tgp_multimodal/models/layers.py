@@ -88,11 +88,11 @@ def attention(
     at 4 heads x 256), and they have a fast backward pass; elsewhere the fused kernel wins.
 
     Args:
-        query_BHLK: what looks.
-        key_BGMK: what it is compared with; H is a multiple of G, and neighbouring queries share.
-        value_BGMK: what it takes.
-        allowed: True where a query may look, broadcastable to (B, H, L, M); None: everywhere. As
-            blocks, those where no query may look are left out; for compiled code alone.
+        query_BHLK: queries.
+        key_BGMK: keys; H is a multiple of G, and consecutive query heads share a key head.
+        value_BGMK: values.
+        allowed: True where a query may attend, broadcastable to (B, H, L, M); None: everywhere. A
+            block mask skips the blocks in which no query attends; for compiled code alone.
     """
     groups = query_BHLK.shape[1] // key_BGMK.shape[1]
     if allowed is not None and not isinstance(allowed, Tensor):

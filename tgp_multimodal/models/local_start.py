@@ -1,9 +1,9 @@
-"""Attention of the diffusion head that begins by looking at neighbours.
+"""A local initialisation of the diffusion head's attention.
 
 A fresh transformer has to learn that nearby patches belong together. Here every head starts with a
-positional kernel instead, as a convolution has one: itself, or one step up, down, left or right.
-Nothing but the initial weights differs, so the network stays that of the stock class. The idea is
-that of convolutional starts of vision transformers (d'Ascoli et al. 2021, arXiv:2103.10697); with
+positional kernel, like that of a convolution: the patch itself, or the next one up, down, left or
+right. Only the initial weights differ, so the network stays that of the stock class. The idea is
+convolutional initialisation of vision transformers (d'Ascoli et al. 2021, arXiv:2103.10697); with
 queries and keys that are normalised and rotated it takes this form:
 
 the modulation's shift starts at one, a constant that the normalised patch, whose mean is zero,

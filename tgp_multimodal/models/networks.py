@@ -132,13 +132,13 @@ def from_description(description: dict[str, Any]) -> nn.Module:
 
 
 def random_twin(network: Network) -> Network:
-    """The network of `network`'s description with fresh weights, always the same.
+    """The architecture of `network` with fresh weights, always the same ones.
 
-    What training adds is counted from it. It is not uninformative. The matrices that write into
-    the residual streams start at zero, so its layers are the identity: a text's features are the
-    mean of random token vectors (a bag of tokens, randomly projected), a picture's are means of
-    randomly projected patches. Both carry information, and a trained network has to beat them. An
-    image tower is drawn as open_clip draws it, which is no identity.
+    It is the baseline for what training adds, and not uninformative. The output projections of the
+    text layers and the gates of the head start at zero, so the layers are the identity: a text's
+    features are the mean of random token embeddings (a bag of tokens, randomly projected), a
+    picture's are means of randomly projected patches. Both carry information, and a trained network
+    has to beat them. An image tower is initialised as by open_clip, which is no identity.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(_TWIN_SEED)  # and not those of GPUs, which stay

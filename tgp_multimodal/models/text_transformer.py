@@ -150,7 +150,7 @@ class TextTransformer(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draws fresh weights: N(0, 0.02) table, 1/sqrt(fan-in) matrices, zeros into the stream.
+        """Draws fresh weights: embeddings of std 0.02, matrices of std 1/sqrt(fan-in).
 
         Zero-initialised `o_proj` and `down_proj` make every layer start as the identity.
         """
@@ -177,9 +177,9 @@ class TextTransformer(nn.Module):
         Args:
             token_BL: token ids.
             position_BL: positions; they restart at 0 where a packed document starts, and documents
-                of one row never see each other. Left out: one document per row.
+                of one row do not attend to each other. Left out: one document per row.
             is_causal: True, False, or one truth value per row, shape (B,).
-            mask_BL: False at padding, which nobody looks at.
+            mask_BL: False at padding, which no other token attends to.
             depth: how many layers to run before the final norm; left out: all.
         """
         if position_BL is None:
@@ -206,7 +206,7 @@ class TextTransformer(nn.Module):
         return self.norm(state_BLD)
 
     def logits(self, state: Tensor) -> Tensor:
-        """Scores of every vocabulary entry, (..., V), by the token table: the two are tied."""
+        """Logits over the vocabulary, (..., V), by the token embeddings, which are tied."""
         return F.linear(state, self.embed_tokens.weight)
 
     def new_cache(self, batch: int, capacity: int, start_B: Tensor | None = None) -> KeyValueCache:
@@ -223,10 +223,10 @@ class TextTransformer(nn.Module):
 
 
 def visible(position_BL: Tensor, is_causal: bool | Tensor, mask_BL: Tensor | None) -> Tensor:
-    """Which key each query may look at, (B, L, L): same document, not ahead if causal, no padding.
+    """The attention mask, (B, L, L): same document, nothing ahead if causal, no padding.
 
-    Documents are told apart by the positions alone: each 0 starts one. Padding looks at itself, so
-    that no row of the softmax is empty.
+    Documents are told apart by the positions alone: each 0 starts one. Padding attends to itself,
+    so that no row of the softmax is empty.
     """
     length = position_BL.shape[1]
     document_BL = (position_BL == 0).cumsum(dim=1)

@@ -17,13 +17,13 @@ from tgp_multimodal.objectives.cross_entropy import weighted_nats
 
 
 class AnswerBatch(NamedTuple):
-    """A batch of conversations, and nothing to wait for.
+    """A batch of conversations, prepared so that the loss never waits for the device.
 
     Attributes:
         token_BL: as in `ChatRows`.
         position_BL: as in `ChatRows`.
-        scored_N: numbers of the answer positions, over all rows.
-        weight_N: what each adds to their mean over all processes.
+        scored_N: indices of the answer positions in the flattened rows.
+        weight_N: weight of each in their mean over all processes.
         bytes: bytes of this process's answers by the same weights; 0 dimensions.
     """
 

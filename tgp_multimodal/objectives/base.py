@@ -57,10 +57,10 @@ class Objective(ABC):
         """
 
     def prepare_batch(self, batch: Any, progress: float, seed: int) -> Any:
-        """The batch with everything computed that needs its values; `loss` takes either form.
+        """The batch with all that depends on its values precomputed; `loss` takes either form.
 
-        It is asked for while the batch still lies in the memory of the processor: where another
-        device computes, reading the batch there would mean to wait for it.
+        It is called while the batch is still in CPU memory: reading values of a batch on a GPU
+        would wait for the GPU.
 
         Args:
             batch: one batch of this objective's stream, as it was read.

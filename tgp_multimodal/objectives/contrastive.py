@@ -1,7 +1,7 @@
-"""Pictures and texts in one space, learned by telling which caption is of which picture.
+"""Contrastive learning of pictures and captions in one embedding space.
 
-The text's vector is the mean of the bidirectional, final-normed states with no projection behind
-it: what sentence-transformers computes from an export is in the joint space as it is.
+The text's embedding is the mean of the bidirectional, final-normed states, without a projection:
+what sentence-transformers computes from an export is already in the joint space.
 
 Shape letters: B rows of this process, P pairs of all processes, L length in tokens, C channels,
 Y rows, X columns, D width.
@@ -23,17 +23,16 @@ from tgp_multimodal.objectives.passage_contrast import info_nce, mean_states
 
 
 class ImageTextContrast(Objective):
-    """Contrast of the pairs of a batch, those of all processes; the network has a tower.
+    """Contrastive loss over the pairs of the global batch; the network must have a tower.
 
-    Captions that are equal are true of each other's pictures: among the captions of a picture, and
-    among the pictures of a caption, such others are left out, and count neither for nor against.
-    Captions that say the same in other words do count against each other: only tokens are compared.
+    Pairs with equal captions are not negatives of each other: their off-diagonal logits are masked,
+    in both directions. Only tokens are compared, so captions that say the same in other words stay
+    negatives.
 
     Args:
-        form: "sigmoid" judges each picture with each caption by itself (Zhai et al. 2023,
-            arXiv:2303.15343, section 3.2), which suits small batches; "softmax" names the one that
-            belongs among all, in both directions (Radford et al. 2021, arXiv:2103.00020, section
-            2.3).
+        form: "sigmoid" classifies each picture-caption pair by itself (Zhai et al. 2023,
+            arXiv:2303.15343, section 3.2), which suits small batches; "softmax" picks the match
+            among all, in both directions (Radford et al. 2021, arXiv:2103.00020, section 2.3).
         train_text: whether the gradient reaches the text transformer.
 
     Raises:

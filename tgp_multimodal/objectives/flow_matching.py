@@ -1,9 +1,9 @@
 """Flow matching for captioned pictures: the head predicts pictures, the loss compares velocities.
 
 Predicting the picture is what lets a small network use large patches (Li & He 2025,
-arXiv:2511.13720). Velocities differ by the error of the picture over t, so comparing them weighs a
-time by 1/t^2, which for a young network is nearly all weight on the last, easy touches: the weight
-is cut off at a floor.
+arXiv:2511.13720). The error of the velocity is that of the picture over t, so a loss on velocities
+weighs time t by 1/t^2, which early in training puts nearly all weight on the last, easy details.
+Hence the floor of t in the weight.
 
 Shape letters: B batch, C channels, Y rows, X columns, L caption length, D width.
 """
@@ -34,14 +34,14 @@ class FlowMatching(Objective):
         time_mean: mean of the logit of those times; above 0 for more noise than data, which is
             where shapes are decided.
         weight_floor: the squared error of the picture is divided by max(t, weight_floor)^2. 0.05,
-            the stock pipeline's own limit, compares the velocities that the sampler uses; 1 the
+            the stock pipeline's own limit, gives the loss on the sampler's velocities; 1 that on
             pictures.
         repeats: noise and time draws per picture and step, which share one pass over the caption.
         train_text: whether the gradient reaches the text transformer.
-        guidance: above 1 the head learns to draw by itself what guidance of this strength draws, so
-            that a picture costs one pass a step and the stock pipeline, which cannot guide several
+        guidance: above 1, the head learns to draw by itself what guidance of this scale draws, so
+            that sampling takes one pass per step and the stock pipeline, which cannot guide several
             prompts at once, need not (model-guidance; Tang et al. 2025, arXiv:2502.12154, eq. 7).
-            For the end of a run or a short one from its export, not for a start.
+            For the end of a run, or a short run from its export; not from fresh weights.
     """
 
     needs = "head"
@@ -118,11 +118,11 @@ class FlowMatching(Objective):
         mask_BL: Tensor,
         predicted: Tensor,
     ) -> Tensor:
-        """What is added to the picture so that its guess comes to rest where guidance would be.
+        """What is added to the target so that the fixed point is the guided prediction.
 
-        With the guess c of the caption, the guess u of the null prompt and the mean picture m, the
-        guess that is trained towards m + (1 - 1/w) (c - u) rests at c = u + w (m - u). Where the
-        caption was dropped, c is u up to rounding, and nothing is added.
+        With c the prediction for the caption, u that for the null prompt, m the mean picture and w
+        the scale, training c towards m + (1 - 1/w) (c - u) has the fixed point c = u + w (m - u).
+        Where the caption was dropped, c is u up to rounding, and nothing is added.
         """
         with torch.no_grad():
             unconditional = network.head.denoise(

@@ -45,12 +45,12 @@ class HybridBatch(NamedTuple):
         token_BL: as in `TextRows`.
         position_BL: as in `TextRows`.
         input_BL: what the network reads, one position shorter.
-        is_causal_B: which kind each row is.
-        scored_N: numbers of the scored positions, over all rows.
-        causal_weight_N: what a scored position adds to the mean of the causal ones.
-        masked_weight_N: to that of the masked ones.
-        all_weight_N: to that of all.
-        causal_share: share of causal rows in all processes.
+        is_causal_B: True for causal rows, False for masked ones.
+        scored_N: indices of the scored positions in the flattened rows.
+        causal_weight_N: weight of each scored position in the mean over causal ones.
+        masked_weight_N: its weight in the mean over masked ones.
+        all_weight_N: its weight in the mean over all.
+        causal_share: share of causal rows over all processes.
     """
 
     token_BL: Tensor
@@ -93,7 +93,7 @@ class HybridLanguage(Objective):
     def loss(
         self, network: Network, batch: TextRows | HybridBatch, progress: float, seed: int
     ) -> Loss:
-        """Mean nats per scored token; causal and masked rows by how many there are of each.
+        """Mean nats per scored token of causal and masked rows, weighted by their shares of rows.
 
         See `Objective.loss`.
         """
@@ -154,8 +154,8 @@ class HybridLanguage(Objective):
             ]
         )
         input_BL, target_BL = token_BL[:, :-1].copy(), token_BL[:, 1:]
-        # A BOS begins another document, which nothing before it can tell; what follows an EOS is
-        # such a BOS or filler.
+        # A BOS begins another document, which cannot be predicted from what precedes it; after an
+        # EOS comes such a BOS or padding.
         scored_BL = (target_BL != _BOS) & (input_BL != _EOS)
         vocabulary = ranks.largest(int(token_BL.max())) + 1
         for b in np.flatnonzero(~is_causal_B):
@@ -211,7 +211,7 @@ def _spans(
 def _corrupted(
     input_L: np.ndarray, hidden_L: np.ndarray, vocabulary: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """Hidden tokens become the mask 8 times in 10, another token once, and stay once.
+    """Of the hidden tokens, 80 % become the mask, 10 % a random token, and 10 % stay.
 
     As in BERT (Devlin et al. 2019, arXiv:1810.04805).
     """

@@ -1,9 +1,9 @@
-"""Vectors of texts, learned by telling which two passages are from one document.
+"""Text embeddings, learned contrastively: which two passages are from one document.
 
 A language model's states serve the next token; their mean says little about what a text is about.
-This objective teaches the same weights to say it, without labels (Neelakantan et al. 2022,
-arXiv:2201.10005). The vector is what sentence-transformers computes from an export: the mean of the
-bidirectional, final-normed states.
+This objective trains the same weights to represent it, without labels (Neelakantan et al. 2022,
+arXiv:2201.10005). The embedding is what sentence-transformers computes from an export: the mean of
+the bidirectional, final-normed states.
 
 Shape letters: B rows (two per pair), P pairs, L length in tokens, D width.
 """
@@ -26,9 +26,9 @@ class PassageContrast(Objective):
 
     Args:
         temperature: the cosines are divided by it.
-        is_causal: whether a state knows only what stands before it. These are the states that the
-            diffusion head reads: contrast of captions keeps in them what tells pictures apart,
-            which the next word does not ask for.
+        is_causal: whether attention is causal. These are the states that the diffusion head reads:
+            contrast of captions keeps in them what tells pictures apart, which predicting the next
+            token does not require.
     """
 
     def __init__(self, temperature: float = 0.05, is_causal: bool = False) -> None:

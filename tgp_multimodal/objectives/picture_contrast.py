@@ -1,11 +1,11 @@
-"""Features of pictures, learned by telling which two views are of one picture, without captions.
+"""Features of pictures, learned contrastively from two views of each, without captions.
 
-Denoising teaches the head what pictures are made of; what is in them it needs only at much noise,
-and features are read at little. This objective asks for it there: two crops of a picture, one of
-them with other colours, are denoised with the null prompt, and the states of a block in the middle
-must tell that they belong together (contrastive learning, Chen et al. 2020, arXiv:2002.05709; on
-states of a diffusion model, Xiang et al. 2025, DDAE++, arXiv:2505.10999). The blocks behind it are
-what a projection head is elsewhere, so nothing is added to the network.
+Denoising teaches the head what pictures are made of; what is in them it needs only at high noise,
+while features are read at low noise. This objective asks for it there: two crops of a picture, one
+with changed colours, are denoised with the null prompt, and the states of a middle block must match
+the two (contrastive learning, Chen et al. 2020, arXiv:2002.05709; on states of a diffusion model,
+Xiang et al. 2025, DDAE++, arXiv:2505.10999). The blocks after it act as the projection head, so
+nothing is added to the network.
 
 Shape letters: B views of this process (two per picture), N pictures of this process, M pictures of
 all processes, C channels, Y rows, X columns, P patches, D width.
@@ -33,19 +33,20 @@ _DRAWS = 9  # numbers that decide a view
 
 
 class PictureContrast(Objective):
-    """Contrast of two views of each picture by states of the head, beside denoising them.
+    """Contrastive loss on the head's states for two views of each picture, and denoising of both.
 
-    It learns from captioned pictures and reads no caption. Beside `FlowMatching` on the same stream
-    (`Together`) it makes features for classifiers; drawing is learned there. The null prompt, which
-    guidance leads away from, sees crops and other colours here, but at little noise alone.
+    It learns from captioned pictures but reads no caption. Beside `FlowMatching`, which learns to
+    draw, on the same stream (`Together`) it gives features for classifiers. The null prompt, which
+    guidance extrapolates away from, is trained on crops and changed colours here, but only at low
+    noise.
 
     Args:
-        weight: of the contrast; the denoising of the views, weighed as in `FlowMatching`, has 1.
+        weight: of the contrast; the denoising of the views, weighted as in `FlowMatching`, has 1.
         block: how many blocks are run before states are compared; left out: two thirds of them.
         temperature: the cosines are divided by it.
         smallest: smallest share of a picture's area that a crop of the second view shows.
-        colours: how far brightness and contrast of the second view change, and half of how far its
-            saturation does; 0 leaves its colours.
+        colours: jitter of the second view: brightness and contrast change by up to this, saturation
+            by up to twice as much; 0 leaves its colours.
         mirrors: share of views that are mirrored, left to right; 0 for letters, flags and maps.
         most_noise: times are drawn evenly between 0 and it.
         weight_floor: as of `FlowMatching`.

@@ -1,12 +1,12 @@
-"""One batch spread over processes: what an objective asks of the others, so that they learn as one.
+"""A global batch split over processes: the collectives by which objectives train as in one process.
 
-Process r of W holds the rows r, r + W, r + 2 W, ... of the global batch. What a process calls its
-loss is its part: the mean of the parts over the processes is the loss of one process that holds the
-whole batch, and so is the mean of the gradients, which is what DDP and FSDP compute (Li et al.
-2020, arXiv:2006.15704). Alone, or where no process group is open, every function here returns what
-it was given.
+Process r of W holds the rows r, r + W, r + 2 W, ... of the global batch. Its loss is a part: the
+mean of the parts over the processes is the loss of a single process with the whole batch, and the
+mean of their gradients is its gradient; that mean is what DDP and FSDP compute (Li et al. 2020,
+arXiv:2006.15704). With one process, or without a process group, every function that takes a value
+returns it unchanged.
 
-Shape letters: B rows of this process, N values.
+Shape letters: B rows of this process, D width.
 """
 
 from typing import Any
@@ -52,9 +52,9 @@ def own_rows(x: Tensor) -> Tensor:
 def whole_batch(x_BD: Tensor) -> Tensor:
     """The rows of all processes, (W * B, D), in the order of the global batch.
 
-    A loss over them must be the same on every process. The gradient reaches the rows of this
-    process alone, W times as large: the mean over the processes is then the whole gradient, and no
-    process waits for another on the way back.
+    A loss over them must be the same on every process. The gradient reaches only the rows of this
+    process, scaled by W: the mean over the processes is then the whole gradient, and the backward
+    pass needs no communication.
 
     Args:
         x_BD: the rows of this process; equally many on every process.

@@ -1,7 +1,7 @@
-"""Adapting: an exported model learns a task from labelled items, by one of three ways.
+"""Adapting: fine-tunes an exported model on a task with labelled items, in one of three ways.
 
-"head" fits a linear map on frozen features. "lora" and "full" start from that map and train on:
-small matrices beside the projections, or every weight that the items pass.
+"head" fits a linear map on frozen features. "lora" and "full" start from that map and keep
+training: low-rank matrices beside the projections, or every weight that the items pass through.
 """
 
 import copy
@@ -52,14 +52,14 @@ _FROZEN = ("txt_in", "txt_kv_proj", "norm_added_k", "final_layer")
 
 
 class AdaptResult(NamedTuple):
-    """What came of it.
+    """The outcome of adapting.
 
     Attributes:
-        network: with the best weights; LoRA's matrices still beside the projections.
-        history: looks at validation; the first is the start.
-        best: place of the best of them.
+        network: with the best weights; LoRA's matrices are not merged yet.
+        history: one row per validation; the first is from before training.
+        best: index of the best row.
         facts: what was chosen on the way, plain data.
-        is_stopped: whether somebody asked to stop before the end.
+        is_stopped: whether the user stopped it before the end.
     """
 
     network: TaskNetwork

@@ -20,14 +20,14 @@ _PREFIX = "base_model.model."  # how peft calls the model that it wraps
 
 
 def add(text: TextTransformer, rank: int, seed: int) -> None:
-    """Puts matrices of a rank beside every projection, and freezes all else of the transformer.
+    """Adds low-rank matrices beside every projection, and freezes the rest of the transformer.
 
-    The product of the two starts at zero, so no number changes; its weight is 2 (alpha / rank).
+    Their product starts at zero, so no output changes; it is scaled by 2 (alpha / rank).
 
     Args:
         text: the transformer; its projections are replaced in place.
         rank: of the products, at least 1.
-        seed: of their first halves.
+        seed: of the first matrix of each pair; the second is zero.
 
     Raises:
         ValueError: the rank is below 1.

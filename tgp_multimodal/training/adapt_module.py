@@ -35,12 +35,12 @@ _POOL = 16  # batches whose items are sorted by length together
 
 @dataclass(frozen=True)
 class Examples:
-    """Encoded items with what is to be said of them.
+    """Encoded items with their targets.
 
     Attributes:
         items: as they were given.
         encoded: as the network reads them.
-        targets: of each: a number; of words one each; of labels a row of 0 and 1.
+        targets: for each item a number; for words, one each; for labels, a row of 0s and 1s.
     """
 
     items: Sequence[Item]
@@ -80,13 +80,13 @@ def _target(label: Any, units: int, task: Task, index: dict[str, int]) -> np.nda
 def loss_of(
     output_NK: Tensor, target: Tensor, kind: Kind, weight_K: Tensor | None = None
 ) -> Tensor:
-    """Cross-entropy of classes and tags, of each label apart, or squares of a quantity; a mean.
+    """Mean loss: cross-entropy (binary, for each of several labels) or squared error.
 
     Args:
         output_NK: of the network.
         target: class numbers (N,), labels (N, K), or standardised quantities (N,).
         kind: of the task.
-        weight_K: of each class; of labels the weight of those items that have it.
+        weight_K: weight of each class; for labels, of the items that have each.
     """
     if kind == "regression":
         return F.mse_loss(output_NK[:, 0], target)
@@ -96,7 +96,7 @@ def loss_of(
 
 
 def balanced(train: Examples, task: Task) -> Tensor:
-    """Weights that give every class the same say, (K,); of labels those of having it and not."""
+    """Loss weights, (K,), that balance the classes, or each label's positives and negatives."""
     every = np.concatenate(train.targets)
     if task.kind == "multi_label":
         count_K = np.maximum(every.sum(0), 1)

@@ -91,7 +91,7 @@ def write(
 
 
 def is_stock(network: TaskNetwork) -> bool:
-    """Whether a stock token classifier gives the same numbers: not for two texts read apart."""
+    """Whether a stock token classifier gives these outputs; not for pictures or pairs apart."""
     task = network.task
     return task.reads in _EXACT or (task.reads == "pair" and task.pairs == "joint")
 

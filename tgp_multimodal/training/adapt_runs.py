@@ -49,13 +49,13 @@ class Settings:
 
     Attributes:
         method: "head", "lora" or "full".
-        rate: peak learning rate; None tries some.
-        steps: left out: four passes over the training items, but at least 100 steps.
-        batch: items of a step.
+        rate: peak learning rate; None tries several and picks one.
+        steps: left out: four epochs over the training items, but at least 100 steps.
+        batch: items per step.
         length: most tokens of a text.
         pairs: how two texts are read, see `Task`.
-        class_weights: whether every class has the same say, however rare.
-        patience: looks at validation, of twelve, that may be no better than the best before.
+        class_weights: whether every class weighs the same in the loss, however rare.
+        patience: validations in a row without improvement, of about twelve, that end training.
         rank: of LoRA's matrices.
         seed: of the order of items, and of LoRA's matrices.
     """
@@ -113,13 +113,13 @@ class ModuleFactory(NamedTuple):
 
 
 def try_rates(factory: ModuleFactory, tried: Tried, say: Say, keep: Callable[[], None]) -> bool:
-    """Runs each rate that was not tried yet from the same start; returns whether it was stopped.
+    """Trains briefly at each untried rate from the same start; returns whether it was stopped.
 
     Args:
         factory: makes the modules.
-        tried: gets what came of each rate.
-        say: told what happens.
-        keep: called after each of them.
+        tried: filled with the result of each rate.
+        say: called with each progress message.
+        keep: called after each rate, to save `tried`.
     """
     least, most = _TRIAL_STEPS
     steps = min(factory.steps, max(least, min(most, round(factory.steps * _TRIAL_SHARE))))

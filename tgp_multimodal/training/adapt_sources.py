@@ -44,8 +44,8 @@ class Files(NamedTuple):
 def task_of_files(files: Files, folder: Path, allow_bad: float, seed: int) -> tuple[Splits, int]:
     """The task in a user's own files, and how many rows could not be used.
 
-    Where validation or test is not given, 15 % of train is held back for it, of each class alike;
-    items that are equal stay together.
+    Where validation or test is not given, 15 % of train is held out for it, stratified by class;
+    duplicate items stay together.
 
     Args:
         files: which ones.

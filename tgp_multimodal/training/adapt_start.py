@@ -65,10 +65,10 @@ def task_of(network: Network, splits: Splits, length: int, pairs: Pairs) -> Task
 def best_reading(
     network: Network, tokenizer: Tokenizer, task: Task, splits: Splits, metric: str
 ) -> Task:
-    """The task read in the way whose map does best on validation items.
+    """The task with the way of reading items whose linear map scores best on validation.
 
-    Words as the mean of their tokens or as the last one, pictures at one of some depths, times and
-    places of the diffusion head; texts have one way. The first is kept where several are equal.
+    Words are the mean of their tokens or the last one; pictures are read at one of several depths,
+    times and activations of the diffusion head; texts have one way. Ties keep the first.
     """
     if task.reads == "words":
         ways: tuple[Words, ...] = ("mean", "last")

@@ -13,23 +13,23 @@ HistoryRow = dict[str, Any]
 
 
 class EarlyStopping(Callback):
-    """Looks at validation now and then, keeps the weights that do best, and stops in time.
+    """Validates every few steps, keeps the best weights, and stops when they stop improving.
 
-    Of two that are equal by the metric the one with the smaller loss is better. The start counts,
-    so that nothing worse than the start comes out; but not for patience, since a fitted map is
-    disturbed at first by the steps that mend the network below it.
+    Ties in the metric go to the lower loss. The start is a candidate too, so that the result is
+    never worse than it; but it does not count for patience, since the first steps, which change the
+    network under the fitted map, often lower the score.
 
     Args:
-        every: steps between two looks.
-        patience: so many looks in a row that are no better than the best of training end it.
-        is_trial: whether what comes of the last step is all that is wanted, and the start is not
-            looked at.
+        every: steps between two validations.
+        patience: this many validations in a row no better than the best of training end it.
+        is_trial: whether only the result of the last step is wanted; the start is not validated.
 
     Attributes:
-        history: one row for each look: step, seconds, training loss (None of the start),
+        history: one row per validation: step, seconds, training loss (None for the start),
             validation loss, metric.
-        best: its place in `history`.
-        looking: seconds that the looks took.
+        best: index of the best row in `history`.
+        weights: the trained weights at that row.
+        evaluation_seconds: seconds spent in validation.
     """
 
     def __init__(self, every: int, patience: int, is_trial: bool = False) -> None:
@@ -118,8 +118,8 @@ class Bar(Callback):
     """Shows steps, the best so far and the time left; plain lines where there is no terminal.
 
     Args:
-        stopping: what knows the best so far.
-        metric: its name.
+        evaluate: the early stopping, which knows the best so far.
+        metric: name of the metric.
     """
 
     def __init__(self, evaluate: EarlyStopping, metric: str) -> None:

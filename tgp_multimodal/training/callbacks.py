@@ -35,14 +35,13 @@ class Throughput(Callback):
     """Shows step, loss, rates and the time left; logs the rates, and how busy the device is.
 
     A bar on a terminal; elsewhere a plain line for the first numbers, the last ones and at most
-    every 20 seconds between. Rates are those of all processes
-    together; `mfu` is the share of one device's best rate that the products of the formula took
-    (model FLOPs utilisation). The loss is the sum that this step minimised: of the streams that it
-    learned from, and of no other.
+    every 20 seconds between. Rates are summed over all processes; `mfu` (model FLOPs utilisation)
+    is the achieved share of one device's peak FLOPs, counted by formula. The loss is the sum that
+    this step minimised, over the streams that were due in it.
 
     Args:
         every: steps between two updates, fewer where lines are logged more often; the loss is
-            read, and so the device waited for, only then.
+            read, which synchronises with the device, only then.
     """
 
     def __init__(self, every: int = 20) -> None:
@@ -266,14 +265,14 @@ class SceneCurve(Callback):
 
 
 class CleanStop(Callback):
-    """Turns Ctrl-C and SIGTERM into the end of the present step and a checkpoint.
+    """On Ctrl-C or SIGTERM, finishes the current step and saves a checkpoint.
 
     A second Ctrl-C stops at once.
 
     Attributes:
         stopped: whether the run was stopped this way, before its last step.
-        signal: the number of the signal that asked for it; of several processes the highest.
-        asked: whether this process was asked at all.
+        signal: number of the signal that was received; the highest over the processes.
+        asked: whether this process received a signal at all.
         began: whether there was a step left to do.
     """
 

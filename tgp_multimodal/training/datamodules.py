@@ -1,7 +1,7 @@
 """From prepared folders to batches of tensors.
 
-The training stream starts at the step that the trainer is at; validation batches are fixed. A batch
-of the settings is that of all processes together; each reads its share of the rows.
+The training stream starts at the trainer's current step; validation batches are fixed. `batch` in
+the settings is the global batch, over all processes; each reads its share of the rows.
 """
 
 from collections.abc import Iterator
@@ -62,17 +62,17 @@ class StreamData(LightningDataModule):
         folder: what `tgp prepare` wrote: `tokenizer/` with `text/`, `pictures/`, `chat/`. If it is
             missing and `embedded` is set, the embedded corpus is prepared there, with pictures of
             the network's size.
-        text: rows of text. A batch is that of all processes together, here and below.
-        pictures: pictures with captions, stored ones and scenes that are drawn on the way.
+        text: rows of text. Here and below, `batch` is the global batch, over all processes.
+        pictures: pictures with captions, stored ones and scenes that are drawn on the fly.
         passages: pairs of passages that belong together.
         captions: pairs of captions that say the same of one picture; their streams are those of
             `pictures`.
         chat: rows of conversations.
         embedded: whether to prepare the embedded corpus where there is no data.
         seed: decides order, mixture, infilling, row kinds, noise.
-        validation_batches: batches of the validation split that are looked at.
-        threads: reading threads of each training stream; 0 reads between the steps. Which batches
-            come does not depend on it.
+        validation_batches: number of batches of the validation split in each validation.
+        threads: reader threads of each training stream; 0 reads between the steps. The batches do
+            not depend on it.
     """
 
     def __init__(
@@ -324,5 +324,5 @@ def tensors(batch: Any) -> Any:
 
 
 def pinned(batch: Any) -> Any:
-    """The same record in memory that a GPU reads by itself: to copy from any other is to wait."""
+    """The same record in pinned memory: a copy to a GPU from pageable memory would block."""
     return type(batch)(*(x.pin_memory() if isinstance(x, torch.Tensor) else x for x in batch))

@@ -13,10 +13,10 @@ _YOUNG = 20  # steps before a large norm counts as a spike
 
 
 class SpikeGuard:
-    """Clips gradients to a norm; sets those of a broken step to zero.
+    """Clips gradients by their global norm, and zeroes those of a broken step.
 
-    Broken is a norm that is infinite or no number, or more than `factor` times the geometric mean
-    of recent norms. Everything stays on the device of the gradients: nothing waits for it.
+    A step is broken if the norm is infinite or NaN, or more than `factor` times the geometric mean
+    of recent norms. Everything stays on the gradients' device: there is no synchronisation.
 
     Args:
         factor: how many times the usual norm is a spike; 0 lets every finite gradient pass.

@@ -30,21 +30,22 @@ class TrainingModule(LightningModule):
 
     Args:
         network: what is trained.
-        objectives: stream name -> how to learn from it.
+        objectives: stream name -> its objective.
         weights: stream name -> weight of its loss; 1 where none is given.
-        init_from: folder whose weights the run starts with: an export of ours, of which it takes
-            every part that it has too (also at another resolution), or a stock Qwen3 model, for the
-            text transformer; left out: fresh weights.
-        every: stream name -> how many steps apart it is learned from; 1 where none is given.
+        init_from: folder whose weights the run starts with: an export of ours, from which every
+            part that this network has too is taken (also at another resolution), or a stock Qwen3
+            model, for the text transformer; left out: fresh weights.
+        every: stream name -> its period: it is learned from at every n-th step; 1 if not given.
         optimizer: learning rates and schedule.
-        ema: decay of the running average of the weights, which is what is validated, drawn from and
-            exported.
-        precision: float32, bfloat16, or auto: on a processor whichever takes a training step
-            faster by measurement, on a GPU bfloat16 where it has it.
-        compile: whether blocks are compiled: about 1.4x faster steps for a minute at the start.
+        ema: decay of the exponential moving average of the weights, which is what is validated,
+            drawn from and exported.
+        precision: float32, bfloat16, or auto: on a CPU whichever runs a training step faster, by
+            measurement; on a GPU bfloat16 if it supports it.
+        compile: whether blocks are compiled: steps about 1.4x faster, after a minute at the start.
 
     Raises:
-        ValueError: a weight names no objective, or no objective is learned from in each step.
+        ValueError: there is no objective, `weights` or `every` names an unknown one, `every` leaves
+            a step empty, or `ema` is out of range.
     """
 
     def __init__(
@@ -163,7 +164,7 @@ class TrainingModule(LightningModule):
         return total
 
     def _is_logged(self, step: int) -> bool:
-        """Whether Lightning writes a line behind this step: the last of so many, none if of 0."""
+        """Whether Lightning logs after this step: each `log_every_n_steps`-th, never if 0."""
         every = int(getattr(self.trainer, "log_every_n_steps", 1))
         return every > 0 and (step + 1) % every == 0
 
@@ -261,7 +262,7 @@ class TrainingModule(LightningModule):
     def ema_network(self) -> Iterator[Network]:
         """A network with the averaged weights that one process can run alone.
 
-        Every process must ask, for its weights may be spread over all; then it is a copy.
+        Every process must call it, since the weights may be sharded; the network is then a copy.
         """
         if not is_sharded(self.network):
             with self.using_ema():
@@ -299,7 +300,7 @@ class TrainingModule(LightningModule):
             data_tokenizer: digest of the data's tokenizer, if that is known.
 
         Raises:
-            ValueError: another network wrote it, or one that read another tokenizer's ids.
+            ValueError: its network or tokenizer differs, or its parameter groups (`text_rate`).
         """
         mine, saved = self.description, checkpoint.get("network_description")
         if mine != saved:
@@ -342,9 +343,9 @@ class TrainingModule(LightningModule):
     def choose_precision(
         self, first_batch: Callable[[], Mapping[str, Any]], is_timed: bool = False
     ) -> Precision:
-        """Decides the arithmetic of the run; by measurement, on a batch if need be, for `auto`.
+        """Chooses the precision of the run; for `auto` by measurement, on a batch if need be.
 
-        A GPU that multiplies in bfloat16 is faster in it, and only seconds are measured there.
+        A GPU that supports bfloat16 is faster in it, so there only the time is measured.
 
         Args:
             first_batch: reads a batch of the streams of the run; asked only if it is measured.

@@ -1,8 +1,8 @@
 """Muon for the matrices inside the blocks, AdamW for everything else, as one optimizer object.
 
 One object, because two make Lightning count every step twice. The algorithm is torch.optim.Muon's,
-but for four Newton-Schulz iterations with polynomials of their own in the place of five equal ones;
-those of all matrices of one shape run as one batch, in bfloat16 where that is fast.
+but weight decay is cautious, and four Newton-Schulz iterations, each with its own polynomial,
+replace five equal ones; matrices of one shape are batched, in bfloat16 where that is fast.
 """
 
 from collections import defaultdict
@@ -47,7 +47,7 @@ class OptimizerSettings:
     Args:
         muon_lr: peak rate of matrices inside blocks.
         adamw_lr: peak rate of norms, biases, input, output and modulation.
-        embedding_lr: peak rate of the token table.
+        embedding_lr: peak rate of the token embeddings.
         weight_decay: decoupled, cautious.
         warmup: share of the run in which the rates rise.
         decay: share of the run, at its end, in which they fall to zero.
@@ -56,13 +56,13 @@ class OptimizerSettings:
         momentum: Muon's decay rate at the start and after `momentum_steps`, linear between; Jordan
             et al. 2024 begin at 0.85.
         momentum_steps: steps of that ramp.
-        spike_factor: a gradient of so many times the usual norm, or that is no number, is dropped,
-            and the step moves by its momentum alone; 0 drops only what is no number.
-        spikes: so many dropped gradients in a row, looked at when the log is written, end the run.
-        text_rate: factor on all rates of the text transformer. Below 1 where captions alone teach
-            it: at full rate the states of rare words grow alike.
-        rule: "adamw" moves the matrices inside blocks like everything else, by AdamW at `adamw_lr`;
-            the control of comparisons.
+        spike_factor: a gradient of more than this many times the usual norm, or a non-finite one,
+            is zeroed, so that the step uses momentum alone; 0 zeroes only non-finite ones.
+        spikes: this many zeroed gradients in a row, checked whenever a line is logged, end the run.
+        text_rate: factor on all rates of the text transformer. Below 1 where only captions train
+            it: at full rate the states of rare words become alike.
+        rule: "adamw" trains the matrices inside blocks with AdamW too, at `adamw_lr`; the control
+            in comparisons.
     """
 
     muon_lr: float = 0.02
@@ -99,8 +99,8 @@ class MuonAdamW(Optimizer):
     """Muon (Jordan et al. 2024) and AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).
 
     Every group holds `lr` and `rule`, "muon" or "adamw". A schedule multiplies the `lr` of all
-    groups alike. A weight of a group with `pieces` is that many matrices, one above the other, and
-    each is made orthogonal by itself.
+    groups alike. In a group with `pieces`, each weight is that many matrices stacked by rows, which
+    are orthogonalised separately.
 
     Args:
         groups: parameter groups.
@@ -210,10 +210,10 @@ class MuonAdamW(Optimizer):
 
 
 def orthogonal(matrices_NRC: Tensor, iterations: int, dtype: torch.dtype) -> Tensor:
-    """The nearest orthogonal matrices, roughly (quintic Newton-Schulz).
+    """The nearest orthogonal matrices, approximately (quintic Newton-Schulz).
 
     Singular values land in about [0.7, 1.3], which is as good as 1 for this purpose; those below
-    0.003 (four iterations) or 0.01 (three) of the root of their squares' sum stay smaller.
+    0.003 (four iterations) or 0.01 (three) of the Frobenius norm stay smaller.
 
     Args:
         matrices_NRC: any matrices.
@@ -227,8 +227,8 @@ def orthogonal(matrices_NRC: Tensor, iterations: int, dtype: torch.dtype) -> Ten
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     rows, columns = x.shape[-2:]
     polynomials = _POLYNOMIALS.get(iterations) or [_JORDAN] * iterations
-    # On products x xT rounding grows with the square of the slope at 0, in all 20,000 times in five
-    # of Jordan's iterations and less in the others; float32 has room for that, TF32 has not.
+    # Working on x xT alone amplifies rounding by the squared slopes at 0, 20,000 times in all over
+    # five of Jordan's iterations and less with the others; float32 has room for that, TF32 has not.
     is_exact = x.device.type == "cpu" or torch.get_float32_matmul_precision() == "highest"
     if columns >= 2 * rows and dtype == torch.float32 and is_exact and 1 < iterations <= 5:
         x = _polynomial(x @ x.mT, polynomials) @ x
@@ -268,10 +268,10 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Matrices inside blocks for Muon, everything else for AdamW.
 
-    Everything else: the token table; norms, biases, input, output, modulation and time; and
-    scalars, which do not decay. The projections of query, key and value that open_clip keeps as one
-    (3 D, D) matrix are three matrices to Muon. With a `text_rate` of its own the text transformer
-    has groups of its own, whose names begin with `text_`.
+    Everything else: token embeddings; norms, biases, input, output, modulation and time embedding;
+    and scalars, which have no weight decay. open_clip's fused (3 D, D) projection of query, key and
+    value is three matrices to Muon. If `text_rate` is not 1, the text transformer has groups of its
+    own, whose names begin with `text_`.
 
     Raises:
         ValueError: the network has no trainable weight.

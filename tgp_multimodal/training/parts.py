@@ -1,6 +1,6 @@
-"""Tensors that may be spread over processes: who holds what, and how it comes together again.
+"""Tensors that may be sharded over processes: taking local shards, and gathering whole tensors.
 
-A function that is told of a plain tensor returns it as it is, so that the training module and the
+Given a plain tensor, each function returns it unchanged, so that the training module and the
 optimizer are written once.
 """
 
@@ -44,7 +44,7 @@ def full_from_local(part: Tensor, like: Tensor) -> Tensor:
 
 @torch.no_grad()
 def sharded_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor, which every process holds, spread as another is; a copy of its own part."""
+    """Shards a whole tensor, which every process holds, as `like` is; a copy of the own shard."""
     if not isinstance(like, DTensor):
         return tensor.to(like.device)
     tensor = tensor.detach().to(like.device)

@@ -14,9 +14,9 @@ _H200_TF32 = 494.7e12  # what products of float32 are made in, unless it is forb
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float | None:
-    """Operations a second that a device could do at best; None where nobody knows.
+    """Peak floating-point operations per second of a device; None where they are not known.
 
-    Of a GPU what its maker says, of a processor the rate of one large product, measured now.
+    For a GPU the vendor's figure; for a CPU the rate of one large matrix product, measured now.
     """
     if device.type == "cuda":
         if "H200" in torch.cuda.get_device_name(device):

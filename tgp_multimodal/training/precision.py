@@ -1,6 +1,6 @@
-"""The arithmetic of a run, chosen by measurement.
+"""The precision of a run's arithmetic, chosen by measurement.
 
-Products in bfloat16 are 4-5x faster on some processors and slower on others.
+Matrix products in bfloat16 are 4-5x faster on some CPUs and slower on others.
 """
 
 import math
@@ -48,15 +48,15 @@ def fastest(
     is_timed: bool = False,
     only: str | None = None,
 ) -> Precision:
-    """The faster arithmetic: where one product does not tell, forward and backward in both.
+    """The faster precision; if one product does not tell, forward and backward are timed in both.
 
     Args:
-        losses: each computes a loss of one batch under the arithmetic in `holder.arithmetic`, and
-            is given with the share of steps that have it.
-        holder: has the attribute `arithmetic`, which is set in turn, and the parameters; their
-            gradients are dropped.
+        losses: each computes a loss of one batch in the precision of `holder.arithmetic`, and is
+            paired with the share of steps that include it.
+        holder: has the parameters, whose gradients are dropped, and the attribute `arithmetic`,
+            which is set to each precision in turn.
         is_timed: whether the seconds of the answer are wanted in any case.
-        only: the answer, where it is known; then there are seconds to measure at most.
+        only: the answer, if it is known; then at most its seconds are measured.
     """
     names = (only,) if only else _candidates(holder)
     if len(names) == 1 and not is_timed:

@@ -9,11 +9,11 @@ from tgp_multimodal.training.metrics_file import was_validated
 
 
 class ResumeCounters(Callback):
-    """Sets Lightning's counters by the step that a run goes on from, and validates it if due.
+    """Sets Lightning's counters to the step that a run resumes from, and validates if that is due.
 
-    Lightning counts batches and lines apart from the steps. Behind a checkpoint it may be one
-    ahead, and it leaves out the validation of the step of the checkpoint, which was written before
-    it. Here all follows from the number of the step, as the data, the schedule and the noise do.
+    Lightning counts batches and logged lines separately from steps. After a checkpoint they may be
+    one ahead, and the validation due at its step is skipped, since the checkpoint was written
+    before. Here all follows from the step number, as the data, the schedule and the noise do.
 
     Args:
         folder: the run's folder.

@@ -1,7 +1,7 @@
-"""Weights spread over processes (FSDP2), as a strategy of Lightning.
+"""Fully sharded training (FSDP2), as a strategy of Lightning.
 
-`trainer.strategy: fsdp2` gives every process an equal part of the rows of every weight, gradient,
-optimizer state and average.
+`trainer.strategy: fsdp2` shards weights, gradients, optimizer states and averages by rows, equally
+over the processes.
 """
 
 from collections.abc import Callable
@@ -59,12 +59,12 @@ StrategyRegistry.register("fsdp2", FullySharded, "Weights spread over all proces
 
 
 def shard(network: Network, mesh: DeviceMesh) -> None:
-    """Spreads the weights of a network over the processes of a mesh, block by block.
+    """Shards the weights of a network over the processes of a mesh, block by block.
 
-    A block is whole only while it is computed. The rest of the text transformer and of the head
-    (tables, norms, input and output) stays whole from its first use in a step to the end of it: the
-    table is used once more for the logits, outside of the transformer's forward. The two scalars of
-    a tower stay on every process: a loss over the whole batch gives each the whole gradient.
+    A block is gathered only while it is computed. The rest of the text transformer and of the head
+    (embeddings, norms, input and output) stays gathered from its first use in a step to its end:
+    the embeddings are used again for the logits, outside of the transformer's forward. A tower's
+    two scalars are replicated: a loss over the global batch gives each process the whole gradient.
     """
     if isinstance(network.text, FSDPModule):
         return
@@ -96,7 +96,7 @@ def _spread_state(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]
 
 
 def _each_tensor(state: dict[str, Any], change: Callable[[Tensor, int], Tensor]) -> dict[str, Any]:
-    """The state of an optimizer with every tensor changed; the second argument is its weight's."""
+    """An optimizer's state with `change(tensor, number of its weight)` applied to every tensor."""
     changed = {
         number: {k: change(v, number) if isinstance(v, Tensor) else v for k, v in entries.items()}
         for number, entries in state["state"].items()

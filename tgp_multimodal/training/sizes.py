@@ -6,9 +6,9 @@ multiplied by max(1, rows / columns)^0.5 (Jordan et al. 2024); a step whose spec
 2023, arXiv:2310.17813, condition 1), and rows / columns hardly differs between the sizes.
 
 AdamW moves every entry by about its rate, so a rate has to fall as more entries add up. The rule is
-that of nanochat (Karpathy 2025): rates of AdamW, those of the token table included, go with
+that of nanochat (Karpathy 2025): AdamW's rates, those of the token embeddings included, scale as
 1 / sqrt(width). The anchor is nano, whose rates were measured (LOG.md); those of the larger sizes
-are this rule's word and no measurement.
+are extrapolated by this rule, not measured.
 """
 
 from collections.abc import Iterator, Mapping
