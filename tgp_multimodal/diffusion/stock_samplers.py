@@ -38,7 +38,7 @@ def unipc(denoise: Denoise, start: Tensor, fresh: Fresh, times: Tensor) -> Tenso
 def _walk(scheduler: Any, denoise: Denoise, x: Tensor, times: Tensor) -> Tensor:
     """The loop of the stock pipeline.
 
-    Of `times` it takes how many there are and the first; the grid is the scheduler's own, shrunk to
+    It uses only the number of `times` and the first; the grid is the scheduler's own, scaled to
     begin there.
     """
     scheduler.set_timesteps(len(times) - 1)

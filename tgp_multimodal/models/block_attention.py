@@ -1,4 +1,4 @@
-"""What each query may look at as blocks, for the attention kernel that a compiler makes from it.
+"""The attention mask in blocks, for the attention kernel that a compiler generates from it.
 
 The kernel (FlexAttention; Dong et al. 2024, arXiv:2412.05496) reads no mask and skips the blocks in
 which no query may look at any key: half of them in causal rows, more in rows of several documents.

@@ -265,7 +265,7 @@ class DiffusionHead(nn.Module):
         text_BLD: Tensor,
         mask_BL: Tensor | None = None,
     ) -> Tensor:
-        """The clean pixels (B, C, Y, X) that the head sees in noisy ones.
+        """The clean pixels (B, C, Y, X) that the head predicts from noisy ones.
 
         Args:
             pixels_BCYX: (1 - t) * data + t * noise, in the scale where data lie in [-1, 1].
@@ -363,7 +363,7 @@ class DiffusionHead(nn.Module):
     def _embed_patches(
         self, pixels_BCYX: Tensor, mask_BL: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor | None]:
-        """The stream before the first block, rotary tables, and what patches may look at."""
+        """The stream before the first block, rotary tables, and the attention mask."""
         patch_BPD = self.img_in(self.to_patches(pixels_BCYX))
         rows, columns = pixels_BCYX.shape[-2:]
         rotary = self.rotary((rows, columns), pixels_BCYX.device)

@@ -124,10 +124,10 @@ def _attention_gradients(
 
 
 class PatchAttentionFunction(torch.autograd.Function):
-    """Attention of patches over text and patches, from their projections to what the heads return.
+    """Attention of patches over text and patches, from the projections to the heads' outputs.
 
-    Queries and keys of patches are normalised and rotated side by side in one float32 tensor, and
-    written once, to where the products of matrices read them. Returns (B, P, H K).
+    Queries and keys of patches are normalised and rotated together in one float32 tensor, and
+    written once, to where the matrix products read them. Returns (B, P, H K).
 
     Args:
         projected: queries, keys and values of the patches, (B, P, 3, H, K).

@@ -12,7 +12,7 @@ from tgp_multimodal.models.text_transformer import TextTransformer
 def text_flops(text: TextTransformer, rows: int, length: int, scored: int = 0) -> int:
     """Of the text transformer.
 
-    Attention is counted over the whole row, as it is computed, whatever the mask leaves of it.
+    Attention is counted over the whole row, masked positions included.
 
     Args:
         text: the network.

@@ -94,7 +94,7 @@ class ImageTower(nn.Module):
     def scale(self) -> Tensor:
         """What cosines are multiplied by, 100 at most (Radford et al. 2021, section 2.5)."""
         largest = torch.full_like(self.logit_scale, _LARGEST_SCALE)
-        # The gradient goes through where it is held, or else the scale could never fall again.
+        # Straight-through where it is clamped, or else the scale could never fall again.
         held = torch.minimum(self.logit_scale, largest).detach() - self.logit_scale.detach()
         return (self.logit_scale + held).exp()
 

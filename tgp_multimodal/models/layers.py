@@ -118,18 +118,18 @@ def attention(
 
 
 def uses_manual_backward(x: Tensor) -> bool:
-    """Whether the backward pass is worth writing by hand: no compiler will join its operations."""
+    """Whether to use a hand-written backward pass: one is needed and no compiler will fuse it."""
     return torch.is_grad_enabled() and not torch.compiler.is_compiling() and x.requires_grad
 
 
 class KeyValueCache:
     """Keys and values of every layer for positions that were already computed.
 
-    They stand in buffers of fixed size, so that no decoding step copies what the last one wrote.
+    They are in preallocated buffers, so that no decoding step copies what the last one wrote.
 
     Attributes:
         length: number of positions filled so far, without those of the prefix.
-        start_B: how many positions of padding stand in front of each row.
+        start_B: number of left-padding positions of each row.
         prefix: cache of one row that all rows of this one continue; None: they continue nothing.
     """
 

@@ -23,7 +23,7 @@ _OFFSETS = ((0, 0), (0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))  # rows down, colu
 
 
 def offset(number: int) -> tuple[int, int]:
-    """Rows and columns from a patch to where attention head `number` of the network looks."""
+    """Offset, in rows and columns, of the patch that attention head `number` starts out on."""
     return _OFFSETS[number % len(_OFFSETS)]
 
 

@@ -23,8 +23,8 @@ class Network(nn.Module):
 
     Args:
         text: the text transformer.
-        tower: what puts pictures into the space of the text's vectors; its `text_width` is the
-            transformer's width. None for networks that cannot.
+        tower: embeds pictures in the space of the text embeddings; its `text_width` is the
+            transformer's width. None for networks without one.
 
     Raises:
         ValueError: `tower.text_width` differs from `text.width`.
@@ -87,7 +87,7 @@ class Multimodal(Network):
 
 
 def blocks(network: Network) -> list[nn.Module]:
-    """The repeated blocks of all parts: what is compiled, and spread over processes, one by one."""
+    """The repeated blocks of all parts, which are compiled, and sharded, one by one."""
     ours = [m for m in network.modules() if isinstance(m, Block | HeadBlock)]
     return [*ours, *(network.tower.blocks if network.tower is not None else ())]
 

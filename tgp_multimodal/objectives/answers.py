@@ -1,4 +1,4 @@
-"""Next-token prediction of answers alone: what a model that is asked has to write.
+"""Next-token prediction on answers alone: the tokens that a chat model has to write.
 
 Shape letters: B batch, L length in tokens, N answer positions, V vocabulary.
 """
@@ -74,7 +74,7 @@ class AnswerLanguage(Objective):
         return Loss(value, {k: v.detach() for k, v in parts.items()})
 
     def prepare_batch(self, batch: ChatRows, progress: float, seed: int) -> AnswerBatch:
-        """Finds the answers; nothing is left to chance. See `Objective.prepare_batch`."""
+        """Finds the answers; nothing is random. See `Objective.prepare_batch`."""
         is_scored = batch.is_answer_BL[:, 1:].flatten()
         scored_N = is_scored.nonzero()[:, 0]
         count = ranks.average(is_scored.sum().float()).clamp_min(1 / ranks.world())

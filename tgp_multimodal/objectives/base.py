@@ -15,8 +15,8 @@ class Loss(NamedTuple):
         value: scalar, differentiable.
         parts: named scalars for the log, detached; units in the names.
 
-    With several processes each number is this process's part: its mean over the processes is what
-    one process would find for the whole batch (`ranks`).
+    With several processes each number is this process's part: the mean over the processes is what
+    a single one would compute for the global batch (`ranks`).
     """
 
     value: Tensor

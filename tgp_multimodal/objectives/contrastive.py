@@ -90,7 +90,7 @@ def same_captions(token_BL: Tensor, mask_BL: Tensor) -> Tensor:
     missing = ranks.largest(token_BL.shape[1]) - token_BL.shape[1]
     token_PL = ranks.whole_batch(F.pad(token_BL, (0, missing), value=-1))
     token_PL = token_PL.float()  # exact: ids are far below 2^24
-    # How many ids differ; `unique` has as many rows as it finds, and a GPU would be waited for.
+    # How many ids differ; `unique` has an output of unknown size, which synchronises a GPU.
     return (torch.cdist(token_PL, token_PL, p=0) == 0).fill_diagonal_(False)
 
 
@@ -102,7 +102,7 @@ def sigmoid_nats(logit_PP: Tensor, ignored_PP: Tensor) -> Tensor:
 
 
 def softmax_nats(logit_PP: Tensor, ignored_PP: Tensor) -> Tensor:
-    """Mean of naming the caption of a picture and the picture of a caption."""
+    """Mean nats of picking the caption of a picture and the picture of a caption."""
     return info_nce(logit_PP.masked_fill(ignored_PP, -torch.inf))[0]
 
 

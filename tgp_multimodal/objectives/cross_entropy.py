@@ -1,8 +1,8 @@
 """Cross-entropy over a vocabulary without ever holding all logits.
 
 The gradient of each chunk of positions is computed together with its loss, so nothing of the size
-positions x vocabulary is kept for the backward pass. That asks for a loss whose
-weights are known beforehand, which every mean of nats has.
+positions x vocabulary is kept for the backward pass. That requires a loss whose weights are known
+beforehand, as those of every mean of nats are.
 
 Shape letters: N positions, D width, V vocabulary.
 """
@@ -43,7 +43,7 @@ def weighted_nats(
     Returns:
         The sum, differentiable once, and the nats, shape (N,), without gradient.
     """
-    # Inside of a function autograd is off, and what needs a gradient says so even under no_grad.
+    # Inside a Function grad mode is off, and needs_input_grad ignores no_grad: so it is passed.
     total, nats_N = _WeightedNats.apply(
         state_ND, table_VD, target_N, weight_N, z_weight_N, is_compiled, torch.is_grad_enabled()
     )
@@ -97,9 +97,9 @@ class _WeightedNats(torch.autograd.Function):
 def _in_place(
     logits: Tensor, target_N1: Tensor, weight_N: Tensor, z_weight_N: Tensor, learns: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Nats, logarithm of the partition, and the gradient of the weighted sum by the logits.
+    """Nats, log-partition, and the gradient of the weighted sum with respect to the logits.
 
-    In the memory of the logits where they are float32.
+    In place if the logits are float32.
     """
     dtype, logits = logits.dtype, logits.float()
     target_logit, largest = logits.gather(-1, target_N1)[:, 0], logits.amax(dim=-1)

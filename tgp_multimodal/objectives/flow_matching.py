@@ -81,7 +81,7 @@ class FlowMatching(Objective):
         """Mean squared error of the velocity, up to the floor; see `Objective.loss`."""
         network = cast(Multimodal, network)
         data = unit_pixels(batch.pixels_BCYX)
-        # Where the pictures are: to bring as much noise to them takes longer than to draw it there.
+        # On the pictures' device: copying this much noise to it takes longer than drawing it there.
         generator = torch.Generator(data.device).manual_seed(seed)
         token_BL, mask_BL = self.drop_captions(batch.token_BL, batch.mask_BL, generator)
         with torch.set_grad_enabled(self.train_text and torch.is_grad_enabled()):
@@ -134,8 +134,8 @@ class FlowMatching(Objective):
         """Parts of the loss, and the picture's squared error at fixed times, on fixed noise.
 
         `pixel_error_at_0.1` and so on, with every caption shown; `fixed_pixel_error` is their mean,
-        which compares between runs and devices whatever times those were trained on. What the
-        caption takes away from the error without it is `caption_saves`, a share.
+        comparable between runs and devices whatever times those were trained on. `caption_saves` is
+        the share of the error without the caption that the caption removes.
         """
         network = cast(Multimodal, network)
         parts = dict(self.loss(network, batch, 1.0, seed).parts)

@@ -31,7 +31,7 @@ _FIRST_PLAIN = len(SPECIALS)
 
 
 class Rows(NamedTuple):
-    """Rows as the network sees them: inputs, which kind each is, and where what is scored."""
+    """Rows as the network sees them: inputs, the kind of each, and which positions are scored."""
 
     input_BL: Tensor
     is_causal_B: Tensor
@@ -39,7 +39,7 @@ class Rows(NamedTuple):
 
 
 class HybridBatch(NamedTuple):
-    """A batch whose rows have their kinds: what the loss needs, and nothing to wait for.
+    """A batch with the kinds of its rows drawn, so that the loss never waits for the device.
 
     Attributes:
         token_BL: as in `TextRows`.

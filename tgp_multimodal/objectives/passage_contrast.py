@@ -20,7 +20,7 @@ from tgp_multimodal.objectives.base import Loss, Objective
 
 
 class PassageContrast(Objective):
-    """InfoNCE in both directions among the pairs of a batch, those of all processes.
+    """InfoNCE in both directions over the pairs of the global batch.
 
     The loss is van den Oord et al. 2018's (arXiv:1807.03748).
 
@@ -52,7 +52,7 @@ class PassageContrast(Objective):
 
 
 def info_nce(score_PP: Tensor) -> tuple[Tensor, Tensor]:
-    """Nats of naming the partner, on the diagonal, in both directions; the share that is found."""
+    """Mean nats of picking the partner (diagonal) in both directions, and the accuracy of rows."""
     partner_P = torch.arange(len(score_PP), device=score_PP.device)
     there = F.cross_entropy(score_PP, partner_P)
     nats = (there + F.cross_entropy(score_PP.T, partner_P)) / 2

@@ -156,7 +156,7 @@ class PictureContrast(Objective):
 def crop_view(
     data: Tensor, draw_ND: Tensor, smallest: float, colours: float, mirrors: float = 0.5
 ) -> Tensor:
-    """A crop of each picture, brought to its size, some of them mirrored, with other colours.
+    """A random crop of each picture, resized back, some of them mirrored, with jittered colours.
 
     Args:
         data: pictures (N, C, Y, X) in [-1, 1].

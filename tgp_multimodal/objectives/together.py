@@ -15,7 +15,7 @@ class Together(Objective):
     So a picture that was read once teaches the head to draw it and the tower to recognise it.
 
     Args:
-        objectives: name -> how to learn from the stream; the names stand in front of the parts.
+        objectives: name -> objective; the names are prefixes of the parts' names in the log.
         weights: name -> weight of its loss; 1 where none is given.
 
     Raises:

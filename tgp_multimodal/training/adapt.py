@@ -47,7 +47,7 @@ from tgp_multimodal.training.checkpoints import newest
 
 PLAN = "plan.json"
 _START_ITEMS = 4000  # that the map is fitted on where it is only a start
-# What of the diffusion head the null prompt passes, and what stands behind the features.
+# Parts of the diffusion head that read the null prompt, and the layer after the features.
 _FROZEN = ("txt_in", "txt_kv_proj", "norm_added_k", "final_layer")
 
 
@@ -82,9 +82,9 @@ def learn(
         loaded: the model.
         splits: the task.
         settings: how.
-        folder: keeps what is needed to go on after a kill, and goes on from what is there; None
-            keeps nothing.
-        say: told what happens.
+        folder: stores what is needed to resume after a kill, and is resumed from; None stores
+            nothing.
+        say: called with each progress message.
 
     Raises:
         ValueError: a setting is out of range, the model cannot read the items, a label of
@@ -183,7 +183,7 @@ def _fit_head(
 
 
 def set_trainable(network: TaskNetwork, settings: Settings) -> None:
-    """Says which weights are trained, and puts LoRA's matrices in where that is the way."""
+    """Sets which weights are trained, and adds LoRA's matrices if that is the method."""
     network.network.requires_grad_(False)
     if settings.method == "lora":
         adapt_lora.add(network.network.text, settings.rank, settings.seed)
@@ -218,7 +218,7 @@ def _sizes(network: TaskNetwork) -> dict[str, int]:
 
 
 def _digest(splits: Splits) -> str:
-    """SHA-256 of the items that are learned from and chosen by, with their labels."""
+    """SHA-256 of the training and validation items, with their labels."""
     digest = hashlib.sha256()
     for item in (*splits.train, None, *splits.validation):
         if item is not None and isinstance(item.item, np.ndarray):

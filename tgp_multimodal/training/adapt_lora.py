@@ -77,7 +77,7 @@ def save(text: TextTransformer, rank: int, base: str, folder: Path) -> None:
 
 @torch.no_grad()
 def merge(text: TextTransformer) -> None:
-    """Adds the products to the projections, which are plain linear maps again."""
+    """Merges the products into the projections, which become plain linear layers again."""
     for name, module in list(text.named_modules()):
         if hasattr(module, "lora_A"):
             module.merge()

@@ -58,7 +58,7 @@ class Examples:
         return cls(items, encoded, targets)
 
     def batches(self, size: int, seed: int, epoch: int) -> list[list[int]]:
-        """Places of the items of each batch of an epoch: items of about one length go together."""
+        """Indices of the items in each batch of an epoch; items of similar length go together."""
         generator = np.random.default_rng([seed, epoch])
         order = generator.permutation(len(self.items))
         found: list[list[int]] = []
@@ -211,7 +211,7 @@ class AdaptModule(LightningModule):
         }
 
     def evaluate(self) -> tuple[float, float]:
-        """The metric on validation items and, for where that is a tie, the loss."""
+        """The metric on the validation items and, to break ties, the loss."""
         examples, task = self.validation_examples, self.network.task
         found = outputs(self.network, self.tokenizer, examples.encoded)
         predicted = answers(found, examples.items, task)

@@ -97,7 +97,7 @@ def is_stock(network: TaskNetwork) -> bool:
 
 
 def _plain(network: TaskNetwork) -> Network:
-    """The part that learned: a text task leaves behind no head that draws from other states."""
+    """The network to export; a text task drops the head, which was trained on the old states."""
     if network.task.reads == "picture":
         return network.network
     return LanguageModel(network.network.text).eval()

@@ -99,7 +99,7 @@ class ModuleFactory(NamedTuple):
 
     @property
     def every(self) -> int:
-        """Steps between two looks of the long run at validation."""
+        """Steps between two validations of the long run."""
         return max(5, self.steps // _LOOKS)
 
     def module(self, rate: float) -> AdaptModule:
@@ -161,7 +161,7 @@ def best_rate(tried: Tried) -> float:
 def train(
     factory: ModuleFactory, rate: float, folder: Path | None, say: Say
 ) -> tuple[EarlyStopping, bool]:
-    """The long run, from where the folder left off; what watched it, and whether it was stopped."""
+    """Trains, resuming from the folder if it can; its early stopping and whether it was stopped."""
     stopping, stop = EarlyStopping(factory.every, factory.settings.patience), CleanStop()
     callbacks: list[Callback] = [stop, stopping]
     last = None

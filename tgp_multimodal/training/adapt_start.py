@@ -38,7 +38,7 @@ class Data(NamedTuple):
 
 
 def task_of(network: Network, splits: Splits, length: int, pairs: Pairs) -> Task:
-    """What is judged, read in the usual way.
+    """The task of the splits, with items read in the default way.
 
     Raises:
         ValueError: the network cannot read such items, or `length` leaves no room for any.

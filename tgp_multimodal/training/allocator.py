@@ -15,7 +15,7 @@ def keep_freed_memory() -> bool:
     """Tells the C library to keep what is freed; its peak stays the same.
 
     Returns:
-        Whether there was a C library that understood.
+        Whether the C library accepted the settings.
     """
     if sys.platform != "linux":
         return False

@@ -148,7 +148,7 @@ class Throughput(Callback):
 
 
 class Pauses(Callback):
-    """Takes out of the rates what other callbacks do behind a step; the last of all callbacks.
+    """Excludes from the rates the time of other callbacks after a step; must be the last callback.
 
     Args:
         throughput: whose rates; it comes before those callbacks.
@@ -212,7 +212,7 @@ class SampleSheet(Callback):
 
 
 def _drawing(module: Any, steps: int) -> Drawing:
-    """The usual settings; without guidance where it is learned, since twice would be too much."""
+    """The default settings; no guidance where the head has learned it, or it would act twice."""
     learned = any(objective.teaches_guidance for objective in module.objectives.values())
     return Drawing(steps=steps, guidance=1.0) if learned else Drawing(steps=steps)
 
@@ -224,10 +224,10 @@ def _usual_prompts(trainer: Trainer) -> Sequence[str]:
 
 
 class SceneCurve(Callback):
-    """Draws prompts of drawn scenes now and then, and logs the share of pictures that are right.
+    """Draws SceneEval prompts every `every` steps and logs the share of correct pictures.
 
-    The prompts are those of SceneEval's axes, the pictures those of the averaged weights, the judge
-    is `data.scene_check`; metrics `scene_eval/<axis>`.
+    Pictures are drawn with the averaged weights and checked by `data.scene_check`; the metrics are
+    `scene_eval/<axis>`.
 
     Args:
         every: steps between two points of the curve; 0 for none.
@@ -321,9 +321,9 @@ class CleanStop(Callback):
 
 
 class LastValidation(Callback):
-    """Validates behind the last step, too, whatever `val_check_interval` is.
+    """Validates after the last step too, whatever `val_check_interval` is.
 
-    That is what Lightning does where a callback ends the run.
+    It sets `should_stop`, since Lightning validates when a callback ends the run.
     """
 
     def on_train_batch_end(
@@ -334,7 +334,7 @@ class LastValidation(Callback):
 
 
 def _is_due(trainer: Trainer, every: int) -> bool:
-    """Whether what is done every so many steps, and at the end, is due; never of 0 steps."""
+    """Whether something done every `every` steps, and at the end, is due; never if it is 0."""
     return every > 0 and (trainer.global_step % every == 0 or _is_done(trainer))
 
 

@@ -148,7 +148,7 @@ class StreamData(LightningDataModule):
         return getattr(self.trainer, "lightning_module", None)
 
     def _check_lengths(self, context: int) -> None:
-        """Refuses rows that are longer than what the export will say that the network reads."""
+        """Refuses rows longer than the context length that the export will state."""
         rows = {"text": self.text, "passages": self.passages, "chat": self.chat}
         for name, row in rows.items():
             asked = row or {}
@@ -223,7 +223,7 @@ class StreamData(LightningDataModule):
         return next(iter(Loader(self.training_stream())))
 
     def training_stream(self) -> Stream:
-        """What is learned from, opened once: that may mean to read all of the data.
+        """The training stream, opened only once, since that may read all of the data.
 
         Raises:
             ValueError: a section has keys that do not exist or lacks some.
@@ -291,7 +291,7 @@ class StreamData(LightningDataModule):
 
 
 def _numbers(name: str, setting: Any) -> Any:
-    """The settings of a stream; what the command line leaves as words, deep inside, as numbers."""
+    """The settings of a stream, with nested values that the command line left as strings parsed."""
     if isinstance(setting, dict):
         return {key: _numbers(f"{name}.{key}", value) for key, value in setting.items()}
     if isinstance(setting, str):

@@ -37,7 +37,7 @@ class SpikeGuard:
         """Clips in place.
 
         Args:
-            weights: whose gradients; those without one are left alone.
+            weights: parameters whose gradients are clipped; those without one are skipped.
             largest: norm to clip to; None leaves sound gradients as they are.
 
         Returns:

@@ -41,7 +41,7 @@ def split_nested(arguments: Sequence[str]) -> tuple[list[str], list[NestedOption
 
 
 def merge_nested(data: Mapping[str, Any], options: Sequence[NestedOption]) -> list[str]:
-    """The options that give the outermost values whole, with what lies beside the inner ones.
+    """Options that set each outermost value whole: the inner one merged with its siblings.
 
     Args:
         data: section `data` as the other arguments have it.

@@ -70,9 +70,9 @@ class MetricsFile(LogWhenDue, CSVLogger):
 
 
 class TruncateMetrics(Callback):
-    """Removes rows from the resumed checkpoint's step on, since those steps are done again.
+    """Removes rows from the resumed checkpoint's step on, since those steps will run again.
 
-    And a last row that is cut, as a full disk or a power cut leaves it.
+    Also removes a truncated last row, as a full disk or a power cut leaves one.
 
     Args:
         folder: the run's folder.
@@ -113,7 +113,7 @@ def was_validated(folder: Path, step: int) -> bool:
 
 
 def _is_before(row: dict[str, str], steps: int) -> bool:
-    """Whether a row was logged within so many steps; a step's own row has its number from 0."""
+    """Whether a row belongs to the first `steps` steps; training rows count steps from 0."""
     step = int(row["step"])
     learns = any(value for key, value in row.items() if key.startswith("train/"))
     return step < steps or (step == steps and not learns)

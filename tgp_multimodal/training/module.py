@@ -108,10 +108,10 @@ class TrainingModule(LightningModule):
             objective.check(self.network)
 
     def configure_model(self) -> None:
-        """Spreads the weights over the processes, if that is the strategy.
+        """Shards the weights over the processes, if that is the strategy.
 
         Raises:
-            ValueError: another strategy than ours would spread them.
+            ValueError: a strategy other than ours would shard them.
         """
         if self.device_mesh is None:
             return
@@ -246,7 +246,7 @@ class TrainingModule(LightningModule):
 
     @contextmanager
     def using_ema(self) -> Iterator[None]:
-        """Puts the running average into the network, and the trained weights back at the end."""
+        """Swaps the EMA weights into the network, and the trained weights back in at the end."""
         if not self.ema_weights:
             yield
             return
@@ -293,7 +293,7 @@ class TrainingModule(LightningModule):
         return getattr(getattr(data, "tokenizer", None), "digest", None)
 
     def check_fits(self, checkpoint: dict[str, Any], data_tokenizer: str | None) -> None:
-        """Checks that a run can go on from a checkpoint with this network and these data.
+        """Checks that a run can resume from a checkpoint with this network and these data.
 
         Args:
             checkpoint: what `load_checkpoint` read.
@@ -332,8 +332,8 @@ class TrainingModule(LightningModule):
         self.ema_weights = {k: sharded_like(v, now[k]) for k, v in checkpoint["ema"].items()}
         self.guard.state = checkpoint["guard"]
         self._latest = checkpoint.get("latest", {})  # older versions did not keep it
-        # A run goes on in the arithmetic it began with, whatever is faster today; not if another
-        # one is asked for by name.
+        # A run resumes in the precision it began with, whatever is faster today, unless another
+        # one is named.
         is_free = self.precision == "auto"
         self.arithmetic = Precision(checkpoint["precision"] if is_free else self.precision)
         for optimizer in self.trainer.optimizers:  # some strategies make them before they load

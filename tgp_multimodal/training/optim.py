@@ -36,7 +36,7 @@ _POLYNOMIALS: dict[int, list[_Coefficients]] = {
     ],
 }
 _TEXT = "text"  # name of the text transformer in a network
-# What a run that goes on may have otherwise than the one that was saved, in each group.
+# Settings of each group that a resumed run may change.
 _SETTINGS = ("peak_lr", "weight_decay", "rule")
 
 
@@ -132,7 +132,7 @@ class MuonAdamW(Optimizer):
         self.iterations, self.dtype = iterations, dtype
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes over what was learned; rates and rules stay those that this run was given."""
+        """Loads the optimizer state, but keeps the rates and rules that this run was given."""
         given = [{k: g[k] for k in _SETTINGS if k in g} for g in self.param_groups]
         super().load_state_dict(state_dict)
         for group, settings in zip(self.param_groups, given, strict=True):
@@ -162,8 +162,8 @@ class MuonAdamW(Optimizer):
         for weight, update in zip(weights, looked_ahead, strict=True):
             by_shape[weight.shape].append((weight, update))
         for shape, members in by_shape.items():
-            # The nearest orthogonal matrix is that of all rows: where they are spread over
-            # processes, each process computes it and takes its rows.
+            # Orthogonalising needs all rows: where they are sharded, each process computes the
+            # whole matrix and keeps its own rows.
             matrices = torch.stack([full_from_local(update, w) for w, update in members])
             pieces = group.get("pieces", 1)  # checkpoints of older versions do not say
             single = matrices.reshape(len(members) * pieces, -1, shape[1])

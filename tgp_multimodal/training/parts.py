@@ -20,12 +20,12 @@ def local_shards(tensors: Iterable[Tensor]) -> list[Tensor]:
 
 
 def gathered(tensor: Tensor) -> Tensor:
-    """A tensor with the parts of all processes; every process must ask."""
+    """The whole tensor, from the shards of all processes; every process must call it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def full_on_rank0(tensor: Tensor) -> Tensor:
-    """As `gathered`, for process 0, which writes; in the processor's memory, which is larger."""
+    """As `gathered`, but on rank 0 alone, which writes files; in CPU memory, which is larger."""
     if not isinstance(tensor, DTensor):
         return tensor
     found = tensor.full_tensor()
@@ -34,7 +34,7 @@ def full_on_rank0(tensor: Tensor) -> Tensor:
 
 @torch.no_grad()
 def full_from_local(part: Tensor, like: Tensor) -> Tensor:
-    """The whole tensor of which this is the part that `local_shards` gives of `like`."""
+    """The whole tensor, gathered from local shards that are laid out as those of `like`."""
     if not isinstance(like, DTensor):
         return part
     shape, stride = like.shape, like.stride()

@@ -73,10 +73,10 @@ def fastest(
 
 
 def _candidates(holder: Any) -> tuple[str, ...]:
-    """What may be the faster arithmetic, by a product with the largest matrix of the network.
+    """The precisions that may be faster, by one product with the network's largest matrix.
 
-    Processors with a unit for bfloat16 multiply four times as fast in it and take a step in half
-    the time; those without one are many times slower.
+    CPUs with bfloat16 hardware multiply four times as fast in it and take a step in half the time;
+    those without are many times slower.
     """
     weight = max((w for w in holder.parameters() if w.ndim == 2), key=Tensor.numel).detach()
     if weight.device.type != "cpu":
@@ -103,9 +103,9 @@ def product_seconds(x: Tensor, other: Tensor) -> float:
 
 
 def _seconds(loss: Callable[[], Tensor], limit: float) -> float:
-    """Median of a few forward and backward passes, after one that does not count.
+    """Median seconds of a few forward and backward passes, after a warm-up pass.
 
-    Unless that one takes longer than `limit`: then it is the answer.
+    If the warm-up takes longer than `limit`, its time is the answer.
     """
     times: list[float] = []
     for _ in range(1 + _REPEATS):

@@ -1,4 +1,4 @@
-"""Going on from a checkpoint, so that all is done and written as without a stop."""
+"""Resuming from a checkpoint, so that all is computed and logged as without the interruption."""
 
 from pathlib import Path
 from typing import Any

@@ -102,8 +102,8 @@ class RunCLI(LightningCLI):
     """LightningCLI that keeps a run in `trainer.default_root_dir` and knows `--ckpt_path last`."""
 
     def __init__(self, arguments: list[str], run: bool = True) -> None:
-        # LightningCLI warns when it is given arguments and finds others here; Lightning starts the
-        # other processes of a run by the words that this one was started with.
+        # LightningCLI warns when it is given arguments and sys.argv has others; Lightning launches
+        # the other processes of a run from sys.argv, so it is restored afterwards.
         self._command, sys.argv = sys.argv, sys.argv[:1]
         self._names_data = any(a.startswith("--data.folder") for a in arguments)
         self._names_embedded = any(a.startswith("--data.embedded") for a in arguments)
@@ -264,12 +264,12 @@ class RunCLI(LightningCLI):
             _make_room(run, begun_from)
 
     def prepare(self, is_timed: bool = False, is_resumed: bool = False) -> None:
-        """Prepares the data and chooses the arithmetic, which the optimizer must know early.
+        """Prepares the data and chooses the precision, which the optimizer must know early.
 
         Args:
             is_timed: whether `seconds_per_step` is wanted.
-            is_resumed: whether the run goes on from a checkpoint that no setting names; then it
-                goes on in the arithmetic of that one.
+            is_resumed: whether the run resumes from a checkpoint that no setting names; then it
+                keeps the precision of that one.
         """
         keep_freed_memory()
         check_trainer(self.trainer)
@@ -300,7 +300,7 @@ class RunCLI(LightningCLI):
 
 
 def _explain_sections(parser: LightningArgumentParser) -> None:
-    """Says of each section of `data` which keys it has; jsonargparse sees a mere dict."""
+    """Adds the keys of each section of `data` to its help; jsonargparse sees only a dict."""
     for action in parser._actions:
         group, _, name = action.dest.partition(".")
         if group == "data" and name in SECTIONS:
@@ -322,9 +322,9 @@ def _is_embedded(configs: Sequence[Any] | None) -> bool:
 
 @rank_zero_only
 def _make_room(folder: Path, start: str | None) -> None:
-    """Moves aside what another run left, if that has come as far as a checkpoint.
+    """Moves aside what another run left, if that got as far as a checkpoint.
 
-    Its export, too, unless that is what the new run starts from, and will again when it goes on.
+    Its export too, unless the new run starts from that, as it will again when it is resumed.
     """
     if not any(folder_of(folder).glob("*.ckpt")):
         return

@@ -21,9 +21,9 @@ from tgp_multimodal.training.parts import full_on_rank0, sharded_like
 
 
 class FullySharded(ModelParallelStrategy):
-    """Lightning's strategy for FSDP2, with all processes along the data and one file to save.
+    """Lightning's strategy for FSDP2, data-parallel over all processes, with one-file checkpoints.
 
-    Weights, gradients and states of the optimizer are spread (Zhao et al. 2023, arXiv:2304.11277).
+    Weights, gradients and optimizer states are sharded (Zhao et al. 2023, arXiv:2304.11277).
     """
 
     def __init__(self) -> None:
@@ -34,16 +34,16 @@ class FullySharded(ModelParallelStrategy):
         super().setup_environment()
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """On process 0 what a single process would have; every process must ask."""
+        """On rank 0 the state that a single process would have; every process must call it."""
         return _each_tensor(optimizer.state_dict(), lambda x, _: full_on_rank0(x))
 
     def load_checkpoint(
         self, checkpoint_path: str | Path, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Loads what any number of processes has saved.
+        """Loads a checkpoint that any number of processes saved.
 
-        Here and not in Lightning, which takes the weights of an optimizer to be in the order of the
-        network's; ours come in groups.
+        Overridden since Lightning assumes an optimizer's weights to be in the order of the network;
+        ours come in groups.
         """
         checkpoint = load_checkpoint(Path(checkpoint_path))
         assert self.model is not None

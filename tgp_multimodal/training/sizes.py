@@ -77,7 +77,7 @@ def settings(size: str) -> dict[str, Any]:
 
 
 def differences(size: str, model: Mapping[str, Any]) -> list[str]:
-    """What the section `model` of a config says otherwise than the size, `key value (of size)`.
+    """Where section `model` of a config differs from the size, as `key value (the size's)`.
 
     A part that the network does not have, such as the head of a language model, is no difference.
     """

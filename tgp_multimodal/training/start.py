@@ -12,8 +12,8 @@ from tgp_multimodal.data.json_files import read_object
 from tgp_multimodal.models.networks import Network, describe
 from tgp_multimodal.stock_weights import shape, start_from
 
-# What a run may have otherwise than its start, the weights being the same. A tower's places are
-# learned, so its size is none of these.
+# Arguments that may differ from those of the initial weights, which do not depend on them. A tower
+# learns its position embeddings, so its size is none of these.
 _FREE = {"text": ("context",), "head": ("size",)}
 
 
@@ -21,8 +21,8 @@ _FREE = {"text": ("context",), "head": ("size",)}
 def start(network: Network, folder: Path) -> list[str]:
     """Copies weights into a network.
 
-    Of an export every part that the network has too, so that a run can go on at another resolution
-    or with parts that are new; of a stock Qwen3 folder the text transformer.
+    From an export, every part that the network has too, so that a run can continue at another
+    resolution or with new parts; from a stock Qwen3 folder, the text transformer.
 
     Returns:
         Names of the parts that got weights.
