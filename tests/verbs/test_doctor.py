@@ -104,3 +104,17 @@ def test_the_faster_arithmetic_is_named(monkeypatch):
 
 def test_a_rate_is_measured():
     assert doctor._flops(32, "float32", "cpu", 0.01) > 0
+
+
+@pytest.mark.parametrize(
+    ("load", "policy", "verdict"),
+    [(0.2, None, "ok"), (1e3, None, "note"), (1e3, "PASSIVE", "ok")],
+)
+def test_a_busy_machine_is_told_how_threads_should_wait(told, monkeypatch, load, policy, verdict):
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if policy:
+        monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+    said = row(told(), "load")
+    assert said[-1] == verdict
+    assert ("OMP_WAIT_POLICY=PASSIVE" in said[1]) == (verdict == "note")

@@ -93,6 +93,7 @@ def machine() -> list[Finding]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     findings = [
         Finding("cores / torch threads", f"{cores} / {torch.get_num_threads()}", "good"),
+        Finding("load", *_load(cores or 1)),
         Finding("instructions", ", ".join(fast) or "unknown", "good" if fast else "note"),
         Finding("accelerator", *_accelerator()),
     ]
@@ -103,6 +104,18 @@ def machine() -> list[Finding]:
     disk = shutil.disk_usage(".").free
     verdict = "good" if disk > 2 * _GIB else "note"
     return [*findings, Finding("disk free here", f"{disk / _GIB:.1f} GiB", verdict)]
+
+
+def _load(cores: int) -> tuple[str, str]:
+    """What else runs. Threads of torch that spin while they wait are slow beside other work."""
+    import os
+
+    average = os.getloadavg()[0]  # of a minute
+    value = f"{average:.1f} on {cores} cores"
+    is_passive = os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive"
+    if average < cores / 2 or is_passive:
+        return value, "good"
+    return f"{value}: OMP_WAIT_POLICY=PASSIVE makes training faster beside other work", "note"
 
 
 def _cpu_flags() -> set[str]:
