@@ -154,6 +154,11 @@ def test_a_run_s_config_is_among_its_facts(tmp_path):
     assert "init_from: Qwen/Qwen3-0.6B\n" in model_card(language_model(), Unspoken(), facts)
 
 
+def test_a_recipe_does_not_resume_the_run(tmp_path):
+    (tmp_path / "config.yaml").write_text("ckpt_path: runs/a/checkpoints/last.ckpt\nsize: nano\n")
+    assert run_facts(tmp_path, {})["config"] == {"ckpt_path": None, "size": "nano"}
+
+
 def test_a_card_does_not_say_whose_home_the_data_lay_in(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/ada")
     (tmp_path / "config.yaml").write_text("data: {folder: /home/ada/mail, names: [/home/adam/x]}\n")

@@ -170,7 +170,7 @@ def _sizes(network: Network, tokenizer: Tokenizer) -> Iterator[str]:
     yield "| part | parameters | shape |"
     yield "|---|---|---|"
     yield (
-        f"| text transformer (Qwen3) | {_count(text)} | vocabulary {tokenizer.vocabulary}, "
+        f"| text transformer (Qwen3) | {_count(text)} | vocabulary {text.vocabulary}, "
         f"width {text.width}, {text.depth} layers, {text.heads} heads ({text.key_value_heads} "
         f"key/value), context {text.context} |"
     )

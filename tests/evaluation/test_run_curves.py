@@ -92,6 +92,12 @@ def test_the_best_of_an_error_is_its_lowest_and_of_a_share_its_highest(tmp_path)
     }
 
 
+def test_a_page_is_not_written_as_a_picture(tmp_path, capsys):
+    folder = run(tmp_path / "a", ["9,5.0,1.0,"])
+    assert main(["plot", folder, "--output", str(tmp_path / "a.png")]) == 2
+    assert "output must end in .html. Got " in capsys.readouterr().err
+
+
 def test_runs_of_one_name_are_told_apart(tmp_path):
     folders = [run(tmp_path / name / "run", ["9,5.0,1.0,"]) for name in "ab"]
     found = run_curves.read_runs([tmp_path / name / "run" for name in "ab"])

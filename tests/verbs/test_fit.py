@@ -128,6 +128,12 @@ class TestCommandLine:
         bare = re.findall(r"# *\((?:required, )?type.*\n *(\w+):", out)
         assert bare == []  # every setting has a sentence
 
+    @pytest.mark.parametrize("words", [["fit"], ["validate"], ["--optimizer", "Adam"]])
+    def test_what_would_be_passed_over_is_refused(self, elsewhere, monkeypatch, capsys, words):
+        code, _, err = fit(monkeypatch, capsys, *words)
+        assert code == 2
+        assert words[0] in err
+
     def test_a_wrong_size_is_named(self, elsewhere, monkeypatch, capsys):
         code, _, err = fit(monkeypatch, capsys, "--size", "smal")
         assert code == 2

@@ -242,6 +242,12 @@ def _check(card: Card, path: Path) -> None:
             f"{path}: columns or templates must give {', '.join(missing)}. Got none instead."
         )
     _check_source(card, path)
+    most = 1.0 if card.higher_is_better else float("inf")
+    if not 0 <= card.chance < most:
+        raise ValueError(
+            f"{path}: chance must be what guessing scores in {card.metric}, at least 0 and below "
+            f"{most:g}. Got {card.chance} instead."
+        )
     positive = card.settings.get("positive")
     if card.metric == "f1" and positive in ("", None):
         raise ValueError(f"{path}: positive must name a label for f1. Got {positive!r} instead.")

@@ -31,13 +31,20 @@ def describe() -> dict[str, Any]:
         **{name: found for name in _PACKAGES if (found := _version(name))},
         "platform": platform.platform(),
         "processor": _processor(),
-        "threads": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "threads": _threads(),
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
         "commit": _commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _threads() -> int | None:
+    """Threads of numerical libraries: what the environment asks for, or else one per core."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdecimal():
+        return int(asked)
+    has_affinity = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()
 
 
 def corpus_versions() -> str:

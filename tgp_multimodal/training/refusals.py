@@ -28,6 +28,19 @@ def check_given(trainer: Mapping[str, Any]) -> None:
             "trainer.logger must be left out or what writes besides metrics.csv and TensorBoard. "
             "Got False instead."
         )
+    if trainer["fast_dev_run"] or trainer["overfit_batches"]:
+        raise ValueError(
+            "trainer.fast_dev_run and trainer.overfit_batches must be left out (a rehearsal is "
+            f"--trainer.max_steps 5). Got {trainer['fast_dev_run']} and "
+            f"{trainer['overfit_batches']} instead."
+        )
+    if trainer["precision"] not in (None, "32-true", "32", 32):
+        raise ValueError(
+            "trainer.precision must be left out (model.precision is auto, float32 or bfloat16). "
+            f"Got {trainer['precision']} instead."
+        )
+    if trainer["gradient_clip_algorithm"] == "value":
+        raise ValueError("trainer.gradient_clip_algorithm must be norm. Got value instead.")
     kept = [c for c in as_list(trainer["callbacks"]) if isinstance(c, CheckpointOfLightning)]
     if trainer["enable_checkpointing"] is not None or kept:
         given = kept[0] if kept else f"enable_checkpointing {trainer['enable_checkpointing']}"

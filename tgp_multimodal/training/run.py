@@ -86,8 +86,6 @@ class WriteConfig(SaveConfigCallback):
     """Writes the resolved config into the run's folder, replacing that of an earlier start."""
 
     def save_config(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        if stage != "fit":  # the run that is validated keeps its own
-            return
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
         text = self.parser.dump(self.config, skip_none=False)
@@ -136,9 +134,15 @@ class RunCLI(LightningCLI):
                     "epilog": EXAMPLES,
                 },
             },
+            auto_configure_optimizers=False,  # the module has its own
             args=arguments,
             run=run,
         )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """`fit` alone; held-out data are measured by `tgp evaluate`."""
+        return {"fit": LightningCLI.subcommands()["fit"]}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         _explain_sections(parser)
@@ -233,11 +237,9 @@ class RunCLI(LightningCLI):
         every = config["trainer"].get("log_every_n_steps") or 50  # Lightning's default
         given = self._get(self.config_init, "trainer")
         check_given(given)
-        own = [MetricsFile(folder, every), Board(folder, every)]
-        if self.subcommand not in (None, "fit"):  # a validation has no step of the run
-            own = []
+        own = [MetricsFile(folder, every), Board(folder, every), *as_list(given["logger"])]
         return super().instantiate_trainer(
-            logger=[*own, *as_list(given["logger"])],
+            logger=own,
             callbacks=[*as_list(given["callbacks"]), *callbacks, *self.extra()],
             enable_checkpointing=False,
             **kwargs,
@@ -344,6 +346,6 @@ def _make_room(folder: Path, start: str | None) -> None:
 
 
 def run(arguments: list[str]) -> RunCLI:
-    """Runs one subcommand of the CLI, `fit` with a config for example."""
+    """Runs `fit` with a config and options."""
     torch.set_float32_matmul_precision("high")
     return RunCLI(arguments)

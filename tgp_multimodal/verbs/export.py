@@ -58,7 +58,8 @@ def run_facts(run: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
         kept = ("data", "precision", "device", "environment")
         found |= {key: content[key] for key in kept if key in content}
     if (config := run / "config.yaml").is_file():
-        found["config"] = yaml.safe_load(_without_home(config.read_text(encoding="utf-8")))
+        content = yaml.safe_load(_without_home(config.read_text(encoding="utf-8")))
+        found["config"] = content | {"ckpt_path": None}  # of a resumed run: others have it not
     steps = checkpoint.get("global_step")
     found["metrics"], found["measured_at"] = _last_metrics(run / "metrics.csv", steps)
     return found

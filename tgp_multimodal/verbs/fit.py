@@ -8,29 +8,23 @@ from pathlib import Path
 
 from tgp_multimodal.resources import shipped_config
 
-_SUBCOMMANDS = ("fit", "validate", "test", "predict")
 _CONFIG, _SIZE, _START = ("-c", "--config"), ("--size",), ("--init_from",)
 
 
 def run(argv: list[str]) -> None:
     """Pretrains from a YAML config.
 
-    Options before any subcommand are those of `fit`, so `tgp fit --config nano.yaml` is the same as
-    `tgp fit fit --config nano.yaml`.
-
     Args:
         argv: what stands behind `tgp fit`.
     """
     from tgp_multimodal.training.run import run as run_cli
 
-    is_named = bool(argv) and argv[0] in _SUBCOMMANDS
-    subcommand, options = (argv[0], argv[1:]) if is_named else ("fit", argv)
-    cli = run_cli([subcommand, *with_configs(options)])
+    cli = run_cli(["fit", *with_configs(argv)])
     folder = cli.trainer.default_root_dir
     if cli.stop.stopped:
         _say(f"stopped and saved; go on with: tgp fit {shlex.join(argv)} --ckpt_path last")
         raise SystemExit(cli.stop.exit_status)
-    if subcommand == "fit" and not cli.stop.began:
+    if not cli.stop.began:
         _say(f"no step was left to do: trainer.max_steps is {cli.trainer.max_steps}")
     if cli.trainer.is_global_zero:
         print(f"the run lies in {folder}; export it with: tgp export {folder}")
@@ -44,7 +38,7 @@ def with_configs(options: list[str]) -> list[str]:
     key `init_from`, comes next.
 
     Args:
-        options: the words after `tgp fit` and its subcommand.
+        options: the words after `tgp fit`.
     """
     if {"-h", "--help"} & set(options):
         return options

@@ -26,6 +26,8 @@ def plot(runs: list[str], output: str | None = None) -> None:
     folders = [Path(run) for run in runs]
     found = run_curves.read_runs(folders)
     page = folders[0] / "curves.html" if output is None else Path(output)
+    if page.suffix not in (".html", ".htm"):
+        raise ValueError(f"output must end in .html. Got {output} instead.")
     run_curves.write(found, page)
     table = Table(title="On validation items: last (best, at step)", title_justify="left")
     table.add_column("metric")
