@@ -100,6 +100,18 @@ def test_a_card_that_fails_keeps_no_other_and_no_model_from_being_measured(
     assert "broken: cards must be measured. Got 1 that were not instead: image/digits:" in told.err
 
 
+def test_ctrl_c_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: baselines.Pixels, requests: Sequence[Request]) -> list[Answer]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(baselines.Pixels, "answer", interrupted)
+    given = ["evaluate", "pixels", "--cards", "image/digits", "--results", str(tmp_path)]
+    assert main(given) == 130
+    assert "the same command goes on where it was" in capsys.readouterr().err
+
+
 def test_a_narrow_table_cuts_no_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,7 +116,11 @@ def evaluate(
     console = consoles.console(quiet=int(os.environ.get("RANK", "0")) > 0)
     if executor == "local":
         given = (Path(results), limit, fresh, contamination, unsafe_local)
-        found, failed = _here(models, chosen, *given, console)
+        try:
+            found, failed = _here(models, chosen, *given, console)
+        except KeyboardInterrupt:
+            told = "interrupted; the same command goes on where it was"
+            raise KeyboardInterrupt(told) from None
     else:
         folder = str(Path(results).resolve())
         grid = Grid(str(Path.cwd()), folder, limit, fresh, tuple(contamination or ()), unsafe_local)
