@@ -26,10 +26,11 @@ def load(folder: str | Path, device: str | None = None) -> "Model":
         ValueError: the folder is no export, or there is no such device.
     """
     from tgp_multimodal import export
+    from tgp_multimodal.inference import kinds
     from tgp_multimodal.inference.devices import default_device
     from tgp_multimodal.inference.model import Model
 
-    loaded = export.load(Path(folder))
+    loaded = export.load(kinds.path("folder", folder))
     loaded.network.to(default_device(device))
     guided = bool(loaded.facts.get("guided"))
     return Model(loaded.network, loaded.tokenizer, loaded.digest, guided)
@@ -46,11 +47,12 @@ def load_adapted(folder: str | Path, device: str | None = None) -> "Adapted":
         ValueError: the folder was not written by `tgp adapt`, or there is no such device.
     """
     from tgp_multimodal import export
-    from tgp_multimodal.inference import adapted
+    from tgp_multimodal.inference import adapted, kinds
 
-    adapted.read_task(Path(folder))  # says in one sentence what is wrong with the folder
-    loaded = export.load(Path(folder) / adapted.MODEL)
-    return adapted.read(Path(folder), loaded.network, loaded.tokenizer, device)
+    place = kinds.path("folder", folder)
+    adapted.read_task(place)  # says in one sentence what is wrong with the folder
+    loaded = export.load(place / adapted.MODEL)
+    return adapted.read(place, loaded.network, loaded.tokenizer, device)
 
 
 def __getattr__(name: str) -> Any:

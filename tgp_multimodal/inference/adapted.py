@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from tgp_multimodal.data.json_files import read_format
 from tgp_multimodal.data.labelled import Predicted
 from tgp_multimodal.data.tokenizer import Tokenizer
+from tgp_multimodal.inference import kinds, picture_inputs
 from tgp_multimodal.inference.devices import default_device
 from tgp_multimodal.inference.task_network import Task, TaskNetwork, encode, outputs, softmax
 from tgp_multimodal.models.networks import Network
@@ -23,6 +24,12 @@ from tgp_multimodal.models.weights_file import write_weights
 
 FORMAT = 1
 FILE, HEAD, MODEL = "adapted.json", "head.safetensors", "model"
+_ITEMS = {  # of each kind of task
+    "text": "texts",
+    "pair": "pairs of texts",
+    "words": "texts or lists of words",
+    "picture": "pictures",
+}
 _OUTSIDE = "O"  # the tag of words beyond what the network reads
 
 
@@ -55,9 +62,13 @@ class Adapted:
                 or pictures (PIL images, or unsigned bytes).
 
         Raises:
-            ValueError: an item is of another kind, or has nothing in it.
+            ValueError: items are no list, or one is of another kind or has nothing in it.
         """
-        read = [_item(item, self.task.reads) for item in items]
+        reads = self.task.reads
+        if isinstance(items, str) or not hasattr(items, "__len__"):
+            raise kinds.refusal("items", f"a list of {_ITEMS[reads]}", items)
+        listed = picture_inputs.several(items) if reads == "picture" else items
+        read = [_item(item, reads) for item in listed]
         encoded = encode(self.tokenizer, read, self.task)
         found = outputs(self.network, self.tokenizer, encoded)
         return [answer(o, self.task, item) for o, item in zip(found, read, strict=True)]
@@ -92,10 +103,12 @@ def _item(item: Any, reads: str) -> Any:
     if reads == "picture":
         return item
     if reads == "pair":
-        if isinstance(item, str) or len(item) != 2:
+        if isinstance(item, str) or not hasattr(item, "__len__") or len(item) != 2:
             raise ValueError(f"items must be pairs of texts. Got {item!r} instead.")
         return tuple(_text(text) for text in item)
     if reads == "words":
+        if not hasattr(item, "__iter__"):
+            raise kinds.refusal("items", _ITEMS[reads], item)
         words = tuple(item.split() if isinstance(item, str) else map(_text, item))
         if not words:
             raise ValueError(f"items must hold a word. Got {item!r} instead.")

@@ -24,7 +24,7 @@ def default_device(name: str | None = None) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     # What is wrong with a device is said by each of torch's backends in its own way.
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         told = " ".join(str(error).split())[:120]
         raise ValueError(
             f"{option} must be a device that is there, like cpu or cuda:0. "

@@ -1,10 +1,10 @@
 """How pictures are drawn: the settings, and what is wrong with them."""
 
 import difflib
-from numbers import Integral
 from typing import Any, NamedTuple
 
 from tgp_multimodal.diffusion.samplers import SAMPLERS
+from tgp_multimodal.inference import kinds
 from tgp_multimodal.inference.sampling import check_seed
 
 _MOST_GUIDANCE = 1000.0  # float32 still has numbers for what it multiplies
@@ -48,16 +48,16 @@ def rows_columns(drawing: Drawing, default: int) -> tuple[int, int]:
         ValueError: the size is neither a side nor a pair.
     """
     size: Any = default if drawing.size is None else drawing.size
-    if isinstance(size, Integral):
+    if kinds.is_whole(size):
         return int(size), int(size)
     is_pair = hasattr(size, "__len__") and not isinstance(size, str) and len(size) == 2
-    if not is_pair or not all(isinstance(side, Integral) for side in size):
+    if not is_pair or not all(map(kinds.is_whole, size)):
         raise ValueError(f"size must be a side, or (rows, columns). Got {size!r} instead.")
     return int(size[0]), int(size[1])
 
 
 def check(drawing: Drawing, patch: int) -> None:
-    """Refuses settings that are out of range.
+    """Refuses settings that are of another kind or out of range.
 
     Args:
         drawing: the settings.
@@ -66,6 +66,10 @@ def check(drawing: Drawing, patch: int) -> None:
     Raises:
         ValueError: one of them is; the message names it.
     """
+    for name in ("sampler", "negative_prompt"):
+        kinds.text(name, getattr(drawing, name))
+    for name in ("guidance", "guidance_from", "guidance_to", "guidance_rescale"):
+        kinds.number(name, getattr(drawing, name))
     if drawing.sampler not in SAMPLERS:
         close = difflib.get_close_matches(drawing.sampler, SAMPLERS, 1)
         hint = f" Did you mean {close[0]}?" if close else ""
@@ -73,7 +77,7 @@ def check(drawing: Drawing, patch: int) -> None:
             f"sampler must be a known one. Got {drawing.sampler} instead; "
             f"there are: {', '.join(SAMPLERS)}.{hint}"
         )
-    if drawing.steps < 1:
+    if kinds.whole("steps", drawing.steps) < 1:
         raise ValueError(f"steps must be at least 1. Got {drawing.steps} instead.")
     sides = rows_columns(drawing, patch)
     if any(side < patch or side % patch for side in sides):

@@ -15,6 +15,7 @@ from torch import Tensor
 from tgp_multimodal.data.images import square, to_rgb, to_unit
 from tgp_multimodal.diffusion.paths import noisy
 from tgp_multimodal.diffusion.samplers import Denoise
+from tgp_multimodal.inference import kinds
 
 _WHITE = 128  # a mask is white from this brightness on
 
@@ -84,6 +85,7 @@ def prepare(init_image: InitImage, rows: int, columns: int) -> InitState:
     picture, strength, mask = init_image
     if strength is None:
         strength = usual_strength(mask is not None)
+    kinds.number("strength", strength)
     if not 0 < strength <= 1:
         raise ValueError(f"strength must be above 0 and at most 1. Got {strength} instead.")
     clean_CYX = torch.from_numpy(to_unit(fitted(picture, rows, columns))).permute(2, 0, 1)

@@ -10,6 +10,7 @@ from tgp_multimodal.data.chat_template import Message
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.inference import (
     chat,
+    kinds,
     matching,
     picture_features,
     picture_inputs,
@@ -21,14 +22,13 @@ from tgp_multimodal.inference.code_blocks import enclosing_block
 from tgp_multimodal.inference.drawing import Drawing
 from tgp_multimodal.inference.image import draw
 from tgp_multimodal.inference.init_image import InitImage
-from tgp_multimodal.inference.sampling import Sampling, as_stop_strings
+from tgp_multimodal.inference.sampling import Sampling, as_stop_strings, check
 from tgp_multimodal.inference.text import Query
 from tgp_multimodal.models.image_tower import ImageTower
 from tgp_multimodal.models.networks import Multimodal, Network
 
 Picture = Image.Image | np.ndarray
 Pictures = Sequence[Image.Image] | np.ndarray
-_ONE = ((), (1,), (3,))  # what follows rows and columns in the shape of one picture
 
 
 class Model:
@@ -75,7 +75,7 @@ class Model:
         """
         sampling = Sampling(
             max_tokens, temperature, top_p, as_stop_strings(stop), seed, top_k, repetition_penalty,
-            enclosing_block(prompt) if stop_at_dedent else None,
+            enclosing_block(kinds.text("prompt", prompt)) if stop_at_dedent else None,
         )  # fmt: skip
         return "".join(self.stream(prompt, None, sampling))
 
@@ -93,6 +93,7 @@ class Model:
         stop_at_dedent: bool = False,
     ) -> str:
         """The text between prefix and suffix; `stop_at_dedent` as in `write`."""
+        prefix, suffix = kinds.text("prefix", prefix), kinds.text("suffix", suffix)
         sampling = Sampling(
             max_tokens, temperature, top_p, as_stop_strings(stop), seed, top_k, repetition_penalty,
             enclosing_block(prefix) if stop_at_dedent else None,
@@ -101,6 +102,8 @@ class Model:
 
     def stream(self, prompt: str, suffix: str | None, sampling: Sampling) -> Iterator[str]:
         """`write` (no suffix) or `fill` (with one), piece by piece."""
+        _check_texts(prompt, suffix)
+        check(sampling)
         network, tokenizer = self.network.text, self.tokenizer
         ids = writing.prompt_ids(network, tokenizer, prompt, suffix, sampling.max_tokens)
         yield from writing.stream(network, tokenizer, ids, sampling)
@@ -139,6 +142,9 @@ class Model:
 
     def stream_chat(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
         """`chat`, piece by piece."""
+        if not isinstance(messages, Sequence):
+            raise kinds.refusal("messages", "a list of at least one", messages)
+        check(sampling)
         network, tokenizer = self.network.text, self.tokenizer
         ids = chat.prompt(network, tokenizer, messages, sampling.max_tokens).ids
         yield from writing.stream(network, tokenizer, ids, sampling)
@@ -151,7 +157,8 @@ class Model:
         Raises:
             ValueError: `max_tokens` is out of range.
         """
-        tokenizer = self.tokenizer
+        _check_texts(prompt, suffix)
+        tokenizer, max_tokens = self.tokenizer, kinds.whole("max_tokens", max_tokens)
         ids = writing.prompt_ids(self.network.text, tokenizer, prompt, suffix, max_tokens)
         special = 1 if suffix is None else 4
         whole = len(tokenizer.encode(prompt)) + len(tokenizer.encode(suffix or ""))
@@ -166,6 +173,9 @@ class Model:
         Raises:
             ValueError: `n` or a setting is out of range.
         """
+        _check_texts(prompt, suffix)
+        check(sampling)
+        n = kinds.whole("n", n)
         if n < 1:
             raise ValueError(f"n must be at least 1. Got {n} instead.")
         network, tokenizer = self.network.text, self.tokenizer
@@ -214,8 +224,8 @@ class Model:
         Raises:
             ValueError: a setting is out of range, or belongs to an image that was not given.
         """
-        names = [prompts] if isinstance(prompts, str) else list(prompts)
-        seeds = [int(s) for s in seed] if isinstance(seed, Sequence | np.ndarray) else None
+        names = kinds.text_or_texts("prompts", prompts)
+        seeds = None if kinds.is_whole(seed) else kinds.wholes("seed", seed)
         guidance = self.default_guidance if guidance is None else guidance
         drawing = Drawing(
             steps, guidance, int(cast(int, seed)) if seeds is None else 0, size, sampler,
@@ -235,10 +245,14 @@ class Model:
         has_head = isinstance(self.network, Multimodal)
         if (len(items) or not has_head) and all(isinstance(item, str) for item in items):
             return text.embed(self.network.text, self.tokenizer, [str(item) for item in items])
-        return picture_features.features(self._with_head(), self.tokenizer, _several(items))
+        return picture_features.features(
+            self._with_head(), self.tokenizer, picture_inputs.several(items)
+        )
 
     def score(self, context: str, continuation: str) -> float:
         """Log-likelihood of the continuation in nats; at most 0."""
+        kinds.text("context", context)
+        kinds.text("continuation", continuation)
         return text.score(self.network.text, self.tokenizer, [Query(context, continuation)])[0].nats
 
     def search(self, query: str, documents: Sequence[str], k: int = 5) -> list[tuple[int, float]]:
@@ -248,12 +262,10 @@ class Model:
         states of a language model share one large direction that carries no information.
 
         Raises:
-            ValueError: there is no document, `documents` is one text, or `k` is below 1.
+            ValueError: there is no document, `documents` are no texts, or `k` is below 1.
         """
-        if isinstance(documents, str):
-            raise ValueError(
-                f"documents must be a list of texts. Got the text {documents[:40]!r} instead."
-            )
+        query, documents = kinds.text("query", query), kinds.texts("documents", documents)
+        k = kinds.whole("k", k)
         if k < 1:
             raise ValueError(f"k must be at least 1. Got {k} instead.")
         if not documents:
@@ -270,13 +282,12 @@ class Model:
             pictures: M of them; each is cut to its centred square and resized.
 
         Raises:
-            ValueError: the model has no image tower, or `texts` is one text.
+            ValueError: the model has no image tower, or `texts` are none.
         """
-        if isinstance(texts, str):
-            raise ValueError(f"texts must be a list of texts. Got the text {texts!r} instead.")
+        texts = kinds.texts("texts", texts)
         tower = self._with_tower()
         text_ND = matching.text_vectors(self.network.text, self.tokenizer, texts)
-        return text_ND @ matching.picture_vectors(tower, _several(pictures)).T
+        return text_ND @ matching.picture_vectors(tower, picture_inputs.several(pictures)).T
 
     def classify(
         self, pictures: Pictures, labels: Sequence[str], template: str = "{}"
@@ -292,9 +303,10 @@ class Model:
             ValueError: the model has no image tower, there is no label, or the template has no
                 place for it.
         """
-        if not labels or isinstance(labels, str):
+        labels = kinds.texts("labels", labels)
+        if not labels:
             raise ValueError(f"labels must be a list of names. Got {labels!r} instead.")
-        if "{}" not in template:
+        if "{}" not in kinds.text("template", template):
             raise ValueError(
                 f"template must have a place {{}} for the label. Got {template!r} instead."
             )
@@ -318,17 +330,10 @@ class Model:
         return self.network
 
 
-def _several(pictures: Sequence[str] | Pictures) -> list[object]:
-    if isinstance(pictures, str | Image.Image) or not hasattr(pictures, "__iter__"):
-        raise ValueError(
-            f"pictures must be a list of pictures. Got {type(pictures).__name__} instead."
-        )
-    if isinstance(pictures, np.ndarray) and pictures.ndim < 4 and pictures.shape[2:] in _ONE:
-        raise ValueError(
-            "pictures must be a list of pictures, or an array (N, Y, X, 3)."
-            f" Got an array of shape {pictures.shape}, one picture, instead."
-        )
-    return list(pictures)
+def _check_texts(prompt: str, suffix: str | None) -> None:
+    kinds.text("prompt", prompt)
+    if suffix is not None:
+        kinds.text("suffix", suffix)
 
 
 def _init_image(

@@ -3,6 +3,8 @@
 Shape letters: C channels, Y rows, X columns.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from PIL import Image
@@ -10,6 +12,7 @@ from torch import Tensor
 
 from tgp_multimodal.data import images
 
+_ONE = ((), (1,), (3,))  # what follows rows and columns in the shape of one picture
 _KINDS = "unsigned bytes (Y, X), (Y, X, 1) or (Y, X, 3)"
 
 
@@ -30,11 +33,29 @@ def array(picture: object) -> np.ndarray:
             f"a picture must be a PIL image or {_KINDS}. Got {type(picture).__name__} instead."
         )
     shape = picture.shape
-    if picture.dtype != np.uint8 or len(shape) not in (2, 3) or shape[2:] not in ((), (1,), (3,)):
+    if picture.dtype != np.uint8 or len(shape) not in (2, 3) or shape[2:] not in _ONE:
         raise ValueError(
             f"a picture must be {_KINDS}. Got {picture.dtype} of shape {shape} instead."
         )
     return np.broadcast_to(picture.reshape(*shape[:2], -1), (*shape[:2], 3))
+
+
+def several(pictures: object) -> list[object]:
+    """Pictures of a list or an array, not looked at one by one.
+
+    Raises:
+        ValueError: it is one picture, or no list.
+    """
+    if isinstance(pictures, str | Image.Image) or not isinstance(pictures, Iterable):
+        raise ValueError(
+            f"pictures must be a list of pictures. Got {type(pictures).__name__} instead."
+        )
+    if isinstance(pictures, np.ndarray) and pictures.ndim < 4 and pictures.shape[2:] in _ONE:
+        raise ValueError(
+            "pictures must be a list of pictures, or an array (N, Y, X, 3)."
+            f" Got an array of shape {pictures.shape}, one picture, instead."
+        )
+    return list(pictures)
 
 
 def pixels(picture: object, side: int) -> Tensor:

@@ -13,10 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tgp_multimodal.inference import kinds
 from tgp_multimodal.inference.code_blocks import Block
 
-# Between these float32 has a number for every score that is divided or multiplied by them; 0 is 0.
-_RANGES = {"temperature": (1e-6, 1e4), "top_p": (1e-6, 1.0), "repetition_penalty": (1e-3, 1e3)}
+# Between these float32 has a number for every score that is divided or multiplied by them.
+_LEAST_TEMPERATURE, _MOST_TEMPERATURE = 1e-6, 1e4
+_LEAST_PENALTY, _MOST_PENALTY = 1e-3, 1e3
+_LEAST_SHARE = 1e-6  # a smaller top_p is 0 in float32, or nearly
 _LARGEST_SEED = 2**62  # torch takes some more, and samples have the seeds behind the first
 
 
@@ -53,44 +56,66 @@ class Sampling(NamedTuple):
 
 
 def check(sampling: Sampling) -> None:
-    """Refuses settings that are out of range.
+    """Refuses settings that are of another kind or out of range.
+
+    `max_tokens` may be any whole number here: how many there may be is a matter of the context.
 
     Raises:
         ValueError: one is; the message names it.
     """
-    if not sampling.temperature >= 0:
-        raise ValueError(f"temperature must be at least 0. Got {sampling.temperature} instead.")
-    if not 0 < sampling.top_p <= 1:
-        raise ValueError(f"top_p must be above 0 and at most 1. Got {sampling.top_p} instead.")
-    for name, (least, most) in _RANGES.items():
-        value = getattr(sampling, name)
-        if value and not least <= value <= most:
-            zero = "0, or " if name == "temperature" else ""
-            wanted = f"{name} must be {zero}between {least:g} and {most:g}"
-            raise ValueError(f"{wanted}. Got {value} instead.")
+    _check_kinds(sampling)
+    temperature, top_p, penalty = (
+        sampling.temperature, sampling.top_p, sampling.repetition_penalty
+    )  # fmt: skip
+    if not temperature >= 0:
+        raise ValueError(f"temperature must be at least 0. Got {temperature} instead.")
+    if temperature and not _LEAST_TEMPERATURE <= temperature <= _MOST_TEMPERATURE:
+        raise ValueError(
+            f"temperature must be 0, or between {_LEAST_TEMPERATURE:g} and {_MOST_TEMPERATURE:g}. "
+            f"Got {temperature} instead."
+        )
+    if not 0 < top_p <= 1:
+        raise ValueError(f"top_p must be above 0 and at most 1. Got {top_p} instead.")
+    if not _LEAST_PENALTY <= penalty <= _MOST_PENALTY:
+        raise ValueError(
+            f"repetition_penalty must be between {_LEAST_PENALTY:g} and {_MOST_PENALTY:g}. "
+            f"Got {penalty} instead."
+        )
     if "" in sampling.stop:
         raise ValueError(f"stop must hold no empty string. Got {list(sampling.stop)} instead.")
     check_seed(sampling.seed)
     if sampling.top_k < 0:
         raise ValueError(f"top_k must be at least 0. Got {sampling.top_k} instead.")
-    if not sampling.repetition_penalty > 0:
-        raise ValueError(
-            f"repetition_penalty must be above 0. Got {sampling.repetition_penalty} instead."
-        )
+
+
+def _check_kinds(sampling: Sampling) -> None:
+    if not isinstance(sampling, Sampling):
+        raise kinds.refusal("sampling", "a Sampling", sampling)
+    for name in ("max_tokens", "top_k"):
+        kinds.whole(name, getattr(sampling, name))
+    for name in ("temperature", "top_p", "repetition_penalty"):
+        kinds.number(name, getattr(sampling, name))
+    kinds.texts("stop", sampling.stop)
+    if not isinstance(sampling.block, Block | None):
+        raise kinds.refusal("block", "a Block, or None", sampling.block)
 
 
 def as_stop_strings(stop: str | Sequence[str]) -> tuple[str, ...]:
-    """Stop strings; a single one may stand alone."""
-    return (stop,) if isinstance(stop, str) else tuple(stop)
+    """Stop strings; a single one may stand alone.
+
+    Raises:
+        ValueError: there is something else than texts.
+    """
+    return tuple(kinds.text_or_texts("stop", stop))
 
 
 def check_seed(seed: int) -> None:
     """Refuses what torch takes for no seed.
 
     Raises:
-        ValueError: it is out of range.
+        ValueError: it is no whole number, or out of range.
     """
-    if abs(seed) > _LARGEST_SEED:
+    if abs(kinds.whole("seed", seed)) > _LARGEST_SEED:
         raise ValueError(
             f"seed must be between -{_LARGEST_SEED} and {_LARGEST_SEED}. Got {seed} instead."
         )
@@ -142,5 +167,6 @@ def _threshold_B1(score_BV: Tensor, sampling: Sampling) -> Tensor:  # noqa: N802
         score_BK = score_BV.topk(count, dim=-1).values
     share_BK = score_BK.softmax(dim=-1)
     before_BK = share_BK.cumsum(dim=-1) - share_BK
-    kept_B1 = (before_BK < sampling.top_p).sum(dim=-1, keepdim=True)
+    share = max(sampling.top_p, _LEAST_SHARE)
+    kept_B1 = (before_BK < share).sum(dim=-1, keepdim=True)
     return score_BK.gather(1, kept_B1.clamp_min(1) - 1)

@@ -99,7 +99,7 @@ def generate(
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     for start in range(0, len(order), batch):
         chosen = order[start : start + batch]
-        own = [sampling.seed + i if seeds is None else seeds[i] for i in chosen]
+        own = [int(sampling.seed) + i if seeds is None else seeds[i] for i in chosen]
         requests = [
             GenerationRequest(prompts[i], sampling._replace(seed=seed))
             for i, seed in zip(chosen, own, strict=True)
@@ -255,7 +255,9 @@ class _Decoder:
         prompts = [one.prompt for one in requests]
         room = max(one.sampling.max_tokens for one in requests)
         self.unwritable_N = torch.tensor(tokenizer.unwritable(text.vocabulary), device=device)
-        self.generators = [torch.Generator().manual_seed(one.sampling.seed) for one in requests]
+        self.generators = [
+            torch.Generator().manual_seed(int(one.sampling.seed)) for one in requests
+        ]
         distinct = {tuple(prompt): i for i, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
         index_B = torch.tensor([distinct[tuple(prompt)] for prompt in prompts], device=device)
         length = max(map(len, prompts))
