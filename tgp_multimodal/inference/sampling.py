@@ -19,7 +19,6 @@ from tgp_multimodal.inference.code_blocks import Block
 # Between these float32 has a number for every score that is divided or multiplied by them.
 _LEAST_TEMPERATURE, _MOST_TEMPERATURE = 1e-6, 1e4
 _LEAST_PENALTY, _MOST_PENALTY = 1e-3, 1e3
-_LEAST_SHARE = 1e-6  # a smaller top_p is 0 in float32, or nearly
 _LARGEST_SEED = 2**62  # torch takes some more, and samples have the seeds behind the first
 
 
@@ -167,6 +166,5 @@ def _threshold_B1(score_BV: Tensor, sampling: Sampling) -> Tensor:  # noqa: N802
         score_BK = score_BV.topk(count, dim=-1).values
     share_BK = score_BK.softmax(dim=-1)
     before_BK = share_BK.cumsum(dim=-1) - share_BK
-    share = max(sampling.top_p, _LEAST_SHARE)
-    kept_B1 = (before_BK < share).sum(dim=-1, keepdim=True)
+    kept_B1 = (before_BK < sampling.top_p).sum(dim=-1, keepdim=True)
     return score_BK.gather(1, kept_B1.clamp_min(1) - 1)
