@@ -151,10 +151,15 @@ def commands():
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*")
 def test_every_command_in_documents_and_configs_parses(elsewhere, monkeypatch):
-    """Commands for people: parsed in a folder that holds a mine.yaml, built and run never."""
+    """Commands for people: parsed in a folder that holds a mine.yaml, built and run never.
+
+    And a mine.py, the objective of the page on extending.
+    """
+    blocks = (REPOSITORY / "docs/extending.md").read_text("utf-8").split("```python\n")
+    (objective,) = [code.split("```")[0] for code in blocks if "(Objective):" in code]
+    (elsewhere / "mine.py").write_text(objective)
+    monkeypatch.syspath_prepend(elsewhere)
     (elsewhere / "mine.yaml").write_text("{size: nano, data: {folder: data/mine}}")
-    only_fit = {"fit": RunCLI.subcommands()["fit"]}  # a parser takes a while
-    monkeypatch.setattr(RunCLI, "subcommands", staticmethod(lambda: only_fit))
     model = yaml.safe_load(Path(ours("nano.yaml")).read_text("utf-8"))["model"]
     stands_for = ["--config", json.dumps({"model": {"network": model["network"]}})]
     monkeypatch.setattr(verb, "_network", lambda folder: stands_for)  # there is no such folder

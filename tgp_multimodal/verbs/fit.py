@@ -19,6 +19,7 @@ def run(argv: list[str]) -> None:
     """
     from tgp_multimodal.training.run import run as run_cli
 
+    sys.path.append(str(Path.cwd()))  # configs may name classes of files there, as for a script
     cli = run_cli(["fit", *with_configs(argv)])
     folder = cli.trainer.default_root_dir
     if cli.stop.stopped:
