@@ -206,6 +206,13 @@ def test_fresh_weights_are_a_control(base, adapted, tmp_path, capsys):
     assert "method must be full or head with random:" in capsys.readouterr().err
 
 
+def test_training_that_did_not_help_is_told(base, tmp_path, capsys):
+    given = ["--train", write_csv(tmp_path / "mail.csv", lines(), ("text", "label"))]
+    breaking = ["--method", "full", "--learning_rate", "5", "--steps", "6"]
+    assert main(["adapt", base, str(tmp_path / "out"), *given, *breaking]) == 0
+    assert "no step improved on the linear probe" in capsys.readouterr().out
+
+
 def test_mistakes_of_adapt(base, tmp_path, capsys):
     own = write_csv(tmp_path / "own.csv", lines(), ("text", "label"))
     single = write_csv(tmp_path / "single.csv", [*lines(), ("a boat", "odd")], ("text", "label"))

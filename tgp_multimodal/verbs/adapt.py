@@ -92,6 +92,8 @@ def adapt(
     if learned.is_stopped:
         print("stopped and saved; the same command goes on")
         return 130
+    if method != "head" and learned.best == 0:
+        print("no step improved on the linear probe that training started from, which is kept")
     report = adapt_results.write(place, loaded, folder, splits, settings, learned, bad)
     for name, score in report["test"].items():
         print(f"test {name} {score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]")

@@ -2,8 +2,9 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,7 @@ def _export(run: Path) -> None:
 
 def _evaluate(run: Path, suite: str) -> dict[str, list[Any]]:
     from tgp_multimodal.adapters import make
+    from tgp_multimodal.consoles import live_status
     from tgp_multimodal.evaluation import cards as shelf
     from tgp_multimodal.evaluation import engine
 
@@ -190,11 +192,18 @@ def _evaluate(run: Path, suite: str) -> dict[str, list[Any]]:
     for model in models:
         adapter = make(model)
         start = time.monotonic()
-        found[adapter.name] = engine.evaluate(adapter, chosen, run / "results")
+        with live_status(adapter.name) as show:
+            progress = partial(_show_card, show, adapter.name)
+            results = engine.evaluate(adapter, chosen, run / "results", progress=progress)
+        found[adapter.name] = results
         print(
             f"   {adapter.name}: {len(found[adapter.name])} cards, {time.monotonic() - start:.0f} s"
         )
     return found
+
+
+def _show_card(show: Callable[[str], None], model: str, what: str, card: str, said: str) -> None:
+    show(f"{model} on {card}: {said}")
 
 
 def _draw(run: Path) -> Path:
