@@ -61,7 +61,7 @@ def test_pairs_ask_for_what_their_scoring_needs(tmp_path: Path, said: dict[str, 
     [
         ({"metrik": "x"}, "Did you mean metric"),
         ({"license": None}, "card must say license"),
-        ({"version": "one"}, "version must be a int. Got 'one' instead"),
+        ({"version": "one"}, "version must be of type int. Got 'one' instead"),
         ({"chance": 33}, "in accuracy, at least 0 and below 1. Got 33 instead"),
         ({"chance": -0.1}, "chance must be what guessing scores in accuracy"),
         ({"domain": "txt"}, "Did you mean text"),

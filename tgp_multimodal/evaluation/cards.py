@@ -139,7 +139,7 @@ def load(path: Path) -> Card:
     for name, value in vars(card).items():
         if not isinstance(value, _KINDS[name]):
             kind = " or ".join(k.__name__ for k in _KINDS[name])
-            raise ValueError(f"{path}: {name} must be a {kind}. Got {value!r} instead.")
+            raise ValueError(f"{path}: {name} must be of type {kind}. Got {value!r} instead.")
     _check(card, path)
     return card
 

@@ -35,7 +35,9 @@ class CardsFailedError(ValueError):
     """
 
     def __init__(self, results: list[Result], reasons: Mapping[str, Exception | str]) -> None:
-        said = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        said = "; ".join(
+            f"{name}: {str(reason).removeprefix(f'{name}: ')}" for name, reason in reasons.items()
+        )
         super().__init__(
             f"cards must be measured. Got {len(reasons)} that were not instead: {said}"
         )
