@@ -25,7 +25,7 @@ def test_search(folder, tmp_path, corpus, capsys):
     (notes / ".hidden.txt").write_text(corpus[3])
     (notes / "e.txt").write_text(" " * 1_000_001)  # left out, and said so
     options = ["--path", str(notes), "--pattern", "*.txt", "--lines", "1", "--k", "2"]
-    assert main(["search", folder, corpus[3], *options]) == 0
+    assert main(["search", folder, corpus[3], *options, "--by", "meaning"]) == 0
     captured = capsys.readouterr()
     assert (
         f"a file above a megabyte (name one to search it) left out, as {notes / 'e.txt'}"
@@ -61,6 +61,7 @@ def test_search_by_words_or_by_both(folder, notes, capsys):
     both = searched(capsys, *common, "--by", "both", "--k", "6")
     assert both[0] == "3.txt:1"
     assert len(both) == 6
+    assert searched(capsys, *common, "--k", "6") == both  # unless one is asked for alone
     assert searched(capsys, folder, "12345 xyzzy", "--path", notes, "--by", "words") == []
     for name in "012345":
         (notes / f"{name}.txt").write_text("...")

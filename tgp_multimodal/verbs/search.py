@@ -18,7 +18,7 @@ def search(
     pattern: str = "*",
     lines: int = 12,
     k: int = 5,
-    by: Literal["meaning", "words", "both"] = "meaning",
+    by: Literal["meaning", "words", "both"] = "both",
     index: str | None = None,
 ) -> None:
     """Rank passages of text files.
@@ -42,7 +42,7 @@ def search(
     Examples:
         tgp search runs/nano/export "read a file line by line" --path src --pattern "*.py"
         tgp search runs/nano/export "left join" --path notes.md --k 3 --by words
-        tgp search runs/nano/export "who pays for shipping" --path mail --by both --index mail.index
+        tgp search runs/nano/export "who pays for shipping" --path mail --index mail.index
     """
     from tgp_multimodal.inference import ranking
 
