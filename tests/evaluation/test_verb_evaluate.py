@@ -110,6 +110,8 @@ def test_ctrl_c_says_how_to_go_on(
     given = ["evaluate", "pixels", "--cards", "image/digits", "--results", str(tmp_path)]
     assert main(given) == 130
     assert "the same command goes on where it was" in capsys.readouterr().err
+    assert main([*given, "--fresh"]) == 130
+    assert "the same command, without --fresh, goes on" in capsys.readouterr().err
 
 
 def test_a_narrow_table_cuts_no_name(

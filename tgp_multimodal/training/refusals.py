@@ -34,11 +34,6 @@ def check_given(trainer: Mapping[str, Any]) -> None:
             f"--trainer.max_steps 5). Got {trainer['fast_dev_run']} and "
             f"{trainer['overfit_batches']} instead."
         )
-    if trainer["precision"] not in (None, "32-true", "32", 32):
-        raise ValueError(
-            "trainer.precision must be left out (model.precision is auto, float32 or bfloat16). "
-            f"Got {trainer['precision']} instead."
-        )
     if trainer["gradient_clip_algorithm"] == "value":
         raise ValueError("trainer.gradient_clip_algorithm must be norm. Got value instead.")
     kept = [c for c in as_list(trainer["callbacks"]) if isinstance(c, CheckpointOfLightning)]

@@ -119,8 +119,8 @@ def evaluate(
         try:
             found, failed = _here(models, chosen, *given, console)
         except KeyboardInterrupt:
-            told = "interrupted; the same command goes on where it was"
-            raise KeyboardInterrupt(told) from None
+            same = "the same command, without --fresh," if fresh else "the same command"
+            raise KeyboardInterrupt(f"interrupted; {same} goes on where it was") from None
     else:
         folder = str(Path(results).resolve())
         grid = Grid(str(Path.cwd()), folder, limit, fresh, tuple(contamination or ()), unsafe_local)
