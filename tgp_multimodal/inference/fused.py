@@ -2,8 +2,10 @@
 
 Inference is bound by memory traffic and by the number of operations, not by arithmetic. So the
 projections of one state are one matrix, gains and factors of the norms before them are folded into
-it, and rotary tables are computed once. Key/value heads are never repeated: the queries of a group
-are rows of one product instead. Results equal those of `TextTransformer.forward` up to rounding.
+it, and rotations are computed once. Channels that are rotated together stand side by side, as one
+complex number; queries and keys change their order alike, so their products stay. Key/value heads
+are never repeated: the queries of a group are rows of one product instead. Results equal those of
+`TextTransformer.forward` up to rounding.
 
 Shape letters: B batch, L length of queries, M length of keys, D width, H query heads, G key/value
 heads, K head size, F width of the feed-forward part, N rows of a table or B L.
@@ -57,11 +59,12 @@ class FusedText:
         blocks = [block for block in text.layers if isinstance(block, Block)]
         with torch.no_grad():
             self.layers = [self._layer(block) for block in blocks]
-        self._tables = self._rotary(text.context)
+        self._rotations = self._rotary(text.context)
 
     def _layer(self, block: Block) -> _Layer:
         a, mlp, scale = block.self_attn, block.mlp, self.table.shape[1] ** 0.5
-        qkv = torch.cat([_weight(a.q_proj), _weight(a.k_proj), _weight(a.v_proj)])
+        query_key = self._paired(torch.cat([_weight(a.q_proj), _weight(a.k_proj)]))
+        qkv = torch.cat([query_key, _weight(a.v_proj)])
         gate_up = torch.cat([_weight(mlp.gate_proj), _weight(mlp.up_proj)])
         return _Layer(
             Matrix(qkv * (block.input_layernorm.weight * scale)),
@@ -75,7 +78,11 @@ class FusedText:
         # The norms' factor sqrt(K), and for queries attention's 1/sqrt(K).
         query = a.q_norm.weight.expand(self.heads, -1)
         key = (a.k_norm.weight * self.size**0.5).expand(self.groups, -1)
-        return torch.cat((query, key)).float()
+        return self._paired(torch.cat((query, key)).float().flatten()).view(-1, self.size)
+
+    def _paired(self, x: Tensor) -> Tensor:
+        """Channels of heads (H K, ...), with the two that are rotated together side by side."""
+        return x.view(-1, 2, self.size // 2, *x.shape[1:]).transpose(1, 2).flatten(0, 2)
 
     def states(
         self,
@@ -123,20 +130,19 @@ class FusedText:
         self,
         x: Tensor,
         gain: Tensor,
-        rotary: tuple[Tensor, Tensor],
+        rotary: Tensor,
         bias: Tensor | None,
         cache: KeyValueCache | None,
         index: int,
     ) -> Tensor:
         """Attention: queries, keys, values (B, L, H + 2 G, K) to what it takes, (B L, H K)."""
         batch, length, _, _ = x.shape
-        query_key, value = torch.split(x, [self.heads + self.groups, self.groups], dim=2)
+        query_key, value = x.split_with_sizes([self.heads + self.groups, self.groups], 2)
         query_key = _unit(query_key, self.head_floor) * gain
-        query_key = torch.addcmul(
-            query_key * rotary[0], query_key.roll(self.size // 2, -1), rotary[1]
-        )
+        pair = torch.view_as_complex(query_key.view(*query_key.shape[:-1], -1, 2))
+        query_key = torch.view_as_real(pair * rotary).view(query_key.shape)
         query_key, value = query_key.to(x.dtype).transpose(1, 2), value.transpose(1, 2)
-        query, key = torch.split(query_key, [self.heads, self.groups], dim=1)
+        query, key = query_key.split_with_sizes([self.heads, self.groups], 1)
         if cache is not None:
             key, value = cache.extend(index, key, value)
         # The queries of a group are rows of one product with its keys.
@@ -147,27 +153,27 @@ class FusedText:
             return _attend_after_prefix(cache.prefix.layer(index), grouped, key, value).reshape(
                 batch, -1
             )
+        if length == 1:  # then a group's rows are its heads, and the order is that of the weights
+            mask = None if bias is None else bias[:, :, 0]
+            attended = F.scaled_dot_product_attention(grouped, key, value, mask, scale=1.0)
+            return attended.reshape(batch, -1)
         logits = grouped @ key.transpose(-1, -2)
         if bias is not None:
             logits.view(batch, self.groups, -1, length, logits.shape[-1]).add_(bias)
         attended = logits.softmax(dim=-1, dtype=torch.float32).to(value.dtype) @ value
-        if length == 1:  # then a group's rows are its heads, and the order is that of the weights
-            return attended.view(batch, -1)
         attended = attended.view(batch, self.heads, length, self.size).transpose(1, 2)
         return attended.reshape(batch * length, -1)
 
-    def _rows(self, position_BL: Tensor | None, start: int, end: int) -> tuple[Tensor, Tensor]:
-        """Tables of the positions, (B, L, 1, K) each."""
-        cosine, sine = self._tables
+    def _rows(self, position_BL: Tensor | None, start: int, end: int) -> Tensor:
+        """Rotations of the positions, (B, L, 1, K / 2) or (L, 1, K / 2)."""
         if position_BL is None:
-            return cosine[start:end, None], sine[start:end, None]
-        return cosine[position_BL][:, :, None], sine[position_BL][:, :, None]
+            return self._rotations[start:end, None]
+        return self._rotations[position_BL][:, :, None]
 
-    def _rotary(self, count: int) -> tuple[Tensor, Tensor]:
-        """Cosines and signed sines (N, K) of the first `count` positions, for whole heads."""
+    def _rotary(self, count: int) -> Tensor:
+        """Rotations (N, K / 2) of the first `count` positions: complex numbers of length 1."""
         position_N = torch.arange(count, device=self.table.device)
-        cosine, sine = rotary_tables(position_N, self.size, self.theta)
-        return torch.cat((cosine, cosine), dim=-1), torch.cat((-sine, sine), dim=-1)
+        return torch.complex(*rotary_tables(position_N, self.size, self.theta))
 
 
 def _attend_after_prefix(

@@ -1,16 +1,25 @@
-"""Matrix products with a fixed weight, packed once for the processor.
+"""Matrix products with a fixed weight, arranged once for the processor.
 
 oneDNN multiplies by a weight in a memory layout of its own, and repacks it at every call unless
 that was done before. On many processors nothing is faster in bfloat16, on some nothing in float32.
+A call costs it some 40 us however small the weight, and MKL, on processors of its maker, a third
+of that: there small weights are left to MKL.
 
 Shape letters: N rows, D inputs, E outputs.
 """
+
+import functools
+import platform
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 _TYPES = (torch.float32, torch.bfloat16)
 _ROWS = 64  # the layout is chosen for this number of rows; it serves others as well
+_SMALL = 2**19  # elements of a weight; above, the time of a product hides that of the call
+_FEW_ROWS = 8  # above, products in bfloat16 are faster than those in float32
+_ALL_ROWS = 2**62
 
 
 class Matrix:
@@ -21,18 +30,25 @@ class Matrix:
     """
 
     def __init__(self, weight_ED: Tensor) -> None:
-        self.packed = _packed(weight_ED)
-        # A single row is memory-bound, so unpacked float32 is as fast.
-        is_needed = self.packed is None or weight_ED.dtype == torch.float32
-        self.plain_DE = weight_ED.T.contiguous() if is_needed else None
+        is_wide = weight_ED.dtype == torch.float32
+        is_small = weight_ED.numel() <= _SMALL and _suits_mkl(weight_ED)
+        self.packed = None if is_wide and is_small else _packed(weight_ED)
+        if self.packed is None:
+            self.plain_rows = _ALL_ROWS
+        elif is_small:
+            self.plain_rows, weight_ED = _FEW_ROWS, weight_ED.float()
+        else:
+            # A single row is memory-bound, so unpacked float32 is as fast.
+            self.plain_rows = 1 if is_wide else 0
+        self.plain_DE = weight_ED.T.contiguous() if self.plain_rows else None
 
     def __call__(self, x_ND: Tensor, sum_NE: Tensor | None = None) -> Tensor:
         """The product, added to `sum_NE` if there is one; (N, E)."""
-        if self.packed is None or (self.plain_DE is not None and len(x_ND) == 1):
-            assert self.plain_DE is not None
+        if self.plain_DE is not None and len(x_ND) <= self.plain_rows:
+            dtype = self.plain_DE.dtype
             if sum_NE is None:
-                return x_ND @ self.plain_DE
-            return torch.addmm(sum_NE, x_ND, self.plain_DE)
+                return torch.mm(x_ND.to(dtype), self.plain_DE).to(x_ND.dtype)
+            return torch.addmm(sum_NE.to(dtype), x_ND.to(dtype), self.plain_DE).to(x_ND.dtype)
         linear = torch.ops.mkldnn._linear_pointwise
         if sum_NE is None:
             return linear(x_ND, self.packed, None, "none", [], "")
@@ -47,3 +63,18 @@ def _packed(weight_ED: Tensor) -> Tensor | None:
         return torch.ops.mkldnn._reorder_linear_weight(weight_ED.contiguous(), _ROWS)
     except (AttributeError, RuntimeError):  # built without it, or the type is not supported
         return None
+
+
+def _suits_mkl(weight_ED: Tensor) -> bool:
+    """Whether MKL multiplies by the weight, on a processor that it does not slow down."""
+    is_here = weight_ED.device.type == "cpu" and weight_ED.dtype in _TYPES
+    has_mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    return is_here and has_mkl and _is_intel()
+
+
+@functools.cache
+def _is_intel() -> bool:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        return "GenuineIntel" in info.read_text(encoding="utf-8", errors="replace")
+    return "Intel" in platform.processor()
