@@ -111,7 +111,7 @@ class FusedText:
         bias = None
         if allowed_BLM is not None:
             bias = torch.zeros(allowed_BLM.shape, dtype=self.table.dtype, device=token_BL.device)
-            bias = bias.masked_fill_(~allowed_BLM, -torch.inf)[:, None, None]
+            bias = biasbias = bias.masked_fill_(~allowed_BLM, -torch.inf)[:, None]
         for index, layer in enumerate(self.layers[:depth]):
             x = layer.qkv(_unit(state_ND, self.floor)).view(*token_BL.shape, -1, self.size)
             attended = self._attention(x, layer.gain, rotary, bias, cache, index)
@@ -145,24 +145,19 @@ class FusedText:
         query, key = query_key.split_with_sizes([self.heads, self.groups], 1)
         if cache is not None:
             key, value = cache.extend(index, key, value)
-        # The queries of a group are rows of one product with its keys.
+        if length > 1:
+            attended = F.scaled_dot_product_attention(
+                query, key, value, bias, scale=1.0, enable_gqa=True
+            )
+            return attended.transpose(1, 2).reshape(batch * length, -1)
+        # The heads of a group are queries of its keys.
         grouped = query.reshape(batch, self.groups, -1, self.size)
         if cache is not None and cache.prefix is not None:
             assert bias is None
-            assert length == 1
-            return _attend_after_prefix(cache.prefix.layer(index), grouped, key, value).reshape(
-                batch, -1
-            )
-        if length == 1:  # then a group's rows are its heads, and the order is that of the weights
-            mask = None if bias is None else bias[:, :, 0]
-            attended = F.scaled_dot_product_attention(grouped, key, value, mask, scale=1.0)
-            return attended.reshape(batch, -1)
-        logits = grouped @ key.transpose(-1, -2)
-        if bias is not None:
-            logits.view(batch, self.groups, -1, length, logits.shape[-1]).add_(bias)
-        attended = logits.softmax(dim=-1, dtype=torch.float32).to(value.dtype) @ value
-        attended = attended.view(batch, self.heads, length, self.size).transpose(1, 2)
-        return attended.reshape(batch * length, -1)
+            attended = _attend_after_prefix(cache.prefix.layer(index), grouped, key, value)
+        else:
+            attended = F.scaled_dot_product_attention(grouped, key, value, bias, scale=1.0)
+        return attended.reshape(batch, -1)
 
     def _rows(self, position_BL: Tensor | None, start: int, end: int) -> Tensor:
         """Rotations of the positions, (B, L, 1, K / 2) or (L, 1, K / 2)."""
