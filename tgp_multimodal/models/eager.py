@@ -20,10 +20,7 @@ class RMSNormFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain_D: Tensor, eps: float) -> Tensor:
-        unit = x.float()
-        length = torch.linalg.vector_norm(unit, dim=-1, keepdim=True)
-        scale = length.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-        unit = unit * scale
+        unit, scale = normalised(x, eps)
         ctx.save_for_backward(unit, scale, gain_D)
         ctx.dtype = x.dtype
         return (unit * gain_D).to(x.dtype)
@@ -38,6 +35,14 @@ class RMSNormFunction(torch.autograd.Function):
         along = product.mul_(gain_D).mean(-1, keepdim=True)
         grad_unit = grad_out * gain_D
         return grad_unit.addcmul_(unit, along, value=-1).mul_(scale).to(ctx.dtype), grad_gain, None
+
+
+def normalised(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """x / sqrt(mean(x^2) + eps) over the last axis, and what x was multiplied by; in float32."""
+    wide = x.float()
+    length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+    scale = length.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    return wide * scale, scale
 
 
 class RotaryFunction(torch.autograd.Function):
@@ -153,10 +158,7 @@ class PatchAttentionFunction(torch.autograd.Function):
     ) -> Tensor:
         batch, patches, _, heads, size = projected.shape
         assert len(text_key_BHLK) == batch, (len(text_key_BHLK), batch)
-        both = projected[:, :, :2].float()
-        norm = torch.linalg.vector_norm(both, dim=-1, keepdim=True)
-        scale = norm.square_().div_(size).add_(eps).rsqrt_()
-        both = both * scale
+        both, scale = normalised(projected[:, :, :2], eps)
         both.view(-1, len(gain)).mul_(gain)
         _complex(both).mul_(turn)
         query, patch_key = both.permute(2, 0, 3, 1, 4).unbind()
