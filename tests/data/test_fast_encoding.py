@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tgp_multimodal.data import fast_encoding
 from tgp_multimodal.data import tokenizer as tokenizers
-from tgp_multimodal.data.fast_encoding import FastEncoder
+from tgp_multimodal.data.fast_encoding import FastEncoder, encode_repetitive
 from tgp_multimodal.data.tokenizer import SPECIALS
 
 TEXTS = [
@@ -31,6 +31,7 @@ def _used(monkeypatch):
 def same(tokenizer, texts):
     found = [ids.tolist() for ids in FastEncoder(tokenizer).encode_batch(texts)]
     assert found == tokenizer.encode_batch(texts)
+    assert encode_repetitive(tokenizer, texts) == found
 
 
 @given(st.lists(st.lists(st.sampled_from(PARTS), max_size=12).map("".join), max_size=4))
@@ -69,3 +70,18 @@ def test_another_tokenizer_is_used_as_it_is(tokenizer):
 def test_half_a_surrogate_pair_is_named(tokenizer):
     with pytest.raises(ValueError, match=r"text must be valid Unicode\. Got"):
         FastEncoder(tokenizer).encode_batch(["fine", "a\ud800b"])
+    with pytest.raises(ValueError, match=r"text must be valid Unicode\. Got"):
+        encode_repetitive(tokenizer, ["fine", "a\ud800b"])
+
+
+def test_lines_in_common_are_encoded_once(tokenizer, monkeypatch):
+    seen = []
+    encode = tokenizer.encode_batch
+    monkeypatch.setattr(
+        tokenizer, "encode_batch", lambda texts: seen.extend(texts) or encode(texts)
+    )
+    shots = "Question: one?\nAnswer: two\n\n"
+    texts = [f"{shots}Question: {word}?" for word in ("red", "blue")]
+    found = encode_repetitive(tokenizer, texts)
+    assert len(seen) == len(set(seen)) == 4
+    assert found == encode(texts)

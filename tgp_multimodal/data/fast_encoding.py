@@ -1,13 +1,13 @@
-"""Encodes texts three times as fast as the backend on one core, by caching the ids of words.
+"""Encodes texts faster than the backend: words, or lines, that were met before are not encoded.
 
-The backend splits the text and encodes each word anew. Here Python's own `re` splits it, and the
-ids of a word come from a cache that the backend fills. That is exact for lines of characters whose
-class (letter, digit, space, other) is settled in Unicode; other lines go to the backend whole. A
-text may be cut between a line break and a character that is not white space: no piece of `SPLIT`
-crosses that boundary, and neither does the composition of characters (NFC).
+The backend splits a text and encodes each word anew. For `FastEncoder`, three times as fast on one
+core, Python's own `re` splits it, and the ids of a word come from a cache that the backend fills.
+That is exact for lines of characters whose class (letter, digit, space, other) is settled in
+Unicode; other lines go to the backend whole. A text may be cut between a line break and a character
+that is not white space: no piece of `SPLIT` crosses that boundary, and neither does the composition
+of characters (NFC). `encode_repetitive` cuts there alone.
 """
 
-import json
 import os
 import re
 import unicodedata
@@ -16,7 +16,7 @@ from itertools import chain
 
 import numpy as np
 
-from tgp_multimodal.data.tokenizer import Tokenizer, own_settings
+from tgp_multimodal.data.tokenizer import Tokenizer
 
 _REMEMBERED = 1 << 18  # words
 _LONGEST = 256  # characters of a word that is remembered
@@ -34,7 +34,7 @@ def _class(*wanted: str) -> str:
 
 _L, _N, _OTHER = _class("L"), _class("N"), _class("P", "S")
 _PLAIN = re.compile(f"[\\t\\n\\r {_L}{_N}{_OTHER}]*")
-_LINE = re.compile(r"\n(?=\S)")
+_LINE = re.compile(r"(?<=\n)(?=\S)")
 # `tokenizer.SPLIT` with the classes written out.
 _WORD = re.compile(
     r"'(?:[sdmtSDMT]|[rR][eE]|[vV][eE]|[lL][lL])"
@@ -52,11 +52,7 @@ class FastEncoder:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer, self.ids = tokenizer, dict[str, tuple[int, ...]]()
-        settings = json.loads(tokenizer.backend.to_str())
-        is_ours = all(settings[k] == v for k, v in own_settings().items())
-        # Text with an added token in it is cut there too, unless the token is special.
-        is_ours &= all(token["special"] for token in settings["added_tokens"])
-        self.is_used = is_ours and (os.cpu_count() or 1) < _MANY_CORES
+        self.is_used = tokenizer.is_cut_as_ours and (os.cpu_count() or 1) < _MANY_CORES
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Ids of each text, int64.
@@ -85,12 +81,23 @@ class FastEncoder:
         if _PLAIN.fullmatch(text):
             return _WORD.findall(text)
         words: list[str] = []
-        start = 0
-        for line in chain((m.end() for m in _LINE.finditer(text)), (len(text),)):
-            some = text[start:line]
+        for some in _LINE.split(text):
             if _PLAIN.fullmatch(some):
                 words += _WORD.findall(some)
             else:
                 words.append(some)
-            start = line
         return words
+
+
+def encode_repetitive(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """`Tokenizer.encode_batch` of texts that have lines in common, each of which is encoded once.
+
+    Raises:
+        ValueError: a text is no Unicode, for it holds half of a surrogate pair.
+    """
+    if not tokenizer.is_cut_as_ours:
+        return tokenizer.encode_batch(texts)
+    lines_T = [_LINE.split(text) for text in texts]
+    distinct = list(dict.fromkeys(chain.from_iterable(lines_T)))
+    ids = dict(zip(distinct, tokenizer.encode_batch(distinct), strict=True))
+    return [[*chain.from_iterable(map(ids.__getitem__, lines))] for lines in lines_T]

@@ -9,6 +9,7 @@ import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,14 @@ class Tokenizer:
     def digest(self) -> str:
         """SHA-256 of everything that decides the ids."""
         return hashlib.sha256(self.backend.to_str().encode()).hexdigest()
+
+    @cached_property
+    def is_cut_as_ours(self) -> bool:
+        """Whether it composes and cuts text as our own tokenizers do."""
+        settings = json.loads(self.backend.to_str())
+        # Text with an added token in it is cut there too, unless the token is special.
+        added = all(token["special"] for token in settings["added_tokens"])
+        return added and all(settings[k] == v for k, v in own_settings().items())
 
     def encode(self, text: str, bos: bool = False) -> list[int]:
         """Ids of a text.

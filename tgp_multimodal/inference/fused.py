@@ -111,7 +111,7 @@ class FusedText:
         bias = None
         if allowed_BLM is not None:
             bias = torch.zeros(allowed_BLM.shape, dtype=self.table.dtype, device=token_BL.device)
-            bias = biasbias = bias.masked_fill_(~allowed_BLM, -torch.inf)[:, None]
+            bias = bias.masked_fill_(~allowed_BLM, -torch.inf)[:, None]
         for index, layer in enumerate(self.layers[:depth]):
             x = layer.qkv(_unit(state_ND, self.floor)).view(*token_BL.shape, -1, self.size)
             attended = self._attention(x, layer.gain, rotary, bias, cache, index)

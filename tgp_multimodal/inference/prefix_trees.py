@@ -8,6 +8,7 @@ many trees is read before them, into a cache.
 Shape letters: B trees of a batch, L nodes of a tree, M prefix and nodes.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -150,5 +151,5 @@ def _trees(rows: Sequence[Ids], run: Sequence[int], prefix: int, capacity: int) 
 
 def _common(a: Ids, b: Ids) -> int:
     """How many ids both begin with."""
-    differing = (place for place, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
-    return next(differing, min(len(a), len(b)))
+    lengths = range(1, min(len(a), len(b)) + 1)
+    return bisect_left(lengths, True, key=lambda n: a[:n] != b[:n])

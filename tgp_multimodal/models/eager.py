@@ -38,7 +38,7 @@ class RMSNormFunction(torch.autograd.Function):
 
 
 def normalised(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """x / sqrt(mean(x^2) + eps) over the last axis, and what x was multiplied by; in float32."""
+    """Vectors of root-mean-square 1, and the factors that made them so; in float32."""
     wide = x.float()
     length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
     scale = length.square_().div_(x.shape[-1]).add_(eps).rsqrt_()

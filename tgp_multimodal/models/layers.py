@@ -83,7 +83,7 @@ def rotate_neighbours(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     if uses_manual_backward(x):
         return RotaryFunction.apply(x, cosine, sine, False)
     if not torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        pair = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+        pair = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2))
         return torch.view_as_real(pair * torch.complex(cosine, sine)).flatten(-2)
     even, odd = x.view(*x.shape[:-1], -1, 2).unbind(-1)
     return torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), dim=-1).flatten(-2)
