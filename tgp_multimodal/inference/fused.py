@@ -99,7 +99,7 @@ class FusedText:
             position_BL: their positions inside the context, (B, L) or (1, L); left out: those
                 behind the cache, which then has no padding.
             allowed_BLM: True where a query may attend, (B, L, M) or (1, L, M); left out:
-                everywhere. A query that may attend to nothing gets NaN.
+                everywhere. What a query that may attend to nothing takes is undefined.
             cache: keys and values of earlier positions, M in all; it is extended. Rows with a
                 shared prefix read one token at a time, and attend to everything.
             depth: how many layers to run before the final norm; left out: all.
