@@ -130,6 +130,7 @@ def test_help_of_a_verb_comes_from_its_docstring(tgp):
 
 
 MISTAKES = {
+    "train --steps 3": "verb must be one that exists. Got train instead*Did you mean fit?",
     "darw": "verb must be one that exists. Got darw instead*Did you mean draw?",
     "draw a --stesp 3": "option of `tgp draw` must be one that exists. Got --stesp instead;"
     "*Did you mean --steps?",
@@ -358,6 +359,8 @@ FIT_MISTAKES = {
     f"{HEAD}.width x": "model.network.init_args.head.init_args.width must be int. Got x instead.",
     "--model.network Multimodl": "model.network must name a class. Got Multimodl instead. Did you"
     " mean Multimodal?",
+    "--trainer.callbacks+=EarlyStoping": "trainer.callbacks must name a class. Got EarlyStoping"
+    " instead. Did you mean EarlyStopping?",
     "--config naon.yaml": "config must be an existing file. Got naon.yaml instead.",
 }
 

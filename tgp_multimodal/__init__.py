@@ -1,6 +1,13 @@
 """Task-agnostic generative pretraining.
 
 One text transformer, one text-to-image head, one benchmark harness.
+
+    model = tgp_multimodal.load("runs/quickstart/export")
+    model.write("A list is")
+    model.draw(["a red circle"])[0].save("circle.png")
+
+`load` opens an export, `load_adapted` what `tgp adapt` wrote; `Model`, `Adapted` and `Sampling` are
+what they give and take. `tgp --help` lists the verbs of the command line.
 """
 
 from pathlib import Path
@@ -53,6 +60,10 @@ def load_adapted(folder: str | Path, device: str | None = None) -> "Adapted":
     adapted.read_task(place)  # says in one sentence what is wrong with the folder
     loaded = export.load(place / adapted.MODEL)
     return adapted.read(place, loaded.network, loaded.tokenizer, device)
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def __getattr__(name: str) -> Any:

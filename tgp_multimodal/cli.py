@@ -36,6 +36,14 @@ VERBS = {
     "doctor": "say what is installed, what is fast here and what is missing",
 }
 
+# What other tools call it.
+_ALSO_CALLED = {
+    "train": "fit", "pretrain": "fit", "preprocess": "prepare", "tokenize": "prepare",
+    "generate": "write", "complete": "write", "infill": "fill", "sample": "draw",
+    "finetune": "adapt", "fine-tune": "adapt", "classify": "predict", "eval": "evaluate",
+    "benchmark": "evaluate", "test": "evaluate", "demo": "quickstart", "info": "doctor",
+}  # fmt: skip
+
 _DEBUG = "--debug"
 # Whoever runs a verb cannot act on what these say about one another.
 _NOISY = (
@@ -94,7 +102,7 @@ def _dispatch(argv: list[str]) -> int:
     if verb not in VERBS:
         from tgp_multimodal.messages import unknown
 
-        raise ValueError(unknown("verb", verb, VERBS))
+        raise ValueError(unknown("verb", verb, VERBS, _ALSO_CALLED.get(verb)))
     module = f"tgp_multimodal.verbs.{verb}"
     if verb == "fit":
         importlib.import_module(module).run(rest)

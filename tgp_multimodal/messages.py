@@ -11,6 +11,7 @@ import difflib
 import importlib
 import inspect
 import re
+import shlex
 import sys
 import traceback
 import typing
@@ -33,12 +34,22 @@ _CLASS = re.compile(r"Problem with given class_path '([^']+)':")
 _STEP = re.compile(f"{_KEY.pattern}|{_CLASS.pattern}")
 _REFUSED = re.compile(r"(?:Group '([^']+)' )?(?:does not accept option|Option) '([^']+)'")
 _GOT = re.compile(r"(?:Got|Given) value: (.*)")
+_NOT_MET = re.compile(r"Requirement '((\w[\w.-]*)[^']*)' not met")  # of Lightning's loggers
+# Where classes that a config may name are; the user gives those of Lightning by their name alone.
+_PLACES = (_PACKAGE, *(f"lightning.pytorch.{p}" for p in ("callbacks", "loggers", "profilers")))
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """The sentence for a name that does not exist, with the ones that do and the closest."""
+def unknown(kind: str, name: str, known: Iterable[str], meant: str | None = None) -> str:
+    """The sentence for a name that does not exist, with the ones that do and the closest.
+
+    Args:
+        kind: what it should name.
+        name: the wrong name.
+        known: the right ones.
+        meant: which of them others call so; left out: the one that is spelled most like it.
+    """
     names = sorted(set(known))
-    close = _closest(name, names)
+    close = meant or _closest(name, names)
     listed = f"; there are: {', '.join(names)}" if 0 < len(names) <= _LISTED else ""
     hint = f" Did you mean {close}?" if close else ""
     return f"{kind} must be one that exists. Got {name} instead{listed}.{hint}"
@@ -57,7 +68,12 @@ def _closest(name: str, names: list[str]) -> str | None:
 def sentence(error: BaseException, program: str) -> str | None:
     """One line for a mistake of the user's; None for a bug, which deserves its traceback."""
     line: str | None
-    if isinstance(error, argparse.ArgumentError):
+    if isinstance(error, ValueError | argparse.ArgumentError) and (
+        found := _NOT_MET.search(str(error))
+    ):
+        line = f"{found[2]} must be installed. Got no such version of it instead; pip install "
+        line += shlex.quote(found[1])
+    elif isinstance(error, argparse.ArgumentError):
         line = parser_sentence(str(error), _parser_of(error), program)
     elif isinstance(error, ModuleNotFoundError):
         line = _missing_package(error)
@@ -233,11 +249,11 @@ def _parameters(class_path: str) -> list[str]:
 
 
 def _similar_classes(name: str) -> list[str]:
-    """Our loaded classes whose name is close to the wrong one, dotted if that was dotted."""
+    """Loaded classes whose name is close to the wrong one, dotted if that was dotted."""
     paths: dict[str, str] = {}
-    for module in [m for n, m in sys.modules.items() if n.startswith(_PACKAGE) and m]:
+    for module in [m for n, m in sys.modules.items() if n.startswith(_PLACES) and m]:
         for item in vars(module).values():
-            if inspect.isclass(item) and item.__module__.startswith(_PACKAGE):
+            if inspect.isclass(item) and item.__module__.startswith(_PLACES):
                 paths[item.__name__] = f"{item.__module__}.{item.__name__}"
     close = difflib.get_close_matches(name.rpartition(".")[2], list(paths), n=3, cutoff=0.6)
     return [paths[c] if "." in name else c for c in close]
