@@ -4,6 +4,7 @@ For text: bits per byte, to be read beside those of compressors (`xz`, `zstd`). 
 denoising error, how far drawn pictures are from real ones, and retrieval by caption.
 """
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -160,11 +161,17 @@ def _picture_cards(
     drawn = "and one drawn for each first caption: KID x 1,000"
     found = "found by caption, and captions by picture"
     cards = [_picture_card("denoising", stream, cleaned, source, both, "squared_error", 0.0)]
-    if count >= _FEWEST:
-        cards.append(_picture_card("likeness", stream, drawn, source, both, "kid", 0.0))
-    if count >= _FEWEST and says_several:
+    if count < _FEWEST:
+        told = f"{stream} holds back {count} of the {_FEWEST} pictures that KID and retrieval need"
+        warnings.warn(f"{told}: only its denoising error is measured", stacklevel=2)
+        return cards
+    cards.append(_picture_card("likeness", stream, drawn, source, both, "kid", 0.0))
+    if says_several:
         parts = (source, several, "recall_at_10", guessed)
         cards.append(_picture_card("picture_retrieval", stream, found, *parts))
+    else:
+        told = f"{stream} holds back pictures of one caption: retrieval is not measured"
+        warnings.warn(told, stacklevel=2)
     return cards
 
 
