@@ -176,6 +176,20 @@ def test_lightnings_mistakes_of_its_user_are_sentences():
     assert messages.sentence(Exception("of another kind"), "tgp fit") is None
 
 
+@pytest.mark.parametrize("kind", [ValueError, ModuleNotFoundError])
+def test_a_logger_that_is_not_installed_is_a_sentence(kind):
+    error = kind("Errors:\n - Requirement 'wandb>=0.12.10' not met. HINT: Try running")
+    assert messages.sentence(error, "tgp fit") == (
+        "wandb>=0.12.10 must be installed. Got no such package instead; pip install"
+        " 'wandb>=0.12.10'"
+    )
+
+
+def test_names_that_other_tools_use_lead_to_verbs():
+    assert set(cli._ALSO_CALLED.values()) <= set(cli.VERBS)
+    assert not set(cli._ALSO_CALLED) & set(cli.VERBS)
+
+
 def test_long_sentence_keeps_its_end():
     said = messages.one_line("start\n" + "name, " * 1000 + "Did you mean b?")
     assert len(said) < 1100
@@ -359,8 +373,8 @@ FIT_MISTAKES = {
     f"{HEAD}.width x": "model.network.init_args.head.init_args.width must be int. Got x instead.",
     "--model.network Multimodl": "model.network must name a class. Got Multimodl instead. Did you"
     " mean Multimodal?",
-    "--trainer.callbacks+=EarlyStoping": "trainer.callbacks must name a class. Got EarlyStoping"
-    " instead. Did you mean EarlyStopping?",
+    "--trainer.callbacks+=LearningRateMonitr": "trainer.callbacks must name a class. Got"
+    " LearningRateMonitr instead. Did you mean LearningRateMonitor?",
     "--config naon.yaml": "config must be an existing file. Got naon.yaml instead.",
 }
 

@@ -58,6 +58,10 @@ def test_unknown_name_is_an_attribute_error():
         tgp_multimodal.laod  # noqa: B018
 
 
+def test_front_door_shows_only_its_names():
+    assert dir(tgp_multimodal) == sorted(tgp_multimodal.__all__)
+
+
 def test_front_door_opens_without_heavy_imports():
     program = "import tgp_multimodal, sys; print(*sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", program], text=True).split()

@@ -36,7 +36,7 @@ VERBS = {
     "doctor": "say what is installed, what is fast here and what is missing",
 }
 
-# What other tools call it.
+# What other tools call some of them.
 _ALSO_CALLED = {
     "train": "fit", "pretrain": "fit", "preprocess": "prepare", "tokenize": "prepare",
     "generate": "write", "complete": "write", "infill": "fill", "sample": "draw",

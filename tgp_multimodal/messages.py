@@ -34,8 +34,8 @@ _CLASS = re.compile(r"Problem with given class_path '([^']+)':")
 _STEP = re.compile(f"{_KEY.pattern}|{_CLASS.pattern}")
 _REFUSED = re.compile(r"(?:Group '([^']+)' )?(?:does not accept option|Option) '([^']+)'")
 _GOT = re.compile(r"(?:Got|Given) value: (.*)")
-_NOT_MET = re.compile(r"Requirement '((\w[\w.-]*)[^']*)' not met")  # of Lightning's loggers
-# Where classes that a config may name are; the user gives those of Lightning by their name alone.
+_NOT_MET = re.compile(r"Requirement '([^']+)' not met")  # of Lightning's loggers
+# Packages whose classes a config may name; Lightning's are given by their bare name.
 _PLACES = (_PACKAGE, *(f"lightning.pytorch.{p}" for p in ("callbacks", "loggers", "profilers")))
 
 
@@ -46,7 +46,7 @@ def unknown(kind: str, name: str, known: Iterable[str], meant: str | None = None
         kind: what it should name.
         name: the wrong name.
         known: the right ones.
-        meant: which of them others call so; left out: the one that is spelled most like it.
+        meant: the right one that goes by this name elsewhere; left out: the closest in spelling.
     """
     names = sorted(set(known))
     close = meant or _closest(name, names)
@@ -68,10 +68,10 @@ def _closest(name: str, names: list[str]) -> str | None:
 def sentence(error: BaseException, program: str) -> str | None:
     """One line for a mistake of the user's; None for a bug, which deserves its traceback."""
     line: str | None
-    if isinstance(error, ValueError | argparse.ArgumentError) and (
+    if isinstance(error, ValueError | ImportError | argparse.ArgumentError) and (
         found := _NOT_MET.search(str(error))
     ):
-        line = f"{found[2]} must be installed. Got no such version of it instead; pip install "
+        line = f"{found[1]} must be installed. Got no such package instead; pip install "
         line += shlex.quote(found[1])
     elif isinstance(error, argparse.ArgumentError):
         line = parser_sentence(str(error), _parser_of(error), program)
@@ -254,7 +254,10 @@ def _similar_classes(name: str) -> list[str]:
     for module in [m for n, m in sys.modules.items() if n.startswith(_PLACES) and m]:
         for item in vars(module).values():
             if inspect.isclass(item) and item.__module__.startswith(_PLACES):
-                paths[item.__name__] = f"{item.__module__}.{item.__name__}"
+                path = f"{item.__module__}.{item.__name__}"
+                is_there = path.startswith(name.rpartition(".")[0] or "?")
+                if is_there or item.__name__ not in paths:
+                    paths[item.__name__] = path
     close = difflib.get_close_matches(name.rpartition(".")[2], list(paths), n=3, cutoff=0.6)
     return [paths[c] if "." in name else c for c in close]
 

@@ -3,10 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import pre_tokenizers
 
 from tgp_multimodal.data import fast_encoding
 from tgp_multimodal.data import tokenizer as tokenizers
-from tgp_multimodal.data.fast_encoding import FastEncoder, encode_repetitive
+from tgp_multimodal.data.fast_encoding import FastEncoder, encode_shared_lines
 from tgp_multimodal.data.tokenizer import SPECIALS
 
 TEXTS = [
@@ -31,7 +32,7 @@ def _used(monkeypatch):
 def same(tokenizer, texts):
     found = [ids.tolist() for ids in FastEncoder(tokenizer).encode_batch(texts)]
     assert found == tokenizer.encode_batch(texts)
-    assert encode_repetitive(tokenizer, texts) == found
+    assert encode_shared_lines(tokenizer, texts) == found
 
 
 @given(st.lists(st.lists(st.sampled_from(PARTS), max_size=12).map("".join), max_size=4))
@@ -61,9 +62,9 @@ def test_words_are_forgotten_and_long_ones_never_remembered(tokenizer, monkeypat
 
 def test_another_tokenizer_is_used_as_it_is(tokenizer):
     other = tokenizers.train(TEXTS, 300)
-    other.backend.pre_tokenizer = None
+    other.backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     assert not FastEncoder(other).is_used
-    same(other, TEXTS[:2])
+    same(other, [*TEXTS[:2], "one\ntwo"])
     assert FastEncoder(tokenizer).is_used
 
 
@@ -71,7 +72,7 @@ def test_half_a_surrogate_pair_is_named(tokenizer):
     with pytest.raises(ValueError, match=r"text must be valid Unicode\. Got"):
         FastEncoder(tokenizer).encode_batch(["fine", "a\ud800b"])
     with pytest.raises(ValueError, match=r"text must be valid Unicode\. Got"):
-        encode_repetitive(tokenizer, ["fine", "a\ud800b"])
+        encode_shared_lines(tokenizer, ["fine", "a\ud800b"])
 
 
 def test_lines_in_common_are_encoded_once(tokenizer, monkeypatch):
@@ -82,6 +83,6 @@ def test_lines_in_common_are_encoded_once(tokenizer, monkeypatch):
     )
     shots = "Question: one?\nAnswer: two\n\n"
     texts = [f"{shots}Question: {word}?" for word in ("red", "blue")]
-    found = encode_repetitive(tokenizer, texts)
+    found = encode_shared_lines(tokenizer, texts)
     assert len(seen) == len(set(seen)) == 4
     assert found == encode(texts)

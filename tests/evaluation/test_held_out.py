@@ -87,7 +87,7 @@ def test_nothing_is_found_by_a_caption_that_all_pictures_have(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), dtype=np.uint8)
     pairs = [Pair(p, "a picture", "a", str(i)) for i, p in enumerate(pixels)]
     write_pictures(tmp_path / "pictures", {"train": pairs[:2], "validation": pairs[2:]}, [])
-    with pytest.warns(UserWarning, match="a holds back pictures of one caption: retrieval is not"):
+    with pytest.warns(UserWarning, match="all pictures that a holds back have one caption"):
         made = cards(tmp_path)
     assert [card.name for card in made] == ["image/denoising_a", "image/likeness_a"]
 

@@ -74,6 +74,10 @@ def test_bfloat16_is_as_near_as_the_network_in_bfloat16(token_BL):
     mask = torch.ones(20, 20, dtype=torch.bool).tril()[None]
     ours = (fused(narrow).states(token_BL, None, mask).float() - truth).square().mean().sqrt()
     assert float(ours) < 1.3 * float(theirs) < 0.1
+    cache = narrow.new_cache(3, 20)
+    steps = [fused(narrow).states(token_BL[:, i : i + 1], cache=cache) for i in range(20)]
+    ours = (torch.cat(steps, dim=1).float() - truth).square().mean().sqrt()
+    assert float(ours) < 1.3 * float(theirs)
 
 
 def test_made_once_and_again_after_a_change(network):
@@ -105,3 +109,5 @@ def test_rows_behind_one_front_are_as_rows_with_copies_of_it(network, token_BL):
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     assert prefix.length == 12
     assert shared.end == copied.end == 20
+    with pytest.raises(AssertionError):  # a prefix is left out where several tokens are read
+        fused(network).states(same_BL[:, :2], cache=prefix.with_shared_prefix(3, 8))

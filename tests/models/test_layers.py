@@ -14,29 +14,43 @@ from tgp_multimodal.models.layers import (
 )
 
 
+@pytest.mark.parametrize("learns", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_rms_norm_is_torchs(dtype):
+def test_rms_norm_is_torchs(dtype, learns):
     norm = RMSNorm(8)
     norm.weight.data = torch.linspace(0.5, 2, 8)
     x = (10 * torch.randn(4, 8)).to(dtype)
     expected = functional.rms_norm(x.float(), (8,), norm.weight, 1e-6).to(dtype)
-    torch.testing.assert_close(norm(x), expected, atol=1e-6, rtol=1e-6)
-    assert norm(x).dtype == dtype
+    with torch.set_grad_enabled(learns):
+        found = norm(x)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
+    assert found.dtype == dtype
 
 
+@pytest.mark.parametrize("learns", [True, False])
 @pytest.mark.parametrize("rotate", [rotate_halves, rotate_neighbours])
-def test_rotation_keeps_lengths_and_depends_on_distance_only(rotate):
+def test_rotation_keeps_lengths_and_depends_on_distance_only(rotate, learns):
     query, key = torch.randn(2, 8)
     position = torch.arange(20)
     tables = rotary_tables(position, 8, 10000.0)
-    turned_query = rotate(query.expand(20, 8), *tables)
-    turned_key = rotate(key.expand(20, 8), *tables)
+    with torch.set_grad_enabled(learns):
+        turned_query = rotate(query.expand(20, 8), *tables)
+        turned_key = rotate(key.expand(20, 8), *tables)
     torch.testing.assert_close(turned_query.norm(dim=-1), query.norm().expand(20))
     products = turned_query @ turned_key.T
     for distance in range(-10, 10):
         diagonal = products.diagonal(distance)
         torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal))
     assert products[0].std() > 1e-3
+
+
+@pytest.mark.parametrize("learns", [True, False])
+@pytest.mark.parametrize("rotate", [rotate_halves, rotate_neighbours])
+def test_rotation_widens_to_float32(rotate, learns):
+    x = torch.randn(2, 3, 5, 8).bfloat16().transpose(1, 2)  # strided, as heads are
+    tables = rotary_tables(torch.arange(3), 8, 10000.0)
+    with torch.set_grad_enabled(learns):
+        torch.testing.assert_close(rotate(x, *tables), rotate(x.float(), *tables))
 
 
 def test_rotation_by_hand():
@@ -53,7 +67,10 @@ def test_attention_is_torchs(learns):
     allowed = torch.rand(2, 1, 6, 6) > 0.4
     allowed |= torch.eye(6, dtype=torch.bool)
     for mask in (None, allowed):
-        expected = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        logits = query @ key.mT * 8**-0.5
+        if mask is not None:
+            logits = logits.masked_fill(~mask, -torch.inf)
+        expected = logits.softmax(dim=-1) @ value
         with torch.set_grad_enabled(learns):
             mine = attention(query, key, value, mask)
             rounded = attention(*(x.bfloat16() for x in (query, key, value)), mask)

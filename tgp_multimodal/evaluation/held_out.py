@@ -30,7 +30,7 @@ _COUNTED = {"text": "documents", "pictures": "pictures"}
 
 
 def cards(folder: Path) -> list[Card]:
-    """The cards of each stream that has something held out.
+    """The cards of each stream that has something held out; warns of what is not measured.
 
     Args:
         folder: what `tgp prepare` wrote.
@@ -151,8 +151,9 @@ def _picture_cards(
 ) -> list[Card]:
     """Denoising error, KID of drawn pictures, and retrieval for models with a joint space.
 
-    The last two need some pictures, and retrieval captions that differ. The chance level of the
-    first two is unknown: it is set to the perfect score, which keeps them out of means over cards.
+    The last two need 20 pictures, and retrieval captions that differ; a warning says which are left
+    out. The chance level of the first two is unknown: it is set to the perfect score, which keeps
+    them out of means over cards.
     """
     both = {"item": "image", "caption": "caption"}
     several = {"picture": "image", "captions": "captions"}
@@ -170,7 +171,7 @@ def _picture_cards(
         parts = (source, several, "recall_at_10", guessed)
         cards.append(_picture_card("picture_retrieval", stream, found, *parts))
     else:
-        told = f"{stream} holds back pictures of one caption: retrieval is not measured"
+        told = f"all pictures that {stream} holds back have one caption: retrieval is not measured"
         warnings.warn(told, stacklevel=2)
     return cards
 

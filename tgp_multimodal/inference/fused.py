@@ -3,8 +3,8 @@
 Inference is bound by memory traffic and by the number of operations, not by arithmetic. So the
 projections of one state are one matrix, gains and factors of the norms before them are folded into
 it, and rotations are computed once. Channels that are rotated together stand side by side, as one
-complex number; queries and keys change their order alike, so their products stay. Key/value heads
-are never repeated: the queries of a group are rows of one product instead. Results equal those of
+complex number; queries and keys change their order alike, so their products stay. Where one token
+is read, the queries of a group are rows of one product with its keys. Results equal those of
 `TextTransformer.forward` up to rounding.
 
 Shape letters: B batch, L length of queries, M length of keys, D width, H query heads, G key/value
@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tgp_multimodal.inference.products import Matrix
+from tgp_multimodal.models.eager import as_complex
 from tgp_multimodal.models.layers import KeyValueCache, rotary_tables
 from tgp_multimodal.models.text_transformer import Attention, Block, TextTransformer
 
@@ -28,7 +29,7 @@ class _Layer(NamedTuple):
 
     Attributes:
         qkv: queries, keys, values from the state, D to (H + 2 G) K.
-        gain: of queries and keys of length 1, (H + G, K).
+        gain: of queries and keys of length 1, (H + G, K), in the order of `_paired`.
         out: back into the stream, H K to D.
         gate_up: gate and up, D to 2 F.
         down: F to D.
@@ -98,7 +99,7 @@ class FusedText:
             token_BL: token ids.
             position_BL: their positions inside the context, (B, L) or (1, L); left out: those
                 behind the cache, which then has no padding.
-            allowed_BLM: True where a query may attend, (B, L, M) or (1, L, M); left out:
+            allowed_BLM: True where a query may attend, (B, L, M), B and L may be 1; left out:
                 everywhere. What a query that may attend to nothing takes is undefined.
             cache: keys and values of earlier positions, M in all; it is extended. Rows with a
                 shared prefix read one token at a time, and attend to everything.
@@ -139,13 +140,17 @@ class FusedText:
         batch, length, _, _ = x.shape
         query_key, value = x.split_with_sizes([self.heads + self.groups, self.groups], 2)
         query_key = _unit(query_key, self.head_floor) * gain
-        pair = torch.view_as_complex(query_key.view(*query_key.shape[:-1], -1, 2))
-        query_key = torch.view_as_real(pair * rotary).view(query_key.shape)
+        query_key = torch.view_as_real(as_complex(query_key) * rotary).view(query_key.shape)
         query_key, value = query_key.to(x.dtype).transpose(1, 2), value.transpose(1, 2)
         query, key = query_key.split_with_sizes([self.heads, self.groups], 1)
         if cache is not None:
             key, value = cache.extend(index, key, value)
         if length > 1:
+            assert cache is None or cache.prefix is None
+            if x.device.type != "cpu":  # fused kernels there take a mask or groups, not both
+                key, value = (
+                    t.repeat_interleave(self.heads // self.groups, 1) for t in (key, value)
+                )
             attended = F.scaled_dot_product_attention(
                 query, key, value, bias, scale=1.0, enable_gqa=True
             )

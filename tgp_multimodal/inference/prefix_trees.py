@@ -54,7 +54,7 @@ def group_by_prefix(
     """Arranges rows so that shared beginnings are read once.
 
     Args:
-        rows: ids of each row, not empty.
+        rows: ids of each row, not empty; all lists or all tuples.
         needed: for each row the place of the first state that is wanted; a prefix ends before it.
         capacity: most nodes of a tree, unless one row alone has more.
 
@@ -152,7 +152,7 @@ def _trees(rows: Sequence[Ids], run: Sequence[int], prefix: int, capacity: int) 
 def _common(a: Ids, b: Ids) -> int:
     """How many ids both begin with."""
     low, high = 0, min(len(a), len(b))
-    while low < high:  # halved, for slices are compared faster than ids one by one
+    while low < high:  # binary search: slices compare faster than ids one by one
         middle = (low + high + 1) // 2
         if a[low:middle] == b[low:middle]:
             low = middle

@@ -1,15 +1,15 @@
-"""Matrix products with a fixed weight, arranged once for the processor.
+"""Matrix products with a fixed weight, laid out once for the processor.
 
 oneDNN multiplies by a weight in a memory layout of its own, and repacks it at every call unless
 that was done before. On many processors nothing is faster in bfloat16, on some nothing in float32.
-A call costs it some 40 us however small the weight, and MKL, on processors of its maker, a third
-of that: there small weights are left to MKL.
+A call costs it some 40 us however small the weight, and MKL a third of that on Intel processors:
+there MKL multiplies by small weights, by a float32 copy where they are bfloat16 and rows are few.
 
 Shape letters: N rows, D inputs, E outputs.
 """
 
 import functools
-import platform
+import sys
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ _TYPES = (torch.float32, torch.bfloat16)
 _ROWS = 64  # the layout is chosen for this number of rows; it serves others as well
 _SMALL = 2**19  # elements of a weight; above, the time of a product hides that of the call
 _FEW_ROWS = 8  # above, products in bfloat16 are faster than those in float32
-_ALL_ROWS = 2**62
+_ALL_ROWS = sys.maxsize
 
 
 class Matrix:
@@ -33,10 +33,12 @@ class Matrix:
         is_wide = weight_ED.dtype == torch.float32
         is_small = weight_ED.numel() <= _SMALL and _suits_mkl(weight_ED)
         self.packed = None if is_wide and is_small else _packed(weight_ED)
+        if is_small:
+            weight_ED = weight_ED.float()  # MKL multiplies no bfloat16
         if self.packed is None:
             self.plain_rows = _ALL_ROWS
         elif is_small:
-            self.plain_rows, weight_ED = _FEW_ROWS, weight_ED.float()
+            self.plain_rows = _FEW_ROWS
         else:
             # A single row is memory-bound, so unpacked float32 is as fast.
             self.plain_rows = 1 if is_wide else 0
@@ -66,7 +68,7 @@ def _packed(weight_ED: Tensor) -> Tensor | None:
 
 
 def _suits_mkl(weight_ED: Tensor) -> bool:
-    """Whether MKL multiplies by the weight, on a processor that it does not slow down."""
+    """Whether MKL can multiply by the weight, or a float32 copy, on an Intel processor."""
     is_here = weight_ED.device.type == "cpu" and weight_ED.dtype in _TYPES
     has_mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
     return is_here and has_mkl and _is_intel()
@@ -75,6 +77,4 @@ def _suits_mkl(weight_ED: Tensor) -> bool:
 @functools.cache
 def _is_intel() -> bool:
     info = Path("/proc/cpuinfo")
-    if info.is_file():
-        return "GenuineIntel" in info.read_text(encoding="utf-8", errors="replace")
-    return "Intel" in platform.processor()
+    return info.is_file() and "GenuineIntel" in info.read_text("utf-8", errors="replace")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tgp_multimodal.data.fast_encoding import encode_repetitive
+from tgp_multimodal.data.fast_encoding import encode_shared_lines
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.inference.fused import fused
 from tgp_multimodal.inference.likelihoods import (
@@ -191,7 +191,7 @@ def _encode_queries(tokenizer: Tokenizer, queries: Sequence[Query], length: int)
             else (q.context, q.context + q.continuation)
         )
     )
-    ids = dict(zip(names, encode_repetitive(tokenizer, list(names)), strict=True))
+    ids = dict(zip(names, encode_shared_lines(tokenizer, list(names)), strict=True))
     return [_encode_query(tokenizer, q, ids, length) for q in moved]
 
 

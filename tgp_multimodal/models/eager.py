@@ -160,7 +160,7 @@ class PatchAttentionFunction(torch.autograd.Function):
         assert len(text_key_BHLK) == batch, (len(text_key_BHLK), batch)
         both, scale = normalised(projected[:, :, :2], eps)
         both.view(-1, len(gain)).mul_(gain)
-        _complex(both).mul_(turn)
+        as_complex(both).mul_(turn)
         query, patch_key = both.permute(2, 0, 3, 1, 4).unbind()
         query = query.to(projected.dtype, copy=True, memory_format=torch.contiguous_format)
         length = text_key_BHLK.shape[2]
@@ -183,7 +183,7 @@ class PatchAttentionFunction(torch.autograd.Function):
         grad_both = scale.new_empty(batch, patches, 2, heads, size)
         grad_both[:, :, 0] = _swapped(grad_query)
         grad_both[:, :, 1] = _swapped(grad_key[:, :, length:])
-        _complex(grad_both).mul_(turn.conj())
+        as_complex(grad_both).mul_(turn.conj())
         unit = projected[:, :, :2] * scale
         product = grad_both * unit
         grad_gain = product.view(-1, len(gain)).sum(0)
@@ -197,7 +197,7 @@ class PatchAttentionFunction(torch.autograd.Function):
         return grad_projected, *text, grad_gain, None, None, None
 
 
-def _complex(x: Tensor) -> Tensor:
+def as_complex(x: Tensor) -> Tensor:
     """Neighbouring channels as one complex number, in the same memory."""
     return torch.view_as_complex(x.view(*x.shape[:-1], -1, 2))
 
