@@ -77,7 +77,8 @@ def test_from_files_to_texts_pictures_and_scores(sources, tmp_path, monkeypatch,
     tgp("fit", "--config", "run.yaml")
     tgp("export", "run")
     card = ["--cards", "biomedical/wisconsin", "--held_out", "data"]
-    tgp("evaluate", "run/export", "majority", *card, "--limit", "20", "--results", "results")
+    with pytest.warns(UserWarning, match="scenes holds back 11 of the 20 pictures"):
+        tgp("evaluate", "run/export", "majority", *card, "--limit", "20", "--results", "results")
     found = [json.loads(p.read_text()) for p in (tmp_path / "results").rglob("*.json")]
     scores = {(one["model"], one["card"]): one for one in found}
     assert {("run", "biomedical/wisconsin"), ("majority", "biomedical/wisconsin")} < scores.keys()

@@ -4,6 +4,7 @@ import pytest
 import torch
 from random_networks import randomise, text_transformer
 
+from tgp_multimodal.inference import products
 from tgp_multimodal.inference.fused import fused
 from tgp_multimodal.models.text_transformer import TextTransformer, visible
 
@@ -65,8 +66,10 @@ def test_rows_of_a_cache_are_independent_copies(network, token_BL):
     assert bool(cache.store[..., :5, :].any())
 
 
+@pytest.mark.parametrize("is_intel", [True, False])
 @torch.inference_mode()
-def test_bfloat16_is_as_near_as_the_network_in_bfloat16(token_BL):
+def test_bfloat16_is_as_near_as_the_network_in_bfloat16(token_BL, is_intel, monkeypatch):
+    monkeypatch.setattr(products, "_is_intel", lambda: is_intel)
     wide = text_transformer(320)
     narrow = text_transformer(320).to(torch.bfloat16)
     truth = wide(token_BL)
@@ -78,6 +81,7 @@ def test_bfloat16_is_as_near_as_the_network_in_bfloat16(token_BL):
     steps = [fused(narrow).states(token_BL[:, i : i + 1], cache=cache) for i in range(20)]
     ours = (torch.cat(steps, dim=1).float() - truth).square().mean().sqrt()
     assert float(ours) < 1.3 * float(theirs)
+    assert cache.store.dtype == steps[0].dtype == torch.bfloat16
 
 
 def test_made_once_and_again_after_a_change(network):

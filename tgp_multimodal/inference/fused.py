@@ -60,6 +60,8 @@ class FusedText:
         blocks = [block for block in text.layers if isinstance(block, Block)]
         with torch.no_grad():
             self.layers = [self._layer(block) for block in blocks]
+        all_weights = [m for layer in self.layers for m in layer if isinstance(m, Matrix)]
+        self.wide_rows = min((m.wide_rows for m in all_weights), default=0)
         self._rotations = self._rotary(text.context)
 
     def _layer(self, block: Block) -> _Layer:
@@ -108,6 +110,8 @@ class FusedText:
         start = 0 if cache is None else cache.end
         end = start + token_BL.shape[1]
         state_ND = F.embedding(token_BL, self.table).flatten(0, 1)
+        if len(state_ND) <= self.wide_rows:
+            state_ND = state_ND.float()  # where every product would widen it
         rotary = self._rows(position_BL, start, end)
         bias = None
         if allowed_BLM is not None:
@@ -121,7 +125,8 @@ class FusedText:
             state_ND = layer.down(F.silu(gate).mul_(up), state_ND)
         if cache is not None:
             cache.length += token_BL.shape[1]
-        return (_unit(state_ND, self.floor) * self.last_gain).view(*token_BL.shape, -1)
+        state_ND = _unit(state_ND, self.floor) * self.last_gain
+        return state_ND.to(self.table.dtype).view(*token_BL.shape, -1)
 
     def logits(self, state: Tensor) -> Tensor:
         """Scores of every vocabulary entry, (..., V)."""
@@ -141,7 +146,7 @@ class FusedText:
         query_key, value = x.split_with_sizes([self.heads + self.groups, self.groups], 2)
         query_key = _unit(query_key, self.head_floor) * gain
         query_key = torch.view_as_real(as_complex(query_key) * rotary).view(query_key.shape)
-        query_key, value = query_key.to(x.dtype).transpose(1, 2), value.transpose(1, 2)
+        query_key, value = (t.to(self.table.dtype).transpose(1, 2) for t in (query_key, value))
         query, key = query_key.split_with_sizes([self.heads, self.groups], 1)
         if cache is not None:
             key, value = cache.extend(index, key, value)
@@ -154,7 +159,7 @@ class FusedText:
             attended = F.scaled_dot_product_attention(
                 query, key, value, bias, scale=1.0, enable_gqa=True
             )
-            return attended.transpose(1, 2).reshape(batch * length, -1)
+            return attended.transpose(1, 2).reshape(batch * length, -1).to(x.dtype)
         # The heads of a group are queries of its keys.
         grouped = query.reshape(batch, self.groups, -1, self.size)
         if cache is not None and cache.prefix is not None:
@@ -162,7 +167,7 @@ class FusedText:
             attended = _attend_after_prefix(cache.prefix.layer(index), grouped, key, value)
         else:
             attended = F.scaled_dot_product_attention(grouped, key, value, bias, scale=1.0)
-        return attended.reshape(batch, -1)
+        return attended.reshape(batch, -1).to(x.dtype)
 
     def _rows(self, position_BL: Tensor | None, start: int, end: int) -> Tensor:
         """Rotations of the positions, (B, L, 1, K / 2) or (L, 1, K / 2)."""

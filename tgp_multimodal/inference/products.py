@@ -25,6 +25,9 @@ _ALL_ROWS = sys.maxsize
 class Matrix:
     """Multiplies rows by a weight.
 
+    Attributes:
+        wide_rows: up to so many rows are multiplied in float32 although the weight is bfloat16.
+
     Args:
         weight_ED: as `nn.Linear` holds it.
     """
@@ -43,6 +46,7 @@ class Matrix:
             # A single row is memory-bound, so unpacked float32 is as fast.
             self.plain_rows = 1 if is_wide else 0
         self.plain_DE = weight_ED.T.contiguous() if self.plain_rows else None
+        self.wide_rows = self.plain_rows if is_small and not is_wide else 0
 
     def __call__(self, x_ND: Tensor, sum_NE: Tensor | None = None) -> Tensor:
         """The product, added to `sum_NE` if there is one; (N, E)."""
