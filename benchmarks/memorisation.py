@@ -132,6 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"data must hold training pictures of {wanted}. Got {folder}, which has none, instead."
         )
     held_out, new = _held_out(folder, given.streams)
+    if len(new) * _SUSPECT < 1:
+        print(f"note: {len(new)} pictures are held out, too few for their {_SUSPECT:.0%} quantile")
     given.output.mkdir(parents=True, exist_ok=True)  # what cannot be made is told of before drawing
     rng = np.random.default_rng(0)
     asked = [rng.permutation(x)[: given.count] for x in (known, new)]
@@ -154,8 +156,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, value in found.items():
         if not isinstance(value, list):
             print(f"{name:>28}  {value:.4g}")
-    print(given.output / "nearest.png")
+    for name in ("nearest.png", "random.png", "memorisation.json"):
+        print(given.output / name)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ValueError as error:
+        raise SystemExit(str(error)) from None

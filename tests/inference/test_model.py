@@ -80,6 +80,11 @@ def test_draw_over_a_picture(model):
     half = np.asarray(model.draw("a square", steps=3, size=(20, 40), image=photo, mask=kept)[0])
     assert np.array_equal(half[10:], np.asarray(photo)[10:])
     assert (half[:10] != np.asarray(photo)[:10]).any()
+    truth = model.draw("a square", steps=3, size=(20, 40), image=photo, mask=kept > 0)[0]
+    assert np.array_equal(np.asarray(truth), half)
+    for name in ("image", "mask"):
+        with pytest.raises(ValueError, match=rf"^{name} must be unsigned bytes .* Got float64 of"):
+            model.draw("a square", **({"image": photo} | {name: kept / 255}))
     for setting in ({"strength": 0.3}, {"mask": photo}):
         with pytest.raises(ValueError, match=rf"image must be given with {next(iter(setting))}\."):
             model.draw("a square", **setting)

@@ -1,6 +1,7 @@
 """Which device a network that is opened to be used is on."""
 
 import os
+import textwrap
 
 import torch
 
@@ -25,7 +26,7 @@ def default_device(name: str | None = None) -> torch.device:
         torch.empty(1, device=device)
     # What is wrong with a device is said by each of torch's backends in its own way.
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-        told = " ".join(str(error).split())[:120]
+        told = textwrap.shorten(str(error), 120, placeholder=" ...")
         raise ValueError(
             f"{option} must be a device that is there, like cpu or cuda:0. "
             f"Got {name} instead ({told})."

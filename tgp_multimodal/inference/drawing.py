@@ -7,6 +7,7 @@ from tgp_multimodal.diffusion.samplers import SAMPLERS
 from tgp_multimodal.inference import kinds
 from tgp_multimodal.inference.sampling import check_seed
 
+_MOST_PIXELS = 2**22  # some 2,000 x 2,000; attention grows with their square
 _MOST_GUIDANCE = 1000.0  # float32 still has numbers for what it multiplies
 
 
@@ -83,6 +84,11 @@ def check(drawing: Drawing, patch: int) -> None:
     if any(side < patch or side % patch for side in sides):
         raise ValueError(
             f"size must be a positive multiple of {patch} (the patch). Got {drawing.size} instead."
+        )
+    if sides[0] * sides[1] > _MOST_PIXELS:
+        raise ValueError(
+            f"size must be at most {_MOST_PIXELS:,} pixels, rows times columns. "
+            f"Got {sides[0]} x {sides[1]} instead."
         )
     check_seed(drawing.seed)
     _check_guidance(drawing)

@@ -1,5 +1,6 @@
 """The one object that a user of the Python interface holds."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
@@ -20,12 +21,12 @@ from tgp_multimodal.inference import (
 )
 from tgp_multimodal.inference.code_blocks import enclosing_block
 from tgp_multimodal.inference.drawing import Drawing
-from tgp_multimodal.inference.image import draw
+from tgp_multimodal.inference.image import draw, too_long
 from tgp_multimodal.inference.init_image import InitImage
 from tgp_multimodal.inference.sampling import Sampling, as_stop_strings, check
 from tgp_multimodal.inference.text import Query
 from tgp_multimodal.models.image_tower import ImageTower
-from tgp_multimodal.models.networks import Multimodal, Network
+from tgp_multimodal.models.networks import PROMPT_TOKENS, Multimodal, Network
 
 Picture = Image.Image | np.ndarray
 Pictures = Sequence[Image.Image] | np.ndarray
@@ -218,7 +219,8 @@ class Model:
             guidance_rescale: how far the contrast that guidance added is taken back, 0 to 1.
             image: picture to draw over, cut to the proportions of `size`.
             strength: how much of it is redrawn, above 0 to 1; left out: 0.6, and 1 with a mask.
-            mask: as large as the image; white is drawn anew, black keeps its pixels exactly.
+            mask: as large as the image; white is drawn anew, black keeps its pixels exactly. Or an
+                array of truth values, True where it is drawn anew.
             progress: is told how many pictures are drawn.
 
         Raises:
@@ -233,6 +235,10 @@ class Model:
         )  # fmt: skip
         init_image = _init_image(image, strength, mask)
         network = self._with_head()
+        prompts = [*dict.fromkeys(names), kinds.text("negative_prompt", negative_prompt)]
+        for name in too_long(self.tokenizer, prompts):
+            told = f"only the first {PROMPT_TOKENS} tokens of a prompt are read"
+            warnings.warn(f"{told}, which is not all of {name[:40]!r}...", stacklevel=2)
         pixels = draw(
             network, self.tokenizer, names, drawing, seeds, init_image=init_image, progress=progress
         )
@@ -324,7 +330,7 @@ class Model:
     def _with_head(self) -> Multimodal:
         if not isinstance(self.network, Multimodal):
             raise ValueError(
-                "model must have a diffusion head to draw or to look at pictures. "
+                "model must have a diffusion head to draw, or to embed pictures. "
                 f"Got a {type(self.network).__name__} instead."
             )
         return self.network
@@ -344,10 +350,13 @@ def _init_image(
             return None
         alone = "mask" if strength is None else "strength"
         raise ValueError(f"image must be given with {alone}. Got none instead.")
-    return InitImage(_image(image), strength, None if mask is None else _image(mask))
+    given = None if mask is None else _image("mask", mask)
+    return InitImage(_image("image", image), strength, given)
 
 
-def _image(picture: Picture) -> Image.Image:
+def _image(name: str, picture: Picture) -> Image.Image:
     if isinstance(picture, Image.Image):
         return ImageOps.exif_transpose(picture)
-    return Image.fromarray(picture_inputs.array(picture))
+    if name == "mask" and isinstance(picture, np.ndarray) and picture.dtype == bool:
+        picture = np.uint8(255) * picture
+    return Image.fromarray(picture_inputs.array(picture, name))

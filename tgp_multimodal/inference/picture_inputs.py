@@ -16,12 +16,13 @@ _ONE = ((), (1,), (3,))  # what follows rows and columns in the shape of one pic
 _KINDS = "unsigned bytes (Y, X), (Y, X, 1) or (Y, X, 3)"
 
 
-def array(picture: object) -> np.ndarray:
+def array(picture: object, name: str = "a picture") -> np.ndarray:
     """A picture as unsigned bytes (Y, X, 3).
 
     Args:
         picture: a PIL image of any mode (transparency shows white, and the camera's orientation is
             obeyed), or unsigned bytes, grey or RGB.
+        name: what messages call it.
 
     Raises:
         ValueError: it is neither.
@@ -30,13 +31,11 @@ def array(picture: object) -> np.ndarray:
         return np.asarray(images.upright(picture))
     if not isinstance(picture, np.ndarray):
         raise ValueError(
-            f"a picture must be a PIL image or {_KINDS}. Got {type(picture).__name__} instead."
+            f"{name} must be a PIL image or {_KINDS}. Got {type(picture).__name__} instead."
         )
     shape = picture.shape
     if picture.dtype != np.uint8 or len(shape) not in (2, 3) or shape[2:] not in _ONE:
-        raise ValueError(
-            f"a picture must be {_KINDS}. Got {picture.dtype} of shape {shape} instead."
-        )
+        raise ValueError(f"{name} must be {_KINDS}. Got {picture.dtype} of shape {shape} instead.")
     return np.broadcast_to(picture.reshape(*shape[:2], -1), (*shape[:2], 3))
 
 

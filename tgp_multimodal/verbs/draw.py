@@ -60,7 +60,7 @@ def draw(
 
     Examples:
         tgp draw runs/nano/export "a red circle left of a blue square"
-        tgp draw runs/nano/export "a green triangle" --count 8 --output triangles
+        tgp draw runs/nano/export "a cyan triangle" --count 8 --output triangles
         tgp draw runs/nano/export "two circles" --sampler dpm --steps 12 --size 32x48
         tgp draw runs/nano/export "a blue circle" --image photo.png --strength 0.9
         tgp draw runs/nano/export --grid prompts.txt --count 4
@@ -91,17 +91,17 @@ def draw(
         "guidance_rescale": guidance_rescale,
         "strength": strength,
     }
-    given = {"image": _picture(image), "mask": _picture(mask), "size": _size(size)}
+    pictures = {"image": _picture("image", image), "mask": _picture("mask", mask)}
+    given = pictures | {"size": _size(size)}
     if image is not None and strength is None:
         settings["strength"] = usual_strength(mask is not None)
     model = tgp_multimodal.load(folder)
     if guidance is None:
         settings["guidance"] = model.default_guidance
     facts = _facts(settings | {"image": image, "mask": mask}, model.digest)
-    _tell_cut(model, [*dict.fromkeys(wanted), negative_prompt or ""])
-    pictures, first = _drawn(model, wanted, seeds, settings | given, place, facts)
-    _save_sheet(pictures, wanted, seeds[:count] if grid else None, place, first)
-    _tell_size(pictures[0].size, model.training_size)
+    drawn, first = _drawn(model, wanted, seeds, settings | given, place, facts)
+    _save_sheet(drawn, wanted, seeds[:count] if grid else None, place, first)
+    _tell_size(drawn[0].size, model.training_size)
 
 
 def _drawn(
@@ -149,21 +149,6 @@ def _facts(settings: dict[str, Any], weights: str) -> dict[str, Any]:
     return given | {"weights": weights, "software": f"tgp-multimodal {tgp_multimodal.__version__}"}
 
 
-def _tell_cut(model: Any, prompts: list[str]) -> None:
-    """Says of which prompts the end was not read."""
-    import sys
-
-    from tgp_multimodal.inference.image import too_long
-    from tgp_multimodal.models.networks import PROMPT_TOKENS
-
-    for prompt in too_long(model.tokenizer, prompts):
-        print(
-            f"note: only the first {PROMPT_TOKENS} tokens of a prompt are read, which is not all "
-            f"of {prompt[:40]!r}...",
-            file=sys.stderr,
-        )
-
-
 def _tell_size(drawn: tuple[int, int], trained: int) -> None:
     """Says so where pictures are not nearly as large as those of training."""
     import sys
@@ -208,10 +193,16 @@ def _size(size: str | None) -> int | tuple[int, int] | None:
     return int(found[1]) if found[2] is None else (int(found[1]), int(found[2]))
 
 
-def _picture(path: str | None) -> Any:
+def _picture(name: str, path: str | None) -> Any:
+    from pathlib import Path
+
     from tgp_multimodal.inference.init_image import read_picture
 
-    return None if path is None else read_picture(path)
+    if path is None:
+        return None
+    if not Path(path).is_file():
+        raise ValueError(f"{name} must be an existing picture file. Got {path} instead.")
+    return read_picture(path)
 
 
 @contextmanager

@@ -360,8 +360,14 @@ def _table(cards: list[str], found: "dict[str, list[Result]]", limit: int | None
         direction = metrics.direction(first.metric, first.higher_is_better)
         plain = direction == "higher is better"
         metric = first.metric if plain else f"{first.metric} ({direction})"
-        cells = (f"{r.value:.3f}\n[{r.low:.2f}, {r.high:.2f}]" if r else "-" for r in of.values())
-        gap = detectable([(r.low, r.high) for r in of.values() if r])
-        table.add_row(card, metric, f"{first.chance:.3g}", f"{gap:.2g}", *map(Text, cells))
+        cells = (f"{r.value:.3f}\n{_interval(r)}" if r else "-" for r in of.values())
+        intervals = [(r.low, r.high) for r in of.values() if r and r.n > 1]
+        gap = f"{detectable(intervals):.2g}" if intervals else "-"
+        table.add_row(card, metric, f"{first.chance:.3g}", gap, *map(Text, cells))
     table.caption = "visible gap: what two models on separate items show in four of five tries"
     return table
+
+
+def _interval(result: "Result") -> str:
+    """Its ends; resampling one item gives it again, which is no interval."""
+    return f"[{result.low:.2f}, {result.high:.2f}]" if result.n > 1 else "[one item]"

@@ -23,12 +23,15 @@ def run(argv: list[str]) -> None:
     cli = run_cli(["fit", *with_configs(argv)])
     folder = cli.trainer.default_root_dir
     if cli.stop.stopped:
-        _say(f"stopped and saved; go on with: tgp fit {shlex.join(argv)} --ckpt_path last")
+        same = f"tgp fit {shlex.join(argv)} --ckpt_path last"
+        _say(f"stopped and saved at step {cli.trainer.global_step}; go on with: {same}")
         raise SystemExit(cli.stop.exit_status)
     if not cli.stop.began:
         _say(f"no step was left to do: trainer.max_steps is {cli.trainer.max_steps}")
     if cli.trainer.is_global_zero:
-        print(f"the run lies in {folder}; export it with: tgp export {folder}")
+        is_old = (Path(folder) / "export").is_dir()
+        told = f"{folder}/export is of an earlier step; export" if is_old else "export"
+        print(f"the run lies in {folder}; {told} it with: tgp export {folder}")
 
 
 def with_configs(options: list[str]) -> list[str]:

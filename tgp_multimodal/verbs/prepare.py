@@ -225,6 +225,8 @@ def show(done: Any, vocabulary: int | None = None) -> None:
     for tally in done.tallies:
         for bad in tally.first:
             console.print(f"bad: {escape(bad.source)} {escape(str(bad.row))}: {escape(bad.reason)}")
+        if (more := tally.bad - len(tally.first)) > 0:
+            console.print(f"bad: {more:,} more of {escape(tally.name)}")
     if any(tally.bad for tally in done.tallies):
         console.print(f"all bad rows: {escape(str(done.folder / 'quarantine.jsonl'))}")
     for kind, found in (("text", done.text), ("pictures", done.pictures), ("chat", done.chat)):
