@@ -71,6 +71,18 @@ def test_a_jsonl_with_a_broken_line(tmp_path, capsys):
     assert (facts["rows"], facts["bad"]) == (50, 1)
 
 
+def test_bad_rows_that_are_not_printed_are_counted(tmp_path, capsys):
+    path = jsonl(tmp_path / "a.jsonl", words(50))
+    path.write_text(path.read_text().replace('{"text": "document 1', '{"text: "document 1'))
+    arguments = (tmp_path / "o", "--text", path, "--vocabulary", 300, "--allow_bad", 0.5)
+    code, out, _ = run(capsys, *arguments)
+    assert code == 0
+    lines = (tmp_path / "o" / "quarantine.jsonl").read_text().splitlines()
+    printed = out.count("broken JSON")
+    assert 0 < printed < len(lines)
+    assert f"bad: {len(lines) - printed} more of" in out
+
+
 def test_a_parquet_without_the_column(tmp_path, capsys):
     path = tmp_path / "a.parquet"
     parquet.write_table(pyarrow.table({"body": ["a"], "title": ["b"]}), path)

@@ -100,6 +100,14 @@ def test_a_card_that_fails_keeps_no_other_and_no_model_from_being_measured(
     assert "broken: cards must be measured. Got 1 that were not instead: image/digits:" in told.err
 
 
+def test_one_item_has_no_interval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["majority", "--cards", "image/digits", "--results", str(tmp_path)]
+    assert main(["evaluate", *given, "--limit", "1"]) == 0
+    assert "[one item]" in capsys.readouterr().out
+    assert main(["evaluate", *given, "--limit", "2", "--fresh"]) == 0
+    assert "[one item]" not in capsys.readouterr().out
+
+
 def test_ctrl_c_says_how_to_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,7 +74,19 @@ def test_another_folder_begins_with_the_validation_of_its_start(fit, tmp_path):
     assert written(tmp_path / "other")[0] == written(first)[1]
 
 
-def test_a_run_that_has_no_step_left_says_so(fit, arguments, capsys):
+def test_a_run_that_has_no_step_left_says_so(fit, arguments, capsys, tmp_path):
     fit()
+    (tmp_path / "run" / "export").mkdir()
+    capsys.readouterr()
     assert main(["fit", *arguments, "--ckpt_path", "last"]) == 0
-    assert "no step was left to do: trainer.max_steps is 8" in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "no step was left to do: trainer.max_steps is 8" in told.err
+    assert "earlier step" not in told.out  # what was exported is what there is
+
+
+def test_an_export_that_training_has_left_behind_is_told(fit, arguments, capsys, tmp_path):
+    fit()
+    (tmp_path / "run" / "export").mkdir()
+    longer = ["--trainer.max_steps", "9", "--ckpt_path", "last"]
+    assert main(["fit", *arguments, *longer]) == 0
+    assert f"{tmp_path / 'run'}/export is of an earlier step" in capsys.readouterr().out

@@ -95,8 +95,8 @@ def attention(
 ) -> Tensor:
     """Scaled dot-product attention.
 
-    On CPUs the fused kernel is 1.2 to 3 times as fast forward, but its backward pass is slow in
-    bfloat16: in grad mode plain matrix products are used there, in float32 too.
+    On CPUs the fused kernel is the faster one forward from some fifty positions on, but its
+    backward pass is slow in bfloat16: in grad mode plain matrix products are used, in float32 too.
 
     Args:
         query_BHLK: queries.

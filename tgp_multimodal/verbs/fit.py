@@ -29,7 +29,7 @@ def run(argv: list[str]) -> None:
     if not cli.stop.began:
         _say(f"no step was left to do: trainer.max_steps is {cli.trainer.max_steps}")
     if cli.trainer.is_global_zero:
-        is_old = (Path(folder) / "export").is_dir()
+        is_old = cli.stop.began and (Path(folder) / "export").is_dir()
         told = f"{folder}/export is of an earlier step; export" if is_old else "export"
         print(f"the run lies in {folder}; {told} it with: tgp export {folder}")
 
