@@ -16,24 +16,35 @@ from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from tgp_multimodal.inference.products import Matrix
 from tgp_multimodal.models.eager import as_complex
 from tgp_multimodal.models.layers import KeyValueCache, rotary_tables
-from tgp_multimodal.models.text_transformer import Attention, Block, TextTransformer
+from tgp_multimodal.models.text_transformer import Block, TextTransformer
+
+
+class LayerWeights(NamedTuple):
+    """The weights of one block, joined and with the norms before them folded in.
+
+    Attributes:
+        qkv: queries, keys, values from the state, ((H + 2 G) K, D).
+        gain: of queries and keys of length 1, (H + G, K); channels that are rotated together stand
+            side by side.
+        out: back into the stream, (D, H K).
+        gate_up: gate and up, (2 F, D).
+        down: (D, F).
+    """
+
+    qkv: Tensor
+    gain: Tensor
+    out: Tensor
+    gate_up: Tensor
+    down: Tensor
 
 
 class _Layer(NamedTuple):
-    """The weights of one block.
-
-    Attributes:
-        qkv: queries, keys, values from the state, D to (H + 2 G) K.
-        gain: of queries and keys of length 1, (H + G, K), in the order of `_paired`.
-        out: back into the stream, H K to D.
-        gate_up: gate and up, D to 2 F.
-        down: F to D.
-    """
+    """`LayerWeights` laid out for products."""
 
     qkv: Matrix
     gain: Tensor
@@ -44,6 +55,10 @@ class _Layer(NamedTuple):
 
 class FusedText:
     """A text transformer for inference, made by `fused`.
+
+    Attributes:
+        plain_rows: up to so many rows are multiplied by every weight of the blocks as it is, by
+            MKL if they are several.
 
     Args:
         text: the network; its weights are copied.
@@ -57,35 +72,14 @@ class FusedText:
         self.last_gain = text.norm.weight.detach() * text.width**0.5
         sizes = torch.tensor([text.width, self.size], device=self.table.device)
         self.floor, self.head_floor = (sizes * text.norm.eps).sqrt().unbind()
-        blocks = [block for block in text.layers if isinstance(block, Block)]
-        with torch.no_grad():
-            self.layers = [self._layer(block) for block in blocks]
+        self.layers = [
+            _Layer(Matrix(w.qkv), w.gain, Matrix(w.out), Matrix(w.gate_up), Matrix(w.down))
+            for w in layer_weights(text)
+        ]
         all_weights = [m for layer in self.layers for m in layer if isinstance(m, Matrix)]
         self.wide_rows = min((m.wide_rows for m in all_weights), default=0)
-        self._rotations = self._rotary(text.context)
-
-    def _layer(self, block: Block) -> _Layer:
-        a, mlp, scale = block.self_attn, block.mlp, self.table.shape[1] ** 0.5
-        query_key = self._paired(torch.cat([_weight(a.q_proj), _weight(a.k_proj)]))
-        qkv = torch.cat([query_key, _weight(a.v_proj)])
-        gate_up = torch.cat([_weight(mlp.gate_proj), _weight(mlp.up_proj)])
-        return _Layer(
-            Matrix(qkv * (block.input_layernorm.weight * scale)),
-            self._gain(a),
-            Matrix(_weight(a.o_proj)),
-            Matrix(gate_up * (block.post_attention_layernorm.weight * scale)),
-            Matrix(_weight(mlp.down_proj)),
-        )
-
-    def _gain(self, a: Attention) -> Tensor:
-        # The norms' factor sqrt(K), and for queries attention's 1/sqrt(K).
-        query = a.q_norm.weight.expand(self.heads, -1)
-        key = (a.k_norm.weight * self.size**0.5).expand(self.groups, -1)
-        return self._paired(torch.cat((query, key)).float().flatten()).view(-1, self.size)
-
-    def _paired(self, x: Tensor) -> Tensor:
-        """Channels of heads (H K, ...), with the two that are rotated together side by side."""
-        return x.view(-1, 2, self.size // 2, *x.shape[1:]).transpose(1, 2).flatten(0, 2)
+        self.plain_rows = min((m.plain_rows for m in all_weights), default=0)
+        self.rotations = self._rotary(text.context)
 
     def states(
         self,
@@ -172,8 +166,8 @@ class FusedText:
     def _rows(self, position_BL: Tensor | None, start: int, end: int) -> Tensor:
         """Rotations of the positions, (B, L, 1, K / 2) or (L, 1, K / 2)."""
         if position_BL is None:
-            return self._rotations[start:end, None]
-        return self._rotations[position_BL][:, :, None]
+            return self.rotations[start:end, None]
+        return self.rotations[position_BL][:, :, None]
 
     def _rotary(self, count: int) -> Tensor:
         """Rotations (N, K / 2) of the first `count` positions: complex numbers of length 1."""
@@ -212,8 +206,35 @@ def _unit(x: Tensor, floor: Tensor) -> Tensor:
     return (wide / torch.hypot(length, floor)).to(x.dtype)
 
 
-def _weight(linear: nn.Linear) -> Tensor:
-    return linear.weight.detach()
+@torch.no_grad()
+def layer_weights(text: TextTransformer) -> list[LayerWeights]:
+    """Copies of the weights of every block."""
+    blocks = [block for block in text.layers if isinstance(block, Block)]
+    return [_layer_weights(block, text.heads, text.key_value_heads) for block in blocks]
+
+
+def _layer_weights(block: Block, heads: int, groups: int) -> LayerWeights:
+    a, mlp = block.self_attn, block.mlp
+    width, size = a.q_proj.in_features, a.q_norm.weight.numel()
+    query_key = _paired(torch.cat([a.q_proj.weight, a.k_proj.weight]), size)
+    qkv = torch.cat([query_key, a.v_proj.weight])
+    gate_up = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
+    # The norms' factor sqrt(K), and for queries attention's 1/sqrt(K).
+    query = a.q_norm.weight.expand(heads, -1)
+    key = (a.k_norm.weight * size**0.5).expand(groups, -1)
+    gain = _paired(torch.cat((query, key)).float().flatten(), size).view(-1, size)
+    return LayerWeights(
+        qkv * (block.input_layernorm.weight * width**0.5),
+        gain,
+        a.o_proj.weight.clone(),
+        gate_up * (block.post_attention_layernorm.weight * width**0.5),
+        mlp.down_proj.weight.clone(),
+    )
+
+
+def _paired(x: Tensor, size: int) -> Tensor:
+    """Channels of heads (H K, ...), with the two that are rotated together side by side."""
+    return x.view(-1, 2, size // 2, *x.shape[1:]).transpose(1, 2).flatten(0, 2)
 
 
 _made: "WeakKeyDictionary[TextTransformer, tuple[tuple[tuple[int, int], ...], FusedText]]"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.inference.code_blocks import end_of_block
+from tgp_multimodal.inference.compiled import compiled
 from tgp_multimodal.inference.fused import fused
 from tgp_multimodal.inference.sampling import Sampling, check, sample_tokens
 from tgp_multimodal.inference.text import device_of, infilling_prompt
@@ -239,8 +240,8 @@ class BatchGenerator:
 class _Decoder:
     """Rows that are written side by side, with their cache.
 
-    Rows are padded on the left. Equal prompts are read once; if all are equal, they stay one row
-    of the cache.
+    Rows are padded on the left. Equal prompts are read once; if all are equal, and steps are not
+    compiled, they stay one row of the cache.
     """
 
     def __init__(
@@ -267,12 +268,15 @@ class _Decoder:
         start_N = torch.tensor([length - len(prompt) for prompt in distinct])
         self.is_padded = bool(start_N.any())
         token_NL, start_N = token_NL.to(device), start_N.to(device)
-        has_one_prompt = len(distinct) == 1 < len(prompts)
-        cache = text.new_cache(len(distinct), length + (0 if has_one_prompt else room), start_N)
+        self.compiled = compiled(text)
+        shares_prompt = len(distinct) == 1 < len(prompts) and not self._compiles(len(prompts))
+        cache = text.new_cache(len(distinct), length + (0 if shares_prompt else room), start_N)
         logits_NV = self._read(token_NL, cache)
-        if has_one_prompt:
+        if shares_prompt:
             cache = cache.with_shared_prefix(len(prompts), room)
-        self.cache = cache.rows(index_B) if 1 < len(distinct) < len(prompts) else cache
+        elif len(distinct) < len(prompts):
+            cache = cache.rows(index_B)
+        self._continue(cache)
         self.logits_BV = logits_NV[index_B]
         self.occurred_BV: Tensor | None = None
         if self.batch_key.repetition_penalty != 1:
@@ -290,16 +294,26 @@ class _Decoder:
 
     def read(self) -> None:
         """Reads the tokens that `next` gave."""
-        self.logits_BV = self._read(self.token_B[:, None], self.cache)
+        if self.steps is None:
+            self.logits_BV = self._read(self.token_B[:, None], self.cache)
+        else:
+            self.logits_BV = self._logits(self.steps.read(self.token_B))
 
     def keep(self, rows: Sequence[int]) -> None:
         """Goes on with these rows alone; must not come between `next` and `read`."""
         index_B = torch.tensor(rows, device=self.logits_BV.device)
         self.logits_BV = self.logits_BV[index_B]
-        self.cache = self.cache.rows(index_B)
+        self._continue(self.cache.rows(index_B))
         self.generators = [self.generators[row] for row in rows]
         if self.occurred_BV is not None:
             self.occurred_BV = self.occurred_BV[index_B]
+
+    def _compiles(self, rows: int) -> bool:
+        return self.compiled is not None and rows <= self.compiled.most_rows
+
+    def _continue(self, cache: KeyValueCache) -> None:
+        self.cache = cache
+        self.steps = None if self.compiled is None else self.compiled.steps(cache)
 
     def _read(self, token_BL: Tensor, cache: KeyValueCache) -> Tensor:
         """Scores of the token behind each row, (B, V)."""
@@ -316,5 +330,8 @@ class _Decoder:
             is_itself_LM = column_L[:, None] == column_M
             allowed_BLM = behind_LM & (column_M >= start_B1)[:, None] | is_itself_LM
         state_BLD = self.network.states(token_BL, position_BL, allowed_BLM, cache)
-        logits_BV = self.network.logits(state_BLD[:, -1]).float()
+        return self._logits(state_BLD[:, -1])
+
+    def _logits(self, state_BD: Tensor) -> Tensor:
+        logits_BV = self.network.logits(state_BD).float()
         return logits_BV.index_fill_(1, self.unwritable_N, -torch.inf)

@@ -142,6 +142,7 @@ class KeyValueCache:
     They are in preallocated buffers, so that no decoding step copies what the last one wrote.
 
     Attributes:
+        buffers: keys and values of each layer, (B, G, capacity, K) each.
         length: number of positions filled so far, without those of the prefix.
         start_B: number of left-padding positions of each row.
         prefix: cache of one row that all rows of this one continue; None: they continue nothing.
@@ -157,9 +158,8 @@ class KeyValueCache:
         like: Tensor,
         start_B: Tensor | None = None,
     ) -> None:
-        shape = (depth, 2, batch, heads, capacity, size)
-        self.store = torch.zeros(shape, dtype=like.dtype, device=like.device)
-        self._layers = [pair.unbind() for pair in self.store]
+        shape = (batch, heads, capacity, size)
+        self.buffers = [(like.new_zeros(shape), like.new_zeros(shape)) for _ in range(depth)]
         self.start_B = (
             torch.zeros(batch, dtype=torch.long, device=like.device) if start_B is None else start_B
         )
@@ -174,14 +174,15 @@ class KeyValueCache:
 
     def layer(self, layer: int) -> tuple[Tensor, Tensor]:
         """Keys and values of a layer, (B, G, M, K) each."""
-        keys, values = self._layers[layer]
+        keys, values = self.buffers[layer]
         return keys.narrow(2, 0, self.length), values.narrow(2, 0, self.length)
 
     def with_shared_prefix(self, batch: int, capacity: int) -> "KeyValueCache":
         """An empty cache of `batch` rows that all continue the one row of this cache."""
-        depth, _, rows, heads, _, size = self.store.shape
+        keys, _ = self.buffers[0]
+        rows, heads, _, size = keys.shape
         assert rows == 1, rows
-        cache = KeyValueCache(depth, batch, heads, capacity, size, self.store)
+        cache = KeyValueCache(len(self.buffers), batch, heads, capacity, size, keys)
         cache.prefix = self
         return cache
 
@@ -193,7 +194,7 @@ class KeyValueCache:
         new = key.shape[2]
         end = self.length + new
         assert end <= self.capacity, (end, self.capacity)
-        keys, values = self._layers[layer]
+        keys, values = self.buffers[layer]
         keys.narrow(2, self.length, new).copy_(key)
         values.narrow(2, self.length, new).copy_(value)
         return keys.narrow(2, 0, end), values.narrow(2, 0, end)
@@ -205,10 +206,12 @@ class KeyValueCache:
             index_N: numbers of the rows.
             capacity: most positions of the new cache; left out: as many as here.
         """
-        depth, _, _, heads, _, size = self.store.shape
-        shape = (depth, len(index_N), heads, capacity or self.capacity, size)
-        chosen = KeyValueCache(*shape, self.store, self.start_B[index_N])
-        filled = self.store[:, :, index_N, :, : self.length]
-        chosen.store[:, :, :, :, : self.length] = filled
+        keys, _ = self.buffers[0]
+        _, heads, _, size = keys.shape
+        shape = (len(self.buffers), len(index_N), heads, capacity or self.capacity, size)
+        chosen = KeyValueCache(*shape, keys, self.start_B[index_N])
+        for old, new in zip(self.buffers, chosen.buffers, strict=True):
+            for filled, buffer in zip(old, new, strict=True):
+                buffer[:, :, : self.length] = filled[index_N, :, : self.length]
         chosen.length, chosen.prefix = self.length, self.prefix
         return chosen
