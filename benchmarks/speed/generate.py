@@ -1,5 +1,6 @@
 """Greedy writing with a key/value cache, against `transformers.generate` on the same export."""
 
+import copy
 from collections.abc import Callable, Iterator
 
 import torch
@@ -10,14 +11,15 @@ from benchmarks.speed import exports
 from benchmarks.speed.harness import Contest, Side
 from tgp_multimodal import export
 from tgp_multimodal.inference import writing
+from tgp_multimodal.inference.compiled import compile_steps
 from tgp_multimodal.inference.sampling import Sampling
 from tgp_multimodal.models.text_transformer import TextTransformer
 
 
 def contests(quick: bool) -> Iterator[Contest]:
-    """Batches of 1 and 8 in float32 and bfloat16; the texts must be equal.
+    """Batches of 1 and 8 in float32 and bfloat16, our steps as they are and compiled.
 
-    Weights are random in float32, where a wrong step anywhere changes the text. In bfloat16 the
+    The texts must be equal. Weights are random in float32, where a wrong step anywhere changes the text. In bfloat16 the
     network has been taught just enough that rounding does not choose; see `exports`.
     """
     disable_progress_bar()
@@ -29,16 +31,19 @@ def contests(quick: bool) -> Iterator[Contest]:
             dtype = torch.float32 if is_wide else torch.bfloat16
             text = export.load(folder).network.to(dtype).text
             stock = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+        compiled = copy.deepcopy(text)
+        compile_steps(compiled)
         for batch in (1, 8):
             prompts = [exports.walk(7 * i, prompt) for i in range(batch)]
-            yield Contest(
-                f"write {batch} x ({prompt} + {new} tokens)",
-                Side("inference.writing", precision, _ours(text, prompts, new)),
-                Side("transformers.generate", precision, _theirs(stock, prompts, new)),
-                different_texts,
-                0,
-                {"batch": batch, "prompt": prompt, "new": new, "weights": _weights(is_wide)},
-            )
+            for ours, name in ((text, "inference.writing"), (compiled, "the same, compiled")):
+                yield Contest(
+                    f"write {batch} x ({prompt} + {new} tokens)",
+                    Side(name, precision, _ours(ours, prompts, new)),
+                    Side("transformers.generate", precision, _theirs(stock, prompts, new)),
+                    different_texts,
+                    0,
+                    {"batch": batch, "prompt": prompt, "new": new, "weights": _weights(is_wide)},
+                )
 
 
 def different_texts(ours: list[str], theirs: list[str]) -> float:

@@ -52,6 +52,14 @@ def test_lines_of_a_pipe_are_answered_in_turn(asked, folder, monkeypatch, capsys
     assert [m["role"] for m in asked[1]] == ["user", "assistant", "user"]
 
 
+def test_steps_are_compiled_where_asked(asked, folder, monkeypatch, capsys):
+    compiled = []
+    monkeypatch.setattr(Model, "compile", compiled.append)
+    code, out, err = talk(monkeypatch, capsys, folder, ["One?"], "--compile")
+    assert (code, out, len(compiled)) == (0, "answer 1 seed 0\n", 1)
+    assert err == "compiling the steps of writing\n"
+
+
 def test_a_real_model_answers(folder, monkeypatch, capsys):
     code, out, _ = talk(monkeypatch, capsys, folder, ["One?"])
     assert code == 0

@@ -1,8 +1,12 @@
 """`tgp serve`: what is refused before a model is opened."""
 
 import pytest
+from random_networks import language_model
 
+from tgp_multimodal import export
 from tgp_multimodal.cli import main
+from tgp_multimodal.inference.model import Model
+from tgp_multimodal.serving import server
 
 
 @pytest.mark.parametrize(
@@ -29,3 +33,13 @@ def test_the_token_of_the_environment_counts(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("TGP_TOKEN", "short")
     assert main(["serve", str(tmp_path)]) == 2
     assert "token must have at least 16 characters. Got 5" in capsys.readouterr().err
+
+
+def test_steps_are_compiled_before_the_server_is_ready(tokenizer, tmp_path, capsys, monkeypatch):
+    export.save(tmp_path / "export", language_model(tokenizer.vocabulary), tokenizer, {}, "")
+    happened = []
+    monkeypatch.setattr(Model, "compile", lambda _self: happened.append("compile"))
+    monkeypatch.setattr(server, "run", lambda *_args: happened.append("run"))
+    assert main(["serve", str(tmp_path / "export"), "--port", "0", "--compile"]) == 0
+    assert happened == ["compile", "run"]
+    assert capsys.readouterr().out == "compiling the steps of writing\n"

@@ -23,6 +23,7 @@ from tgp_multimodal.models.layers import KeyValueCache
 from tgp_multimodal.models.text_transformer import TextTransformer
 
 _MOST_ROWS = 16  # above, little is gained
+_VERY_LITTLE = torch.finfo(torch.float32).min  # finite: a row of nothing but padding stays a number
 
 
 def compile_steps(text: TextTransformer) -> None:
@@ -48,7 +49,7 @@ def compile_steps(text: TextTransformer) -> None:
                     steps.read(torch.zeros(rows, dtype=torch.long, device=device))
     except torch._dynamo.exc.BackendCompilerFailed as error:
         text.compiles_steps = False
-        (why, *_) = str(error).splitlines()
+        (why, *_) = str(error.inner_exception).splitlines() or [""]
         raise ValueError(
             f"compile must find a C++ compiler, such as g++ ($CXX names one). Got {why} instead."
         ) from error
@@ -181,7 +182,7 @@ def _step(
         keys, values = (t[:, :, None, : last + 1].float() for t in (keys, values))
         query = query.view(rows, groups, -1, 1, size)
         # Sums of products, and no matrix products: they become part of the loops around them.
-        logits = (query * keys).sum(-1).masked_fill(is_padding, -torch.inf)
+        logits = (query * keys).sum(-1).masked_fill(is_padding, _VERY_LITTLE)
         attended = (logits.softmax(-1)[..., None] * values).sum(-2)
         state_BD = state_BD + multiply(attended.reshape(rows, -1), layer.out)
         gate, up = multiply(_unit(state_BD, shape.floor), layer.gate_up).chunk(2, dim=-1)

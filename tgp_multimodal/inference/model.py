@@ -20,6 +20,7 @@ from tgp_multimodal.inference import (
     writing,
 )
 from tgp_multimodal.inference.code_blocks import enclosing_block
+from tgp_multimodal.inference.compiled import compile_steps
 from tgp_multimodal.inference.drawing import Drawing
 from tgp_multimodal.inference.image import draw, too_long
 from tgp_multimodal.inference.init_image import InitImage
@@ -57,6 +58,17 @@ class Model:
     def training_size(self) -> int:
         """Side in pixels of the pictures that the network learned to draw."""
         return self._with_head().head.size
+
+    def compile(self) -> None:
+        """Compiles the steps of writing, which then take some 0.5 to 0.7 of the time on CPUs.
+
+        Compiling takes up to a minute the first time on a machine and some ten seconds afterwards.
+        Texts stay the same beyond float rounding.
+
+        Raises:
+            ValueError: there is no C++ compiler.
+        """
+        compile_steps(self.network.text)
 
     def write(
         self,

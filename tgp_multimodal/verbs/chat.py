@@ -23,6 +23,7 @@ def chat(
     stop: list[str] | None = None,
     top_k: int = 0,
     repetition_penalty: float = 1.0,
+    compile: bool = False,
 ) -> None:
     """Chat with a model that was trained on conversations.
 
@@ -41,6 +42,7 @@ def chat(
         stop: end an answer before the first of these strings; give it after the folder.
         top_k: draw from the k most probable tokens; 0 for all.
         repetition_penalty: above 1, tokens that occurred become less probable; 1 for none.
+        compile: compile the steps of writing first, as `tgp serve --compile` does.
 
     Examples:
         tgp chat runs/chat/export
@@ -64,6 +66,9 @@ def chat(
             f"Got {folder} without a chat template instead."
         )
     room_for_prompt(model.network.text, max_tokens)
+    if compile:
+        print("compiling the steps of writing", file=sys.stderr)
+        model.compile()
     talk = _Talk(model, sampling, system, is_terminal=sys.stdin.isatty())
     for line in _lines(talk.is_terminal):
         if line == "/quit":

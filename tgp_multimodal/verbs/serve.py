@@ -9,6 +9,7 @@ def serve(
     name: str | None = None,
     body: int = 1_000_000,
     waiting: int = 256,
+    compile: bool = False,
 ) -> None:
     """Answer OpenAI's clients: completions, infilling, chat, embeddings and pictures.
 
@@ -25,10 +26,13 @@ def serve(
         name: name of the model in requests; left out, the name of its run.
         body: largest request body, in bytes.
         waiting: most requests in the queue; further ones get 503 and are asked to retry.
+        compile: compile the steps of writing: up to a minute the first time on a machine, some ten
+            seconds afterwards, before the server is ready; a token then takes half to two thirds of
+            the time on CPUs. Needs a C++ compiler.
 
     Examples:
         tgp serve runs/nano/export
-        tgp serve runs/nano/export --port 0 --name nano
+        tgp serve runs/nano/export --port 0 --name nano --compile
         TGP_TOKEN=$(openssl rand -hex 24) tgp serve runs/nano/export --host 0.0.0.0
     """
     import os
@@ -43,6 +47,9 @@ def serve(
     listener = server.listen_at(host, port, token)
     with listener:
         served = server.open_model(folder, name, Limits(body=body, waiting=waiting))
+        if compile:
+            print("compiling the steps of writing", flush=True)
+            served.model.compile()
 
         def ready(address: str) -> None:
             print(f"serving {served.name} at {address} (Ctrl-C stops)", flush=True)
