@@ -19,8 +19,9 @@ from tgp_multimodal.models.text_transformer import TextTransformer
 def contests(quick: bool) -> Iterator[Contest]:
     """Batches of 1 and 8 in float32 and bfloat16, our steps as they are and compiled.
 
-    The texts must be equal. Weights are random in float32, where a wrong step anywhere changes the text. In bfloat16 the
-    network has been taught just enough that rounding does not choose; see `exports`.
+    The texts must be equal. Weights are random in float32, where a wrong step anywhere changes the
+    text. In bfloat16 the network has been taught just enough that rounding does not choose; see
+    `exports`.
     """
     disable_progress_bar()
     prompt, new = (8, 8) if quick else (32, 128)
@@ -35,10 +36,10 @@ def contests(quick: bool) -> Iterator[Contest]:
         compile_steps(compiled)
         for batch in (1, 8):
             prompts = [exports.walk(7 * i, prompt) for i in range(batch)]
-            for ours, name in ((text, "inference.writing"), (compiled, "the same, compiled")):
+            for ours, how in ((text, ""), (compiled, ", compiled")):
                 yield Contest(
-                    f"write {batch} x ({prompt} + {new} tokens)",
-                    Side(name, precision, _ours(ours, prompts, new)),
+                    f"write {batch} x ({prompt} + {new} tokens){how}",
+                    Side("inference.writing", precision, _ours(ours, prompts, new)),
                     Side("transformers.generate", precision, _theirs(stock, prompts, new)),
                     different_texts,
                     0,

@@ -54,7 +54,7 @@ def test_lines_of_a_pipe_are_answered_in_turn(asked, folder, monkeypatch, capsys
 
 def test_steps_are_compiled_where_asked(asked, folder, monkeypatch, capsys):
     compiled = []
-    monkeypatch.setattr(Model, "compile", compiled.append)
+    monkeypatch.setattr(Model, "compile", lambda model: compiled.append(model))
     code, out, err = talk(monkeypatch, capsys, folder, ["One?"], "--compile")
     assert (code, out, len(compiled)) == (0, "answer 1 seed 0\n", 1)
     assert err == "compiling the steps of writing\n"
