@@ -75,6 +75,7 @@ def _against_loop(
         for part in network.modules():
             if isinstance(part, Block):
                 part.compile()
+        network.text.is_compiled = True
         small.compile()
     how = "compiled / compiled" if compiled else "eager / eager"
     sizes = [sum(p.numel() for p in part.parameters()) for part in (network, small)]

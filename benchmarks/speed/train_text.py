@@ -44,6 +44,7 @@ def contests(quick: bool) -> Iterator[Contest]:
             for part in mine.modules():
                 if isinstance(part, Block):
                     part.compile()
+            mine.text.is_compiled = True
         if compile_theirs:
             stock.compile()
         how = f"{'compiled' if compile_ours else 'eager'} / "
@@ -74,7 +75,8 @@ def our_loss(network: LanguageModel, row_BL: Tensor) -> Callable[[], Tensor]:
 
     def loss() -> Tensor:
         state_ND, table = network.text(row_BL[:, :-1]).flatten(0, 1), network.text.embed_tokens
-        return weighted_nats(state_ND, table.weight, target_N, mean_N, nothing_N)[0]
+        rest = target_N, mean_N, nothing_N, network.text.is_compiled
+        return weighted_nats(state_ND, table.weight, *rest)[0]
 
     return loss
 

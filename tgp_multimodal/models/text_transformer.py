@@ -112,6 +112,7 @@ class TextTransformer(nn.Module):
         make_block_mask: makes FlexAttention's mask of long unpadded rows while a gradient is wanted
             (`block_attention.visible_blocks`); set where layers are compiled on a GPU. None: a
             dense mask.
+        is_compiled: whether its layers are compiled for training; losses join their passes then.
         compiles_steps: whether it writes by compiled steps (`inference.compiled`).
     """
 
@@ -141,7 +142,7 @@ class TextTransformer(nn.Module):
         self.feed_forward, self.heads, self.key_value_heads = feed_forward, heads, key_value_heads
         self.context, self.rope_theta = context, rope_theta
         self.make_block_mask: Callable[[Tensor, bool | Tensor], BlockMask] | None = None
-        self.compiles_steps = False
+        self.is_compiled = self.compiles_steps = False
         self.head_size = width // heads
         self.embed_tokens = nn.Embedding(vocabulary, width)
         self.layers = nn.ModuleList(

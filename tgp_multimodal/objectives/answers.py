@@ -63,7 +63,7 @@ class AnswerLanguage(Objective):
             rows.token_BL[:, 1:].flatten().index_select(0, rows.scored_N),
             rows.weight_N,
             self.z_loss * rows.weight_N,
-            is_compiled=network.text.make_block_mask is not None,
+            is_compiled=network.text.is_compiled,
         )
         nats = (nats_N * rows.weight_N).sum()
         parts = {

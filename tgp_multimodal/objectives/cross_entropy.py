@@ -38,7 +38,7 @@ def weighted_nats(
         weight_N: weights of the nats, without gradient.
         z_weight_N: weights of the squared log-partition (z-loss: Chowdhery et al. 2022,
             arXiv:2204.02311, section 5), without gradient.
-        is_compiled: whether a compiler joins the passes over the logits; for GPUs.
+        is_compiled: whether a compiler joins the passes over the logits.
 
     Returns:
         The sum, differentiable once, and the nats, shape (N,), without gradient.

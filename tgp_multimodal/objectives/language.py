@@ -107,7 +107,7 @@ class HybridLanguage(Objective):
             batch.token_BL[:, 1:].flatten().index_select(0, batch.scored_N),
             share * batch.causal_weight_N + (1 - share) * batch.masked_weight_N,
             self.z_loss * batch.all_weight_N,
-            is_compiled=network.text.make_block_mask is not None,
+            is_compiled=network.text.is_compiled,
         )
         parts = {"value": value}
         if share > 0:

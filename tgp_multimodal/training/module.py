@@ -142,6 +142,7 @@ class TrainingModule(LightningModule):
             # Block by block: equal blocks share one compiled graph, and no key of a weight changes.
             for part in blocks(self.network):
                 part.compile()
+            self.network.text.is_compiled = True
             if self.device.type == "cuda":
                 self.network.text.make_block_mask = visible_blocks
 
