@@ -8,7 +8,7 @@ Shape letters: B batch, L queries or positions of text, M keys, P patches, H hea
 D normalised axis.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -91,6 +91,65 @@ class AttentionFunction(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         return *_attention_gradients(grad_out, *ctx.saved_tensors), None
+
+
+class Tile(NamedTuple):
+    """Rows, some of their queries, and the keys among which are all that these may attend to."""
+
+    rows: slice
+    queries: slice
+    keys: slice
+
+
+class TiledMask(NamedTuple):
+    """A mask, and the tiles outside of which it allows nothing.
+
+    Attributes:
+        allowed: True where a query may attend, (B, 1, L, M) or (1, 1, L, M).
+        tiles: each query of each row is in one.
+    """
+
+    allowed: Tensor
+    tiles: tuple[Tile, ...]
+
+    def of(self, tile: Tile) -> Tensor:
+        """The part of the mask that belongs to a tile."""
+        rows = tile.rows if len(self.allowed) > 1 else slice(None)
+        return self.allowed[rows, :, tile.queries, tile.keys]
+
+
+class TiledAttentionFunction(torch.autograd.Function):
+    """`AttentionFunction` tile by tile: what lies outside the tiles is not computed."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query_BHLK: Tensor, key_BHMK: Tensor, value_BHMK: Tensor, mask: TiledMask
+    ) -> Tensor:
+        out_BHLK = torch.empty_like(query_BHLK)
+        probabilities = []
+        for tile in mask.tiles:
+            rows, queries, keys = tile
+            parts = query_BHLK[rows, :, queries], key_BHMK[rows, :, keys], value_BHMK[rows, :, keys]
+            probability, out_BHLK[rows, :, queries] = attend(*parts, mask.of(tile))
+            probabilities.append(probability)
+        ctx.save_for_backward(query_BHLK, key_BHMK, value_BHMK, *probabilities)
+        ctx.tiles = mask.tiles
+        return out_BHLK
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, *probabilities = ctx.saved_tensors
+        grad_query, grad_key, grad_value = map(torch.zeros_like, (query, key, value))
+        for (rows, queries, keys), probability in zip(ctx.tiles, probabilities, strict=True):
+            found = _attention_gradients(
+                grad_out[rows, :, queries], query[rows, :, queries], key[rows, :, keys],
+                value[rows, :, keys], probability,
+            )  # fmt: skip
+            grad_query[rows, :, queries] = found[0]
+            grad_key[rows, :, keys] += found[1]
+            grad_value[rows, :, keys] += found[2]
+        return grad_query, grad_key, grad_value, None
 
 
 def attend(

@@ -14,6 +14,8 @@ from tgp_multimodal.models.eager import (
     AttentionFunction,
     RMSNormFunction,
     RotaryFunction,
+    TiledAttentionFunction,
+    TiledMask,
     as_complex,
     normalised,
 )
@@ -91,7 +93,10 @@ def rotate_neighbours(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
 
 
 def attention(
-    query_BHLK: Tensor, key_BGMK: Tensor, value_BGMK: Tensor, allowed: "Tensor | BlockMask | None"
+    query_BHLK: Tensor,
+    key_BGMK: Tensor,
+    value_BGMK: Tensor,
+    allowed: "Tensor | TiledMask | BlockMask | None",
 ) -> Tensor:
     """Scaled dot-product attention.
 
@@ -103,10 +108,11 @@ def attention(
         key_BGMK: keys; H is a multiple of G, and consecutive query heads share a key head.
         value_BGMK: values.
         allowed: True where a query may attend, broadcastable to (B, H, L, M); None: everywhere. A
-            block mask skips the blocks in which no query attends; for compiled code alone.
+            block mask skips the blocks in which no query attends; for compiled code alone. A mask
+            with tiles skips what is outside of them, in float32 with a hand-written backward pass.
     """
     groups = query_BHLK.shape[1] // key_BGMK.shape[1]
-    if allowed is not None and not isinstance(allowed, Tensor):
+    if allowed is not None and not isinstance(allowed, (Tensor, TiledMask)):
         # Half a second to import; whoever made the blocks has done it (`block_attention`).
         kernel = torch.nn.attention.flex_attention.flex_attention
         three = (query_BHLK, key_BGMK, value_BGMK)
@@ -115,6 +121,12 @@ def attention(
     if groups > 1:
         key_BHMK = key_BGMK.repeat_interleave(groups, dim=1)
         value_BHMK = value_BGMK.repeat_interleave(groups, dim=1)
+    if isinstance(allowed, TiledMask):
+        # In bfloat16 products cost less than the copies of parts that tiles need.
+        if query_BHLK.dtype == torch.float32 and uses_manual_backward(query_BHLK):
+            query_BHLK = query_BHLK * query_BHLK.shape[-1] ** -0.5
+            return TiledAttentionFunction.apply(query_BHLK, key_BHMK, value_BHMK, allowed)
+        allowed = allowed.allowed
     if query_BHLK.device.type != "cpu" or not torch.is_grad_enabled():
         return F.scaled_dot_product_attention(query_BHLK, key_BHMK, value_BHMK, attn_mask=allowed)
     query_BHLK = query_BHLK * query_BHLK.shape[-1] ** -0.5

@@ -119,11 +119,15 @@ class HybridLanguage(Objective):
     def prepare_batch(self, batch: TextRows, progress: float, seed: int) -> HybridBatch:
         """Gives each row its kind; see `Objective.prepare_batch`."""
         rows = self.draw_rows(batch, progress, seed)
+        # Causal rows first: attention skips what lies ahead in leading ones (`causal_tiles`).
+        order_B = rows.is_causal_B.long().argsort(descending=True, stable=True)
+        rows = Rows(*(tensor[order_B] for tensor in rows))
         weights = _mean_weights(rows)
         device = batch.token_BL.device
+        order_B = order_B.to(device)
         return HybridBatch(
-            batch.token_BL,
-            batch.position_BL,
+            batch.token_BL[order_B],
+            batch.position_BL[order_B],
             rows.input_BL.to(device),
             rows.is_causal_B.to(device),
             rows.scored_BL.flatten().nonzero()[:, 0].to(device),

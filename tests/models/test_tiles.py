@@ -1,0 +1,63 @@
+"""Attention tile by tile: the same states and gradients, whatever rows are causal."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_networks import randomise
+
+from tgp_multimodal.models import text_transformer
+from tgp_multimodal.models.text_transformer import TextTransformer, causal_tiles, visible
+
+KINDS = {
+    "causal": True,
+    "both ways": False,
+    "causal first": torch.tensor([True, True, False]),
+    "mixed": torch.tensor([True, False, True]),
+    "a masked row first": torch.tensor([False, True, True]),
+    "all of a tensor": torch.tensor([True, True, True]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_states_and_gradients_are_the_same(kind, monkeypatch):
+    text = TextTransformer(320, 32, 2, 48, 4, 2, context=64)
+    randomise(text)
+    generator = torch.Generator().manual_seed(1)
+    token_BL = torch.randint(0, 320, (3, 45), generator=generator)
+    position_BL = torch.tensor([*range(20), *range(25)]).expand(3, -1)
+    weight_BLD = torch.randn(3, 45, 32, generator=generator)
+
+    def learnt():
+        state_BLD = text(token_BL, position_BL, KINDS[kind])
+        gradients = torch.autograd.grad((state_BLD * weight_BLD).sum(), tuple(text.parameters()))
+        return state_BLD.detach(), gradients
+
+    expected_state, expected = learnt()
+    monkeypatch.setattr(text_transformer, "_TILE", 16)
+    made = []
+    monkeypatch.setattr(
+        text_transformer, "TiledMask", lambda *parts: made.append(parts) or _mask(*parts)
+    )
+    state, found = learnt()
+    assert len(made) == (kind not in ("both ways", "a masked row first"))
+    torch.testing.assert_close(state, expected_state, atol=1e-5, rtol=0)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+_mask = text_transformer.TiledMask
+
+
+@settings(deadline=None)
+@given(st.lists(st.booleans(), min_size=1, max_size=4), st.integers(2, 400))
+def test_tiles_hold_all_that_is_visible_and_each_query_once(causal, length):
+    is_causal = torch.tensor(causal)
+    position_BL = torch.arange(length).expand(len(causal), -1)
+    seen = visible(position_BL, is_causal, None)
+    times_BL = torch.zeros(len(causal), length)
+    for rows, queries, keys in causal_tiles(is_causal, len(causal), length):
+        times_BL[rows, queries] += 1
+        seen[rows, queries, keys] = False
+    assert bool((times_BL == 1).all())
+    assert not bool(seen.any())
