@@ -57,7 +57,7 @@ def test_steps_are_compiled_where_asked(asked, folder, monkeypatch, capsys):
     monkeypatch.setattr(Model, "compile", lambda model: compiled.append(model))
     code, out, err = talk(monkeypatch, capsys, folder, ["One?"], "--compile")
     assert (code, out, len(compiled)) == (0, "answer 1 seed 0\n", 1)
-    assert err == "compiling the steps of writing\n"
+    assert err == "compiling the steps of writing (up to a minute the first time)\n"
 
 
 def test_a_real_model_answers(folder, monkeypatch, capsys):

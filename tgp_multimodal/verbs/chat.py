@@ -67,7 +67,7 @@ def chat(
         )
     room_for_prompt(model.network.text, max_tokens)
     if compile:
-        print("compiling the steps of writing", file=sys.stderr)
+        print("compiling the steps of writing (up to a minute the first time)", file=sys.stderr)
         model.compile()
     talk = _Talk(model, sampling, system, is_terminal=sys.stdin.isatty())
     for line in _lines(talk.is_terminal):

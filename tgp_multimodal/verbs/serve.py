@@ -48,7 +48,7 @@ def serve(
     with listener:
         served = server.open_model(folder, name, Limits(body=body, waiting=waiting))
         if compile:
-            print("compiling the steps of writing", flush=True)
+            print("compiling the steps of writing (up to a minute the first time)", flush=True)
             served.model.compile()
 
         def ready(address: str) -> None:
