@@ -49,6 +49,24 @@ def test_states_and_gradients_are_the_same(kind, monkeypatch):
 _mask = text_transformer.TiledMask
 
 
+@pytest.mark.parametrize("how", ["bfloat16", "frozen", "padded", "compiled", "no gradient"])
+def test_other_ways_give_the_same(how, monkeypatch):
+    text = TextTransformer(320, 32, 2, 48, 4, 2, context=64).requires_grad_(how != "frozen")
+    randomise(text)
+    text.is_compiled = how == "compiled"
+    token_BL = torch.randint(0, 320, (3, 45), generator=torch.Generator().manual_seed(1))
+    mask_BL = torch.arange(45) < torch.tensor([[45], [30], [1]]) if how == "padded" else None
+
+    def states():
+        arithmetic = torch.autocast("cpu", torch.bfloat16, enabled=how == "bfloat16")
+        with arithmetic, torch.set_grad_enabled(how != "no gradient"):
+            return text(token_BL, mask_BL=mask_BL).detach()
+
+    expected = states()
+    monkeypatch.setattr(text_transformer, "_TILE", 16)
+    torch.testing.assert_close(states(), expected, atol=1e-5, rtol=0)
+
+
 @settings(deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=4), st.integers(2, 400))
 def test_tiles_hold_all_that_is_visible_and_each_query_once(causal, length):

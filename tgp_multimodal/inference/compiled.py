@@ -10,7 +10,8 @@ heads, K head size.
 """
 
 import functools
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Hashable
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -23,7 +24,7 @@ from tgp_multimodal.models.layers import KeyValueCache
 from tgp_multimodal.models.text_transformer import TextTransformer
 
 _MOST_ROWS = 16  # above, little is gained
-_VERY_LITTLE = torch.finfo(torch.float32).min  # finite: a row of nothing but padding stays a number
+_VERY_LITTLE = torch.finfo(torch.float32).min  # finite, so that what padding takes is a number
 
 
 def compile_steps(text: TextTransformer) -> None:
@@ -31,28 +32,38 @@ def compile_steps(text: TextTransformer) -> None:
 
     There are two forms, of a single row and of several. Each takes some twenty seconds, a few where
     an earlier process has left it in torch's cache, and nothing where a network of the same shape
-    has been used.
+    has been used. The weights of the blocks are held once more for each form.
 
     Raises:
-        ValueError: there is no C++ compiler.
+        ValueError: the network is not on a CPU, or there is no C++ compiler.
     """
+    device = text.embed_tokens.weight.device
+    if device.type != "cpu":
+        raise ValueError(f"compile must be asked of a network on a CPU. Got {device} instead.")
     text.compiles_steps = True
+    try:
+        _run_both_forms(text)
+    except BaseException as error:
+        text.compiles_steps = False
+        if not isinstance(error, torch._dynamo.exc.BackendCompilerFailed):
+            raise
+        inner = error.inner_exception
+        (why, *_) = str(inner).splitlines() or [""]
+        raise ValueError(
+            "compile must find a C++ compiler that works, such as g++ ($CXX names one). "
+            f"Got {type(inner).__name__} ({why}) instead."
+        ) from error
+
+
+@torch.inference_mode()
+def _run_both_forms(text: TextTransformer) -> None:
     known = compiled(text)
     assert known is not None
-    device = text.embed_tokens.weight.device
-    try:
-        with torch.inference_mode():
-            for rows in (1, 3):  # the compiler takes axes of equal size for one and the same
-                cache = text.new_cache(rows, 7)
-                cache.length = 4
-                if steps := known.steps(cache):
-                    steps.read(torch.zeros(rows, dtype=torch.long, device=device))
-    except torch._dynamo.exc.BackendCompilerFailed as error:
-        text.compiles_steps = False
-        (why, *_) = str(error.inner_exception).splitlines() or [""]
-        raise ValueError(
-            f"compile must find a C++ compiler, such as g++ ($CXX names one). Got {why} instead."
-        ) from error
+    for rows in (1, 3):
+        cache = text.new_cache(rows, 7)
+        cache.length = 4
+        if steps := known.steps(cache):
+            steps.read(torch.zeros(rows, dtype=torch.long))
 
 
 def compiled(text: TextTransformer) -> "CompiledText | None":
@@ -61,7 +72,9 @@ def compiled(text: TextTransformer) -> "CompiledText | None":
         return None
     network = fused(text)
     if network not in _made:
-        _made[network] = CompiledText(text, network)
+        # Tensors made in inference mode are others to the compiler: it would compile anew.
+        with torch.inference_mode(False), torch.no_grad():
+            _made[network] = CompiledText(text, network)
     return _made[network]
 
 
@@ -80,9 +93,11 @@ class CompiledText:
         floor, head_floor = float(network.floor), float(network.head_floor)
         self.shape = _Shape(network.heads, network.groups, network.size, floor**2, head_floor**2)
         self.table, self.last_gain = network.table, network.last_gain
-        self.rotations = torch.view_as_real(network.rotations)
+        self.rotations = torch.view_as_real(network.rotations.clone())
         layers = layer_weights(text)
         self.weights = LayerWeights(*map(torch.stack, zip(*layers, strict=True)))
+        sizes = [tuple(w.shape) for w in (self.table, *self.weights)]
+        self.step = _compiled((self.shape, self.table.dtype, *sizes))
         self.most_rows = min(max(1, network.plain_rows), _MOST_ROWS)
         if self.most_rows > 1:
             wide = [w.float().transpose(1, 2).contiguous() for w in self.weights]
@@ -109,7 +124,7 @@ class CompiledSteps:
         weights = text.weights if is_one else text.wide_weights
         self.cache, self.text = cache, text
         fixed = text.shape, weights, text.table, text.rotations
-        self._step = functools.partial(_compiled(), *fixed, cache.start_B, cache.buffers)
+        self._step = functools.partial(text.step, *fixed, cache.start_B, cache.buffers)
 
     def read(self, token_B: Tensor) -> Tensor:
         """Final-normed hidden states behind one more token of each row, (B, D)."""
@@ -146,8 +161,10 @@ def _vary(tensor: Tensor, axis: int) -> None:
 
 
 @functools.cache
-def _compiled() -> Callable[..., Tensor]:
-    return torch.compile(_step, dynamic=False)
+def _compiled(_kind: Hashable) -> Callable[..., Tensor]:
+    """`_step`, a function of its own for each kind of network: one has few compiled forms."""
+    own = types.FunctionType(_step.__code__.replace(), globals())
+    return torch.compile(own, dynamic=False)
 
 
 def _step(

@@ -195,7 +195,8 @@ class TextTransformer(nn.Module):
             block_mask = self.make_block_mask(position_BL, is_causal)
             return self._run(token_BL, position_BL, block_mask, depth)
         allowed = visible(position_BL, is_causal, mask_BL)[:, None]
-        is_eager = torch.is_grad_enabled() and not self.is_compiled
+        is_eager = not (self.is_compiled or torch.compiler.is_compiling())
+        is_eager = is_eager and torch.is_grad_enabled()
         if is_eager and token_BL.device.type == "cpu" and token_BL.shape[1] > _TILE:
             tiles = causal_tiles(is_causal, *token_BL.shape)
             if len(tiles) > 1:
@@ -240,9 +241,10 @@ def causal_tiles(is_causal: bool | Tensor, rows: int, length: int) -> tuple[Tile
         rows: how many rows there are.
         length: of a row.
     """
-    causal = rows * is_causal
     if isinstance(is_causal, Tensor):
         causal = int(is_causal.long().cumprod(0).sum())
+    else:
+        causal = rows if is_causal else 0
     tiles = []
     for start in range(0, length if causal else 0, _TILE):
         end = min(start + _TILE, length)

@@ -42,8 +42,8 @@ class HybridBatch(NamedTuple):
     """A batch with the kinds of its rows drawn, so that the loss never waits for the device.
 
     Attributes:
-        token_BL: as in `TextRows`.
-        position_BL: as in `TextRows`.
+        token_BL: rows of `TextRows`, causal ones first.
+        position_BL: as in `TextRows`, in the order of these rows, as is all that follows.
         input_BL: what the network reads, one position shorter.
         is_causal_B: True for causal rows, False for masked ones.
         scored_N: indices of the scored positions in the flattened rows.
@@ -117,7 +117,7 @@ class HybridLanguage(Objective):
         return Loss(value, {k: v.detach() for k, v in parts.items()})
 
     def prepare_batch(self, batch: TextRows, progress: float, seed: int) -> HybridBatch:
-        """Gives each row its kind; see `Objective.prepare_batch`."""
+        """Gives each row its kind, and puts causal rows first; see `Objective.prepare_batch`."""
         rows = self.draw_rows(batch, progress, seed)
         # Causal rows first: attention skips what lies ahead in leading ones (`causal_tiles`).
         order_B = rows.is_causal_B.long().argsort(descending=True, stable=True)

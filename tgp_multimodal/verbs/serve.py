@@ -26,9 +26,9 @@ def serve(
         name: name of the model in requests; left out, the name of its run.
         body: largest request body, in bytes.
         waiting: most requests in the queue; further ones get 503 and are asked to retry.
-        compile: compile the steps of writing: up to a minute the first time on a machine, some ten
-            seconds afterwards, before the server is ready; a token then takes half to two thirds of
-            the time on CPUs. Needs a C++ compiler.
+        compile: compile the steps of writing before the server is ready: up to a minute the first
+            time on a machine, some ten seconds afterwards. On CPUs a token of one text then takes
+            half the time. Needs a C++ compiler.
 
     Examples:
         tgp serve runs/nano/export
