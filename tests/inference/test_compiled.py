@@ -9,6 +9,10 @@ from tgp_multimodal.inference.fused import fused
 from tgp_multimodal.inference.sampling import Sampling
 from tgp_multimodal.models.text_transformer import TextTransformer
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*torch.jit.script_method.*:DeprecationWarning",  # torch 2.11 compiles through it
+)
+
 PROMPTS = ["The river", "def add(a, b):\n", "", "a set holds each item once", "x", "x"]
 
 
