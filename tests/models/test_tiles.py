@@ -35,10 +35,7 @@ def test_states_and_gradients_are_the_same(kind, monkeypatch):
 
     expected_state, expected = learnt()
     monkeypatch.setattr(text_transformer, "_TILE", 16)
-    made = []
-    monkeypatch.setattr(
-        text_transformer, "TiledMask", lambda *parts: made.append(parts) or _mask(*parts)
-    )
+    made = tiles_made(monkeypatch)
     state, found = learnt()
     assert len(made) == (kind not in ("both ways", "a masked row first"))
     torch.testing.assert_close(state, expected_state, atol=1e-5, rtol=0)
@@ -46,7 +43,13 @@ def test_states_and_gradients_are_the_same(kind, monkeypatch):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
-_mask = text_transformer.TiledMask
+def tiles_made(monkeypatch):
+    """Every mask with tiles from now on."""
+    made, mask = [], text_transformer.TiledMask
+    monkeypatch.setattr(
+        text_transformer, "TiledMask", lambda *parts: made.append(parts) or mask(*parts)
+    )
+    return made
 
 
 @pytest.mark.parametrize("how", ["bfloat16", "frozen", "padded", "compiled", "no gradient"])
@@ -64,7 +67,9 @@ def test_other_ways_give_the_same(how, monkeypatch):
 
     expected = states()
     monkeypatch.setattr(text_transformer, "_TILE", 16)
+    made = tiles_made(monkeypatch)
     torch.testing.assert_close(states(), expected, atol=1e-5, rtol=0)
+    assert len(made) == (how not in ("compiled", "no gradient"))
 
 
 @settings(deadline=None)
