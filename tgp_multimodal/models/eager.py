@@ -1,4 +1,4 @@
-"""Norm, rotary embedding and attention with hand-written backward passes, for eager mode.
+"""Norm, rotary embedding and the head's attention, backward passes by hand, for eager mode.
 
 Autograd goes through a formula operation by operation, and on a CPU each is a pass over the whole
 tensor. These compute the same gradients in a third of the passes. A compiler fuses the operations
@@ -8,11 +8,13 @@ Shape letters: B batch, L queries or positions of text, M keys, P patches, H hea
 D normalised axis.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from tgp_multimodal.models.attention_op import attend, attention_gradients
 
 
 class RMSNormFunction(torch.autograd.Function):
@@ -76,117 +78,6 @@ def _pairs(x: Tensor, are_halves: bool) -> tuple[Tensor, Tensor]:
     return first, second
 
 
-class AttentionFunction(torch.autograd.Function):
-    """`attend`, which keeps its softmax for the backward pass."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, query_BHLK: Tensor, key_BHMK: Tensor, value_BHMK: Tensor, allowed: Tensor | None
-    ) -> Tensor:
-        probability, out = attend(query_BHLK, key_BHMK, value_BHMK, allowed)
-        ctx.save_for_backward(query_BHLK, key_BHMK, value_BHMK, probability)
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
-        return *_attention_gradients(grad_out, *ctx.saved_tensors), None
-
-
-class Tile(NamedTuple):
-    """Rows, some of their queries, and the keys among which are all that these may attend to."""
-
-    rows: slice
-    queries: slice
-    keys: slice
-
-
-class TiledMask(NamedTuple):
-    """A mask, and the tiles outside of which it allows nothing.
-
-    Attributes:
-        allowed: True where a query may attend, (B, 1, L, M) or (1, 1, L, M).
-        tiles: each query of each row is in one.
-    """
-
-    allowed: Tensor
-    tiles: tuple[Tile, ...]
-
-    def of(self, tile: Tile) -> Tensor:
-        """The part of the mask that belongs to a tile."""
-        rows = tile.rows if len(self.allowed) > 1 else slice(None)
-        return self.allowed[rows, :, tile.queries, tile.keys]
-
-
-class TiledAttentionFunction(torch.autograd.Function):
-    """`AttentionFunction` tile by tile: what lies outside the tiles is not computed."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, query_BHLK: Tensor, key_BHMK: Tensor, value_BHMK: Tensor, mask: TiledMask
-    ) -> Tensor:
-        out_BHLK = torch.empty_like(query_BHLK)
-        probabilities = []
-        for tile in mask.tiles:
-            rows, queries, keys = tile
-            parts = query_BHLK[rows, :, queries], key_BHMK[rows, :, keys], value_BHMK[rows, :, keys]
-            probability, out_BHLK[rows, :, queries] = attend(*parts, mask.of(tile))
-            probabilities.append(probability)
-        ctx.save_for_backward(query_BHLK, key_BHMK, value_BHMK, *probabilities)
-        ctx.tiles = mask.tiles
-        return out_BHLK
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, *probabilities = ctx.saved_tensors
-        grad_query, grad_key, grad_value = map(torch.zeros_like, (query, key, value))
-        for (rows, queries, keys), probability in zip(ctx.tiles, probabilities, strict=True):
-            found = _attention_gradients(
-                grad_out[rows, :, queries], query[rows, :, queries], key[rows, :, keys],
-                value[rows, :, keys], probability,
-            )  # fmt: skip
-            grad_query[rows, :, queries] = found[0]
-            grad_key[rows, :, keys] += found[1]
-            grad_value[rows, :, keys] += found[2]
-        return grad_query, grad_key, grad_value, None
-
-
-def attend(
-    query_BHLK: Tensor, key_BHMK: Tensor, value_BHMK: Tensor, allowed: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """softmax(q kT) of shape (B, H, L, M), and its product with v, (B, H, L, K).
-
-    On CPUs softmax sums in float32 whatever it reads and writes, and adding a penalty at masked
-    positions is faster than filling them.
-
-    Args:
-        query_BHLK: queries, already scaled; of the same dtype as keys and values.
-        key_BHMK: keys.
-        value_BHMK: values.
-        allowed: True where a query may attend, broadcastable to (B, H, L, M), at least once in each
-            row; None: everywhere.
-    """
-    logits = query_BHLK @ key_BHMK.mT
-    if allowed is not None:
-        penalty = logits.new_zeros(allowed.shape)
-        logits.add_(penalty.masked_fill_(~allowed, torch.finfo(logits.dtype).min))
-    probability_BHLM = logits.softmax(dim=-1)
-    return probability_BHLM, probability_BHLM @ value_BHMK
-
-
-def _attention_gradients(
-    grad_out: Tensor, query: Tensor, key: Tensor, value: Tensor, probability: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of query, key and value."""
-    grad_probability = grad_out @ value.mT
-    # What autograd calls for a softmax; it too sums in float32.
-    grad_logits = torch.ops.aten._softmax_backward_data(
-        grad_probability, probability, -1, probability.dtype
-    )
-    return grad_logits @ key, grad_logits.mT @ query, probability.mT @ grad_out
-
-
 class PatchAttentionFunction(torch.autograd.Function):
     """Attention of patches over text and patches, from the projections to the heads' outputs.
 
@@ -237,7 +128,7 @@ class PatchAttentionFunction(torch.autograd.Function):
         projected, scale, gain, turn, *attended = ctx.saved_tensors
         batch, patches, _, heads, size = projected.shape
         grad_out = _swapped(grad_out.reshape(batch, patches, heads, size)).contiguous()
-        grad_query, grad_key, grad_value = _attention_gradients(grad_out, *attended)
+        grad_query, grad_key, grad_value = attention_gradients(grad_out, *attended)
         length = grad_key.shape[2] - patches
         grad_both = scale.new_empty(batch, patches, 2, heads, size)
         grad_both[:, :, 0] = _swapped(grad_query)

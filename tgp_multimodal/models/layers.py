@@ -10,12 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tgp_multimodal.models.attention_op import CausalMask, tiled_attention
 from tgp_multimodal.models.eager import (
-    AttentionFunction,
     RMSNormFunction,
     RotaryFunction,
-    TiledAttentionFunction,
-    TiledMask,
     as_complex,
     normalised,
 )
@@ -96,7 +94,7 @@ def attention(
     query_BHLK: Tensor,
     key_BGMK: Tensor,
     value_BGMK: Tensor,
-    allowed: "Tensor | TiledMask | BlockMask | None",
+    allowed: "Tensor | CausalMask | BlockMask | None",
 ) -> Tensor:
     """Scaled dot-product attention.
 
@@ -108,34 +106,27 @@ def attention(
         key_BGMK: keys; H is a multiple of G, and consecutive query heads share a key head.
         value_BGMK: values.
         allowed: True where a query may attend, broadcastable to (B, H, L, M); None: everywhere. A
-            block mask skips the blocks in which no query attends; for compiled code alone. A mask
-            with tiles skips what is outside of them, in float32 with a hand-written backward pass.
+            block mask skips the blocks in which no query attends; for compiled code alone. A causal
+            mask skips most of what is ahead, in float32 in grad mode.
     """
     groups = query_BHLK.shape[1] // key_BGMK.shape[1]
-    if allowed is not None and not isinstance(allowed, (Tensor, TiledMask)):
+    if allowed is not None and not isinstance(allowed, (Tensor, CausalMask)):
         # Half a second to import; whoever made the blocks has done it (`block_attention`).
         kernel = torch.nn.attention.flex_attention.flex_attention
         three = (query_BHLK, key_BGMK, value_BGMK)
         return kernel(*three, block_mask=allowed, enable_gqa=groups > 1)
+    causal = None
+    if isinstance(allowed, CausalMask):
+        allowed, causal = allowed
+    if query_BHLK.device.type == "cpu" and torch.is_grad_enabled():
+        query_BHLK = query_BHLK * query_BHLK.shape[-1] ** -0.5
+        mixed_BHLK, _ = tiled_attention(query_BHLK, key_BGMK, value_BGMK, allowed, causal)
+        return mixed_BHLK
     key_BHMK, value_BHMK = key_BGMK, value_BGMK
     if groups > 1:
         key_BHMK = key_BGMK.repeat_interleave(groups, dim=1)
         value_BHMK = value_BGMK.repeat_interleave(groups, dim=1)
-    if isinstance(allowed, TiledMask):
-        # In bfloat16 products cost less than the copies of parts that tiles need.
-        if query_BHLK.dtype == torch.float32 and uses_manual_backward(query_BHLK):
-            query_BHLK = query_BHLK * query_BHLK.shape[-1] ** -0.5
-            return TiledAttentionFunction.apply(query_BHLK, key_BHMK, value_BHMK, allowed)
-        allowed = allowed.allowed
-    if query_BHLK.device.type != "cpu" or not torch.is_grad_enabled():
-        return F.scaled_dot_product_attention(query_BHLK, key_BHMK, value_BHMK, attn_mask=allowed)
-    query_BHLK = query_BHLK * query_BHLK.shape[-1] ** -0.5
-    if uses_manual_backward(query_BHLK):
-        return AttentionFunction.apply(query_BHLK, key_BHMK, value_BHMK, allowed)
-    logits = query_BHLK @ key_BHMK.transpose(-1, -2)
-    if allowed is not None:
-        logits = logits.masked_fill(~allowed, torch.finfo(logits.dtype).min)
-    return logits.softmax(dim=-1, dtype=torch.float32).to(value_BHMK.dtype) @ value_BHMK
+    return F.scaled_dot_product_attention(query_BHLK, key_BHMK, value_BHMK, attn_mask=allowed)
 
 
 def is_eager_inference() -> bool:

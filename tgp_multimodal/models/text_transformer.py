@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tgp_multimodal.models.eager import Tile, TiledMask
+from tgp_multimodal.models.attention_op import CausalMask
 from tgp_multimodal.models.layers import (
     KeyValueCache,
     RMSNorm,
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 
 _BLOCK_MASK_LENGTH = 256  # tokens; two blocks of attention
-_TILE = 128  # queries; with half as many, more and smaller products undo what is saved
 
 
 class Attention(nn.Module):
@@ -50,7 +49,7 @@ class Attention(nn.Module):
         self,
         state_BLD: Tensor,
         rotary: tuple[Tensor, Tensor],
-        allowed: "Tensor | TiledMask | BlockMask",
+        allowed: "Tensor | CausalMask | BlockMask",
     ) -> Tensor:
         split = (*state_BLD.shape[:-1], -1, self.head_size)
         query = self.q_norm(self.q_proj(state_BLD).view(split)).transpose(1, 2)
@@ -91,7 +90,7 @@ class Block(nn.Module):
         self,
         state_BLD: Tensor,
         rotary: tuple[Tensor, Tensor],
-        allowed: "Tensor | TiledMask | BlockMask",
+        allowed: "Tensor | CausalMask | BlockMask",
     ) -> Tensor:
         state_BLD = state_BLD + self.self_attn(self.input_layernorm(state_BLD), rotary, allowed)
         return state_BLD + self.mlp(self.post_attention_layernorm(state_BLD))
@@ -195,19 +194,16 @@ class TextTransformer(nn.Module):
             block_mask = self.make_block_mask(position_BL, is_causal)
             return self._run(token_BL, position_BL, block_mask, depth)
         allowed = visible(position_BL, is_causal, mask_BL)[:, None]
-        is_eager = not (self.is_compiled or torch.compiler.is_compiling())
-        is_eager = is_eager and torch.is_grad_enabled()
-        if is_eager and token_BL.device.type == "cpu" and token_BL.shape[1] > _TILE:
-            tiles = causal_tiles(is_causal, *token_BL.shape)
-            if len(tiles) > 1:
-                return self._run(token_BL, position_BL, TiledMask(allowed, tiles), depth)
+        if token_BL.device.type == "cpu" and torch.is_grad_enabled():
+            mask = CausalMask(allowed, _leading(is_causal, len(token_BL)))
+            return self._run(token_BL, position_BL, mask, depth)
         return self._run(token_BL, position_BL, allowed, depth)
 
     def _run(
         self,
         token_BL: Tensor,
         position_BL: Tensor,
-        allowed: "Tensor | TiledMask | BlockMask",
+        allowed: "Tensor | CausalMask | BlockMask",
         depth: int | None,
     ) -> Tensor:
         state_BLD = self.embed_tokens(token_BL)
@@ -233,25 +229,11 @@ class TextTransformer(nn.Module):
         return KeyValueCache(*shape, table, start_B)
 
 
-def causal_tiles(is_causal: bool | Tensor, rows: int, length: int) -> tuple[Tile, ...]:
-    """Tiles of the leading rows that are causal, which skip most of what lies ahead, and the rest.
-
-    Args:
-        is_causal: as of `TextTransformer.forward`; on the CPU.
-        rows: how many rows there are.
-        length: of a row.
-    """
+def _leading(is_causal: bool | Tensor, rows: int) -> Tensor:
+    """How many of the leading rows are causal."""
     if isinstance(is_causal, Tensor):
-        causal = int(is_causal.long().cumprod(0).sum())
-    else:
-        causal = rows if is_causal else 0
-    tiles = []
-    for start in range(0, length if causal else 0, _TILE):
-        end = min(start + _TILE, length)
-        tiles.append(Tile(slice(0, causal), slice(start, end), slice(0, end)))
-    if causal < rows:
-        tiles.append(Tile(slice(causal, rows), slice(0, length), slice(0, length)))
-    return tuple(tiles)
+        return is_causal.long().cumprod(0).sum()
+    return torch.tensor(rows if is_causal else 0)
 
 
 def visible(position_BL: Tensor, is_causal: bool | Tensor, mask_BL: Tensor | None) -> Tensor:

@@ -119,7 +119,7 @@ class HybridLanguage(Objective):
     def prepare_batch(self, batch: TextRows, progress: float, seed: int) -> HybridBatch:
         """Gives each row its kind, and puts causal rows first; see `Objective.prepare_batch`."""
         rows = self.draw_rows(batch, progress, seed)
-        # Causal rows first: attention skips what lies ahead in leading ones (`causal_tiles`).
+        # Causal rows first: attention skips what lies ahead in leading ones (`CausalMask`).
         order_B = rows.is_causal_B.long().argsort(descending=True, stable=True)
         rows = Rows(*(tensor[order_B] for tensor in rows))
         weights = _mean_weights(rows)
