@@ -47,9 +47,10 @@ def test_states_are_those_of_the_network(shape, rows):
 
 
 @pytest.mark.usefixtures("without_compiler")
-@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize(("rows", "maker"), [(1, "Intel"), (3, "Intel"), (3, "AMD")])
 @torch.inference_mode()
-def test_bfloat16_is_as_near_as_without_compiling(rows):
+def test_bfloat16_is_as_near_as_without_compiling(rows, maker, monkeypatch):
+    monkeypatch.setattr(products, "_is_intel", lambda: maker == "Intel")
     wide, narrow = text_transformer(320), text_transformer(320).to(torch.bfloat16)
     narrow.compiles_steps = True
     token_BL = torch.randint(0, 320, (rows, 20), generator=torch.Generator().manual_seed(1))
@@ -107,11 +108,18 @@ def test_more_rows_than_are_worth_it_go_the_usual_way(tokenizer, monkeypatch):
     assert known.steps(text.new_cache(known.most_rows + 1, 20)) is None
     prompt = text.new_cache(1, 20)
     assert known.steps(prompt.with_shared_prefix(2, 20)) is None
+
+
+@pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 1), (torch.bfloat16, 16)])
+@torch.no_grad()
+def test_where_mkl_is_slow_several_rows_are_worth_it_in_bfloat16(dtype, most, monkeypatch):
     monkeypatch.setattr(products, "_is_intel", lambda: False)
+    text = text_transformer(320, context=64).to(dtype)
+    text.compiles_steps = True
+    assert compiled.compiled(text).most_rows == most
+    monkeypatch.setattr(compiled, "SMALL", 100)
     text.norm.weight += 1  # weights are arranged again
-    again = compiled.compiled(text)
-    assert again is not known
-    assert again.most_rows == 1
+    assert compiled.compiled(text).most_rows == 1
 
 
 def test_a_missing_compiler_is_named(tokenizer, monkeypatch):

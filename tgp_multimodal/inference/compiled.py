@@ -2,7 +2,8 @@
 
 Called one by one, the operations of a small network cost more than their work. Compiled, a step for
 one row is loop after loop without calls between them; products are part of it, and read a bfloat16
-weight as it is. Several rows are multiplied by MKL, where it suits the weights (`products`).
+weight as it is. Several rows are multiplied by MKL, where it suits the weights (`products`), by
+oneDNN in bfloat16 elsewhere.
 Results equal those of `FusedText.states` up to rounding.
 
 Shape letters: B rows, M positions in the cache, D width, E outputs, H query heads, G key/value
@@ -20,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tgp_multimodal.inference.fused import FusedText, LayerWeights, fused, layer_weights
+from tgp_multimodal.inference.products import SMALL
 from tgp_multimodal.models.layers import KeyValueCache
 from tgp_multimodal.models.text_transformer import TextTransformer
 
@@ -98,10 +100,19 @@ class CompiledText:
         self.weights = LayerWeights(*map(torch.stack, zip(*layers, strict=True)))
         sizes = [tuple(w.shape) for w in (self.table, *self.weights)]
         self.step = _compiled((self.shape, self.table.dtype, *sizes))
-        self.most_rows = min(max(1, network.plain_rows), _MOST_ROWS)
+        self.most_rows, dtype = self._several_rows(network)
         if self.most_rows > 1:
-            wide = [w.float().transpose(1, 2).contiguous() for w in self.weights]
-            self.wide_weights = LayerWeights(*wide)._replace(gain=self.weights.gain)
+            turned = [w.to(dtype).transpose(1, 2).contiguous() for w in self.weights]
+            self.turned_weights = LayerWeights(*turned)._replace(gain=self.weights.gain)
+
+    def _several_rows(self, network: FusedText) -> tuple[int, torch.dtype]:
+        """Up to how many rows are read faster, and in which type their products are."""
+        dtype = self.table.dtype
+        if network.plain_rows > 1:
+            return min(network.plain_rows, _MOST_ROWS), torch.float32
+        # oneDNN repacks the weights at each product, which is worth it in bfloat16.
+        is_small = all(w[0].numel() <= SMALL for w in self.weights)
+        return (_MOST_ROWS if is_small and dtype == torch.bfloat16 else 1), dtype
 
     def steps(self, cache: KeyValueCache) -> "CompiledSteps | None":
         """Steps that extend the cache; None for more rows than `most_rows`, or a shared prefix."""
@@ -121,7 +132,7 @@ class CompiledSteps:
                 _vary(buffer, 0)
         if not is_one:
             _vary(cache.start_B, 0)
-        weights = text.weights if is_one else text.wide_weights
+        weights = text.weights if is_one else text.turned_weights
         self.cache, self.text = cache, text
         fixed = text.shape, weights, text.table, text.rotations
         self._step = functools.partial(text.step, *fixed, cache.start_B, cache.buffers)
@@ -179,7 +190,7 @@ def _step(
 ) -> Tensor:
     """States of length 1, (B, D); the new keys and values are written into the buffers."""
     rows, (heads, groups, size, _, _) = len(token_B), shape
-    multiply = _times_row if rows == 1 else torch.mm
+    multiply = _times_row if rows == 1 else _times_rows
     state_BD = F.embedding(token_B, table).float()
     last = column_M.shape[0] - 1
     # A row that has ended is read until it goes, maybe beyond the context, and not used.
@@ -210,6 +221,11 @@ def _step(
 def _times_row(x_1D: Tensor, weight_ED: Tensor) -> Tensor:
     """Product of one row with a weight, (1, E)."""
     return (weight_ED.float() * x_1D).sum(-1)[None]
+
+
+def _times_rows(x_BD: Tensor, weight_DE: Tensor) -> Tensor:
+    """Product of several rows with a weight, (B, E); in the precision of the weight."""
+    return torch.mm(x_BD.to(weight_DE.dtype), weight_DE).float()
 
 
 def _unit(x: Tensor, floor: float) -> Tensor:

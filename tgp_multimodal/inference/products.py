@@ -17,7 +17,7 @@ from torch import Tensor
 
 _TYPES = (torch.float32, torch.bfloat16)
 _ROWS = 64  # the layout is chosen for this number of rows; it serves others as well
-_SMALL = 2**19  # elements of a weight; above, the time of a product hides that of the call
+SMALL = 2**19  # elements of a weight; above, the time of a product hides that of the call
 _FEW_ROWS = 8  # above, products in bfloat16 are faster than those in float32
 _ALL_ROWS = sys.maxsize
 
@@ -34,7 +34,7 @@ class Matrix:
 
     def __init__(self, weight_ED: Tensor) -> None:
         is_wide = weight_ED.dtype == torch.float32
-        is_small = weight_ED.numel() <= _SMALL and _suits_mkl(weight_ED)
+        is_small = weight_ED.numel() <= SMALL and _suits_mkl(weight_ED)
         self.packed = None if is_wide and is_small else _packed(weight_ED)
         if is_small:
             weight_ED = weight_ED.float()  # MKL multiplies no bfloat16
