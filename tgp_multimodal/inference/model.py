@@ -60,9 +60,10 @@ class Model:
         return self._with_head().head.size
 
     def compile(self) -> None:
-        """Compiles the steps of writing, on CPUs: a token of one text takes half the time.
+        """Compiles the steps of writing, on CPUs: a token of one text takes half the time or less.
 
-        On Intel processors and with small networks up to 16 texts side by side gain as well.
+        With small networks up to 16 texts side by side gain as well, on other processors than
+        Intel's in bfloat16 alone.
         Compiling takes up to a minute the first time on a machine and some ten seconds afterwards.
         Texts are the same but for float rounding, which decides where two tokens nearly tie.
 
