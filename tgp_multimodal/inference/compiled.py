@@ -25,7 +25,7 @@ from tgp_multimodal.inference.products import SMALL
 from tgp_multimodal.models.layers import KeyValueCache
 from tgp_multimodal.models.text_transformer import TextTransformer
 
-_MOST_ROWS = 16  # above, little is gained
+_MOST_ROWS = 16  # above, little is gained on Intel processors
 _VERY_LITTLE = torch.finfo(torch.float32).min  # finite, so that what padding takes is a number
 
 

@@ -62,8 +62,8 @@ class Model:
     def compile(self) -> None:
         """Compiles the steps of writing, on CPUs: a token of one text takes half the time or less.
 
-        With small networks up to 16 texts side by side gain as well, on other processors than
-        Intel's in bfloat16 alone.
+        With small networks up to 16 texts side by side gain as well, in bfloat16 on Intel
+        processors up to 8, in float32 on others none.
         Compiling takes up to a minute the first time on a machine and some ten seconds afterwards.
         Texts are the same but for float rounding, which decides where two tokens nearly tie.
 

@@ -39,9 +39,10 @@ class Tile(NamedTuple):
     keys: slice
 
     def of(self, parts: Tensor) -> Tensor:
-        """The part of (B, H, L, M) that is inside; of a mask for all rows at once, too."""
+        """The part of a mask (B, 1, L, M) that is inside; B and L may be 1."""
         rows = self.rows if len(parts) > 1 else slice(None)
-        return parts[rows, :, self.queries, self.keys]
+        queries = self.queries if parts.shape[2] > 1 else slice(None)
+        return parts[rows, :, queries, self.keys]
 
 
 def tiles(causal: int, rows: int, length: int, keys: int) -> tuple[Tile, ...]:
@@ -119,13 +120,13 @@ def tiled_attention(
     Args:
         query_BHLK: queries, already scaled; of the same dtype as keys and values.
         key_BGMK: keys; consecutive query heads share a key head.
-        value_BGMK: values.
+        value_BGMK: values, with heads of the same size.
         allowed: as of `attend`.
         causal: as of `CausalMask`; None: no row is known to be causal.
 
     Returns:
         The heads' outputs (B, H, L, K), differentiable once, and what the backward pass needs: the
-        softmax of one tile after the other, in a buffer of B * H * L * M.
+        softmax of one tile after the other, in front in a buffer of B * H * L * M.
     """
     out_BHLK, kept_N = _like(query_BHLK), _room(query_BHLK, key_BGMK)
     for tile, kept in _kept(kept_N, query_BHLK, key_BGMK, causal):
@@ -209,10 +210,13 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
     query, key, value, _, causal = inputs
     kept_N = output[1]
     ctx.mark_non_differentiable(kept_N)
+    ctx.set_materialize_grads(False)  # of what is kept it would be as many zeros
     ctx.save_for_backward(query, key, value, kept_N, causal)
 
 
-def _backward(ctx: Any, grad_out: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, grad_out: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+    if grad_out is None:
+        return None, None, None, None, None
     return *_tiled_gradients(grad_out, *ctx.saved_tensors), None, None
 
 

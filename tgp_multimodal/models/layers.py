@@ -99,15 +99,15 @@ def attention(
     """Scaled dot-product attention.
 
     On CPUs the fused kernel is the faster one forward from some fifty positions on, but its
-    backward pass is slow in bfloat16: in grad mode plain matrix products are used, in float32 too.
+    backward pass is slow: in grad mode `tiled_attention` is used, compiled or not.
 
     Args:
         query_BHLK: queries.
         key_BGMK: keys; H is a multiple of G, and consecutive query heads share a key head.
         value_BGMK: values.
-        allowed: True where a query may attend, broadcastable to (B, H, L, M); None: everywhere. A
-            block mask skips the blocks in which no query attends; for compiled code alone. A causal
-            mask skips most of what is ahead, in float32 in grad mode.
+        allowed: True where a query may attend, (B, 1, L, M), where B and L may be 1; None:
+            everywhere. A block mask skips the blocks in which no query attends; for compiled code
+            alone. A causal mask skips most of what is ahead, on CPUs in grad mode.
     """
     groups = query_BHLK.shape[1] // key_BGMK.shape[1]
     if allowed is not None and not isinstance(allowed, (Tensor, CausalMask)):
