@@ -109,7 +109,7 @@ def test_what_stands_is_kept_and_what_changed_is_not(
         engine.evaluate(namesake, card, tmp_path / "names")
     assert engine.evaluate(namesake, card, tmp_path / "names", fresh=True)
     assert engine.evaluate(namesake, card, tmp_path / "names")
-    with pytest.raises(ValueError, match=r"no complete result of text/one where a limit is given"):
+    with pytest.raises(ValueError, match=r"not replace a result of all items of text/one"):
         runs(digest="1", cards=[replace(card[0], version=2)], limit=5)
     assert runs(digest="1", cards=[replace(card[0], version=2)], limit=5, fresh=True)
     assert not runs(digest="1", cards=[replace(card[0], version=2)], limit=5)

@@ -178,7 +178,9 @@ def test_sizes_that_do_not_divide_are_refused(head):
         DiffusionHead(feed_forward_ratio=0.001)
     with pytest.raises(ValueError, match=r"width / heads must be a multiple of 4\. Got"):
         DiffusionHead(64, 54, 2, 3)
-    with pytest.raises(ValueError, match=r"size must be a multiple of patch=4\. Got size=30"):
+    with pytest.raises(
+        ValueError, match=r"size must be a multiple of patch\. Got size=30, patch=4"
+    ):
         DiffusionHead(64, 48, 2, 3, patch=4, size=30)
     with pytest.raises(ValueError, match=r"picture size must be a multiple of patch=4\. Got 10 x"):
         head.to_patches(torch.zeros(1, 3, 10, 16))

@@ -64,7 +64,7 @@ def test_pictures_and_shapes_that_do_not_fit_are_named():
         tower(torch.zeros(1, 3, 32, 16))
     with pytest.raises(ValueError, match=r"width must be a multiple of heads=5. Got 48 instead"):
         ImageTower(64, 48, 1, 5)
-    with pytest.raises(ValueError, match=r"size must be a multiple of patch=5. Got size=16"):
+    with pytest.raises(ValueError, match=r"size must be a multiple of patch. Got size=16, patch=5"):
         ImageTower(64, 48, 1, 3, patch=5, size=16)
 
 

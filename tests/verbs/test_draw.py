@@ -9,7 +9,7 @@ from random_networks import multimodal
 import tgp_multimodal as tgp
 from tgp_multimodal import export
 from tgp_multimodal.cli import main
-from tgp_multimodal.inference import image
+from tgp_multimodal.inference import image, sheets
 from tgp_multimodal.inference.init_image import fitted
 from tgp_multimodal.inference.model import Model
 
@@ -82,6 +82,25 @@ def test_nothing_in_the_folder_is_replaced(folder, tmp_path, capsys):
         path.unlink()
     assert main(["draw", folder, "x", "y", *options]) == 0
     assert capsys.readouterr().out.endswith("sheet-006.png\n")
+
+
+@pytest.mark.parametrize(
+    ("prompts", "captions"),
+    [(["x", "--count", "2"], ["x, seed 5", "x, seed 6"]), (["x", "y"], ["x", "y"])],
+)
+def test_pictures_of_one_prompt_are_told_apart_by_their_seeds(
+    folder, tmp_path, monkeypatch, prompts, captions
+):
+    written, compose = [], sheets.contact_sheet
+
+    def recorded(pictures, captions):
+        written.append(captions)
+        return compose(pictures, captions)
+
+    monkeypatch.setattr(sheets, "contact_sheet", recorded)
+    options = ["--steps", "1", "--seed", "5", "--output", str(tmp_path)]
+    assert main(["draw", folder, *prompts, *options]) == 0
+    assert written == [captions]
 
 
 def test_an_interruption_keeps_the_batches_before_it(folder, tmp_path, monkeypatch):

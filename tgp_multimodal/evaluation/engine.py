@@ -326,8 +326,8 @@ def _refuse_overwriting(
         now = (found.limit, found.model_facts.get("digest"), found.card_digest)
         if limit is not None and now == complete:
             raise ValueError(
-                f"results must hold no complete result of {card.name} where a limit is given "
-                f"(another --results keeps it, --fresh gives it up). Got {file} instead."
+                f"limit must not replace a result of all items of {card.name} by one of {limit} "
+                f"(another --results keeps it, --fresh gives it up). Got {limit} where {file} is."
             )
 
 

@@ -114,9 +114,13 @@ class CompiledText:
         is_small = all(w[0].numel() <= SMALL for w in self.weights)
         return (_MOST_ROWS if is_small and dtype == torch.bfloat16 else 1), dtype
 
+    def reads(self, rows: int) -> bool:
+        """Whether so many rows are few enough."""
+        return rows <= self.most_rows
+
     def steps(self, cache: KeyValueCache) -> "CompiledSteps | None":
         """Steps that extend the cache; None for more rows than `most_rows`, or a shared prefix."""
-        if cache.prefix is not None or len(cache.start_B) > self.most_rows:
+        if cache.prefix is not None or not self.reads(len(cache.start_B)):
             return None
         return CompiledSteps(self, cache)
 

@@ -309,7 +309,7 @@ class _Decoder:
             self.occurred_BV = self.occurred_BV[index_B]
 
     def _compiles(self, rows: int) -> bool:
-        return self.compiled is not None and rows <= self.compiled.most_rows
+        return self.compiled is not None and self.compiled.reads(rows)
 
     def _continue(self, cache: KeyValueCache) -> None:
         self.cache = cache

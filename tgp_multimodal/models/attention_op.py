@@ -9,11 +9,11 @@ Shape letters: B batch, L queries, M keys, H heads, G heads of keys and values, 
 that tiles hold, R queries of all heads that share one of keys (H / G times L).
 """
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 _TILE = 128  # queries; with half as many, more and smaller products undo what is saved
 
@@ -104,18 +104,17 @@ def attention_gradients(
     return grad_logits @ key, grad_logits.mT @ query, probability.mT @ grad_out
 
 
-@torch.library.custom_op("tgp_multimodal::attention", mutates_args=())
 def tiled_attention(
     query_BHLK: Tensor,
     key_BGMK: Tensor,
     value_BGMK: Tensor,
     allowed: Tensor | None,
     causal: Tensor | None,
-) -> tuple[Tensor, Tensor]:
+) -> Tensor:
     """softmax(q kT) v, tile by tile: what is ahead of causal rows is not computed.
 
     Queries of heads that share keys are rows of one product, so that neither keys nor their
-    gradients are ever repeated.
+    gradients are ever repeated. Returns (B, H, L, K), differentiable once.
 
     Args:
         query_BHLK: queries, already scaled; of the same dtype as keys and values.
@@ -123,33 +122,54 @@ def tiled_attention(
         value_BGMK: values, with heads of the same size.
         allowed: as of `attend`.
         causal: as of `CausalMask`; None: no row is known to be causal.
-
-    Returns:
-        The heads' outputs (B, H, L, K), differentiable once, and what the backward pass needs: the
-        softmax of one tile after the other, in front in a buffer of B * H * L * M.
     """
-    out_BHLK, kept_N = _like(query_BHLK), _room(query_BHLK, key_BGMK)
-    for tile, kept in _kept(kept_N, query_BHLK, key_BGMK, causal):
+    given = query_BHLK, key_BGMK, value_BGMK, allowed, causal
+    if torch.compiler.is_compiling():
+        return opaque_attention(*given)[0]
+    out_BHLK: Tensor = _TiledAttention.apply(*given)  # a call of it costs 0.2 ms less
+    return out_BHLK
+
+
+def _attended(
+    query_BHLK: Tensor,
+    key_BGMK: Tensor,
+    value_BGMK: Tensor,
+    allowed: Tensor | None,
+    causal: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """What `tiled_attention` returns, and the softmax of one tile after the other.
+
+    The latter is in front in a buffer of B * H * L * M, so that its size does not depend on rows.
+    """
+    kept_N = _room(query_BHLK, key_BGMK)
+    parts = _kept(kept_N, query_BHLK, key_BGMK, causal)
+    if len(parts) == 1:
+        ((tile, kept),) = parts
+        _, found = attend(_folded(query_BHLK, tile, key_BGMK), key_BGMK, value_BGMK, allowed, kept)
+        return found.view(query_BHLK.shape), kept_N
+    out_BHLK = _like(query_BHLK)
+    for tile, kept in parts:
         rows, queries, keys = tile
         mask = None if allowed is None else tile.of(allowed)
-        three = (
-            _folded(query_BHLK, tile, key_BGMK),
-            key_BGMK[rows, :, keys],
-            value_BGMK[rows, :, keys],
-        )
-        _, found = attend(*three, mask, kept)
+        query = _folded(query_BHLK, tile, key_BGMK)
+        _, found = attend(query, key_BGMK[rows, :, keys], value_BGMK[rows, :, keys], mask, kept)
         out_BHLK[rows, :, queries] = found.view(out_BHLK[rows, :, queries].shape)
     return out_BHLK, kept_N
 
 
-@torch.library.custom_op("tgp_multimodal::attention_gradients", mutates_args=())
-def _tiled_gradients(
+def _gradients(
     grad_out: Tensor, query: Tensor, key: Tensor, value: Tensor, kept_N: Tensor,
     causal: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    parts = _kept(kept_N, query, key, causal)
+    if len(parts) == 1:
+        ((tile, probability),) = parts
+        of_out, of_query = _folded(grad_out, tile, key), _folded(query, tile, key)
+        grad_query, *rest = attention_gradients(of_out, of_query, key, value, probability)
+        return grad_query.view(query.shape), rest[0], rest[1]
     grad_query, grad_key, grad_value = map(_like, (query, key, value))
     # From the back: the last tile of a row has all keys, the others add to its gradients.
-    for tile, probability in reversed(list(_kept(kept_N, query, key, causal))):
+    for tile, probability in reversed(parts):
         rows, queries, keys = tile
         of_query, of_key, of_value = attention_gradients(
             _folded(grad_out, tile, key), _folded(query, tile, key), key[rows, :, keys],
@@ -172,15 +192,16 @@ def _folded(x_BHLK: Tensor, tile: Tile, key_BGMK: Tensor) -> Tensor:
 
 def _kept(
     kept_N: Tensor, query: Tensor, key: Tensor, causal: Tensor | None
-) -> Iterator[tuple[Tile, Tensor]]:
+) -> list[tuple[Tile, Tensor]]:
     """Each tile, and its softmax (B, G, R, M) in the buffer."""
     (batch, heads, length, _), (_, groups, keys, _) = query.shape, key.shape
-    start = 0
+    found, start = [], 0
     for tile in tiles(0 if causal is None else int(causal), batch, length, keys):
         rows, queries, width = (part.stop - part.start for part in tile)
         end = start + rows * heads * queries * width
-        yield tile, kept_N[start:end].view(rows, groups, -1, width)
+        found.append((tile, kept_N[start:end].view(rows, groups, -1, width)))
         start = end
+    return found
 
 
 def _like(x: Tensor) -> Tensor:
@@ -190,20 +211,6 @@ def _like(x: Tensor) -> Tensor:
 def _room(query: Tensor, key: Tensor) -> Tensor:
     batch, heads, length, _ = query.shape
     return query.new_empty(batch * heads * length * key.shape[2])
-
-
-@tiled_attention.register_fake
-def _(
-    query: Tensor, key: Tensor, _: Tensor, __: Tensor | None, ___: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    return _like(query), _room(query, key)
-
-
-@_tiled_gradients.register_fake
-def _(
-    _: Tensor, query: Tensor, key: Tensor, value: Tensor, __: Tensor, ___: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    return _like(query), _like(key), _like(value)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -217,7 +224,41 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 def _backward(ctx: Any, grad_out: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
     if grad_out is None:
         return None, None, None, None, None
-    return *_tiled_gradients(grad_out, *ctx.saved_tensors), None, None
+    return *_opaque_gradients(grad_out, *ctx.saved_tensors), None, None
 
 
-tiled_attention.register_autograd(_backward, setup_context=_keep)
+def _fake(
+    query: Tensor, key: Tensor, _: Tensor, __: Tensor | None, ___: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    return _like(query), _room(query, key)
+
+
+def _fake_gradients(
+    _: Tensor, query: Tensor, key: Tensor, value: Tensor, __: Tensor, ___: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _like(query), _like(key), _like(value)
+
+
+opaque_attention = torch.library.custom_op("tgp_multimodal::attention", _attended, mutates_args=())
+opaque_attention.register_fake(_fake)
+opaque_attention.register_autograd(_backward, setup_context=_keep)
+_opaque_gradients = torch.library.custom_op(
+    "tgp_multimodal::attention_gradients", _gradients, mutates_args=()
+)
+_opaque_gradients.register_fake(_fake_gradients)
+
+
+class _TiledAttention(torch.autograd.Function):
+    """The same outside of compiled code."""
+
+    @staticmethod
+    def forward(ctx: Any, *given: Any) -> Tensor:
+        out_BHLK, kept_N = _attended(*given)
+        query, key, value, _, causal = given
+        ctx.save_for_backward(query, key, value, kept_N, causal)
+        return out_BHLK
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+        return *_gradients(grad_out, *ctx.saved_tensors), None, None

@@ -223,7 +223,7 @@ class DiffusionHead(nn.Module):
                 f"width / heads must be a multiple of 4. Got width={width}, heads={heads} instead."
             )
         if size % patch:
-            raise ValueError(f"size must be a multiple of patch={patch}. Got size={size} instead.")
+            raise ValueError(f"size must be a multiple of patch. Got {size=}, {patch=} instead.")
         self.text_width, self.width, self.depth, self.heads = text_width, width, depth, heads
         self.feed_forward_ratio, self.patch, self.size = feed_forward_ratio, patch, size
         self.head_size = width // heads

@@ -59,7 +59,7 @@ class ImageTower(nn.Module):
         if width % heads:
             raise ValueError(f"width must be a multiple of heads={heads}. Got {width} instead.")
         if size % patch:
-            raise ValueError(f"size must be a multiple of patch={patch}. Got size={size} instead.")
+            raise ValueError(f"size must be a multiple of patch. Got {size=}, {patch=} instead.")
         self.text_width, self.width, self.depth, self.heads = text_width, width, depth, heads
         self.feed_forward_ratio, self.patch, self.size = feed_forward_ratio, patch, size
         self.visual = vision_transformer()(

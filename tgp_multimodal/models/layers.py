@@ -120,8 +120,7 @@ def attention(
         allowed, causal = allowed
     if query_BHLK.device.type == "cpu" and torch.is_grad_enabled():
         query_BHLK = query_BHLK * query_BHLK.shape[-1] ** -0.5
-        mixed_BHLK, _ = tiled_attention(query_BHLK, key_BGMK, value_BGMK, allowed, causal)
-        return mixed_BHLK
+        return tiled_attention(query_BHLK, key_BGMK, value_BGMK, allowed, causal)
     key_BHMK, value_BHMK = key_BGMK, value_BGMK
     if groups > 1:
         key_BHMK = key_BGMK.repeat_interleave(groups, dim=1)

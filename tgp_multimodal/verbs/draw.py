@@ -100,7 +100,7 @@ def draw(
         settings["guidance"] = model.default_guidance
     facts = _facts(settings | {"image": image, "mask": mask}, model.digest)
     drawn, first = _drawn(model, wanted, seeds, settings | given, place, facts)
-    _save_sheet(drawn, wanted, seeds[:count] if grid else None, place, first)
+    _save_sheet(drawn, wanted, seeds, count if grid else None, place, first)
     _tell_size(drawn[0].size, model.training_size)
 
 
@@ -258,16 +258,19 @@ def _save(picture: Any, place: Any, number: int, facts: dict[str, Any]) -> Any:
 
 
 def _save_sheet(
-    pictures: Any, prompts: list[str], seeds: list[int] | None, place: Any, first: int
+    pictures: Any, prompts: list[str], seeds: list[int], columns: int | None, place: Any, first: int
 ) -> None:
-    """Writes the grid where there are seeds of its columns, else the sheet of several pictures."""
+    """Writes the grid if it has columns, else the sheet of several pictures."""
     from tgp_multimodal.inference.sheets import contact_sheet, grid_sheet
 
-    if seeds is not None:
-        headings = [f"seed {seed}" for seed in seeds]
-        name, sheet = "grid", grid_sheet(pictures, prompts[:: len(seeds)], headings)
+    if columns is not None:
+        headings = [f"seed {seed}" for seed in seeds[:columns]]
+        name, sheet = "grid", grid_sheet(pictures, prompts[::columns], headings)
     elif len(pictures) > 1:
-        name, sheet = "sheet", contact_sheet(pictures, prompts)
+        captions = prompts
+        if len(set(prompts)) < len(prompts):
+            captions = [f"{p}, seed {seed}" for p, seed in zip(prompts, seeds, strict=True)]
+        name, sheet = "sheet", contact_sheet(pictures, captions)
     else:
         return
     path = place / (f"{name}-{first:03d}.png" if first else f"{name}.png")

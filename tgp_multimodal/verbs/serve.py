@@ -28,7 +28,7 @@ def serve(
         waiting: most requests in the queue; further ones get 503 and are asked to retry.
         compile: compile the steps of writing before the server is ready: up to a minute the first
             time on a machine, some ten seconds afterwards. On CPUs a token of one text then takes
-            half the time. Needs a C++ compiler.
+            half the time or less. Needs a C++ compiler.
 
     Examples:
         tgp serve runs/nano/export
