@@ -10,13 +10,13 @@ from tgp_multimodal.models import attention_op
 from tgp_multimodal.models.attention_op import opaque_attention, tiled_attention, tiles
 from tgp_multimodal.models.text_transformer import TextTransformer, visible
 
-KINDS = {
-    "causal": True,
-    "both ways": False,
-    "causal first": torch.tensor([True, True, False]),
-    "mixed": torch.tensor([True, False, True]),
-    "a masked row first": torch.tensor([False, True, True]),
-    "all of a tensor": torch.tensor([True, True, True]),
+KINDS = {  # and how many leading rows are causal
+    "causal": (True, 3),
+    "both ways": (False, 0),
+    "causal first": (torch.tensor([True, True, False]), 2),
+    "mixed": (torch.tensor([True, False, True]), 1),
+    "a masked row first": (torch.tensor([False, True, True]), 0),
+    "all of a tensor": (torch.tensor([True, True, True]), 3),
 }
 
 
@@ -102,17 +102,30 @@ def test_states_of_a_network_are_the_same(kind, monkeypatch):
     position_BL = torch.tensor([*range(20), *range(25)]).expand(3, -1)
     weight_BLD = torch.randn(3, 45, 32, generator=generator)
 
+    is_causal, leading = KINDS[kind]
+
     def learnt():
-        state_BLD = text(token_BL, position_BL, KINDS[kind])
+        state_BLD = text(token_BL, position_BL, is_causal)
         gradients = torch.autograd.grad((state_BLD * weight_BLD).sum(), tuple(text.parameters()))
         return state_BLD.detach(), gradients
 
     expected_state, expected = learnt()
     monkeypatch.setattr(attention_op, "_TILE", 16)
+    asked = tiles_asked_for(monkeypatch)
     state, found = learnt()
+    assert set(asked) == {leading}
     torch.testing.assert_close(state, expected_state, atol=1e-5, rtol=0)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+def tiles_asked_for(monkeypatch):
+    """How many causal rows each call for tiles has from now on."""
+    asked = []
+    monkeypatch.setattr(
+        attention_op, "tiles", lambda causal, *rest: asked.append(causal) or tiles(causal, *rest)
+    )
+    return asked
 
 
 @pytest.mark.parametrize("how", ["bfloat16", "frozen", "padded", "no gradient"])
@@ -129,8 +142,10 @@ def test_other_ways_give_the_same(how, monkeypatch):
 
     expected = states()
     monkeypatch.setattr(attention_op, "_TILE", 16)
+    asked = tiles_asked_for(monkeypatch)
     rounding = 0.05 if how == "bfloat16" else 1e-5
     torch.testing.assert_close(states(), expected, atol=rounding, rtol=0)
+    assert set(asked) == (set() if how == "no gradient" else {3})
 
 
 @settings(deadline=None)
