@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from tgp_multimodal.data.scenes import Mix
-from tgp_multimodal.data.sections import SECTIONS, check_section, describe_section
+from tgp_multimodal.data.sections import SECTIONS, checked_section, describe_section
 
 OTHERS = {"split", "tokenizer", "seed", "shard"}
 
@@ -39,10 +39,17 @@ def test_shares_of_drawn_scenes_are_explained():
 )
 def test_wrong_keys_are_refused(name, settings, message):
     with pytest.raises(ValueError, match=message.replace("?", r"\?")):
-        check_section(name, settings)
+        checked_section(name, settings)
 
 
 def test_what_may_be_left_out():
-    check_section("text", None)
-    check_section("captions", {"batch": 4})
-    check_section("pictures", {"longest": 8, "batch": 4})
+    assert checked_section("text", None) is None
+    for name, settings in (("captions", {"batch": 4}), ("pictures", {"longest": 8, "batch": 4})):
+        assert checked_section(name, settings) == settings
+
+
+def test_a_key_that_is_null_is_left_out():
+    needed = {"weights": {"prose": 1.0}, "length": 8, "batch": 2}
+    assert checked_section("passages", {**needed, "docstrings": None}) == needed
+    with pytest.raises(ValueError, match=r"data\.passages must have length\. Got none"):
+        checked_section("passages", {**needed, "length": None})

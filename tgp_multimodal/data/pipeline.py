@@ -16,7 +16,7 @@ from tgp_multimodal.data.packed_chat import chat_batches
 from tgp_multimodal.data.picture_batches import caption_batches, picture_batches
 from tgp_multimodal.data.prepared import PictureSplit, open_pictures, open_text
 from tgp_multimodal.data.prepared_chat import open_chat
-from tgp_multimodal.data.sections import check_section
+from tgp_multimodal.data.sections import checked_section
 from tgp_multimodal.data.tokenizer import Tokenizer
 
 _TRAINING_ONLY = ("drawn", "flips", "crops", "greys")  # settings of pictures
@@ -91,9 +91,11 @@ def open_stream(
             does not have or lacks.
     """
     datasets: dict[str, Any] = {}
-    given = {"text": text, "pictures": pictures, "passages": passages, "chat": chat}
-    for name, settings in (given | {"captions": captions}).items():
-        check_section(name, settings)
+    text = checked_section("text", text)
+    pictures = checked_section("pictures", pictures)
+    passages = checked_section("passages", passages)
+    captions = checked_section("captions", captions)
+    chat = checked_section("chat", chat)
     if text is not None:
         found = open_text(folder / "text", split)
         if split != "train":  # what is held out is measured at the length of the run's end

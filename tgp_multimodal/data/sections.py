@@ -44,8 +44,8 @@ SECTIONS = {
 }
 
 
-def check_section(name: str, settings: Mapping[str, Any] | None) -> None:
-    """Refuses keys that a section does not have, and a section that lacks some.
+def checked_section(name: str, settings: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The settings of a section; what is null is left out, so that an overlay can take it away.
 
     Args:
         name: one of `SECTIONS`.
@@ -55,7 +55,7 @@ def check_section(name: str, settings: Mapping[str, Any] | None) -> None:
         ValueError: a key is not known, or one that is needed is missing.
     """
     if settings is None:
-        return
+        return None
     known = _parameters(name)
     for key in settings:
         if key not in known:
@@ -64,14 +64,16 @@ def check_section(name: str, settings: Mapping[str, Any] | None) -> None:
                 f"keys of data.{name} must be among {', '.join(known)}. Got {key} instead."
                 + "".join(f" Did you mean {word}?" for word in meant)
             )
+    given = {key: value for key, value in settings.items() if value is not None}
     optional = SECTIONS[name].optional
     missing = [
         key
         for key, parameter in known.items()
-        if parameter.default is inspect.Parameter.empty and key not in {*settings, *optional}
+        if parameter.default is inspect.Parameter.empty and key not in {*given, *optional}
     ]
     if missing:
         raise ValueError(f"data.{name} must have {', '.join(missing)}. Got none instead.")
+    return given
 
 
 def describe_section(name: str) -> str:
