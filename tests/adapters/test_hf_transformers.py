@@ -264,8 +264,9 @@ def test_what_sees_the_next_token_does_not_score_it(
 ):
     folder = stock_models.causal(tmp_path / "model", tokenizer, family, **settings)
     model = make(f"hf:{folder}{weights}")
-    (vector,) = model.answer([Embed("the river carried thin plates of ice")])
-    assert np.isfinite(vector).all()
+    text = "the river carried thin plates of ice"
+    for vector in model.answer([Embed(text, view) for view in model.views("text")]):
+        assert np.isfinite(vector).all()
     if is_causal:
         assert Score in model.supports
         assert model.can(cards.find("text/blimp")) is None
@@ -289,6 +290,24 @@ def test_the_half_of_electra_that_guesses_nothing_is_an_encoder(corpus, tmp_path
         state_BLD = saved(ids, output_hidden_states=True).hidden_states[-1]
     (vector,) = discriminator.answer([Embed(text)])
     np.testing.assert_allclose(vector, state_BLD[0].mean(0), atol=1e-5)
+
+
+def test_the_view_of_all_layers(folder):
+    model = make(f"hf:{folder}")
+    texts = ["The river", "", "The river carried thin plates of ice"]
+    last, layers = model.views("text")
+    assert model.views("image") == ("",)
+    requests = [Embed(text, view) for text in texts for view in (layers, last)]
+    found = model.answer(requests)
+    for text, layers_D, last_D in zip(texts, found[::2], found[1::2], strict=True):
+        parts = model.tokenizer.front, model.tokenizer.encode(text), model.tokenizer.back
+        ids = torch.tensor([sum(parts, []) or model.tokenizer.start])
+        with torch.no_grad():
+            states = model.encoder(ids, output_hidden_states=True).hidden_states
+        normed = [s[0] / s[0].pow(2).mean(-1, keepdim=True).sqrt() for s in states]
+        expected_D = torch.cat([n.mean(0) for n in normed]).numpy()
+        np.testing.assert_allclose(layers_D, expected_D, atol=1e-4)
+        np.testing.assert_allclose(last_D, states[-1][0].mean(0).numpy(), atol=1e-5)
 
 
 def test_bfloat16_is_near_and_random_is_far(folder):

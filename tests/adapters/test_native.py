@@ -134,7 +134,6 @@ def test_samples_follow_their_seeds(native):
 
 def test_views_of_pictures(native):
     names = native.views("image")
-    assert native.views("text") == ("",)
     items = [picture(0), picture(1)]
     requests = [Embed(item, name) for item in items for name in names[:5]] + [Embed(items[0])]
     together = native.answer(requests)
@@ -142,6 +141,19 @@ def test_views_of_pictures(native):
     for request, found in zip(requests, together, strict=True):
         same(native.answer([request])[0], found)
     assert np.abs(together[0] - together[1]).max() > 1e-3
+
+
+def test_views_of_texts(native):
+    names = native.views("text")
+    assert len(set(names)) == 5
+    items = ["The river", "The river bends", ""]
+    requests = [Embed(item, name) for item in items for name in names] + [Embed("The river")]
+    together = native.answer(requests)
+    same(together[0], together[-1])
+    for request, found in zip(requests, together, strict=True):
+        same(native.answer([request])[0], found)
+    with pytest.raises(KeyError, match="layer 7"):
+        native.answer([Embed("The river", "layer 7")])
 
 
 def test_kinds_of_answers(native):

@@ -6,8 +6,11 @@ Shape letters: B batch, L length, D width.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 import transformers
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -33,6 +36,7 @@ from tgp_multimodal.adapters.hf_reading import (
     looks_ahead,
     masked_scores,
 )
+from tgp_multimodal.adapters.views import in_views
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.requests import (
@@ -58,7 +62,9 @@ from tgp_multimodal.inference.likelihoods import (
 )
 from tgp_multimodal.inference.sampling import Sampling, sample_tokens
 from tgp_multimodal.inference.text import BATCH_TOKENS, infilling_prompt
+from tgp_multimodal.inference.text_features import places
 
+LAYERS = "layers"  # the view of the hidden states of all layers
 _WRITTEN = 16  # texts that are written at once
 _CAN = {
     "causal": frozenset({Score, Perplexity, Generate, Embed}),
@@ -74,7 +80,8 @@ class HfTransformers(Adapter):
     ones predict masked tokens and embed; all others embed. Among these are discriminators such as
     ELECTRA's, and models with a causal head that look ahead (XLNet; BERT without `is_decoder`).
     Text features are the last hidden states, mean-pooled over all tokens, specials included, as
-    sentence-transformers does by default. How context and continuation join, how texts beyond the
+    sentence-transformers does by default; probes choose between them and the states of all layers
+    side by side, as for our own models. How context and continuation join, how texts beyond the
     context are cut, and what precedes a text are as in lm-eval without `add_bos_token`: the
     tokenizer decides. Code that comes with a model is never run.
 
@@ -201,22 +208,34 @@ class HfTransformers(Adapter):
         found = masked_scores(self.model, self.tokenizer, texts, self.context, self.batch_tokens)
         return [ScoreAnswer(*one) for one in found]
 
-    @torch.inference_mode()
+    def views(self, modality: str) -> Sequence[str]:
+        """The last layer, and as many as there are side by side; see `text_features.View`."""
+        return ("", LAYERS) if modality == "text" else ("",)
+
     def _embed(self, requests: Sequence[Embed]) -> list[Answer]:
-        tokenizer, answers = self.tokenizer, [None] * len(requests)
+        return [*in_views(requests, self._of_texts)]
+
+    @torch.inference_mode()
+    def _of_texts(self, texts: Sequence[str], views: Sequence[str]) -> list[np.ndarray]:
+        tokenizer = self.tokenizer
         room = self.context - len(tokenizer.front) - len(tokenizer.back)
-        encoded = tokenizer.encode_batch([str(r.item) for r in requests])
         rows = [
-            [*tokenizer.front, *ids[:room], *tokenizer.back] or tokenizer.start for ids in encoded
+            [*tokenizer.front, *ids[:room], *tokenizer.back] or tokenizer.start
+            for ids in tokenizer.encode_batch(texts)
         ]
+        vectors: dict[str, list[Any]] = {name: [None] * len(rows) for name in views}
         for chosen in buckets([len(row) for row in rows], self.batch_tokens):
             token_BL, mask_BL = padded([rows[i] for i in chosen], tokenizer.pad, self.model.device)
-            found = self.encoder(input_ids=token_BL, attention_mask=mask_BL.long())
-            weight_BL1 = mask_BL[:, :, None].float()
-            sum_BD = (found.last_hidden_state.float() * weight_BL1).sum(1)
-            for index, vector in zip(chosen, sum_BD / weight_BL1.sum(1), strict=True):
-                answers[index] = vector.cpu().numpy()
-        return answers
+            found = self.encoder(
+                input_ids=token_BL,
+                attention_mask=mask_BL.long(),
+                output_hidden_states=LAYERS in views,
+            )
+            for name in views:
+                mean_BD = _read(found, mask_BL, name == LAYERS).cpu().numpy()
+                for index, vector in zip(chosen, mean_BD, strict=True):
+                    vectors[name][index] = vector
+        return [np.stack(vectors[name]) for name in views]
 
     def _generate(self, requests: Sequence[Generate]) -> list[Answer]:
         answers: list[Answer] = [""] * len(requests)
@@ -323,3 +342,14 @@ def _texts(
     ]
     texts = tokenizer.decode_batch(cut, skip_special_tokens=True)
     return [text[: min((text.find(s) for s in stop if s in text), default=None)] for text in texts]
+
+
+def _read(found: Any, mask_BL: Tensor, is_of_layers: bool) -> Tensor:
+    """Means over the tokens of each text, (B, D): of the last states, or of all layers, normed."""
+    states = [found.last_hidden_state.float()]
+    if is_of_layers:
+        width = found.last_hidden_state.shape[-1]
+        chosen = places(len(found.hidden_states), width)
+        states = [F.normalize(found.hidden_states[i].float(), dim=-1) * width**0.5 for i in chosen]
+    weight_BL1 = mask_BL[:, :, None].float()
+    return torch.cat([(s * weight_BL1).sum(1) / weight_BL1.sum(1) for s in states], dim=1)

@@ -4,7 +4,6 @@ Shape letters: D width of a feature vector, Y rows, X columns, C channels.
 """
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from tgp_multimodal import __version__, export
+from tgp_multimodal.adapters.views import in_views
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.requests import (
@@ -39,6 +39,7 @@ from tgp_multimodal.inference import (
     matching,
     picture_features,
     text,
+    text_features,
     word_states,
     writing,
 )
@@ -53,11 +54,12 @@ class Native(Adapter):
     """A folder that `tgp export` wrote, on the device of `default_device`.
 
     Text features are mean-pooled bidirectional, final-normed states, as sentence-transformers
-    computes them from the folder; picture features are pooled MLP activations or the residual
-    stream of a block of the diffusion head, chosen by the probe (`views`). An image tower, if there
-    is one, maps pictures into the space of the text features. Pictures are drawn with the settings
-    of `Drawing`, without guidance if training put it into the weights. New text may take half of
-    the context, so that a prompt keeps the other half.
+    computes them from the folder; probes choose between them and the states or MLP activations of
+    all layers, read in one direction or in both (`views`). Picture features are pooled MLP
+    activations or the residual stream of a block of the diffusion head, chosen likewise. An image
+    tower, if there is one, maps pictures into the space of the text features. Pictures are drawn
+    with the settings of `Drawing`, without guidance if training put it into the weights. New text
+    may take half of the context, so that a prompt keeps the other half.
 
     Args:
         folder: the export.
@@ -120,6 +122,7 @@ class Native(Adapter):
             self.tokenizer.digest,
             self.drawing,
             self.views("image"),
+            self.views("text"),
             __version__,
         )
         return {
@@ -135,8 +138,10 @@ class Native(Adapter):
         }
 
     def views(self, modality: str) -> Sequence[str]:
-        """Features of pictures by block, time and fineness of places; texts have one vector."""
-        if modality != "image" or not isinstance(self.network, Multimodal):
+        """Of pictures by block, time and fineness of places; of texts by layers and direction."""
+        if modality == "text":
+            return ("", *map(str, text_features.VIEWS))
+        if not isinstance(self.network, Multimodal):
             return ("",)
         return [str(view) for view in picture_features.views(self.network.head)]
 
@@ -181,16 +186,9 @@ class Native(Adapter):
         texts = [i for i, r in enumerate(requests) if isinstance(r.item, str)]
         pictures = [i for i, r in enumerate(requests) if not isinstance(r.item, str)]
         answers: list[Answer] = [None] * len(requests)
-        if texts:
-            items = [str(requests[i].item) for i in texts]
-            vectors = text.embed(
-                self.network.text, self.tokenizer, items, batch_tokens=self.batch_tokens
-            )
-            for index, vector in zip(texts, vectors, strict=True):
-                answers[index] = vector
-        if pictures:
-            seen = [requests[i] for i in pictures]
-            for index, vector in zip(pictures, self._picture_vectors(seen), strict=True):
+        for chosen, read in ((texts, self._of_texts), (pictures, self._of_pictures)):
+            vectors = in_views([requests[i] for i in chosen], read)
+            for index, vector in zip(chosen, vectors, strict=True):
                 answers[index] = vector
         return answers
 
@@ -199,27 +197,30 @@ class Native(Adapter):
         network, tokenizer = self.network.text, self.tokenizer
         return [*word_states.word_states(network, tokenizer, sentences, self.batch_tokens)]
 
-    def _picture_vectors(self, requests: Sequence[Embed]) -> list[np.ndarray]:
-        """Features of pictures; those that several views are asked of go through the head once."""
+    def _of_texts(self, texts: Sequence[str], views: Sequence[str]) -> list[np.ndarray]:
+        network, tokenizer = self.network.text, self.tokenizer
+        known = {str(view): view for view in text_features.VIEWS}
+        wanted = [known[name] for name in views if name]
+        several = iter(
+            text_features.features_of_views(network, tokenizer, texts, wanted, self.batch_tokens)
+            if wanted
+            else ()
+        )
+        return [
+            next(several)
+            if name
+            else text.embed(network, tokenizer, texts, batch_tokens=self.batch_tokens)
+            for name in views
+        ]
+
+    def _of_pictures(self, pictures: Sequence[Any], views: Sequence[str]) -> list[np.ndarray]:
         network = self._with_head()
         known = {str(view): view for view in picture_features.views(network.head)}
         known[""] = picture_features.usual(network.head)
-        item: dict[int, np.ndarray] = {id(r.item): np.asarray(r.item) for r in requests}
-        asked: dict[int, list[str]] = defaultdict(list)
-        for request in requests:
-            asked[id(request.item)].append(request.view)
-        groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
-        for picture, views in asked.items():
-            groups[tuple(views)].append(picture)
-        found: dict[tuple[int, str], np.ndarray] = {}
-        for names, chosen in groups.items():
-            pictures, wanted = [item[i] for i in chosen], [known[name] for name in names]
-            matrices = picture_features.features_of_views(
-                network, self.tokenizer, pictures, wanted, self.batch
-            )
-            for name, matrix in zip(names, matrices, strict=True):
-                found.update({(i, name): vector for i, vector in zip(chosen, matrix, strict=True)})
-        return [found[id(r.item), r.view] for r in requests]
+        wanted = [known[name] for name in views]
+        return picture_features.features_of_views(
+            network, self.tokenizer, [np.asarray(p) for p in pictures], wanted, self.batch
+        )
 
     def _joint_embed(self, requests: Sequence[JointEmbed]) -> list[Answer]:
         assert self.network.tower is not None, "the engine asks `can` first"

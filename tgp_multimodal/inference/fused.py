@@ -11,6 +11,8 @@ Shape letters: B batch, L length of queries, M length of keys, D width, H query 
 heads, K head size, F width of the feed-forward part, N rows of a table or B L.
 """
 
+from collections import deque
+from collections.abc import Iterator
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -66,7 +68,7 @@ class FusedText:
 
     def __init__(self, text: TextTransformer) -> None:
         self.heads, self.groups, self.size = text.heads, text.key_value_heads, text.head_size
-        self.theta = text.rope_theta
+        self.theta, self.width = text.rope_theta, text.width
         self.table = text.embed_tokens.weight.detach()
         self.output = Matrix(self.table)
         self.last_gain = text.norm.weight.detach() * text.width**0.5
@@ -101,6 +103,24 @@ class FusedText:
                 shared prefix read one token at a time, and attend to everything.
             depth: how many layers to run before the final norm; left out: all.
         """
+        walk = self.walk(token_BL, position_BL, allowed_BLM, cache, depth)
+        state_ND, _ = deque(walk, maxlen=1)[0]
+        state_ND = _unit(state_ND, self.floor) * self.last_gain
+        return state_ND.to(self.table.dtype).view(*token_BL.shape, -1)
+
+    def walk(
+        self,
+        token_BL: Tensor,
+        position_BL: Tensor | None = None,
+        allowed_BLM: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+        depth: int | None = None,
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """The residual stream (B L, D), first the embeddings, then behind each layer.
+
+        Beside it the units of the layer, the activations of its feed-forward part (B L, F). Both
+        hold until the next step; arguments are those of `states`.
+        """
         start = 0 if cache is None else cache.end
         end = start + token_BL.shape[1]
         state_ND = F.embedding(token_BL, self.table).flatten(0, 1)
@@ -111,16 +131,21 @@ class FusedText:
         if allowed_BLM is not None:
             bias = torch.zeros(allowed_BLM.shape, dtype=self.table.dtype, device=token_BL.device)
             bias = bias.masked_fill_(~allowed_BLM, -torch.inf)[:, None]
+        yield state_ND, None
         for index, layer in enumerate(self.layers[:depth]):
             x = layer.qkv(_unit(state_ND, self.floor)).view(*token_BL.shape, -1, self.size)
             attended = self._attention(x, layer.gain, rotary, bias, cache, index)
             state_ND = layer.out(attended, state_ND)
             gate, up = layer.gate_up(_unit(state_ND, self.floor)).chunk(2, dim=-1)
-            state_ND = layer.down(F.silu(gate).mul_(up), state_ND)
+            unit_NF = F.silu(gate).mul_(up)
+            state_ND = layer.down(unit_NF, state_ND)
+            yield state_ND, unit_NF
         if cache is not None:
             cache.length += token_BL.shape[1]
-        state_ND = _unit(state_ND, self.floor) * self.last_gain
-        return state_ND.to(self.table.dtype).view(*token_BL.shape, -1)
+
+    def normed(self, stream_ND: Tensor) -> Tensor:
+        """The stream as the layers read it, in float32, but for their gains."""
+        return _unit(stream_ND, self.floor) * self.width**0.5
 
     def logits(self, state: Tensor) -> Tensor:
         """Scores of every vocabulary entry, (..., V)."""
