@@ -300,8 +300,9 @@ def test_the_view_of_all_layers(folder):
     requests = [Embed(text, view) for text in texts for view in (layers, last)]
     found = model.answer(requests)
     for text, layers_D, last_D in zip(texts, found[::2], found[1::2], strict=True):
-        parts = model.tokenizer.front, model.tokenizer.encode(text), model.tokenizer.back
-        ids = torch.tensor([sum(parts, []) or model.tokenizer.start])
+        front, back = model.tokenizer.front, model.tokenizer.back
+        row = [*front, *model.tokenizer.encode(text), *back] or model.tokenizer.start
+        ids = torch.tensor([row])
         with torch.no_grad():
             states = model.encoder(ids, output_hidden_states=True).hidden_states
         normed = [s[0] / s[0].pow(2).mean(-1, keepdim=True).sqrt() for s in states]

@@ -145,7 +145,7 @@ def test_views_of_pictures(native):
 
 def test_views_of_texts(native):
     names = native.views("text")
-    assert len(set(names)) == 5
+    assert len(set(names)) == 3
     items = ["The river", "The river bends", ""]
     requests = [Embed(item, name) for item in items for name in names] + [Embed("The river")]
     together = native.answer(requests)

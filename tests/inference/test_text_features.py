@@ -1,4 +1,4 @@
-"""Features of texts against the states and activations of the plain network."""
+"""Features of texts against the states of the plain network."""
 
 import numpy as np
 import pytest
@@ -6,58 +6,51 @@ import torch
 from random_networks import text_transformer
 
 from tgp_multimodal.inference import text_features
-from tgp_multimodal.inference.text_features import VIEWS, View, feature_count, features_of_views
+from tgp_multimodal.inference.text_features import features_of_layers, places
 from tgp_multimodal.models.layers import RMSNorm
 
 TEXTS = ["The river carried ice.", "", "The river", "a b c d e f g h i j k l m n o p q r s t"]
 
 
 @torch.no_grad()
-def plain(network, ids, view):
+def plain(network, ids, is_causal):
     """One text, one forward pass, every layer watched."""
-    seen = [network.embed_tokens] if view.reads == "layers" else []
-    seen += [b if view.reads == "layers" else b.mlp.down_proj for b in network.layers]
-    read = []
+    states = []
     handles = [
-        module.register_forward_hook(
-            lambda _, given, made: read.append(made if view.reads == "layers" else given[0])
-        )
-        for module in seen
+        module.register_forward_hook(lambda _module, _given, made: states.append(made))
+        for module in (network.embed_tokens, *network.layers)
     ]
-    network(torch.tensor([ids]), is_causal=view.is_causal)
+    network(torch.tensor([ids]), is_causal=is_causal)
     for handle in handles:
         handle.remove()
-    if view.reads == "layers":
-        read = [RMSNorm(network.width)(state) for state in read]
-    return torch.cat([x[0].mean(0) for x in read]).numpy()
+    norm = RMSNorm(network.width)
+    return torch.cat([norm(state)[0].mean(0) for state in states]).numpy()
 
 
+@pytest.mark.parametrize("is_causal", [False, True])
 @pytest.mark.parametrize("batch_tokens", [1, 64, 2048])
-def test_means_over_the_tokens_of_each_layer(tokenizer, batch_tokens):
+def test_means_over_the_tokens_of_each_layer(tokenizer, batch_tokens, is_causal):
     network = text_transformer(tokenizer.vocabulary, context=16)
-    found = features_of_views(network, tokenizer, TEXTS, VIEWS, batch_tokens)
-    for view, matrix_ND in zip(VIEWS, found, strict=True):
-        assert matrix_ND.shape == (len(TEXTS), feature_count(network, view))
-        for text, row_D in zip(TEXTS, matrix_ND, strict=True):
-            ids = tokenizer.encode(text, bos=True)[:16]
-            np.testing.assert_allclose(row_D, plain(network, ids, view), atol=3e-5)
-    assert len({str(view) for view in VIEWS}) == len(VIEWS)
+    found_ND = features_of_layers(network, tokenizer, TEXTS, is_causal, batch_tokens)
+    assert found_ND.shape == (len(TEXTS), (network.depth + 1) * network.width)
+    for text, row_D in zip(TEXTS, found_ND, strict=True):
+        ids = tokenizer.encode(text, bos=True)[:16]
+        np.testing.assert_allclose(row_D, plain(network, ids, is_causal), atol=3e-5)
 
 
 def test_large_networks_are_read_at_every_second_or_third_layer(tokenizer, monkeypatch):
     network = text_transformer(tokenizer.vocabulary, context=16)
-    view = View("units")
-    (whole_ND,) = features_of_views(network, tokenizer, TEXTS, [view])
-    most = (network.depth - 1) * network.feed_forward
+    whole_ND = features_of_layers(network, tokenizer, TEXTS)
+    most = network.depth * network.width  # one state too few
     monkeypatch.setattr(text_features, "_MOST", most)
-    (some_ND,) = features_of_views(network, tokenizer, TEXTS, [view])
-    assert some_ND.shape[1] == feature_count(network, view) <= most
-    last = -network.feed_forward
+    some_ND = features_of_layers(network, tokenizer, TEXTS)
+    assert 0 < some_ND.shape[1] <= most
+    last = -network.width
     np.testing.assert_array_equal(some_ND[:, last:], whole_ND[:, last:])
 
 
 @pytest.mark.parametrize(("count", "width", "read"), [(7, 256, 7), (13, 768, 5), (1, 9000, 1)])
 def test_the_last_layer_is_always_read(count, width, read):
-    chosen = text_features.places(count, width)
+    chosen = places(count, width)
     assert len(chosen) == read
     assert chosen[-1] == count - 1

@@ -62,9 +62,8 @@ from tgp_multimodal.inference.likelihoods import (
 )
 from tgp_multimodal.inference.sampling import Sampling, sample_tokens
 from tgp_multimodal.inference.text import BATCH_TOKENS, infilling_prompt
-from tgp_multimodal.inference.text_features import places
+from tgp_multimodal.inference.text_features import LAYERS, places
 
-LAYERS = "layers"  # the view of the hidden states of all layers
 _WRITTEN = 16  # texts that are written at once
 _CAN = {
     "causal": frozenset({Score, Perplexity, Generate, Embed}),
@@ -209,7 +208,7 @@ class HfTransformers(Adapter):
         return [ScoreAnswer(*one) for one in found]
 
     def views(self, modality: str) -> Sequence[str]:
-        """The last layer, and as many as there are side by side; see `text_features.View`."""
+        """The last layer, and as many as there are side by side; see `features_of_layers`."""
         return ("", LAYERS) if modality == "text" else ("",)
 
     def _embed(self, requests: Sequence[Embed]) -> list[Answer]:

@@ -5,6 +5,7 @@ Shape letters: D width of a feature vector, Y rows, X columns, C channels.
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,6 @@ from tgp_multimodal.inference import (
     matching,
     picture_features,
     text,
-    text_features,
     word_states,
     writing,
 )
@@ -47,6 +47,7 @@ from tgp_multimodal.inference.devices import default_device
 from tgp_multimodal.inference.drawing import Drawing
 from tgp_multimodal.inference.sampling import Sampling
 from tgp_multimodal.inference.text import Query
+from tgp_multimodal.inference.text_features import CAUSAL_LAYERS, LAYERS, features_of_layers
 from tgp_multimodal.models.networks import Multimodal, Network, describe, random_twin
 
 
@@ -54,8 +55,8 @@ class Native(Adapter):
     """A folder that `tgp export` wrote, on the device of `default_device`.
 
     Text features are mean-pooled bidirectional, final-normed states, as sentence-transformers
-    computes them from the folder; probes choose between them and the states or MLP activations of
-    all layers, read in one direction or in both (`views`). Picture features are pooled MLP
+    computes them from the folder; probes choose between them and the states of all layers, read in
+    one direction or in both (`views`). Picture features are pooled MLP
     activations or the residual stream of a block of the diffusion head, chosen likewise. An image
     tower, if there is one, maps pictures into the space of the text features. Pictures are drawn
     with the settings of `Drawing`, without guidance if training put it into the weights. New text
@@ -140,7 +141,7 @@ class Native(Adapter):
     def views(self, modality: str) -> Sequence[str]:
         """Of pictures by block, time and fineness of places; of texts by layers and direction."""
         if modality == "text":
-            return ("", *map(str, text_features.VIEWS))
+            return ("", LAYERS, CAUSAL_LAYERS)
         if not isinstance(self.network, Multimodal):
             return ("",)
         return [str(view) for view in picture_features.views(self.network.head)]
@@ -198,19 +199,14 @@ class Native(Adapter):
         return [*word_states.word_states(network, tokenizer, sentences, self.batch_tokens)]
 
     def _of_texts(self, texts: Sequence[str], views: Sequence[str]) -> list[np.ndarray]:
+        read: dict[str, Callable[..., np.ndarray]] = {
+            "": text.embed,
+            LAYERS: features_of_layers,
+            CAUSAL_LAYERS: partial(features_of_layers, is_causal=True),
+        }
         network, tokenizer = self.network.text, self.tokenizer
-        known = {str(view): view for view in text_features.VIEWS}
-        wanted = [known[name] for name in views if name]
-        several = iter(
-            text_features.features_of_views(network, tokenizer, texts, wanted, self.batch_tokens)
-            if wanted
-            else ()
-        )
         return [
-            next(several)
-            if name
-            else text.embed(network, tokenizer, texts, batch_tokens=self.batch_tokens)
-            for name in views
+            read[view](network, tokenizer, texts, batch_tokens=self.batch_tokens) for view in views
         ]
 
     def _of_pictures(self, pictures: Sequence[Any], views: Sequence[str]) -> list[np.ndarray]:

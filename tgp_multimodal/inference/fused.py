@@ -104,7 +104,7 @@ class FusedText:
             depth: how many layers to run before the final norm; left out: all.
         """
         walk = self.walk(token_BL, position_BL, allowed_BLM, cache, depth)
-        state_ND, _ = deque(walk, maxlen=1)[0]
+        state_ND = deque(walk, maxlen=1)[0]
         state_ND = _unit(state_ND, self.floor) * self.last_gain
         return state_ND.to(self.table.dtype).view(*token_BL.shape, -1)
 
@@ -115,11 +115,10 @@ class FusedText:
         allowed_BLM: Tensor | None = None,
         cache: KeyValueCache | None = None,
         depth: int | None = None,
-    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+    ) -> Iterator[Tensor]:
         """The residual stream (B L, D), first the embeddings, then behind each layer.
 
-        Beside it the units of the layer, the activations of its feed-forward part (B L, F). Both
-        hold until the next step; arguments are those of `states`.
+        Arguments are those of `states`.
         """
         start = 0 if cache is None else cache.end
         end = start + token_BL.shape[1]
@@ -131,21 +130,20 @@ class FusedText:
         if allowed_BLM is not None:
             bias = torch.zeros(allowed_BLM.shape, dtype=self.table.dtype, device=token_BL.device)
             bias = bias.masked_fill_(~allowed_BLM, -torch.inf)[:, None]
-        yield state_ND, None
+        yield state_ND
         for index, layer in enumerate(self.layers[:depth]):
             x = layer.qkv(_unit(state_ND, self.floor)).view(*token_BL.shape, -1, self.size)
             attended = self._attention(x, layer.gain, rotary, bias, cache, index)
             state_ND = layer.out(attended, state_ND)
             gate, up = layer.gate_up(_unit(state_ND, self.floor)).chunk(2, dim=-1)
-            unit_NF = F.silu(gate).mul_(up)
-            state_ND = layer.down(unit_NF, state_ND)
-            yield state_ND, unit_NF
+            state_ND = layer.down(F.silu(gate).mul_(up), state_ND)
+            yield state_ND
         if cache is not None:
             cache.length += token_BL.shape[1]
 
     def normed(self, stream_ND: Tensor) -> Tensor:
-        """The stream as the layers read it, in float32, but for their gains."""
-        return _unit(stream_ND, self.floor) * self.width**0.5
+        """The stream as a layer reads it but for the gains, in float32."""
+        return _unit(stream_ND, self.floor).float() * self.width**0.5
 
     def logits(self, state: Tensor) -> Tensor:
         """Scores of every vocabulary entry, (..., V)."""
