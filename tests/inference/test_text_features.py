@@ -6,7 +6,8 @@ import torch
 from random_networks import text_transformer
 
 from tgp_multimodal.inference import text_features
-from tgp_multimodal.inference.text_features import features_of_layers, places
+from tgp_multimodal.inference.text import embed
+from tgp_multimodal.inference.text_features import features_of_layers, last_of_layers, places
 from tgp_multimodal.models.layers import RMSNorm
 
 TEXTS = ["The river carried ice.", "", "The river", "a b c d e f g h i j k l m n o p q r s t"]
@@ -36,6 +37,14 @@ def test_means_over_the_tokens_of_each_layer(tokenizer, batch_tokens, is_causal)
     for text, row_D in zip(TEXTS, found_ND, strict=True):
         ids = tokenizer.encode(text, bos=True)[:16]
         np.testing.assert_allclose(row_D, plain(network, ids, is_causal), atol=3e-5)
+
+
+def test_the_usual_vectors_are_the_last_part_but_for_gains(tokenizer):
+    network = text_transformer(tokenizer.vocabulary, context=16)
+    torch.nn.init.uniform_(network.norm.weight, 0.5, 2.0)
+    expected_ND = embed(network, tokenizer, TEXTS)
+    found_ND = last_of_layers(network, features_of_layers(network, tokenizer, TEXTS))
+    np.testing.assert_allclose(found_ND, expected_ND, atol=2e-5)
 
 
 def test_large_networks_are_read_at_every_second_or_third_layer(tokenizer, monkeypatch):

@@ -5,7 +5,6 @@ Shape letters: D width of a feature vector, Y rows, X columns, C channels.
 
 import hashlib
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,12 @@ from tgp_multimodal.inference.devices import default_device
 from tgp_multimodal.inference.drawing import Drawing
 from tgp_multimodal.inference.sampling import Sampling
 from tgp_multimodal.inference.text import Query
-from tgp_multimodal.inference.text_features import CAUSAL_LAYERS, LAYERS, features_of_layers
+from tgp_multimodal.inference.text_features import (
+    CAUSAL_LAYERS,
+    LAYERS,
+    features_of_layers,
+    last_of_layers,
+)
 from tgp_multimodal.models.networks import Multimodal, Network, describe, random_twin
 
 
@@ -199,15 +203,18 @@ class Native(Adapter):
         return [*word_states.word_states(network, tokenizer, sentences, self.batch_tokens)]
 
     def _of_texts(self, texts: Sequence[str], views: Sequence[str]) -> list[np.ndarray]:
-        read: dict[str, Callable[..., np.ndarray]] = {
-            "": text.embed,
-            LAYERS: features_of_layers,
-            CAUSAL_LAYERS: partial(features_of_layers, is_causal=True),
-        }
-        network, tokenizer = self.network.text, self.tokenizer
-        return [
-            read[view](network, tokenizer, texts, batch_tokens=self.batch_tokens) for view in views
-        ]
+        network, tokenizer, most = self.network.text, self.tokenizer, self.batch_tokens
+        found: dict[str, np.ndarray] = {}
+        for view, is_causal in ((LAYERS, False), (CAUSAL_LAYERS, True)):
+            if view in views:
+                found[view] = features_of_layers(network, tokenizer, texts, is_causal, most)
+        if "" in views:
+            found[""] = (
+                last_of_layers(network, found[LAYERS])
+                if LAYERS in found
+                else text.embed(network, tokenizer, texts, batch_tokens=most)
+            )
+        return [found[view] for view in views]
 
     def _of_pictures(self, pictures: Sequence[Any], views: Sequence[str]) -> list[np.ndarray]:
         network = self._with_head()

@@ -60,6 +60,15 @@ def features_of_layers(
     return found
 
 
+def last_of_layers(text: TextTransformer, features_ND: np.ndarray) -> np.ndarray:
+    """Vectors as `text.embed` makes them, (N, D), of what `features_of_layers` read of both sides.
+
+    The gains of the last norm are all that is missing, and they commute with the mean.
+    """
+    gain_D = text.norm.weight.detach().float().cpu().numpy()
+    return features_ND[:, -text.width :] * gain_D
+
+
 def _means(state_BLD: Tensor, mask_BL: Tensor) -> Tensor:
     weight_B1L = (mask_BL.float() / mask_BL.sum(1, keepdim=True))[:, None]
     return (weight_B1L @ state_BLD)[:, 0]

@@ -23,7 +23,7 @@ from tgp_multimodal.evaluation.requests import Embed
 from tgp_multimodal.evaluation.stats import share, wilson
 
 DECADES = tuple(10.0**e for e in range(-5, 5))
-_PATIENCE = 2
+_PATIENCE = 2  # decades of C that bring nothing; the largest C cost the most
 _VALIDATION_SHARE = 0.2
 _STEPS = 1000  # of the last fit
 _COMPARED = 2000  # most training items of a probe that compares views
@@ -257,8 +257,8 @@ def sweep(
 ) -> Sweep:
     """Sweeps C from small to large, each solve started from the last.
 
-    The sweep ends early when the training items are all right already and two decades in a row have
-    brought nothing.
+    The sweep ends early when three decades have brought nothing but more right training items, or
+    two where those are all right already.
 
     Args:
         axes: features of train and validation items, rotated.
@@ -271,18 +271,19 @@ def sweep(
     found: Classifier | None = None
     scores: dict[str, float] = {}
     best: tuple[float, Classifier] | None = None
-    best_score, decades_without_gain = -math.inf, 0
+    best_score, learned_by_best, without_gain = -math.inf, 0.0, 0
     at_train, at_held = (axes.at_NR[i].astype(np.float32) for i in (train, held_out))
     for c in DECADES:
         found = solve(at_train, axes.squares_R, label_N[train], classes, c, found)
         predicted = found.predict(at_held)
         score = scorer(predicted) if scorer else float((predicted == label_N[held_out]).mean())
         scores[f"{c:g}"] = score
+        learned = float((found.predict(at_train) == label_N[train]).mean())
         if score > best_score:
-            best, best_score, decades_without_gain = (c, found), score, 0
-        elif (found.predict(at_train) == label_N[train]).all():
-            decades_without_gain += 1
-        if decades_without_gain >= _PATIENCE:
+            best, best_score, learned_by_best, without_gain = (c, found), score, learned, 0
+        elif learned > learned_by_best or learned == 1:
+            without_gain += 1
+        if without_gain >= (_PATIENCE if learned == 1 else _PATIENCE + 1):
             break
     assert best is not None, "there are decades"
     return Sweep(best[0], scores, best[1])
@@ -291,11 +292,12 @@ def sweep(
 def shortlist(
     views: Sequence[str], known: LabelledItems, ask: Ask
 ) -> tuple[list[str], dict[str, dict[str, float]]]:
-    """For each feature width, the view whose probe is most accurate on validation items.
+    """For each width of features the view whose probe is best on validation, if no wider one is.
 
     These probes see at most 2,000 training items, and about the first 400 principal components of
-    the features. So few items favour narrow views: only views of the same width are compared. A
-    model with one view is asked nothing; ties go to the view that comes first.
+    the features. So few items favour narrow views: a narrow one that loses to a wider one is left
+    out, a wide one that loses to a narrower one is not. A model with one view is asked nothing;
+    ties go to the view that comes first.
 
     Returns:
         The views, and for the details of a result `views`, the accuracy of each on validation.
@@ -319,7 +321,12 @@ def shortlist(
         first = best.setdefault(int(features_ND.shape[1]), view)
         if accuracies[view] > accuracies[first]:
             best[int(features_ND.shape[1])] = view
-    return [view for view in views if view in best.values()], {"views": accuracies}
+    kept = {
+        view
+        for width, view in best.items()
+        if all(accuracies[view] >= accuracies[best[wider]] for wider in best if wider > width)
+    }
+    return [view for view in views if view in kept], {"views": accuracies}
 
 
 class _Fit(NamedTuple):
