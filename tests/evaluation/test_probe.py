@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from tgp_multimodal.evaluation.examples import Example
 from tgp_multimodal.evaluation.logistic import rotate, solve
-from tgp_multimodal.evaluation.protocols.probe import LabelledItems, held_back
+from tgp_multimodal.evaluation.protocols.probe import DECADES, LabelledItems, held_back, sweep
 from tgp_multimodal.evaluation.requests import Embed
 
 KINDS = ("ant", "bee", "cat")
@@ -114,3 +114,30 @@ def test_a_fifth_without_groups_is_scikit_learns(groups: list[str]) -> None:
         for own, other in zip(held_back(labelled(groups), classes), expected, strict=True):
             assert own.tolist() == other.tolist()
     assert LabelledItems.of(labelled(groups), []).held_out.tolist() == expected[1].tolist()
+
+
+def swept(features_ND: np.ndarray, label_N: np.ndarray, train: int) -> dict[str, float]:
+    axes = rotate(features_ND, len(features_ND))
+    places = np.arange(len(label_N))
+    return sweep(axes, label_N, places[:train], places[train:]).validation_accuracy
+
+
+def test_a_sweep_goes_on_while_nothing_is_learned_yet() -> None:
+    """Features this small say nothing at the first C: one answer to all for several decades."""
+    label_N = np.arange(300) % 4 // 2  # two classes
+    label_N[::3] = 1  # one of which is the usual answer
+    rng = np.random.default_rng(0)
+    small = 1e-2 * (np.eye(2)[label_N] + 0.1 * rng.standard_normal((300, 2)))
+    tried = swept(small, label_N, 200)
+    assert len(set(list(tried.values())[:5])) == 1
+    assert max(tried.values()) == 1
+
+
+def test_a_sweep_ends_where_training_items_are_only_learned_by_heart() -> None:
+    rng = np.random.default_rng(1)
+    label_N = rng.integers(0, 2, 900)
+    noise = rng.standard_normal((900, 200))
+    noise[:, 0] += label_N  # all that can be known
+    tried = list(swept(noise, label_N, 600).values())
+    best = tried.index(max(tried))
+    assert best + 3 <= len(tried) <= best + 4 < len(DECADES)

@@ -59,3 +59,27 @@ def test_views_are_compared_on_items_of_all_classes_whatever_their_order(
             return ("bad", "good")
 
     assert run("probe", rows, Two(embed=seen)).details["view"] == "good"
+
+
+def test_a_narrow_view_that_loses_on_few_items_is_left_out(run: Any) -> None:
+    """Few items favour it, so on more of them it would lose by more."""
+    rows = {
+        split: [{"item": str(i), "label": "ab"[i % 2]} for i in range(start, start + count)]
+        for split, start, count in (("train", 0, 40), ("validation", 40, 20), ("test", 60, 20))
+    }
+
+    def seen(request: Embed) -> np.ndarray:
+        number = int(str(request.item))
+        return np.eye(2)[number % 2 if request.view == "good" else number // 3 % 2]
+
+    class Three(Planted):
+        def views(self, modality: str) -> tuple[str, ...]:
+            return ("good", "narrow", "wide")
+
+    def wider(request: Embed) -> np.ndarray:
+        return np.pad(seen(request), (0, 3)) if request.view != "narrow" else seen(request)
+
+    found = run("probe", rows, Three(embed=wider)).details
+    assert found["views"]["narrow"] < found["views"]["good"] == 1
+    assert found["view"] == "good"
+    assert "finals" not in found
