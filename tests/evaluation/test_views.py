@@ -83,3 +83,22 @@ def test_a_narrow_view_that_loses_on_few_items_is_left_out(run: Any) -> None:
     assert found["views"]["narrow"] < found["views"]["good"] == 1
     assert found["view"] == "good"
     assert "finals" not in found
+
+
+def test_of_pairs_the_usual_view_is_read(run: Any) -> None:
+    rows = {
+        split: [{"item": str(i), "second": "x", "label": "ab"[i % 2]} for i in range(start, end)]
+        for split, start, end in (("train", 0, 40), ("validation", 40, 60), ("test", 60, 80))
+    }
+    asked = set[str]()
+
+    def seen(request: Embed) -> np.ndarray:
+        asked.add(request.view)
+        return np.eye(2)[int(str(request.item)) % 2] if request.item != "x" else np.zeros(2)
+
+    class Two(Planted):
+        def views(self, modality: str) -> tuple[str, ...]:
+            return ("", "wide")
+
+    assert run("probe", rows, Two(embed=seen)).value == 1
+    assert asked == {""}

@@ -86,7 +86,8 @@ def probe(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
 
     Where the card has a field `second`, an item is a pair of texts and its features are
     [u, v, |u - v|, u * v] of their vectors u and v (Conneau et al. 2017, arXiv:1705.02364, section
-    3.1), so that a linear probe sees both what each text says and how they differ.
+    3.1), so that a linear probe sees both what each text says and how they differ. Since these are
+    four times as many, the usual view alone is read of pairs.
 
     Raises:
         ValueError: the training split is empty, or a whole run has no item with the label that the
@@ -127,7 +128,10 @@ def _predictions(examples: Examples, adapter: Adapter, ask: Ask) -> tuple[list[A
         return [guess] * len(test), {}
     adapter.fit(training_inputs(examples))
     known = LabelledItems.of(train, validation)
-    views, compared = shortlist(adapter.views(examples.card.modality), known, ask)
+    views = adapter.views(examples.card.modality)
+    if isinstance(known.items[0], tuple):
+        views = views[:1]
+    views, compared = shortlist(views, known, ask)
     best, chosen = _best(views, known, [item_of(e) for e in test], ask)
     predictions, fitted = _predict(best, known)
     return predictions, fitted | chosen | compared
