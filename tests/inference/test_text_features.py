@@ -1,8 +1,12 @@
 """Features of texts against the states of the plain network."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from random_networks import text_transformer
 
 from tgp_multimodal.inference import text_features
@@ -51,15 +55,16 @@ def test_large_networks_are_read_at_every_second_or_third_layer(tokenizer, monke
     network = text_transformer(tokenizer.vocabulary, context=16)
     whole_ND = features_of_layers(network, tokenizer, TEXTS)
     most = network.depth * network.width  # one state too few
-    monkeypatch.setattr(text_features, "_MOST", most)
+    monkeypatch.setattr(text_features, "places", partial(places, most=most))
     some_ND = features_of_layers(network, tokenizer, TEXTS)
     assert 0 < some_ND.shape[1] <= most
     last = -network.width
     np.testing.assert_array_equal(some_ND[:, last:], whole_ND[:, last:])
 
 
-@pytest.mark.parametrize(("count", "width", "read"), [(7, 256, 7), (13, 768, 5), (1, 9000, 1)])
-def test_the_last_layer_is_always_read(count, width, read):
-    chosen = places(count, width)
-    assert len(chosen) == read
+@given(st.integers(1, 99), st.integers(1, 9000), st.integers(1, 9000))
+def test_as_many_layers_as_there_is_room_for_the_last_among_them(count, width, most):
+    chosen = places(count, width, most)
     assert chosen[-1] == count - 1
+    assert len(chosen) * width <= max(most, width)
+    assert 2 * len(chosen) * width > min(most - width, count * width)  # and no fewer than half

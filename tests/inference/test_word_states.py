@@ -22,9 +22,11 @@ def network(tokenizer):
 
 @torch.no_grad()
 def plain(network, tokenizer, words):
-    """One row, everything visible, the mean state of the ids of each word."""
+    """One row, everything visible, the mean state of the ids of each word at each depth."""
     ((ids, places),) = tokenizer.encode_words([words])
-    states = network(torch.tensor([[tokenizer.bos, *ids]]), is_causal=False)[0, 1:].numpy()
+    row_BL, depths = torch.tensor([[tokenizer.bos, *ids]]), range(network.depth + 1)
+    each = [network(row_BL, None, False, depth=depth)[0, 1:] for depth in depths]
+    states = torch.cat([state / network.norm.weight for state in each], dim=1).numpy()
     ends = [*places[1:], len(ids)]
     return np.stack([states[a:b].mean(0) for a, b in zip(places, ends, strict=True)])
 
@@ -32,7 +34,7 @@ def plain(network, tokenizer, words):
 def test_states_are_those_of_a_plain_pass(network, tokenizer):
     found = word_states(network, tokenizer, SENTENCES)
     for words, state_WD in zip(SENTENCES, found, strict=True):
-        assert state_WD.shape == (len(words), 64)
+        assert state_WD.shape == (len(words), (network.depth + 1) * 64)
         np.testing.assert_allclose(state_WD, plain(network, tokenizer, words), atol=2e-5)
 
 

@@ -16,7 +16,7 @@ from tgp_multimodal.inference.text import BATCH_TOKENS, device_of
 from tgp_multimodal.models.text_transformer import TextTransformer
 
 LAYERS, CAUSAL_LAYERS = "layers", "layers, causal"
-_MOST = 4096  # features of a text
+MOST = 4096  # features of a text
 
 
 @torch.inference_mode()
@@ -74,12 +74,13 @@ def _means(state_BLD: Tensor, mask_BL: Tensor) -> Tensor:
     return (weight_B1L @ state_BLD)[:, 0]
 
 
-def places(count: int, width: int) -> range:
-    """Which of `count` states are read side by side, the last one always: at most 4,096 numbers.
+def places(count: int, width: int, most: int = MOST) -> range:
+    """Which of `count` states are read side by side, the last one always.
 
     Args:
         count: how many there are, the embeddings among them.
         width: of each.
+        most: numbers that there may be together, if one state has no more.
     """
-    apart = -(-count * width // _MOST)
+    apart = -(-count // max(1, most // width))
     return range((count - 1) % apart, count, apart)

@@ -12,7 +12,10 @@ from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.inference.fused import fused
 from tgp_multimodal.inference.likelihoods import buckets, padded
 from tgp_multimodal.inference.text import BATCH_TOKENS, device_of
+from tgp_multimodal.inference.text_features import places
 from tgp_multimodal.models.text_transformer import TextTransformer
+
+_MOST = 1536  # features of a word: texts have thousands of words
 
 
 @torch.inference_mode()
@@ -22,11 +25,13 @@ def word_states(
     sentences: Sequence[Sequence[str]],
     batch_tokens: int = BATCH_TOKENS,
 ) -> list[np.ndarray]:
-    """Mean over the tokens of each word of their bidirectional, final-normed states, (W, D) each.
+    """Mean over the tokens of each word of their states at several layers, (W, places x D) each.
 
     BERT's tagger takes the first token alone (Devlin et al. 2019, arXiv:1810.04805, section 5.3);
     with a small vocabulary, which splits words into many pieces, a linear probe finds twice as many
-    names from the mean. BOS comes first. A sentence longer than the context is truncated, and its
+    names from the mean. States are read from both sides and normed, as many layers side by side as
+    there is room for in 1,536 numbers, the last one among them: what a word is called stands in the
+    early ones, what it means in the late ones. BOS comes first. A sentence longer than the context is truncated, and its
     matrix lacks the words that begin in the part that is cut.
 
     Args:
@@ -37,11 +42,14 @@ def word_states(
     """
     encoded = tokenizer.encode_words(sentences)
     rows = [[tokenizer.bos, *ids][: text.context] for ids, _ in encoded]
-    states = [np.zeros((0, text.width), dtype=np.float32)] * len(rows)
+    read = places(text.depth + 1, text.width, _MOST)
+    states = [np.zeros((0, len(read) * text.width), dtype=np.float32)] * len(rows)
     for chosen in buckets([len(row) for row in rows], batch_tokens):
         token_BL, mask_BL = padded([rows[i] for i in chosen], tokenizer.pad, device_of(text))
         seen_B1L = None if bool(mask_BL.all()) else mask_BL[:, None]
-        state_BLD = fused(text).states(token_BL, None, seen_B1L).float().cpu().numpy()
+        walk = fused(text).walk(token_BL, None, seen_B1L)
+        chosen_ND = [fused(text).normed(s) for place, s in enumerate(walk) if place in read]
+        state_BLD = torch.cat(chosen_ND, dim=1).view(*token_BL.shape, -1).cpu().numpy()
         for place, index in enumerate(chosen):
             state_LD = state_BLD[place, 1 : len(rows[index])]
             first_W = [p for p in encoded[index][1] if p < len(state_LD)]
