@@ -30,9 +30,9 @@ def word_states(
     BERT's tagger takes the first token alone (Devlin et al. 2019, arXiv:1810.04805, section 5.3);
     with a small vocabulary, which splits words into many pieces, a linear probe finds twice as many
     names from the mean. States are read from both sides and normed, as many layers side by side as
-    there is room for in 1,536 numbers, the last one among them: what a word is called stands in the
-    early ones, what it means in the late ones. BOS comes first. A sentence longer than the context is truncated, and its
-    matrix lacks the words that begin in the part that is cut.
+    there is room for in 1,536 numbers, the last one among them: names are spelt in the early ones,
+    and meant in the late ones. BOS comes first. A sentence longer than the context is truncated,
+    and its matrix lacks the words that begin in the part that is cut.
 
     Args:
         text: the network.
