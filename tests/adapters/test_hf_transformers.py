@@ -1,6 +1,7 @@
 """Models of transformers: their numbers are those of a plain forward pass, ours those of native."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -309,6 +310,14 @@ def test_the_view_of_all_layers(folder):
         expected_D = torch.cat([n.mean(0) for n in normed]).numpy()
         np.testing.assert_allclose(layers_D, expected_D, atol=1e-4)
         np.testing.assert_allclose(last_D, states[-1][0].mean(0).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("lengths", [(), (9,), (9, 5, 9)])
+def test_models_without_a_state_of_each_token_at_each_layer_have_one_view(folder, lengths):
+    model = make(f"hf:{folder}")
+    states = tuple(torch.zeros(1, length, 8) for length in lengths) or None
+    model.encoder = lambda **_: SimpleNamespace(hidden_states=states)
+    assert model.views("text") == ("",)
 
 
 def test_bfloat16_is_near_and_random_is_far(folder):

@@ -152,6 +152,9 @@ def test_views_of_texts(native):
     same(together[0], together[-1])
     for request, found in zip(requests, together, strict=True):
         same(native.answer([request])[0], found)
+    native.network.text.width, width = 2049, native.network.text.width  # one state alone has room
+    assert native.views("text") == ("", names[2])
+    native.network.text.width = width
     with pytest.raises(KeyError, match="layer 7"):
         native.answer([Embed("The river", "layer 7")])
 

@@ -4,6 +4,7 @@ Shape letters: B batch, L length, D width.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,7 @@ from tgp_multimodal.inference.text import BATCH_TOKENS, infilling_prompt
 from tgp_multimodal.inference.text_features import LAYERS, places
 
 _WRITTEN = 16  # texts that are written at once
+_PROBED = 9  # tokens of a row that shows what a model gives
 _CAN = {
     "causal": frozenset({Score, Perplexity, Generate, Embed}),
     "masked": frozenset({MaskedScore, Embed}),
@@ -209,7 +211,21 @@ class HfTransformers(Adapter):
 
     def views(self, modality: str) -> Sequence[str]:
         """The last layer, and as many as there are side by side; see `features_of_layers`."""
-        return ("", LAYERS) if modality == "text" else ("",)
+        return ("", LAYERS) if modality == "text" and self._has_layers else ("",)
+
+    @cached_property
+    @torch.inference_mode()
+    def _has_layers(self) -> bool:
+        """Whether there are states of several layers with one for each token.
+
+        Funnel's and Canine's are pooled on the way, and of very wide models only one has room.
+        """
+        token_BL = torch.tensor([(self.tokenizer.start * _PROBED)[:_PROBED]]).to(self.model.device)
+        found = self.encoder(input_ids=token_BL, output_hidden_states=True)
+        states: Sequence[Tensor] = getattr(found, "hidden_states", None) or ()
+        if any(state.shape[1] != _PROBED for state in states):
+            return False
+        return len(states) > 1 and len(places(len(states), states[-1].shape[-1])) > 1
 
     def _embed(self, requests: Sequence[Embed]) -> list[Answer]:
         return [*in_views(requests, self._of_texts)]
@@ -220,7 +236,7 @@ class HfTransformers(Adapter):
         room = self.context - len(tokenizer.front) - len(tokenizer.back)
         rows = [
             [*tokenizer.front, *ids[:room], *tokenizer.back] or tokenizer.start
-            for ids in tokenizer.encode_batch(texts)
+            for ids in tokenizer.encode_batch([*map(str, texts)])
         ]
         vectors: dict[str, list[Any]] = {name: [None] * len(rows) for name in views}
         for chosen in buckets([len(row) for row in rows], self.batch_tokens):
@@ -347,8 +363,9 @@ def _read(found: Any, mask_BL: Tensor, is_of_layers: bool) -> Tensor:
     """Means over the tokens of each text, (B, D): of the last states, or of all layers, normed."""
     states = [found.last_hidden_state.float()]
     if is_of_layers:
-        width = found.last_hidden_state.shape[-1]
-        chosen = places(len(found.hidden_states), width)
-        states = [F.normalize(found.hidden_states[i].float(), dim=-1) * width**0.5 for i in chosen]
+        layers = found.hidden_states
+        width, length = layers[-1].shape[-1], mask_BL.shape[1]  # some models pad rows on their own
+        chosen = [layers[i][:, :length].float() for i in places(len(layers), width)]
+        states = [F.normalize(state, dim=-1) * width**0.5 for state in chosen]
     weight_BL1 = mask_BL[:, :, None].float()
     return torch.cat([(s * weight_BL1).sum(1) / weight_BL1.sum(1) for s in states], dim=1)

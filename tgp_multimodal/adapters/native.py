@@ -51,6 +51,7 @@ from tgp_multimodal.inference.text_features import (
     LAYERS,
     features_of_layers,
     last_of_layers,
+    places,
 )
 from tgp_multimodal.models.networks import Multimodal, Network, describe, random_twin
 
@@ -145,7 +146,9 @@ class Native(Adapter):
     def views(self, modality: str) -> Sequence[str]:
         """Of pictures by block, time and fineness of places; of texts by layers and direction."""
         if modality == "text":
-            return ("", LAYERS, CAUSAL_LAYERS)
+            own = self.network.text
+            has_room = len(places(own.depth + 1, own.width)) > 1
+            return ("", LAYERS, CAUSAL_LAYERS) if has_room else ("", CAUSAL_LAYERS)
         if not isinstance(self.network, Multimodal):
             return ("",)
         return [str(view) for view in picture_features.views(self.network.head)]

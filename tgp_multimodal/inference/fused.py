@@ -143,7 +143,7 @@ class FusedText:
 
     def normed(self, stream_ND: Tensor) -> Tensor:
         """The stream as a layer reads it but for the gains, in float32."""
-        return _unit(stream_ND, self.floor).float() * self.width**0.5
+        return _unit(stream_ND.float(), self.floor) * self.width**0.5
 
     def logits(self, state: Tensor) -> Tensor:
         """Scores of every vocabulary entry, (..., V)."""

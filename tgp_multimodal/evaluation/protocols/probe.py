@@ -128,9 +128,8 @@ def _predictions(examples: Examples, adapter: Adapter, ask: Ask) -> tuple[list[A
         return [guess] * len(test), {}
     adapter.fit(training_inputs(examples))
     known = LabelledItems.of(train, validation)
-    views = adapter.views(examples.card.modality)
-    if isinstance(known.items[0], tuple):
-        views = views[:1]
+    is_pairs = isinstance(known.items[0], tuple)
+    views = adapter.views(examples.card.modality)[: 1 if is_pairs else None]
     views, compared = shortlist(views, known, ask)
     best, chosen = _best(views, known, [item_of(e) for e in test], ask)
     predictions, fitted = _predict(best, known)
@@ -325,11 +324,10 @@ def shortlist(
         first = best.setdefault(int(features_ND.shape[1]), view)
         if accuracies[view] > accuracies[first]:
             best[int(features_ND.shape[1])] = view
-    kept = {
-        view
-        for width, view in best.items()
-        if all(accuracies[view] >= accuracies[best[wider]] for wider in best if wider > width)
-    }
+    kept = set[str]()
+    for width, view in best.items():
+        if accuracies[view] >= max(accuracies[v] for w, v in best.items() if w >= width):
+            kept.add(view)
     return [view for view in views if view in kept], {"views": accuracies}
 
 

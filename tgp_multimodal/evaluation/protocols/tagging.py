@@ -128,11 +128,13 @@ def _fit(
         return total(found).f1
 
     features_ND = _stack(states)
+    del states  # these and what follows may be gigabytes each
     # Matrices this thin are fastest on one thread, and by far where other processes compute too.
     with threadpool_limits(1, user_api="blas"):
         scaler, basis_DR, squares_R = _axes(features_ND, train_N)
         unfitted = Tagger(tags, scaler, basis_DR, Classifier(np.zeros((0, 0)), np.zeros(0), 0))
-        at_NR = unfitted.turn(features_ND)
+        width, at_NR = int(features_ND.shape[1]), unfitted.turn(features_ND)
+        del features_ND
         c, scores, first = sweep(Axes(at_NR, squares_R), label_N, train_N, held_N, judge)
         final = solve(at_NR, squares_R, label_N, len(tags), c, first)
     details = {
@@ -141,7 +143,7 @@ def _fit(
         "words": len(label_N),
         "c": c,
         "validation_f1": scores,
-        "features": int(features_ND.shape[1]),
+        "features": width,
         "steps": final.steps,
     }
     return unfitted._replace(classifier=final), details
