@@ -41,8 +41,8 @@ class TrainingModule(LightningModule):
             drawn from and exported.
         precision: float32, bfloat16, or auto: on a CPU whichever runs a training step faster, by
             measurement; on a GPU bfloat16 if it supports it.
-        compile: whether blocks are compiled, which takes a minute at the start: on CPUs steps of text
-            alone become about 1.2x as fast, those of the default mixture hardly faster.
+        compile: whether blocks are compiled, which takes a minute at the start: on CPUs steps of
+            text alone become about 1.2x as fast, those of the default mixture hardly faster.
 
     Raises:
         ValueError: there is no objective, `weights` or `every` names an unknown one, `every` leaves
