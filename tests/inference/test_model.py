@@ -92,6 +92,10 @@ def test_draw_over_a_picture(model):
 
 def test_embed_texts_and_pictures(model):
     assert model.embed(["a", "b", "c"]).shape == (3, 64)
+    each = (model.network.text.depth + 1) * 64
+    assert model.embed(["a", "b", "c"], layers=True).shape == (3, each)
+    with pytest.raises(ValueError, match="layers must be False where items are pictures"):
+        model.embed([Image.new("RGB", (16, 16))], layers=True)
     pictures = model.draw(["a circle", "a square"], steps=2)
     vectors = model.embed(pictures)
     assert vectors.shape == (2, 5 * 120)  # means over a picture and its quarters of 2.5 x 48 units

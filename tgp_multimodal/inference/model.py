@@ -26,6 +26,7 @@ from tgp_multimodal.inference.image import draw, too_long
 from tgp_multimodal.inference.init_image import InitImage
 from tgp_multimodal.inference.sampling import Sampling, as_stop_strings, check
 from tgp_multimodal.inference.text import Query
+from tgp_multimodal.inference.text_features import features_of_layers
 from tgp_multimodal.models.image_tower import ImageTower
 from tgp_multimodal.models.networks import PROMPT_TOKENS, Multimodal, Network
 
@@ -258,13 +259,25 @@ class Model:
         )
         return [Image.fromarray(p) for p in pixels]
 
-    def embed(self, items: Sequence[str] | Pictures) -> np.ndarray:
-        """Feature vectors (N, D) of texts, or of pictures (D differs between the two)."""
+    def embed(self, items: Sequence[str] | Pictures, layers: bool = False) -> np.ndarray:
+        """Feature vectors (N, D) of texts, or of pictures (D differs between the two).
+
+        Args:
+            items: texts or pictures.
+            layers: for texts alone: all layers side by side (`features_of_layers`), not the last
+                one's vector; a classifier on top learns more from them, cosines do not.
+
+        Raises:
+            ValueError: the items are no such list, or there is no head for pictures.
+        """
         if isinstance(items, str) or not hasattr(items, "__len__"):
             raise ValueError(f"items must be a list of texts or pictures. Got {items!r} instead.")
         has_head = isinstance(self.network, Multimodal)
         if (len(items) or not has_head) and all(isinstance(item, str) for item in items):
-            return text.embed(self.network.text, self.tokenizer, [str(item) for item in items])
+            read = features_of_layers if layers else text.embed
+            return read(self.network.text, self.tokenizer, [str(item) for item in items])
+        if layers:
+            raise ValueError("layers must be False where items are pictures. Got True instead.")
         return picture_features.features(
             self._with_head(), self.tokenizer, picture_inputs.several(items)
         )
