@@ -5,9 +5,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_up_cards import Rows
 from planted_models import Planted
 
 from tgp_multimodal.evaluation.requests import Embed
+
+
+def rows_of_two_classes(**more: str) -> Rows:
+    """Numbers, of which every second one is of the first class."""
+    return {
+        split: [{"item": str(i), "label": "ab"[i % 2], **more} for i in range(start, end)]
+        for split, start, end in (("train", 0, 40), ("validation", 40, 60), ("test", 60, 80))
+    }
+
+
+def what_good_sees(request: Embed) -> np.ndarray:
+    """The class in the view "good", what says nothing of it in others."""
+    number = int(str(request.item))
+    return np.eye(2)[number % 2 if request.view == "good" else number // 3 % 2]
 
 
 def test_a_wide_view_that_needs_many_items_is_chosen_on_all_of_them(
@@ -45,51 +60,33 @@ def test_views_are_compared_on_items_of_all_classes_whatever_their_order(
     """Every second item is of one class: of every second item alone all views look alike."""
     module = import_module("tgp_multimodal.evaluation.protocols.probe")
     monkeypatch.setattr(module, "_COMPARED", 20)
-    rows = {
-        split: [{"item": str(i), "label": "ab"[i % 2]} for i in range(start, start + count)]
-        for split, start, count in (("train", 0, 40), ("validation", 40, 20), ("test", 60, 20))
-    }
-
-    def seen(request: Embed) -> np.ndarray:
-        number = int(str(request.item))
-        return np.eye(2)[number % 2 if request.view == "good" else number // 3 % 2]
 
     class Two(Planted):
         def views(self, modality: str) -> tuple[str, ...]:
             return ("bad", "good")
 
-    assert run("probe", rows, Two(embed=seen)).details["view"] == "good"
+    found = run("probe", rows_of_two_classes(), Two(embed=what_good_sees)).details
+    assert found["view"] == "good"
 
 
 def test_a_narrow_view_that_loses_on_few_items_is_left_out(run: Any) -> None:
     """Few items favour it, so on more of them it would lose by more."""
-    rows = {
-        split: [{"item": str(i), "label": "ab"[i % 2]} for i in range(start, start + count)]
-        for split, start, count in (("train", 0, 40), ("validation", 40, 20), ("test", 60, 20))
-    }
-
-    def seen(request: Embed) -> np.ndarray:
-        number = int(str(request.item))
-        return np.eye(2)[number % 2 if request.view == "good" else number // 3 % 2]
 
     class Three(Planted):
         def views(self, modality: str) -> tuple[str, ...]:
             return ("good", "narrow", "wide")
 
     def wider(request: Embed) -> np.ndarray:
-        return np.pad(seen(request), (0, 3)) if request.view != "narrow" else seen(request)
+        vector = what_good_sees(request)
+        return vector if request.view == "narrow" else np.pad(vector, (0, 3))
 
-    found = run("probe", rows, Three(embed=wider)).details
+    found = run("probe", rows_of_two_classes(), Three(embed=wider)).details
     assert found["views"]["narrow"] < found["views"]["good"] == 1
     assert found["view"] == "good"
     assert "finals" not in found
 
 
 def test_of_pairs_the_usual_view_is_read(run: Any) -> None:
-    rows = {
-        split: [{"item": str(i), "second": "x", "label": "ab"[i % 2]} for i in range(start, end)]
-        for split, start, end in (("train", 0, 40), ("validation", 40, 60), ("test", 60, 80))
-    }
     asked = set[str]()
 
     def seen(request: Embed) -> np.ndarray:
@@ -100,5 +97,6 @@ def test_of_pairs_the_usual_view_is_read(run: Any) -> None:
         def views(self, modality: str) -> tuple[str, ...]:
             return ("", "wide")
 
+    rows = rows_of_two_classes(second="x")
     assert run("probe", rows, Two(embed=seen)).value == 1
     assert asked == {""}

@@ -25,17 +25,22 @@ def rows():
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("depth", [None, 0, 2])
 @pytest.mark.parametrize("is_causal", [True, False])
-def test_states_are_those_of_the_network(network, token_BL, is_causal, depth):
+def test_states_are_those_of_the_network(network, token_BL, is_causal):
     position_BL = torch.tensor([*range(8), *range(12)]).expand(3, -1)
     allowed = visible(position_BL, is_causal, None)
-    expected = network(token_BL, position_BL, is_causal, depth=depth)
-    found = fused(network).states(token_BL, position_BL, allowed, depth=depth)
+    expected = network(token_BL, position_BL, is_causal)
+    found = fused(network).states(token_BL, position_BL, allowed)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(
         fused(network).logits(found), network.logits(expected), atol=1e-4, rtol=0
     )
+    streams = list(fused(network).walk(token_BL, position_BL, allowed))
+    assert len(streams) == network.depth + 1
+    for depth, stream_ND in enumerate(streams):
+        normed_ND = fused(network).normed(stream_ND) * network.norm.weight
+        expected = network(token_BL, position_BL, is_causal, depth=depth).flatten(0, 1)
+        torch.testing.assert_close(normed_ND, expected, atol=1e-5, rtol=0)
 
 
 @torch.inference_mode()

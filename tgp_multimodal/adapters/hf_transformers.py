@@ -62,7 +62,7 @@ from tgp_multimodal.inference.likelihoods import (
     sum_windows,
 )
 from tgp_multimodal.inference.sampling import Sampling, sample_tokens
-from tgp_multimodal.inference.text import BATCH_TOKENS, infilling_prompt
+from tgp_multimodal.inference.text import BATCH_TOKENS, infilling_prompt, token_means
 from tgp_multimodal.inference.text_features import LAYERS, places
 
 _WRITTEN = 16  # texts that are written at once
@@ -367,5 +367,4 @@ def _read(found: Any, mask_BL: Tensor, is_of_layers: bool) -> Tensor:
         width, length = layers[-1].shape[-1], mask_BL.shape[1]  # some models pad rows on their own
         chosen = [layers[i][:, :length].float() for i in places(len(layers), width)]
         states = [F.normalize(state, dim=-1) * width**0.5 for state in chosen]
-    weight_BL1 = mask_BL[:, :, None].float()
-    return torch.cat([(s * weight_BL1).sum(1) / weight_BL1.sum(1) for s in states], dim=1)
+    return torch.cat([token_means(state, mask_BL) for state in states], dim=1)

@@ -61,11 +61,11 @@ class Native(Adapter):
 
     Text features are mean-pooled bidirectional, final-normed states, as sentence-transformers
     computes them from the folder; probes choose between them and the states of all layers, read in
-    one direction or in both (`views`). Picture features are pooled MLP
-    activations or the residual stream of a block of the diffusion head, chosen likewise. An image
-    tower, if there is one, maps pictures into the space of the text features. Pictures are drawn
-    with the settings of `Drawing`, without guidance if training put it into the weights. New text
-    may take half of the context, so that a prompt keeps the other half.
+    one direction or in both (`views`). Picture features are pooled MLP activations or the residual
+    stream of a block of the diffusion head, chosen likewise. An image tower, if there is one, maps
+    pictures into the space of the text features. Pictures are drawn with the settings of `Drawing`,
+    without guidance if training put it into the weights. New text may take half of the context, so
+    that a prompt keeps the other half.
 
     Args:
         folder: the export.

@@ -89,7 +89,6 @@ class FusedText:
         position_BL: Tensor | None = None,
         allowed_BLM: Tensor | None = None,
         cache: KeyValueCache | None = None,
-        depth: int | None = None,
     ) -> Tensor:
         """Final-normed hidden states (B, L, D).
 
@@ -101,9 +100,8 @@ class FusedText:
                 everywhere. What a query that may attend to nothing takes is undefined.
             cache: keys and values of earlier positions, M in all; it is extended. Rows with a
                 shared prefix read one token at a time, and attend to everything.
-            depth: how many layers to run before the final norm; left out: all.
         """
-        walk = self.walk(token_BL, position_BL, allowed_BLM, cache, depth)
+        walk = self.walk(token_BL, position_BL, allowed_BLM, cache)
         state_ND = deque(walk, maxlen=1)[0]
         state_ND = _unit(state_ND, self.floor) * self.last_gain
         return state_ND.to(self.table.dtype).view(*token_BL.shape, -1)
@@ -114,7 +112,6 @@ class FusedText:
         position_BL: Tensor | None = None,
         allowed_BLM: Tensor | None = None,
         cache: KeyValueCache | None = None,
-        depth: int | None = None,
     ) -> Iterator[Tensor]:
         """The residual stream (B L, D), first the embeddings, then behind each layer.
 
@@ -131,7 +128,7 @@ class FusedText:
             bias = torch.zeros(allowed_BLM.shape, dtype=self.table.dtype, device=token_BL.device)
             bias = bias.masked_fill_(~allowed_BLM, -torch.inf)[:, None]
         yield state_ND
-        for index, layer in enumerate(self.layers[:depth]):
+        for index, layer in enumerate(self.layers):
             x = layer.qkv(_unit(state_ND, self.floor)).view(*token_BL.shape, -1, self.size)
             attended = self._attention(x, layer.gain, rotary, bias, cache, index)
             state_ND = layer.out(attended, state_ND)

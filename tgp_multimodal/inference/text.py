@@ -103,7 +103,6 @@ def embed(
     text: TextTransformer,
     tokenizer: Tokenizer,
     texts: Sequence[str | Sequence[int]],
-    depth: int | None = None,
     batch_tokens: int = BATCH_TOKENS,
     check_cancelled: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
@@ -115,7 +114,6 @@ def embed(
         text: the network.
         tokenizer: its tokenizer.
         texts: what to read: texts, or ids.
-        depth: how many layers to run; left out: all.
         batch_tokens: positions of one forward pass.
         check_cancelled: called before each of them; what it raises ends the work.
     """
@@ -134,11 +132,20 @@ def embed(
         check_cancelled()
         token_BL, mask_BL = padded([rows[i] for i in chosen], tokenizer.pad, device_of(text))
         seen_B1L = None if bool(mask_BL.all()) else mask_BL[:, None]
-        state_BLD = fused(text).states(token_BL, None, seen_B1L, depth=depth).float()
-        weight_BL1 = mask_BL[:, :, None].float()
-        mean_BD = (state_BLD * weight_BL1).sum(1) / weight_BL1.sum(1)
-        means[chosen] = mean_BD.cpu().numpy()
+        state_BLD = fused(text).states(token_BL, None, seen_B1L).float()
+        means[chosen] = token_means(state_BLD, mask_BL).cpu().numpy()
     return means[[distinct[name] for name in names]]
+
+
+def token_means(state_BLD: Tensor, mask_BL: Tensor) -> Tensor:
+    """Means over the tokens of each text, (B, D); padding, where the mask is False, does not count.
+
+    Args:
+        state_BLD: in float32.
+        mask_BL: True at tokens.
+    """
+    weight_BL1 = mask_BL[:, :, None].float()
+    return (state_BLD * weight_BL1).sum(1) / weight_BL1.sum(1)
 
 
 def with_bos(tokenizer: Tokenizer, ids: Sequence[int]) -> list[int]:

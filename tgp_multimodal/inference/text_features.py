@@ -7,16 +7,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.inference.fused import fused
 from tgp_multimodal.inference.likelihoods import buckets, padded
-from tgp_multimodal.inference.text import BATCH_TOKENS, device_of
+from tgp_multimodal.inference.text import BATCH_TOKENS, device_of, token_means
 from tgp_multimodal.models.text_transformer import TextTransformer
 
 LAYERS, CAUSAL_LAYERS = "layers", "layers, causal"
-MOST = 4096  # features of a text
+_MOST = 4096  # features of a text
 
 
 @torch.inference_mode()
@@ -42,7 +41,7 @@ def features_of_layers(
         batch_tokens: positions of one forward pass; no number depends on it beyond rounding.
     """
     rows = [ids[: text.context] for ids in tokenizer.encode_batch(list(texts), bos=True)]
-    chosen_layers = places(text.depth + 1, text.width)
+    network, chosen_layers = fused(text), places(text.depth + 1, text.width)
     found = np.empty((len(rows), len(chosen_layers) * text.width), dtype=np.float32)
     for chosen in buckets([len(row) for row in rows], batch_tokens):
         token_BL, mask_BL = padded([rows[i] for i in chosen], tokenizer.pad, device_of(text))
@@ -50,9 +49,9 @@ def features_of_layers(
         allowed = mask_BL[:, None]
         if is_causal:  # padding is behind every token
             allowed = torch.ones(1, length, length, dtype=torch.bool, device=mask_BL.device).tril()
-        walk = fused(text).walk(token_BL, None, allowed)
+        walk = network.walk(token_BL, None, allowed)
         means = [
-            _means(fused(text).normed(stream_ND).view(*token_BL.shape, -1), mask_BL)
+            token_means(network.normed(stream_ND).view(*token_BL.shape, -1), mask_BL)
             for place, stream_ND in enumerate(walk)
             if place in chosen_layers
         ]
@@ -69,12 +68,7 @@ def last_of_layers(text: TextTransformer, features_ND: np.ndarray) -> np.ndarray
     return features_ND[:, -text.width :] * gain_D
 
 
-def _means(state_BLD: Tensor, mask_BL: Tensor) -> Tensor:
-    weight_B1L = (mask_BL.float() / mask_BL.sum(1, keepdim=True))[:, None]
-    return (weight_B1L @ state_BLD)[:, 0]
-
-
-def places(count: int, width: int, most: int = MOST) -> range:
+def places(count: int, width: int, most: int = _MOST) -> range:
     """Which of `count` states are read side by side, the last one always.
 
     Args:

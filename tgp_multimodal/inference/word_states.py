@@ -30,9 +30,9 @@ def word_states(
     BERT's tagger takes the first token alone (Devlin et al. 2019, arXiv:1810.04805, section 5.3);
     with a small vocabulary, which splits words into many pieces, a linear probe finds twice as many
     names from the mean. States are read from both sides and normed, as many layers side by side as
-    there is room for in 1,536 numbers, the last one among them: names are spelt in the early ones,
-    and meant in the late ones. BOS comes first. A sentence longer than the context is truncated,
-    and its matrix lacks the words that begin in the part that is cut.
+    there is room for in 1,536 numbers, the last one among them. BOS comes first. A sentence longer
+    than the context is truncated, and its matrix lacks the words that begin in the part that is
+    cut.
 
     Args:
         text: the network.
@@ -42,13 +42,13 @@ def word_states(
     """
     encoded = tokenizer.encode_words(sentences)
     rows = [[tokenizer.bos, *ids][: text.context] for ids, _ in encoded]
-    read = places(text.depth + 1, text.width, _MOST)
+    network, read = fused(text), places(text.depth + 1, text.width, _MOST)
     states = [np.zeros((0, len(read) * text.width), dtype=np.float32)] * len(rows)
     for chosen in buckets([len(row) for row in rows], batch_tokens):
         token_BL, mask_BL = padded([rows[i] for i in chosen], tokenizer.pad, device_of(text))
         seen_B1L = None if bool(mask_BL.all()) else mask_BL[:, None]
-        walk = fused(text).walk(token_BL, None, seen_B1L)
-        chosen_ND = [fused(text).normed(s) for place, s in enumerate(walk) if place in read]
+        walk = network.walk(token_BL, None, seen_B1L)
+        chosen_ND = [network.normed(s) for place, s in enumerate(walk) if place in read]
         state_BLD = torch.cat(chosen_ND, dim=1).view(*token_BL.shape, -1).cpu().numpy()
         for place, index in enumerate(chosen):
             state_LD = state_BLD[place, 1 : len(rows[index])]
