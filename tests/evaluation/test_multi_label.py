@@ -74,6 +74,24 @@ def test_c_is_the_one_that_validation_likes_best(run: Any) -> None:
     assert details["validation"] == 40
 
 
+def test_the_view_that_is_best_on_validation_is_read(run: Any) -> None:
+    class Three(Planted):
+        def views(self, modality: str) -> tuple[str, ...]:
+            return ("noise", "good", "worse")
+
+    def seen(request: Any) -> np.ndarray:
+        number = int(request.item.split()[0])
+        noise = np.random.default_rng([3, number]).normal(size=6)
+        share = {"noise": 0.0, "good": 1.0, "worse": 0.3}[request.view]
+        return share * states(request.item) + (1 - share) * noise
+
+    found = run(ROWS, Three(embed=seen))
+    finals = found.details["finals"]
+    assert found.details["view"] == "good" == max(finals, key=lambda view: finals[view])
+    assert finals["good"] == max(found.details["validation_micro_f1"].values())
+    assert found.value == run(ROWS, MODEL).value  # as if there were no other
+
+
 def test_a_fifth_of_train_is_one_of_its_documents(run: Any) -> None:
     train = [row | {"group": f"document {i // 40}"} for i, row in enumerate(ROWS["train"])]
     details = run({**ROWS, "train": train, "validation": []}, MODEL).details

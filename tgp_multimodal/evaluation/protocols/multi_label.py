@@ -3,8 +3,8 @@
 Shape letters: N items, G groups, K labels, D width.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -15,8 +15,7 @@ from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Example, Examples
 from tgp_multimodal.evaluation.logistic import Axes, Classifier, Features, rotate, solve
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, lazy_field, training_split
-from tgp_multimodal.evaluation.protocols.probe import DECADES, held_back, stack
-from tgp_multimodal.evaluation.requests import Embed
+from tgp_multimodal.evaluation.protocols.probe import DECADES, features_by_view, held_back
 from tgp_multimodal.evaluation.stats import share
 
 _PATIENCE = 2  # decades that bring nothing end the sweep: the largest C cost the most
@@ -27,7 +26,8 @@ def multi_label(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
 
     A label is predicted where its probability exceeds one half. All labels share one C, the decade
     with the best micro F1 on validation (a fixed fifth of train where there is none); then they are
-    refitted on train and validation together. Features are treated as in `probe`.
+    refitted on train and validation together. Features are treated as in `probe`, and of a model's
+    views the one with the best micro F1 on validation is used.
 
     `group_micro_f1` judges whole groups, the sentences of an abstract, say: a group has a label if
     one of its items has it. The interval resamples groups.
@@ -43,8 +43,11 @@ def multi_label(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     fit_on, held = np.arange(len(train)), np.arange(len(train), len(known))
     if not len(held):
         fit_on, held = held_back(train)
-    features_ND = stack(ask([Embed(e.fields["item"]) for e in (*known, *test)]))
-    predicted_NK, details = _predict(features_ND, _table(known, names), fit_on, held)
+    known_NK, items = _table(known, names), [e.fields["item"] for e in (*known, *test)]
+    views = adapter.views(examples.card.modality)
+    best, chosen = _best(views, features_by_view(items, views, ask), known_NK, fit_on, held)
+    predicted_NK, details = _predict(best, known_NK)
+    details |= chosen
     true_NK, group_N = _table(test, names), groups(test)
     predicted_GK, true_GK = any_of_group(predicted_NK, group_N), any_of_group(true_NK, group_N)
     details |= {"train": len(fit_on), "validation": len(held), "groups": len(true_GK)}
@@ -87,12 +90,46 @@ def _table(examples: Sequence[Example], names: Sequence[Any]) -> np.ndarray:
     return np.array([[name in e.fields["labels"] for name in names] for e in examples], dtype=bool)
 
 
-def _predict(
-    features_ND: Features, true_NK: np.ndarray, fit_on: np.ndarray, held: np.ndarray
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """Predicts the labels of the rows that follow those labelled by `true_NK`."""
-    count = len(true_NK)
-    width = int(features_ND.shape[1])
+class _Fit(NamedTuple):
+    """A view, its features on their axes, known items first, and micro F1 on validation by C."""
+
+    view: str
+    axes: Axes
+    width: int
+    scores: dict[float, float]
+
+    @property
+    def c(self) -> float:
+        """The best C; ties go to the smaller one."""
+        return max(self.scores, key=lambda c: self.scores[c])
+
+
+def _best(
+    views: Sequence[str],
+    features: Iterable[Features],
+    true_NK: np.ndarray,
+    fit_on: np.ndarray,
+    held: np.ndarray,
+) -> tuple[_Fit, dict[str, Any]]:
+    """The view whose sweep is best on validation items; ties go to the view that comes first."""
+    best: _Fit | None = None
+    finals: dict[str, float] = {}
+    for view, features_ND in zip(views, features, strict=True):
+        found = _fit(view, features_ND, true_NK, fit_on, held)
+        finals[view] = found.scores[found.c]
+        if best is None or finals[view] > finals[best.view]:
+            best = found
+        del features_ND  # before the next ones are there
+    assert best is not None, "every adapter has a view"
+    told: dict[str, Any] = {"view": best.view} if best.view else {}
+    return best, told | ({"finals": finals} if len(views) > 1 else {})
+
+
+def _fit(
+    view: str, features_ND: Features, true_NK: np.ndarray, fit_on: np.ndarray, held: np.ndarray
+) -> _Fit:
+    """Sweeps C over features whose first rows have the labels `true_NK`."""
+    count, width = len(true_NK), int(features_ND.shape[1])
     if not sparse.issparse(features_ND):
         features_ND = StandardScaler().fit(features_ND[fit_on]).transform(features_ND)
     # Matrices this small are fastest on one thread, and by far where other processes compute too.
@@ -101,19 +138,25 @@ def _predict(
         if not isinstance(axes.at_NR, np.ndarray):  # too many to be turned; each column is an axis
             axes = Axes(axes.at_NR, np.asarray(axes.at_NR[:count].power(2).sum(axis=0)).ravel())
         at_train, at_held = (Axes(axes.at_NR[i], axes.squares_R) for i in (fit_on, held))
-        scores: dict[float, float] = {}
+        found = _Fit(view, axes, width, {})
         classifiers: list[Classifier | None] = [None] * true_NK.shape[1]
         for c in DECADES:
             classifiers = fit_each(at_train, true_NK[fit_on], c, classifiers)
-            scores[c] = micro_f1(predict_each(at_held.at_NR, classifiers), true_NK[held])
-            best = max(scores, key=lambda c: scores[c])
-            if scores[best] and c >= best * 10**_PATIENCE:
+            found.scores[c] = micro_f1(predict_each(at_held.at_NR, classifiers), true_NK[held])
+            if found.scores[found.c] and c >= found.c * 10**_PATIENCE:
                 break
-        known = Axes(axes.at_NR[:count], axes.squares_R)
-        classifiers = fit_each(known, true_NK, best, [None] * true_NK.shape[1])
+    return found
+
+
+def _predict(fit: _Fit, true_NK: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    """Refits on all labelled rows and predicts the labels of the rows that follow them."""
+    count, axes = len(true_NK), fit.axes
+    known = Axes(axes.at_NR[:count], axes.squares_R)
+    with threadpool_limits(1, user_api="blas"):
+        classifiers = fit_each(known, true_NK, fit.c, [None] * true_NK.shape[1])
         predicted_NK = predict_each(axes.at_NR[count:], classifiers)
-    scored = {f"{c:g}": score for c, score in scores.items()}
-    return predicted_NK, {"c": best, "validation_micro_f1": scored, "features": width}
+    scored = {f"{c:g}": score for c, score in fit.scores.items()}
+    return predicted_NK, {"c": fit.c, "validation_micro_f1": scored, "features": fit.width}
 
 
 def fit_each(
