@@ -97,6 +97,16 @@ def test_a_mistake_is_named_in_one_sentence(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("said", [{}, {"higher_is_better": False}])  # older cards say it
+def test_the_metric_says_which_values_are_better(tmp_path: Path, said: dict[str, object]) -> None:
+    cost = {"protocol": "perplexity", "metric": "bits_per_byte", "chance": 8.0}
+    loaded = cards.load(card(tmp_path, **cost, columns={"text": "text"}, **said))
+    assert not loaded.higher_is_better
+    assert cards.load(card(tmp_path)).higher_is_better
+    with pytest.raises(ValueError, match=r"left out, or True for accuracy\. Got False instead"):
+        cards.load(card(tmp_path, higher_is_better=False))
+
+
 def test_no_yaml_and_no_mapping(tmp_path: Path) -> None:
     path = tmp_path / "card.yaml"
     path.write_text("a: [")

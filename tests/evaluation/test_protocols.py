@@ -195,7 +195,7 @@ def test_denoising_is_a_mean_and_says_what_captions_save(run: Any) -> None:
     def cost(request: Denoise) -> np.ndarray:
         return times * (1 + int(request.item[0, 0, 0])) * (1 if request.caption else 2)
 
-    found = run("denoising", rows, Planted(denoise=cost), higher_is_better=False)
+    found = run("denoising", rows, Planted(denoise=cost))
     assert found.value == pytest.approx(0.05 * 2.5)
     assert found.interval.low < found.value < found.interval.high
     assert found.details["by_time"]["0.3"] == pytest.approx(0.03 * 2.5)
@@ -212,7 +212,7 @@ def test_a_painter_of_real_pictures_is_like_them_and_a_blank_is_not(run: Any) ->
     shades = rng.integers(0, 256, (90, 4, 4, 3), dtype=np.uint8).repeat(4, axis=1).repeat(4, axis=2)
     real = [{"item": picture, "caption": str(i)} for i, picture in enumerate(shades[:30])]
     rows: Rows = {"test": real, "train": [{"item": p, "caption": "x"} for p in shades[60:]]}
-    said = {"higher_is_better": False, "settings": {"space": "colour/1"}}
+    said = {"settings": {"space": "colour/1"}}
     good = run("likeness", rows, Planted(draw=lambda r: shades[30 + int(r.prompt)]), **said)
     blank = run("likeness", rows, Planted(draw=lambda r: np.full((32, 32, 3), 9, np.uint8)), **said)
     assert good.interval.low < 0 < good.interval.high < blank.interval.low
@@ -226,7 +226,7 @@ def test_real_pictures_are_brought_to_the_size_of_the_drawn_ones(run: Any) -> No
     shades = rng.integers(0, 256, (30, 2, 2, 3), dtype=np.uint8)
     small = shades.repeat(8, axis=1).repeat(8, axis=2)
     large = small.repeat(2, axis=1).repeat(2, axis=2)
-    said = {"higher_is_better": False, "settings": {"space": "colour/1"}}
+    said = {"settings": {"space": "colour/1"}}
 
     def drawn(real: np.ndarray) -> float:
         rows: Rows = {"test": [{"item": p, "caption": str(i)} for i, p in enumerate(real[:15])]}

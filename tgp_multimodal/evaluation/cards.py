@@ -15,6 +15,7 @@ import yaml
 
 from tgp_multimodal import resources
 from tgp_multimodal.evaluation.card_protocols import CHOICES, PROTOCOLS, REQUESTS_BY, ProtocolSpec
+from tgp_multimodal.evaluation.metrics import COSTS
 from tgp_multimodal.evaluation.names import unknown
 from tgp_multimodal.evaluation.requests import Request
 
@@ -51,7 +52,6 @@ class Card:
         templates: field -> Jinja template over the columns of a row.
         settings: of the protocol; what is not said has its default.
         sizes: split -> how many items at most, a fixed random subset.
-        higher_is_better: False for costs.
         references: published numbers, {"model", "metric", "value", "source"}.
     """
 
@@ -69,8 +69,12 @@ class Card:
     templates: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
-    higher_is_better: bool = True
     references: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether the metric is no cost."""
+        return self.metric not in COSTS
 
     @property
     def spec(self) -> ProtocolSpec:
@@ -99,6 +103,7 @@ class Card:
         """
         content = {k: v for k, v in asdict(self).items() if k not in _PROSE}
         content["source"] = _without_paths(self.source)
+        content["higher_is_better"] = self.higher_is_better
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def setting(self, name: str) -> Any:
@@ -128,6 +133,7 @@ def load(path: Path) -> Card:
     """
     found = _mapping(path)
     known = {f.name: f for f in fields(Card)}
+    is_higher_better = found.pop("higher_is_better", None)  # cards had to say it once
     if strange := [name for name in found if name not in known]:
         raise ValueError(f"{path}: {unknown('key', strange[0], known)}")
     required = list(known)[: list(known).index("columns")]
@@ -141,6 +147,11 @@ def load(path: Path) -> Card:
             kind = " or ".join(k.__name__ for k in _KINDS[name])
             raise ValueError(f"{path}: {name} must be of type {kind}. Got {value!r} instead.")
     _check(card, path)
+    if is_higher_better not in (None, card.higher_is_better):
+        raise ValueError(
+            f"{path}: higher_is_better must be left out, or {card.higher_is_better} for "
+            f"{card.metric}. Got {is_higher_better} instead."
+        )
     return card
 
 
@@ -150,7 +161,6 @@ _KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("source", "columns", "templates", "settings", "sizes"), (dict,)),
     "version": (int,),
     "chance": (int, float),
-    "higher_is_better": (bool,),
     "references": (tuple,),
 }
 

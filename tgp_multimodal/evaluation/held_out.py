@@ -137,7 +137,6 @@ def _text_card(stream: str, source: dict[str, Any]) -> Card:
         chance=8.0,
         columns={"text": "text", "group": "group"},
         sizes={"test": _DOCUMENTS},
-        higher_is_better=False,
     )
 
 
@@ -199,5 +198,4 @@ def _picture_card(
         chance=chance,
         columns=columns,
         sizes={"test": most, "train": most},
-        higher_is_better=protocol == "picture_retrieval",
     )

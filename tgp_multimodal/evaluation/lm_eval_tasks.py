@@ -344,8 +344,7 @@ def _rolling(task: dict[str, Any], refuse: Refuse) -> dict[str, Any]:
     said = _Said({}, {})
     said.add("text", _text(task, "doc_to_target", refuse))
     metric = _metric(task, "loglikelihood_rolling", refuse)
-    given = {"protocol": "perplexity", "metric": metric, "higher_is_better": False}
-    return {**given, **said._asdict()}
+    return {"protocol": "perplexity", "metric": metric, **said._asdict()}
 
 
 def _generate(task: dict[str, Any], refuse: Refuse) -> dict[str, Any]:

@@ -8,6 +8,8 @@ import numpy as np
 
 from tgp_multimodal.evaluation import confusion
 
+# Metrics of which lower values are better.
+COSTS = frozenset({"bits_per_byte", "error", "kid", "squared_error"})
 # Metrics whose best value lies between their bounds: of all others it is 1, or 0 for costs.
 IDEAL = {"stereotype_share": 0.5}
 # What its items are that score 1, and those that score 0.
