@@ -7,6 +7,7 @@ import torch
 from tgp_multimodal.data.records import TextRows
 from tgp_multimodal.models.networks import LanguageModel
 from tgp_multimodal.models.text_transformer import TextTransformer
+from tgp_multimodal.objectives import language
 from tgp_multimodal.objectives.language import HybridLanguage
 
 BOS, EOS, MASK = 0, 1, 3
@@ -70,6 +71,14 @@ def test_hidden_tokens_come_in_spans():
     scored = objective.draw_rows(rows(batch=400), 0.0, 1).scored_BL.numpy()
     neighbours = (scored[:, 1:] & scored[:, :-1]).sum() / scored.sum()
     assert neighbours > 0.35  # 0.14 if each were drawn alone
+
+
+@pytest.mark.parametrize("longest", [1, 3, 10])
+@pytest.mark.parametrize("rate", [0.0, 0.15, 0.5, 0.9, 1.0])
+def test_the_share_that_is_hidden_is_the_one_that_is_said(longest, rate):
+    plain_L = np.ones(100_000, dtype=bool)
+    hidden_L = language._spans(plain_L, rate, longest, np.random.default_rng(0))
+    assert hidden_L.mean() == pytest.approx(rate, abs=0.01)
 
 
 def test_infilling_rows_are_always_causal():

@@ -57,6 +57,13 @@ def test_of_losses_that_are_about_equal_the_highest_rate_is_taken():
     assert adapt_runs.best_rate(tried) == 0.003
 
 
+def test_a_rate_whose_loss_is_no_number_is_passed_over():
+    nan = float("nan")
+    assert adapt_runs.best_rate({"0.001": [0.0, nan], "0.003": [0.6, 1.0]}) == 0.003
+    with pytest.raises(ValueError, match=r"validation loss must be a number .* none of 0.001, 0.1"):
+        adapt_runs.best_rate({"0.001": [0.0, nan], "0.1": [0.0, nan]})
+
+
 def test_a_stop_among_the_short_runs_loses_none_that_was_done(loaded, tmp_path, monkeypatch):
     settings = Settings("lora", steps=20, batch=8)
     whole = learn(loaded, task(), settings, tmp_path / "whole")

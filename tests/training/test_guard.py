@@ -34,9 +34,9 @@ def test_what_is_no_number_is_skipped_from_the_first_step_on(bad):
     guard, weights = SpikeGuard(), weights_with([1.0, bad], [2.0])
     guard.clip(weights, 1.0)
     assert all((w.grad == 0).all() for w in weights)
-    assert guard.state[2:].tolist() == [1, 1]
+    assert guard.broken == (1, 1)
     guard.clip(weights_with([1.0]), 1.0)
-    assert guard.state[2:].tolist() == [0, 1]
+    assert guard.broken == (0, 1)
 
 
 def test_a_spike_is_skipped_once_the_usual_norm_is_known():
@@ -46,17 +46,37 @@ def test_a_spike_is_skipped_once_the_usual_norm_is_known():
     assert early[0].grad.item() == 500
     for _ in range(300):
         guard.clip(weights_with([1.0]), None)
-    assert guard.state[0] == pytest.approx(0, abs=0.05)
+    assert guard.states[""][0] == pytest.approx(0, abs=0.05)
     large, spike = weights_with([8.0]), weights_with([12.0])
     guard.clip(large, None)
     guard.clip(spike, None)
     assert large[0].grad.item() == 8
     assert spike[0].grad.item() == 0
-    assert guard.state[0] == pytest.approx(0, abs=0.1)  # a spike does not become the usual
+    assert guard.states[""][0] == pytest.approx(0, abs=0.1)  # a spike does not become the usual
     lenient = SpikeGuard(factor=0)
-    lenient.state = guard.state.clone()
+    lenient.states = {"": guard.states[""].clone()}
     lenient.clip(passed := weights_with([1e6]), None)
     assert passed[0].grad.item() == 1e6
+
+
+def test_steps_of_other_streams_have_a_usual_norm_of_their_own():
+    """Every fourth step has a norm that would be a spike among the others."""
+    guard = SpikeGuard(factor=10)
+    for step in range(200):
+        weights = weights_with([1.0 if step % 4 else 40.0])
+        guard.clip(weights, None, "text" if step % 4 else "text+captions")
+        assert weights[0].grad.item() > 0
+    guard.clip(weights_with([40.0]), None, "text")
+    assert guard.broken == (1, 1)
+
+
+def test_steps_without_a_gradient_do_not_become_the_usual():
+    guard = SpikeGuard(factor=10)
+    for step in range(100):
+        weights = weights_with([0.0 if step in (3, 9, 40, 41, 42) else 1.0])
+        guard.clip(weights, None)
+    assert guard.broken == (0, 0)
+    assert weights[0].grad.item() == 1
 
 
 def test_a_factor_that_would_skip_the_usual_is_refused():

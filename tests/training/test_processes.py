@@ -29,7 +29,7 @@ class Stop(Callback):  # one process alone is told to stop
         self.step = step
     def on_train_batch_end(self, trainer, module, outputs, batch, index):
         if trainer.is_global_zero and trainer.global_step == self.step:
-            next(c for c in trainer.callbacks if isinstance(c, CleanStop)).stopped = True
+            next(c for c in trainer.callbacks if isinstance(c, CleanStop)).asked = True
 
 def child(rank, world, port, stop, arguments):
     if world > 1:

@@ -87,7 +87,7 @@ def ancestral(denoise: Denoise, start: Tensor, fresh: Fresh, times: Tensor) -> T
         if following == 0:
             return clean
         noise = (x - (1 - now) * clean) / now
-        kept = (1 - now) * following / (now * (1 - following))  # ratio of the two SNRs
+        kept = (1 - now) * following / (now * (1 - following))  # root of the ratio of the two SNRs
         x = (1 - following) * clean
         x = x + following * (kept * noise + (1 - kept**2) ** 0.5 * fresh())
     return x

@@ -10,6 +10,8 @@ average.
 Shape letters: B batch, L length in tokens, N scored positions, V vocabulary.
 """
 
+from bisect import bisect
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +30,7 @@ from tgp_multimodal.objectives.cross_entropy import weighted_nats
 # Every tokenizer of ours puts the specials first.
 _BOS, _EOS, _MASK = map(SPECIALS.index, (BOS, EOS, MASK))
 _FIRST_PLAIN = len(SPECIALS)
+_FINE = 2**20  # shares of tokens at which a span begins are known to one in so many
 
 
 class Rows(NamedTuple):
@@ -202,14 +205,22 @@ def _spans(
 ) -> np.ndarray:
     """Marks about `rate` of the plain tokens, in spans of 1 to `longest`; never the first token."""
     hidden_L = np.zeros(len(plain_L), dtype=bool)
-    mean_span = (1 + longest) / 2
-    starts = np.flatnonzero(
-        generator.random(len(plain_L)) < -np.log1p(-min(rate, 0.95)) / mean_span
-    )
+    starts = np.flatnonzero(generator.random(len(plain_L)) < _share_of_starts(rate, longest))
     for start, span in zip(starts, generator.integers(1, longest + 1, len(starts)), strict=True):
         hidden_L[start : start + span] = True
     hidden_L[0] = False
     return hidden_L & plain_L
+
+
+@lru_cache(maxsize=8)  # the rows of a step have one rate
+def _share_of_starts(rate: float, longest: int) -> float:
+    """The share of tokens at which a span begins, so that `rate` of all are hidden.
+
+    A token is not if none begins at it, nor one that is long enough at one of those before it: at
+    the d-th before it a span reaches that far in (longest - d) of `longest` cases.
+    """
+    reach = np.arange(1, longest + 1) / longest
+    return bisect(range(_FINE), rate, key=lambda n: 1 - np.prod(1 - n / _FINE * reach)) / _FINE
 
 
 def _corrupted(

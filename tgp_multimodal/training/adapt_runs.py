@@ -1,6 +1,7 @@
 """Runs of adapting: the short ones that choose a learning rate, and the long one."""
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,8 +154,17 @@ def best_rate(tried: Tried) -> float:
 
     By the loss: the metric of a few validation items is too coarse to tell rates apart. A higher
     one: short runs favour lower rates than long ones want (Wu et al. 2018, arXiv:1803.02021).
+
+    Raises:
+        ValueError: no rate gave a loss that is a number.
     """
-    least = min(loss for _, loss in tried.values())
+    losses = [loss for _, loss in tried.values() if math.isfinite(loss)]
+    if not losses:
+        raise ValueError(
+            "validation loss must be a number with some learning rate (are there labels in "
+            f"validation that training shows?). Got none of {', '.join(tried)} instead."
+        )
+    least = min(losses)
     return max(float(rate) for rate, (_, loss) in tried.items() if loss <= _NEAR * least)
 
 

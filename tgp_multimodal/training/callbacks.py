@@ -294,8 +294,9 @@ class CleanStop(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int
     ) -> None:
-        if trainer.world_size > 1:  # a signal may reach one process alone, or in different steps
-            self.stopped = trainer.strategy.reduce_boolean_decision(self.stopped, all=False)
+        # A signal may reach one process alone, or in different steps, or in this very call.
+        if trainer.world_size > 1:
+            self.stopped = trainer.strategy.reduce_boolean_decision(self.asked, all=False)
         if self.stopped and not _is_done(trainer):
             if trainer.world_size > 1:
                 told = torch.tensor(self.signal, device=trainer.strategy.root_device)
@@ -309,7 +310,7 @@ class CleanStop(Callback):
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.stopped:
+        if self.asked:
             signal.signal(number, signal.SIG_DFL)
             raise KeyboardInterrupt
         self.stopped = self.asked = True

@@ -16,29 +16,40 @@ class SpikeGuard:
     """Clips gradients by their global norm, and zeroes those of a broken step.
 
     A step is broken if the norm is infinite or NaN, or more than `factor` times the geometric mean
-    of recent norms. Everything stays on the gradients' device: there is no synchronisation.
+    of recent norms of its kind. A norm of 0 is sound and does not count. Everything stays on the
+    gradients' device: there is no synchronisation.
 
     Args:
         factor: how many times the usual norm is a spike; 0 lets every finite gradient pass.
 
     Attributes:
-        state: mean of the log norm, steps in it, broken steps in a row, broken steps in all;
-            float32, (4,).
+        states: kind of step -> mean of the log norm, steps in it, broken steps in a row, broken
+            steps in all; float32, (4,).
     """
 
     def __init__(self, factor: float = 10.0) -> None:
         if factor != 0 and factor <= 1:
             raise ValueError(f"spike_factor must be 0 or above 1. Got {factor} instead.")
         self.factor = factor
-        self.state = torch.zeros(4)
+        self.states: dict[str, Tensor] = {}
+
+    @property
+    def broken(self) -> tuple[int, int]:
+        """Broken steps in a row, the most of any kind of step, and broken steps in all."""
+        found = [state.tolist() for state in self.states.values()] or [[0.0] * 4]
+        return int(max(state[2] for state in found)), int(sum(state[3] for state in found))
 
     @torch.no_grad()
-    def clip(self, weights: Iterable[nn.Parameter], largest: float | None) -> Tensor:
+    def clip(
+        self, weights: Iterable[nn.Parameter], largest: float | None, kind: str = ""
+    ) -> Tensor:
         """Clips in place.
 
         Args:
             weights: parameters whose gradients are clipped; those without one are skipped.
             largest: norm to clip to; None leaves sound gradients as they are.
+            kind: of the step: the streams that it learned from. The usual norm of one kind may be
+                far from that of another.
 
         Returns:
             The norm before, a scalar.
@@ -46,7 +57,7 @@ class SpikeGuard:
         gradients = [w.grad for w in weights if w.grad is not None]
         norm = gathered(nn.utils.get_total_norm(gradients))
         gradients = local_shards(gradients)
-        is_sound = self._judge(norm)
+        is_sound = self._judge(norm, kind)
         scale = torch.ones_like(norm)
         if largest:
             scale = (largest / (norm + 1e-6)).clamp_max(1.0)
@@ -57,21 +68,21 @@ class SpikeGuard:
             gradient.mul_(scale).masked_fill_(~is_sound, 0.0)
         return norm
 
-    def _judge(self, norm: Tensor) -> Tensor:
-        self.state = self.state.to(norm.device, non_blocking=norm.is_cuda)
-        mean, seen, in_a_row, in_all = self.state
+    def _judge(self, norm: Tensor, kind: str) -> Tensor:
+        state = self.states.get(kind, torch.zeros(4)).to(norm.device, non_blocking=norm.is_cuda)
+        mean, seen, in_a_row, in_all = state
         logarithm = norm.float().clamp_min(1e-20).log()
         is_sound = torch.isfinite(norm)
         if self.factor:
             limit = mean + math.log(self.factor)
             is_sound = is_sound & ((seen < _YOUNG) | (logarithm <= limit))
         weight = (1 / (seen + 1)).clamp_min(1 - _MEMORY)
-        safe = torch.where(is_sound, logarithm, mean)
-        broken = (~is_sound).float()
-        self.state = torch.stack(
+        counts, broken = is_sound & (norm > 0), (~is_sound).float()
+        safe = torch.where(counts, logarithm, mean)
+        self.states[kind] = torch.stack(
             (
                 mean + weight * (safe - mean),
-                seen + is_sound.float(),
+                seen + counts.float(),
                 (in_a_row + 1) * broken,
                 in_all + broken,
             )

@@ -207,18 +207,19 @@ class TrainingModule(LightningModule):
         if gradient_clip_algorithm == "value":
             raise ValueError("gradient_clip_algorithm must be norm. Got 'value' instead.")
         weights = [w for group in optimizer.param_groups for w in group["params"]]
-        norm = self.guard.clip(weights, gradient_clip_val)
-        if self._is_logged(self.trainer.global_step):
+        step = self.trainer.global_step
+        norm = self.guard.clip(weights, gradient_clip_val, "+".join(self.due(step)))
+        if self._is_logged(step):
             self._report_spikes(norm)
 
     def _report_spikes(self, norm: Tensor) -> None:
-        _, _, in_a_row, in_all = self.guard.state.tolist()
-        self.log_dict({"train/gradient_norm": norm, "train/skipped_steps": in_all})
+        in_a_row, in_all = self.guard.broken
+        self.log_dict({"train/gradient_norm": norm, "train/skipped_steps": float(in_all)})
         if in_a_row >= self.settings.spikes:
             raise ValueError(
                 f"broken gradients in a row must be fewer than spikes={self.settings.spikes} "
                 "(lower the learning rates, or set spike_factor to 0 if such norms are right). "
-                f"Got {int(in_a_row)}, the last of norm {float(norm):.3g}, instead."
+                f"Got {in_a_row}, the last of norm {float(norm):.3g}, instead."
             )
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
@@ -279,7 +280,7 @@ class TrainingModule(LightningModule):
         checkpoint["network_description"] = self.description
         checkpoint["ema"] = {k: full_on_rank0(v) for k, v in self.ema_weights.items()}
         checkpoint["precision"] = self._chosen().name
-        checkpoint["guard"] = self.guard.state
+        checkpoint["guard"] = self.guard.states
         checkpoint["latest"] = {  # every process is here
             name: float(ranks.average(torch.as_tensor(value, dtype=torch.float32)))
             for name, value in self._latest.items()
@@ -332,7 +333,8 @@ class TrainingModule(LightningModule):
         self.check_fits(checkpoint, self._tokenizer())
         now = self.network.state_dict()
         self.ema_weights = {k: sharded_like(v, now[k]) for k, v in checkpoint["ema"].items()}
-        self.guard.state = checkpoint["guard"]
+        guard = checkpoint["guard"]  # older versions kept one state for all steps
+        self.guard.states = dict(guard) if isinstance(guard, dict) else {}
         self._latest = checkpoint.get("latest", {})  # older versions did not keep it
         # A run resumes in the precision it began with, whatever is faster today, unless another
         # one is named.
