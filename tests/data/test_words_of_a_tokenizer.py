@@ -1,4 +1,4 @@
-"""Where the words of a sentence begin among its ids."""
+"""Where the words of a sentence stand among its ids."""
 
 import unicodedata
 
@@ -14,32 +14,35 @@ words = st.text(
 
 
 def test_ids_are_those_of_the_joined_words(tokenizer):
-    ((ids, places),) = tokenizer.encode_words([SENTENCE])
+    ((ids, spans),) = tokenizer.encode_words([SENTENCE])
     assert ids == tokenizer.encode(" ".join(SENTENCE))
-    assert len(places) == len(SENTENCE)
-    assert places == sorted(set(places))
+    assert len(spans) == len(SENTENCE)
+    assert all(begin < end for begin, end in spans)
 
 
 @given(st.lists(words, min_size=1, max_size=12))
-def test_what_stands_before_a_place_is_the_words_before_it(tokenizer, sentence):
-    ((ids, places),) = tokenizer.encode_words([sentence])
-    for number, place in enumerate(places):
-        before = unicodedata.normalize("NFC", " ".join(sentence[:number]))
-        assert tokenizer.decode(ids[:place]).rstrip(" ") == before.rstrip(" ")
-        after = unicodedata.normalize("NFC", " ".join(sentence[number:]))
-        assert tokenizer.decode(ids[place:]).lstrip(" ") == after
+def test_a_span_is_its_word_and_the_words_before_and_after_it_are_not(tokenizer, sentence):
+    ((ids, spans),) = tokenizer.encode_words([sentence])
+    for number, (begin, end) in enumerate(spans):
+        before, word, after = (
+            unicodedata.normalize("NFC", " ".join(some))
+            for some in (sentence[:number], [sentence[number]], sentence[number + 1 :])
+        )
+        assert tokenizer.decode(ids[:begin]).rstrip(" ") == before.rstrip(" ")
+        assert tokenizer.decode(ids[begin:end]).removeprefix(" ") == word
+        assert tokenizer.decode(ids[end:]).lstrip(" ") == after
 
 
 def test_a_space_of_its_own_is_no_part_of_the_word(tokenizer):
-    ((ids, places),) = tokenizer.encode_words([["a", "5"]])
+    ((ids, spans),) = tokenizer.encode_words([["a", "5"]])
     assert [tokenizer.decode([i]) for i in ids] == ["a", " ", "5"]
-    assert places == [0, 2]
+    assert spans == [(0, 1), (2, 3)]
 
 
 def test_special_tokens_are_plain_text(tokenizer):
-    ((ids, places),) = tokenizer.encode_words([["<|bos|>", "x"]])
+    ((ids, spans),) = tokenizer.encode_words([["<|bos|>", "x"]])
     assert not tokenizer.special & set(ids)
-    assert len(places) == 2
+    assert len(spans) == 2
 
 
 def test_no_sentences_and_no_words(tokenizer):

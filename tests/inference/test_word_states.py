@@ -23,12 +23,11 @@ def network(tokenizer):
 @torch.no_grad()
 def plain(network, tokenizer, words):
     """One row, everything visible, the mean state of the ids of each word at each depth."""
-    ((ids, places),) = tokenizer.encode_words([words])
+    ((ids, spans),) = tokenizer.encode_words([words])
     row_BL, depths = torch.tensor([[tokenizer.bos, *ids]]), range(network.depth + 1)
     each = [network(row_BL, None, False, depth=depth)[0, 1:] for depth in depths]
     states = torch.cat([state / network.norm.weight for state in each], dim=1).numpy()
-    ends = [*places[1:], len(ids)]
-    return np.stack([states[a:b].mean(0) for a, b in zip(places, ends, strict=True)])
+    return np.stack([states[a:b].mean(0) for a, b in spans])
 
 
 def test_states_are_those_of_a_plain_pass(network, tokenizer):
@@ -59,7 +58,7 @@ def test_a_word_is_read_among_those_on_both_sides(network, tokenizer):
 
 def test_words_beyond_the_context_have_no_row(network, tokenizer):
     long = ["river"] * 100
-    ((_, places),) = tokenizer.encode_words([long])
+    ((_, spans),) = tokenizer.encode_words([long])
     (found,) = word_states(network, tokenizer, [long])
-    assert len(found) == sum(p + 1 < network.context for p in places) < 100
+    assert len(found) == sum(a + 1 < network.context for a, _ in spans) < 100
     assert word_states(network, tokenizer, []) == []

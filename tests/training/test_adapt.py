@@ -171,12 +171,10 @@ def test_the_stock_classifier_says_the_same(results, kind):
             ids = tokenizer.encode(first, bos=True)
             chance = stock(torch.tensor([ids])).logits[0].mean(0).softmax(-1)
         else:
-            ((ids, starts),) = tokenizer.encode_words([first])
+            ((ids, spans),) = tokenizer.encode_words([first])
             logits = stock(torch.tensor([[tokenizer.bos, *ids]])).logits[0, 1:]
-            ends = [*starts[1:], len(ids)]
             if ours.task.words == "last":
-                starts = [end - 1 for end in ends]
-            spans = zip(starts, ends, strict=True)
+                spans = [(end - 1, end) for _, end in spans]
             chance = torch.stack([logits[a:b].mean(0) for a, b in spans]).softmax(-1)
     (expected,) = ours.predict([first])
     found = chance.numpy() if kind == "tagging" else chance[None].numpy()

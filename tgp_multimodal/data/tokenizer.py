@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -34,6 +34,18 @@ SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+
+
+class WordIds(NamedTuple):
+    """A sentence of words as ids.
+
+    Attributes:
+        ids: of the sentence.
+        spans: of each word, where its ids begin and end.
+    """
+
+    ids: list[int]
+    spans: list[tuple[int, int]]
 
 
 class Tokenizer:
@@ -107,8 +119,8 @@ class Tokenizer:
             ) from error
         return [start + e.ids for e in encodings]
 
-    def encode_words(self, sentences: Sequence[Sequence[str]]) -> list[tuple[list[int], list[int]]]:
-        """Ids of each sentence, its words joined by one space, and where each word's first id is.
+    def encode_words(self, sentences: Sequence[Sequence[str]]) -> list[WordIds]:
+        """Ids of each sentence, its words joined by one space, and which of them are each word's.
 
         Words are not encoded one by one: some tokenizations depend on what stands before. The
         space in front belongs to a word's first id where the tokenizer joins the two ("␣cat"),
@@ -129,9 +141,12 @@ class Tokenizer:
         found = []
         for words, encoding in zip(sentences, encodings, strict=True):
             ends = [end for _, end in encoding.offsets]
-            begins = accumulate((len(w) + 1 for w in words[:-1]), initial=0)
-            places = [bisect_right(ends, begin) for begin in begins] if words else []
-            found.append((encoding.ids, places))
+            begins = accumulate((len(w) + 1 for w in words), initial=0)
+            spans = [
+                (bisect_right(ends, begin), bisect_right(ends, begin + len(word)))
+                for begin, word in zip(begins, words, strict=False)
+            ]
+            found.append(WordIds(encoding.ids, spans))
         return found
 
     def decode(self, ids: Iterable[int]) -> str:

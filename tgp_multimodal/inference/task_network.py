@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tgp_multimodal.data.labelled import Kind
-from tgp_multimodal.data.tokenizer import Tokenizer
+from tgp_multimodal.data.tokenizer import Tokenizer, WordIds
 from tgp_multimodal.inference import picture_inputs
 from tgp_multimodal.inference.image import read_prompts
 from tgp_multimodal.inference.likelihoods import buckets, padded
@@ -84,13 +84,13 @@ class Encoded(NamedTuple):
 
     Attributes:
         rows: of tokens; two of a pair that is read apart, none of a picture.
-        starts: where each word that was read begins; empty but for words.
+        words: where the tokens of each word that was read begin and end; empty but for words.
         picture: unsigned bytes (Y, X, C), or None.
         units: how many answers the network gives: words that it read, else 1.
     """
 
     rows: tuple[list[int], ...]
-    starts: list[int]
+    words: list[tuple[int, int]]
     picture: np.ndarray | None
     units: int
 
@@ -125,7 +125,7 @@ def encode(tokenizer: Tokenizer, items: Sequence[Any], task: Task) -> list[Encod
     if task.reads == "picture":
         return [Encoded((), [], picture_inputs.array(picture), 1) for picture in items]
     if task.reads == "words":
-        return [_words(tokenizer, *found, task) for found in tokenizer.encode_words(items)]
+        return [_words(tokenizer, found, task) for found in tokenizer.encode_words(items)]
     if task.reads == "text":
         texts = tokenizer.encode_batch(list(items), bos=True)
         return [Encoded((ids[: task.length],), [], None, 1) for ids in texts]
@@ -134,9 +134,9 @@ def encode(tokenizer: Tokenizer, items: Sequence[Any], task: Task) -> list[Encod
     return [Encoded(_pair(tokenizer, *pair, task), [], None, 1) for pair in pairs]
 
 
-def _words(tokenizer: Tokenizer, ids: list[int], starts: list[int], task: Task) -> Encoded:
-    row = [tokenizer.bos, *ids][: task.length]
-    kept = [place + 1 for place in starts if place + 1 < len(row)]
+def _words(tokenizer: Tokenizer, found: WordIds, task: Task) -> Encoded:
+    row = [tokenizer.bos, *found.ids][: task.length]
+    kept = [(a + 1, min(b + 1, len(row))) for a, b in found.spans if a + 1 < len(row)]
     return Encoded((row,), kept, None, len(kept))
 
 
@@ -186,7 +186,7 @@ def _spans(encoded: Encoded, length: int, task: Task) -> Iterator[tuple[int, int
     if task.reads != "words":
         yield 0, length
         return
-    for begin, end in zip(encoded.starts, [*encoded.starts[1:], length], strict=True):
+    for begin, end in encoded.words:
         yield (begin if task.words == "mean" else end - 1), end
 
 

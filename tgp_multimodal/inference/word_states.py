@@ -52,9 +52,7 @@ def word_states(
         state_BLD = torch.cat(chosen_ND, dim=1).view(*token_BL.shape, -1).cpu().numpy()
         for place, index in enumerate(chosen):
             state_LD = state_BLD[place, 1 : len(rows[index])]
-            first_W = [p for p in encoded[index][1] if p < len(state_LD)]
-            if first_W:
-                count_W1 = np.diff([*first_W, len(state_LD)])[:, None]
-                sum_WD = np.add.reduceat(state_LD, first_W, axis=0)
-                states[index] = (sum_WD / count_W1).astype(np.float32)
+            spans = [(a, b) for a, b in encoded[index].spans if a < len(state_LD)]
+            if spans:
+                states[index] = np.stack([state_LD[a:b].mean(axis=0) for a, b in spans])
     return states

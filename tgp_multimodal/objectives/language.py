@@ -220,7 +220,9 @@ def _share_of_starts(rate: float, longest: int) -> float:
     the d-th before it a span reaches that far in (longest - d) of `longest` cases.
     """
     reach = np.arange(1, longest + 1) / longest
-    return bisect(range(_FINE), rate, key=lambda n: 1 - np.prod(1 - n / _FINE * reach)) / _FINE
+    return (
+        bisect(range(_FINE), rate, key=lambda n: 1 - float(np.prod(1 - n / _FINE * reach))) / _FINE
+    )
 
 
 def _corrupted(
