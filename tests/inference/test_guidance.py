@@ -45,7 +45,7 @@ def test_inside_it_is_guidance_and_outside_the_prompt_alone(network, tokenizer):
     denoise = guided(network.head, *texts, drawing)
     whole = guided(network.head, *texts, Drawing(guidance=3.0))
     plain = guided(network.head, *image.read_prompts(network, tokenizer, PROMPTS), Drawing(1, 1.0))
-    for time in (0.2, 0.5, 0.8):
+    for time in (0.2, 0.5, 0.8, float(torch.tensor(0.8))):  # times are float32
         torch.testing.assert_close(denoise(x, time), whole(x, time))
         assert (denoise(x, time) - plain(x, time)).abs().max() > 0.01
     for time in (0.19, 0.81, 1.0):

@@ -224,6 +224,13 @@ def test_stop_strings_end_the_text(network, tokenizer, prompts):
         assert "".join(pieces) == written[0]
 
 
+def test_a_stop_string_may_have_its_accents_apart(tokenizer):
+    row = writing.GeneratedText(tokenizer, Sampling(max_tokens=30, stop=("e\u0301",)))
+    for token in tokenizer.encode("un café noir"):
+        row.add(token)
+    assert (row.text(), row.finish_reason) == ("un caf", "stop")
+
+
 def test_special_tokens_are_never_written(tokenizer):
     network = text_transformer(tokenizer.vocabulary + 7)
     with torch.no_grad():  # a network that wants nothing but what is no text

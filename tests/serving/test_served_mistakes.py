@@ -102,6 +102,8 @@ OTHERS = [
     ("embeddings", {"input": []}, 400, "input must hold at least one text. Got none instead."),
     ("embeddings", {"input": "a", "dimensions": 9}, 400, "dimensions must be 64. Got 9 instead."),
     ("embeddings", {"input": "a", "encoding_format": "x"}, 422, "encoding_format must be 'float'"),
+    ("images/generations", {"prompt": "x" * 64}, 400, "prompt must be at most 64 tokens. Got more"),
+    ("images/generations", {"prompt": "a", "negative_prompt": "x" * 64}, 400, "negative_pro"),
     ("images/generations", {"prompt": "a", "size": "9x9"}, 400, "size must be a positive multiple"),
     ("images/generations", {"prompt": "a", "size": "big"}, 400, "size must be WIDTHxHEIGHT or"),
     ("images/generations", {"prompt": "a", "size": "16x999"}, 400, "side of size must be between"),

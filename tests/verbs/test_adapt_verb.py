@@ -224,6 +224,10 @@ def test_mistakes_of_adapt(base, tmp_path, capsys):
         ([], "card or train must be given. Got neither instead."),
         (["--card", "text/sst2", "--train", own], "card or train must be given. Got both instead."),
         (
+            ["--card", "text/sst2", "--label", "mood", "--second", "body", "--kind", "tagging"],
+            "label, second, kind must be left out with a card. Got a value instead.",
+        ),
+        (
             ["--card", "text/hellaswag"],
             "card must be of a protocol with labels (probe, multi_label",
         ),

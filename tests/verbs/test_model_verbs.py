@@ -188,6 +188,8 @@ def test_fill_at_a_cursor(model, folder, tmp_path, capsys):
     assert main(["fill", folder, *options]) == 0
     before, after = "def f():\n    x = ", "\n    return x\n"
     assert capsys.readouterr().out == before + model.fill(before, after, 6, temperature=0) + after
+    assert main(["fill", folder, *options, "--marker", "GAP"]) == 2
+    assert "marker must be left out with at. Got GAP instead." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("options", [["--at", "2:9"], []])

@@ -127,6 +127,7 @@ def test_mistakes_of_search(folder, tmp_path, capsys):
         (["--path", str(tmp_path), "--index", str(tmp_path / "i")], "path must hold text files"),
         (["--pattern", "/tmp/*.md"], "pattern must be relative to the folders of path. Got /tmp/*"),
         (["--path", str(tmp_path / "latin1")], "latin1 must be UTF-8 text. Got byte 0xe9 at 3"),
+        (["--by", "words", "--index", "i"], "index must be left out by words. Got i instead."),
         (["--k", "0"], "k must be at least 1. Got 0 instead."),
         (["--lines", "-1"], "lines must be at least 1. Got -1 instead."),
     ]:

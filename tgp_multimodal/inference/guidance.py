@@ -10,6 +10,8 @@ from tgp_multimodal.diffusion.samplers import Denoise
 from tgp_multimodal.inference.drawing import Drawing
 from tgp_multimodal.models.diffusion_head import DiffusionHead
 
+_NEAR = 1e-6  # times are float32, and 0.6 is not the same there
+
 
 def guided(
     head: DiffusionHead, text: list[tuple[Tensor, Tensor]], mask_NL: Tensor, drawing: Drawing
@@ -34,7 +36,8 @@ def guided(
     def denoise(x_BCYX: Tensor, time: float) -> Tensor:
         # One time for all: its modulation is computed once and broadcast.
         now = torch.full((1,), time, device=x_BCYX.device)
-        if not is_guided or not drawing.guidance_from <= time <= drawing.guidance_to:
+        is_inside = drawing.guidance_from - _NEAR <= time <= drawing.guidance_to + _NEAR
+        if not is_guided or not is_inside:
             return head.denoise(x_BCYX, now, own, own_BL)
         clean = head.denoise(torch.cat((x_BCYX, x_BCYX)), now, both, both_BL)
         with_prompt, without = clean.chunk(2)

@@ -3,6 +3,7 @@
 Shape letters: B batch, L length, V vocabulary.
 """
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -143,10 +144,13 @@ class GeneratedText:
         self.tokenizer, self.sampling = tokenizer, sampling
         self.ids: list[int] = []
         self.finish_reason, self.ended_with_eos = "", False
-        longest = max(map(len, sampling.stop), default=0)
+        # Texts of training were composed: "é" is one character in them, whatever is asked for.
+        composed = (unicodedata.normalize("NFC", s) for s in sampling.stop)
+        self._stop = tuple(dict.fromkeys([*sampling.stop, *composed]))
+        longest = max(map(len, self._stop), default=0)
         # A token is at least one byte, so a stop string that ends in the newest token starts
         # no further back than this.
-        self._lookback = max((len(s.encode()) for s in sampling.stop), default=0) + 4
+        self._lookback = max((len(s.encode()) for s in self._stop), default=0) + 4
         self._held_back, self._emitted = max(0, longest - 1), 0
 
     def add(self, token: int) -> None:
@@ -163,7 +167,7 @@ class GeneratedText:
             self.finish_reason = "length"
 
     def _is_stopped(self) -> bool:
-        stop, block = self.sampling.stop, self.sampling.block
+        stop, block = self._stop, self.sampling.block
         if stop:
             recent = self.tokenizer.decode(self.ids[-self._lookback :])
             if any(s in recent for s in stop):
@@ -175,7 +179,7 @@ class GeneratedText:
     def text(self) -> str:
         """All of it, up to where it ended."""
         whole, block = self.tokenizer.decode(self.ids), self.sampling.block
-        ends = [whole.find(s) for s in self.sampling.stop if s in whole]
+        ends = [whole.find(s) for s in self._stop if s in whole]
         if block is not None and (end := end_of_block(block, whole)) is not None:
             ends.append(end)
         return whole[: min(ends)] if ends else whole

@@ -108,7 +108,8 @@ async def _chunks(
                 yield chunk(index, {**role, "content": piece})
             texts = event.result if isinstance(event, Done) else texts
     for index, row in enumerate(texts):
-        yield chunk(index, {}, row.finish_reason)
+        role = {} if index in roles else {"role": "assistant", "content": ""}
+        yield chunk(index, role, row.finish_reason)
     if form.has_usage:
         yield {**head, "choices": [], "usage": _usage(requests, texts)}
 

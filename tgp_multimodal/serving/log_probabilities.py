@@ -23,7 +23,7 @@ def completion_logprobs(
     scores: Sequence[TokenScore | None],
     length: int | None,
 ) -> dict[str, Any]:
-    """The `logprobs` of a choice.
+    """The `logprobs` of a choice; a token's own is always among its alternatives.
 
     Args:
         tokenizer: whose ids they are.
@@ -33,11 +33,14 @@ def completion_logprobs(
     """
     begins = offsets(tokenizer, ids)
     shown = [i for i, begin in enumerate(begins) if length is None or begin < length]
-    found = [scores[i] for i in shown]
+    own = [(_spelled(tokenizer, ids[i]), scores[i]) for i in shown]
     return {
-        "tokens": [_spelled(tokenizer, ids[i]) for i in shown],
-        "token_logprobs": [None if score is None else score.nats for score in found],
-        "top_logprobs": [None if score is None else _named(tokenizer, score) for score in found],
+        "tokens": [name for name, _ in own],
+        "token_logprobs": [None if score is None else score.nats for _, score in own],
+        "top_logprobs": [
+            None if score is None else _named(tokenizer, score) | {name: score.nats}
+            for name, score in own
+        ],
         "text_offset": [begins[i] for i in shown],
     }
 

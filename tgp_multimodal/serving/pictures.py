@@ -11,7 +11,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from PIL import Image
 
-from tgp_multimodal.models.networks import Multimodal
+from tgp_multimodal.inference.image import too_long
+from tgp_multimodal.models.networks import PROMPT_TOKENS, Multimodal
 from tgp_multimodal.serving import forms
 from tgp_multimodal.serving.errors import ApiError
 from tgp_multimodal.serving.served import ServedModel
@@ -36,6 +37,15 @@ def router(served: ServedModel) -> APIRouter:
         size = _size(served, form.size)
         seed = secrets.randbits(31) if form.seed is None else form.seed
         served.require_range("seed", seed, 0, 2**62)
+
+        for name in ("prompt", "negative_prompt"):
+            if too_long(served.model.tokenizer, [getattr(form, name)]):
+                raise ApiError(
+                    400,
+                    f"{name} must be at most {PROMPT_TOKENS} tokens. Got more instead.",
+                    name,
+                    "context_length_exceeded",
+                )
 
         patch = served.model.network.head.patch
         rows, columns = size or (served.model.network.head.size,) * 2

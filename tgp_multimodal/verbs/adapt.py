@@ -143,7 +143,9 @@ def _task(
     from tgp_multimodal.evaluation.labelled_cards import task_of
     from tgp_multimodal.training import adapt_sources as sources
 
+    usual = Columns()._asdict()
     given = [name for name, path in files.items() if path is not None]
+    given += [name for name, column in columns.items() if column != usual[name]]
     if (card is None) == (files["train"] is None):
         got = "both" if card is not None else "neither"
         raise ValueError(f"card or train must be given. Got {got} instead.")

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from tgp_multimodal.inference.model import Model
     from tgp_multimodal.inference.sampling import Sampling
 
+_MARKER = "<FILL>"
+
 
 def fill(
     folder: str,
@@ -16,7 +18,7 @@ def fill(
     suffix: str | None = None,
     file: str | None = None,
     at: str | None = None,
-    marker: str = "<FILL>",
+    marker: str = _MARKER,
     max_tokens: int = 64,
     temperature: float = 0.2,
     top_p: float = 0.95,
@@ -81,6 +83,8 @@ def fill(
         )
     if at is not None and file is None:
         raise ValueError(f"file must be given with at. Got at {at} alone instead.")
+    if at is not None and marker != _MARKER:
+        raise ValueError(f"marker must be left out with at. Got {marker} instead.")
     check(sampling)
     if n < 1:
         raise ValueError(f"n must be at least 1. Got {n} instead.")

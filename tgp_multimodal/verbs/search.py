@@ -49,6 +49,8 @@ def search(
     for name, value in (("lines", lines), ("k", k)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1. Got {value} instead.")
+    if by == "words" and index is not None:
+        raise ValueError(f"index must be left out by words. Got {index} instead.")
     places = [Path(p) for p in path or ["."]]
     files = _files(places, pattern, None if index is None else Path(index))
     passages, cosine_N = _compared(folder, query, files, lines, by, index)
