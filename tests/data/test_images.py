@@ -1,10 +1,11 @@
 """Every kind of picture comes out as the RGB that a person sees, and half a file never does."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImageOps
 
 from tgp_multimodal.data import images
 
@@ -69,6 +70,32 @@ def test_orientation_of_the_camera_is_obeyed():
     exif[0x0112] = 6  # the camera was turned: show it rotated clockwise
     pixels = images.decode(encoded(image, "JPEG", exif=exif, quality=95), 20)
     assert pixels[10, 15, 0] > 150 > 60 > pixels[10, 4, 0]  # red is on the right
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_a_picture_is_turned_as_pil_turns_it_and_once(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for kind in ("PNG", "JPEG", "TIFF"):
+        with Image.open(io.BytesIO(encoded(noise(6, 4), kind, exif=exif))) as image:
+            found, expected = images.turned(image), ImageOps.exif_transpose(image)
+        assert found.size == expected.size
+        assert found.tobytes() == expected.tobytes()
+        assert images.turned(found).tobytes() == found.tobytes()
+
+
+def test_a_tag_of_a_wrong_type_costs_no_picture():
+    """As some cameras write it: a resolution that is a word."""
+    fields = struct.pack("<HHLHHHHL4s", 0x0112, 3, 1, 6, 0, 0x011A, 2, 4, b"low\0")
+    exif = b"Exif\0\0II*\0" + struct.pack("<LH", 8, 2) + fields + bytes(4)
+    picture = encoded(noise(6, 4), "JPEG", exif=exif)
+    with Image.open(io.BytesIO(picture)) as image:
+        assert images.turned(image).size == (4, 6)
+        with pytest.raises(TypeError):
+            ImageOps.exif_transpose(image)
+    assert images.decode(picture, 4).shape == (4, 4, 3)
+    broken = encoded(noise(4, 4), "JPEG", exif=b"Exif\0\0no tags")
+    assert images.decode(broken, 4).shape == (4, 4, 3)
 
 
 @pytest.mark.parametrize(("width", "height"), [(90, 30), (30, 90)])

@@ -241,6 +241,20 @@ def test_a_label_of_another_kind_costs_its_row(label, kind, reason):
     assert labelled(*raws(label), kind) == Bad("f.csv", "line 0", reason)
 
 
+def test_pictures_in_folders_of_a_class_belong_to_it(tmp_path):
+    names = ["cat/2020/deep/b.png", "cat/a.png", "dog/.cache/c.png", "dog/2020/c.png", "top.png"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    (tmp_path / "hound").symlink_to(tmp_path / "dog")
+    assert [(raw.label, raw.where) for raw in folder_of_pictures(tmp_path)] == [
+        ("cat", "cat/2020/deep/b.png"),
+        ("cat", "cat/a.png"),
+        ("dog", "dog/2020/c.png"),
+        ("hound", "hound/2020/c.png"),
+    ]
+
+
 def test_hidden_folders_and_files_are_no_classes(tmp_path):
     for name in ("cat/a.png", "cat/._a.png", ".ipynb_checkpoints/a.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -87,6 +87,26 @@ def test_paths_in_a_table_stay_inside_its_folder(tmp_path):
     ]
 
 
+def test_files_that_are_links_are_read_as_in_the_cache_of_hugging_face(tmp_path):
+    blobs, folder = files(tmp_path / "blobs", one=RED, two=BLUE), tmp_path / "snapshots" / "1"
+    (folder / "sub").mkdir(parents=True)
+    names = {"a.png": "one", "sub/b.png": "two", "c.png": "two"}
+    for name, blob in names.items():
+        (folder / name).symlink_to(blobs / blob)
+    rows = [{"file_name": n, "image": n, "text": n} for n in (*names, "../../blobs/one")]
+    for table in ("metadata.jsonl", "rows.jsonl"):
+        (blobs / table).write_text("\n".join(map(json.dumps, rows)))
+    (folder / "metadata.jsonl").symlink_to(blobs / "metadata.jsonl")
+    assert found(folder) == [(RED, ("a.png",)), (BLUE, ("sub/b.png",)), (BLUE, ("c.png",))]
+    assert bad(folder) == [("line 4", "'../../blobs/one' lies outside of the data's folder")]
+    assert [row.row for row in read(folder)[:3]] == list(names)
+    (folder / "rows.jsonl").symlink_to(blobs / "rows.jsonl")
+    assert found(folder / "rows.jsonl") == found(folder / "metadata.jsonl")
+    (tmp_path / "latest").symlink_to(folder)
+    (blobs / "metadata.jsonl").write_text(json.dumps(rows[0] | {"file_name": f"{folder}/a.png"}))
+    assert found(tmp_path / "latest" / "a*") == [(RED, ("a.png",))]
+
+
 def test_the_caption_column_is_captions_caption_or_text(tmp_path):
     lists = [["one", " two ", "", "one"]]
     path = table(tmp_path / "a.parquet", image=[RED], text=["text"], captions=lists)

@@ -13,6 +13,12 @@ from pyarrow import parquet
 from tgp_multimodal.data import sources
 from tgp_multimodal.data.quarantine import Bad
 
+PACK = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".zst": lambda content: pyarrow.Codec("zstd").compress(content, asbytes=True),
+}
+
 
 def read(spec, column="text"):
     return list(sources.text(str(spec), column).read())
@@ -66,8 +72,8 @@ def test_a_pattern_takes_files_of_any_suffix(tmp_path):
     assert {d.stream for d in source.read()} == {"code"}
 
 
-@pytest.mark.parametrize("compressed", [False, True])
-def test_json_lines_with_every_kind_of_bad_line(tmp_path, compressed):
+@pytest.mark.parametrize("packed", PACK)
+def test_json_lines_with_every_kind_of_bad_line(tmp_path, packed):
     lines = [
         b'{"text": "good \\u00e9", "id": 1}',
         b'{"text": "cut',
@@ -82,8 +88,8 @@ def test_json_lines_with_every_kind_of_bad_line(tmp_path, compressed):
         b"",
         '{"text": "also good \u00e9"}'.encode(),
     ]
-    path = tmp_path / ("a.jsonl.gz" if compressed else "a.jsonl")
-    path.write_bytes((gzip.compress if compressed else bytes)(b"\n".join(lines)))
+    path = tmp_path / f"a.jsonl{packed}"
+    path.write_bytes(PACK[packed](b"\n".join(lines)))
     assert texts(path) == ["good \u00e9", "also good \u00e9"]
     assert bad(path) == [
         ("line 2", "broken JSON (Unterminated string starting at character 9)"),
@@ -176,11 +182,17 @@ def test_a_damaged_parquet_file_is_refused(tmp_path):
         read(path)
 
 
-def test_a_damaged_gzip_file_is_refused(tmp_path):
-    path = tmp_path / "a.jsonl.gz"
-    path.write_bytes(gzip.compress(b'{"text": "a"}\n' * 1000)[:-12])
-    with pytest.raises(ValueError, match=r"must be a whole gzip file\. Got .* instead\."):
-        read(path)
+@pytest.mark.parametrize("packed", [".gz", ".zst"])
+def test_packed_files_are_read_to_the_end_or_refused(tmp_path, packed):
+    path = tmp_path / f"a.json{packed}"
+    whole = PACK[packed](b'{"text": "a"}\n' * 1000)
+    path.write_bytes(whole + whole)  # as several processes write one
+    assert len(texts(path)) == 2000
+    for broken in (whole[:-12], b"no such thing"):
+        path.write_bytes(broken)
+        expected = rf"must be a whole {packed[1:]} file\. Got .* instead\."
+        with pytest.raises(ValueError, match=expected):
+            read(path)
 
 
 def test_places_that_hold_nothing(tmp_path):
@@ -196,6 +208,25 @@ def test_places_that_hold_nothing(tmp_path):
     expected = r"text must be a file or a folder\. Got .*boks, which does not exist, instead\."
     with pytest.raises(ValueError, match=expected + r" Did you mean .*books\?"):
         sources.text(str(tmp_path / "boks"))
+
+
+@pytest.mark.parametrize("name", ["b.txt.gz", "c.csv.GZ", "d.md.zst", "e.zip", "f.tar.xz"])
+def test_packed_files_of_a_folder_are_not_passed_over(tmp_path, name):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.md").write_text("read")
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / ".hidden.gz").touch()
+    (tmp_path / "more.jsonl.gz").write_bytes(gzip.compress(b'{"text": "more"}'))
+    assert texts(tmp_path) == ["read", "more"]
+    for place in (tmp_path, tmp_path / "sub"):
+        (place / name).touch()
+    expected = (
+        r"text must be a folder of unpacked files \(unpack the others, move them away or name a"
+        rf" pattern\)\. Got {tmp_path} with 2 that cannot be read packed, such as {name}, instead\."
+    )
+    with pytest.raises(ValueError, match=expected):
+        sources.text(str(tmp_path))
+    assert texts(tmp_path / "*.md") == ["read"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer as Backend
 
 from tgp_multimodal.data import tokenizer as tokenizers
 from tgp_multimodal.data.tokenizer import SPECIALS
@@ -98,6 +99,19 @@ def test_saved_and_loaded_is_the_same(tokenizer, tmp_path):
     assert loaded.encode(text) == tokenizer.encode(text)
     assert loaded.special == tokenizer.special
     assert (loaded.byte_length_V == tokenizer.byte_length_V).all()
+
+
+def test_truncation_and_padding_of_the_file_are_left_out(tokenizer, tmp_path):
+    tokenizer.save(tmp_path)
+    stored = Backend.from_file(str(tmp_path / "tokenizer.json"))
+    stored.enable_truncation(4)
+    stored.enable_padding(length=6, pad_id=tokenizer.pad)
+    stored.save(str(tmp_path / "tokenizer.json"))
+    loaded = tokenizers.load(tmp_path)
+    assert loaded.encode_batch(["a", TEXTS[0]]) == tokenizer.encode_batch(["a", TEXTS[0]])
+    words = [TEXTS[0].split(), ["a"]]
+    assert loaded.encode_words(words) == tokenizer.encode_words(words)
+    assert loaded.digest == tokenizer.digest
 
 
 def test_digest_changes_with_the_vocabulary(tokenizer):

@@ -96,12 +96,14 @@ def test_embed_texts_and_pictures(model):
     assert model.embed(["a", "b", "c"], layers=True).shape == (3, each)
     with pytest.raises(ValueError, match="layers must be False where items are pictures"):
         model.embed([Image.new("RGB", (16, 16))], layers=True)
+    assert [len(model.embed([], layers=so).T) for so in (False, True)] == [64, each]
     pictures = model.draw(["a circle", "a square"], steps=2)
     vectors = model.embed(pictures)
     assert vectors.shape == (2, 5 * 120)  # means over a picture and its quarters of 2.5 x 48 units
     pixels = np.stack([np.asarray(p) for p in pictures])
     assert np.array_equal(model.embed(pixels), vectors)
     assert np.array_equal(model.embed(list(pixels)), vectors)
+    assert model.embed(pixels[:0]).shape == (0, vectors.shape[1])
     alone = Model(language_model(model.tokenizer.vocabulary), model.tokenizer, "digest")
     assert alone.embed([]).shape == (0, alone.embed(["a"]).shape[1])
     for one_item in ("one text", Image.new("RGB", (16, 16))):

@@ -93,7 +93,9 @@ def text_batches(
         split, [(partial(packed, n), weights[n]) for n in streams_with_items(weights, split)]
     )
     # The row's number in the mixture, not in its stream: its training mode (causal or masked) is
-    # a hash of this number, which must therefore be unique.
+    # a hash of this number, so no two rows of this packing may share one. Those of two stages of a
+    # ramp may: each packs and counts for itself, and the stage after `until` starts at row
+    # until * batch of its own packing. So within an epoch some text is passed over, or seen twice.
     numbered = grain.MapDataset.source(RandomAccess(lambda i: mixed[i]._replace(number=i)))
     return numbered[shard[0] :: shard[1]].batch(batch, batch_fn=collate_rows)
 

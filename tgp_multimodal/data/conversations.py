@@ -25,7 +25,7 @@ from tgp_multimodal.data.sources import (
     valid_text,
 )
 
-_KINDS = "tables (.parquet, .jsonl, .jsonl.gz, .csv)"
+_KINDS = "tables (.parquet, .jsonl, .jsonl.gz, .jsonl.zst, .csv)"
 _SPEAKERS = {"User": "user", "Assistant": "assistant"}
 _TURN = re.compile(r"^(User|Assistant):[ \t]*", re.MULTILINE)
 

@@ -6,7 +6,7 @@ Shape letters: Y rows, X columns.
 import io
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif",
@@ -15,6 +15,17 @@ SUFFIXES = (
 
 _PIXEL_ART = 32  # a picture of no more rows or columns keeps hard edges when it is enlarged
 _WHITE = (255, 255, 255, 255)
+_ORIENTATION = 0x0112  # the tag of EXIF: how the camera was held
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SAY_HOW = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")  # where the tag may stand
 
 
 def decode(data: bytes, size: int) -> np.ndarray:
@@ -43,7 +54,26 @@ def decode(data: bytes, size: int) -> np.ndarray:
 
 def upright(image: Image.Image) -> Image.Image:
     """A picture as its camera was held, as RGB; see `to_rgb`."""
-    return to_rgb(ImageOps.exif_transpose(image))
+    return to_rgb(turned(image))
+
+
+def turned(image: Image.Image) -> Image.Image:
+    """A copy of a picture as its camera was held, its mode kept.
+
+    `ImageOps.exif_transpose` writes all other tags anew, and fails where one is of a wrong type.
+    Here they are dropped with the orientation, so that nobody turns the copy again.
+    """
+    image.load()
+    try:
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # broken tags do not make a bad picture
+        turn = None
+    if turn is None:
+        return image.copy()
+    found = image.transpose(turn)
+    for name in _SAY_HOW:
+        found.info.pop(name, None)
+    return found
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

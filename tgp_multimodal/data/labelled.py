@@ -15,7 +15,7 @@ import numpy as np
 
 from tgp_multimodal.data import images, rows
 from tgp_multimodal.data.quarantine import Bad
-from tgp_multimodal.data.sources import is_hidden, valid_text
+from tgp_multimodal.data.sources import is_hidden, valid_text, walk
 
 Kind = Literal["classification", "multi_label", "regression", "tagging"]
 KINDS: tuple[Kind, ...] = ("classification", "multi_label", "regression", "tagging")
@@ -168,19 +168,23 @@ def readable(row: dict[str, Any], columns: Columns) -> Any:
 def folder_of_pictures(root: Path, option: str = "train") -> Iterator[Raw | Bad]:
     """Pictures of a folder with one folder for each class; `option` is its name in messages.
 
+    Folders in that of a class belong to it.
+
     Raises:
         ValueError: there is no such folder in it, or no picture in those.
     """
-    files = [p for p in sorted(root.glob("*/*")) if p.suffix.lower() in images.SUFFIXES]
+    classes = [p for p in root.glob("*") if p.is_dir()]
+    files = sorted(p for each in classes for p in walk(each) if p.suffix.lower() in images.SUFFIXES)
     files = [p for p in files if not is_hidden(p, root)]
     if not files:
         raise ValueError(
             f"{option} must hold a folder of pictures for each class. Got {root} instead."
         )
     for file in files:
-        where = f"{file.parent.name}/{file.name}"
+        inside = file.relative_to(root)
+        where = inside.as_posix()
         try:
-            yield Raw(pixels(file), file.parent.name, where)
+            yield Raw(pixels(file), inside.parts[0], where)
         except (ValueError, OSError) as error:
             yield Bad(str(root), where, str(error))
 

@@ -1,5 +1,6 @@
 """Rows of tables to captioned pictures: which columns count, and what makes a row a bad one."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -144,13 +145,33 @@ def _image(value: Any, column: str, root: Path) -> bytes:
 
 
 def inside(root: Path, name: str) -> Path:
-    """A file below the folder of the data: what the data name must not reach out of it."""
-    path = (root / name).resolve()
-    if not path.is_relative_to(root.resolve()):
+    """A file below the folder of the data: what the data name must not reach out of it.
+
+    Links that lie in the folder are followed, as those of the Hugging Face cache must be: only a
+    name could lead somewhere that the folder does not.
+
+    Raises:
+        ValueError: there is none; the message is a reason for a bad row.
+    """
+    full = root / name
+    ways = ((_plain(root), _plain(full)), (root.resolve(), whereabouts(full)))
+    found = [root / to.relative_to(base) for base, to in ways if to.is_relative_to(base)]
+    if not found:
         raise ValueError(f"{name!r} lies outside of the data's folder")
-    if not path.is_file():
+    file = next(filter(Path.is_file, found), None)
+    if file is None:
         raise ValueError(f"{name!r} does not exist")
-    return path
+    return file
+
+
+def whereabouts(file: Path) -> Path:
+    """One name for a file in a folder that several links lead to; two links to it are two files."""
+    return file.parent.resolve() / file.name
+
+
+def _plain(path: Path) -> Path:
+    """An absolute path without "..", links in it left as they are."""
+    return Path(os.path.normpath(path.absolute()))
 
 
 def _captions(value: Any, column: str) -> tuple[str, ...]:

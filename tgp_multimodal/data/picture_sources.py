@@ -4,15 +4,17 @@ Pictures stay encoded here; `decoded` turns a stream of them into pixels, in sev
 order, a batch at a time.
 """
 
+import gzip
 import hashlib
 import json
 import tarfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 from tgp_multimodal.data import images, rows
 from tgp_multimodal.data.captions import cleaned
@@ -27,6 +29,7 @@ from tgp_multimodal.data.picture_rows import (
     inside,
     licensed,
     table_pictures,
+    whereabouts,
 )
 from tgp_multimodal.data.quarantine import Bad
 from tgp_multimodal.data.records import Pair, Picture
@@ -48,6 +51,7 @@ _TAR = (".tar", ".tar.gz", ".tgz")
 _PICTURE_KINDS = "pictures (.jpg, .png, ...), archives (.tar) or tables (.parquet, .jsonl)"
 _METADATA = ("metadata.jsonl", "metadata.csv")
 _TAR_CAPTIONS = (".txt", ".caption", ".json")
+_UNLINK = "tar --dereference --hard-dereference packs what it leads to"
 _CHUNK = 256  # pictures that are decoded at once
 
 
@@ -172,8 +176,8 @@ def _listed(
     of_cards: Mapping[Path, Any],
 ) -> Iterator[Captioned | Bad]:
     """Pictures in the order of the metadata; those it does not name are bad rows."""
-    left = {f.resolve(): f for f in files}
-    asked, license_of = frozenset(left), {f.resolve(): of_cards[f] for f in files}
+    left = {whereabouts(f): f for f in files}
+    asked, license_of = frozenset(left), {whereabouts(f): of_cards[f] for f in files}
     about: dict[str, str] = {}
 
     def choose(there: Sequence[str]) -> list[str]:
@@ -187,12 +191,13 @@ def _listed(
             continue
         try:
             path = inside(root, valid_text(row[1]["file_name"], "file_name"))
-            if path not in asked and _is_picture(path) and path.is_file():
+            key = whereabouts(path)
+            if key not in asked and _is_picture(path):
                 continue  # a pattern left it out
-            left.pop(path, None)
+            left.pop(key, None)
             name = _name(path, root)
             item = captioned(path.read_bytes(), row[1], about, stream, str(root), name)
-            yield licensed(item, license_of.get(path))
+            yield licensed(item, license_of.get(key))
         except (ValueError, OSError) as error:
             yield Bad(str(metadata), row[0], str(error))
     for file in left.values():
@@ -216,29 +221,84 @@ def _name(file: Path, root: Path) -> str:
     return str(file.relative_to(root)) if file.is_relative_to(root) else file.name
 
 
+class _Header(tarfile.TarInfo):
+    """A header that, where it is no whole one, is an error, and not the end or passed over."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if any(buf):
+                raise tarfile.ReadError(f"a broken header ({error})") from None
+            raise  # zeros: an end, behind which another archive may have been put
+
+
+class _Member(NamedTuple):
+    """A file of an archive.
+
+    Attributes:
+        archive: which of the archives that were put one behind the other.
+        key: its name up to the first dot.
+        suffix: the rest of its name.
+        content: its bytes.
+        link: why there are none.
+    """
+
+    archive: int
+    key: str
+    suffix: str
+    content: bytes
+    link: str = ""
+
+
 def _archive(file: Path, columns: Columns, stream: str) -> Iterator[Captioned | Bad]:
     """WebDataset: neighbours that share a name up to the first dot are one row."""
-    key, parts = "", dict[str, bytes]()
+    for (_, key), found in groupby(_members(file), lambda member: member[:2]):
+        members = list(found)
+        if link := next((m.link for m in members if m.link), None):
+            yield Bad(str(file), key, link)
+        else:
+            parts = {m.suffix: m.content for m in members}
+            yield _sample(file, key, parts, columns, stream)
+
+
+def _members(file: Path) -> Iterator[_Member]:
+    """Files in an archive and in those behind it, and links that stand for a part of a row.
+
+    Raises:
+        ValueError: it is damaged, cut short or of another kind.
+    """
+    archive = end = 0
     try:
-        with tarfile.open(file, "r|*") as tar:
+        with (
+            _unzipped(file) as raw,
+            tarfile.open(fileobj=raw, mode="r|*", tarinfo=_Header, ignore_zeros=True) as tar,
+        ):
             while (member := tar.next()) is not None:
                 tar.members.clear()  # type: ignore[attr-defined]  # or else it keeps every one
-                name, suffix = _key(member.name)
-                if not member.isfile() or Path(member.name).name.startswith("."):
+                archive, end = archive + (member.offset > end), tar.offset
+                key, suffix = _key(member.name)
+                if Path(member.name).name.startswith("."):
                     continue
-                if name != key and parts:
-                    yield _sample(file, key, parts, columns, stream)
-                if name != key:
-                    key, parts = name, {}
-                content = tar.extractfile(member)
-                parts[suffix] = content.read() if content else b""
-            # A cut between or inside headers looks like the end to `tarfile`, but for the zeros.
-            if tar.fileobj is None or tar.fileobj.tell() - tar.offset < tarfile.BLOCKSIZE:
+                if member.isfile():
+                    content = tar.extractfile(member)
+                    yield _Member(archive, key, suffix, content.read() if content else b"")
+                elif member.linkname and suffix in (*images.SUFFIXES, *_TAR_CAPTIONS):
+                    link = f"its {suffix} is a link to {member.linkname!r}"
+                    yield _Member(archive, key, suffix, b"", f"{link} ({_UNLINK})")
+            # A cut between headers looks like the end to `tarfile`, but for the zeros.
+            if tar.offset - end < tarfile.BLOCKSIZE:
                 raise tarfile.ReadError("no end of the archive")
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{file} must be a whole tar archive. Got {error} instead.") from error
-    if parts:
-        yield _sample(file, key, parts, columns, stream)
+
+
+def _unzipped(file: Path) -> IO[bytes]:
+    """What an archive holds; `tarfile` would read the first of several parts of gzip only."""
+    with file.open("rb") as raw:
+        is_zipped = raw.read(2) == b"\x1f\x8b"
+    return gzip.open(file) if is_zipped else file.open("rb")  # type: ignore[return-value]
 
 
 def _key(name: str) -> tuple[str, str]:
@@ -265,11 +325,11 @@ def _sample(
             caption = columns.caption
         elif caption != ".json":
             row = {**row, caption: parts[caption]}
-        else:
-            caption = next((name for name in CAPTION_COLUMNS if name in row), caption)
+        elif not (caption := next((name for name in CAPTION_COLUMNS if name in row), "")):
+            raise ValueError(f"no {' or '.join(CAPTION_COLUMNS)} in its .json")
         about = {"captions": caption, LICENSE: LICENSE, SPLIT: SPLIT}
         if columns.stream is not None:
             about["stream"] = columns.stream
         return captioned(image, row, about, stream, str(file), key)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return Bad(str(file), key, str(error))

@@ -7,6 +7,7 @@ from a whole file is an error with the names in it, and one that is missing from
 import csv
 import difflib
 import gzip
+import io
 import json
 import re
 import zlib
@@ -20,7 +21,10 @@ from pyarrow import parquet
 
 from tgp_multimodal.data.quarantine import Bad
 
-SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz", ".csv", ".tsv")
+_LINES = (".jsonl", ".ndjson")
+# Packed files that end in .json hold lines too, in every large corpus that has them.
+_PACKED = tuple(kind + end for kind in (*_LINES, ".json") for end in (".gz", ".zst"))
+SUFFIXES = (".parquet", ".csv", ".tsv", *_LINES, *_PACKED)
 
 Row = tuple[str, dict[str, Any]]  # which one, for messages; its columns
 Choose = Callable[[Sequence[str]], Sequence[str]]  # columns there are -> columns to read
@@ -30,6 +34,11 @@ _BATCH = 64  # rows of a parquet file; a row may be a picture
 _PROBE = 100  # lines that show which columns a file of JSON lines has
 _PARQUET_BUFFER = 1 << 20
 _LONGEST_FIELD = 2**31 - 1
+# What is raised where a packed file is damaged.
+_DAMAGE: dict[str, tuple[type[Exception], ...]] = {
+    ".gz": (EOFError, gzip.BadGzipFile, zlib.error),
+    ".zst": (OSError,),
+}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -146,12 +155,17 @@ def _jsonl(path: Path, choose: Choose, late: Sequence[str] | None) -> Iterator[R
                     wanted = list(dict.fromkeys([*chosen, *(late or ())]))
                 own = wanted if late is not None else dict.fromkeys([*wanted, *item[1]])
                 yield item[0], {name: item[1].get(name) for name in own}
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path} must be a whole gzip file. Got {error} instead.") from error
+    except _DAMAGE.get(path.suffix.lower(), ()) as error:
+        raise ValueError(
+            f"{path} must be a whole {path.suffix[1:]} file. Got {error} instead."
+        ) from error
 
 
 def _opened(path: Path) -> IO[bytes]:
-    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
+    suffix = path.suffix.lower()
+    if suffix == ".zst":
+        return io.BufferedReader(pyarrow.input_stream(str(path), compression="zstd"))
+    return gzip.open(path) if suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
 
 
 def _objects(path: Path, lines: IO[bytes]) -> Iterator[Row | Bad]:

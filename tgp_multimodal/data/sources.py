@@ -26,7 +26,10 @@ TEXT_SUFFIXES = (".txt", ".md")
 _SPEC = re.compile(r"([A-Za-z0-9_-]+)=(.+)", re.DOTALL)
 _SHARD = re.compile(r"[-_.]?\d+(-of-\d+)?$")
 _SAY_NOTHING = ("", "train", "validation", "test", "data", "part", "shard", "default")
-_TEXT_KINDS = "text files (.txt, .md) or tables (.parquet, .jsonl, .jsonl.gz, .csv, .tsv)"
+_TEXT_KINDS = (
+    "text files (.txt, .md) or tables (.parquet, .jsonl, .jsonl.gz, .jsonl.zst, .csv, .tsv)"
+)
+_PACKED = (".gz", ".tgz", ".zst", ".xz", ".bz2", ".zip", ".7z", ".rar")
 _CARD = ".card.json"
 _LONGEST = 8_000_000  # bytes of a text file that is one document, and of a line
 _PIECE = 1_000_000  # bytes of the documents that a longer one is cut into, at a line
@@ -103,17 +106,18 @@ def find(place: str, wanted: Callable[[Path], bool], what: str, kinds: str) -> l
         kinds: which files of a folder count, for messages.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are none, or a folder holds packed files that are not read.
     """
     path = Path(place)
     if path.is_file():
         return [path]
     if path.is_dir():
-        inside = [p for p in sorted(_walk(path)) if p.is_file() and not is_hidden(p, path)]
+        inside = [p for p in sorted(walk(path)) if p.is_file() and not is_hidden(p, path)]
         files = [p for p in inside if wanted(p)]
         if not files:
             there = _kinds(inside)
             raise ValueError(f"{what} must be a folder with {kinds}. Got {place} {there} instead.")
+        _check_unpacked(what, path, sorted({*inside} - {*files}))
         return files
     found = glob.glob(place, recursive=True)  # noqa: PTH207  (Path.glob takes no absolute pattern)
     files = [Path(p) for p in sorted(found) if Path(p).is_file()]
@@ -123,7 +127,18 @@ def find(place: str, wanted: Callable[[Path], bool], what: str, kinds: str) -> l
     return files
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _check_unpacked(what: str, folder: Path, left_out: Sequence[Path]) -> None:
+    """Other kinds of files are passed over; a packed one may well be data."""
+    packed = [p.relative_to(folder) for p in left_out if p.name.lower().endswith(_PACKED)]
+    if packed:
+        got = f"{folder} with {len(packed)} that cannot be read packed, such as {packed[0]},"
+        raise ValueError(
+            f"{what} must be a folder of unpacked files (unpack the others, move them away or name"
+            f" a pattern). Got {got} instead."
+        )
+
+
+def walk(folder: Path) -> Iterator[Path]:
     """All files below a folder, also in folders that links lead to, each folder once."""
     seen = set[str]()
     for place, folders, names in os.walk(folder, followlinks=True):

@@ -62,6 +62,9 @@ class Tokenizer:
     """
 
     def __init__(self, backend: Backend, chat_template: str | None = None) -> None:
+        # `transformers` leaves them in the file of whoever last truncated or padded with it.
+        backend.no_truncation()
+        backend.no_padding()
         self.backend, self.chat_template = backend, chat_template
         ids: list[int] = []
         for name in SPECIALS:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from tgp_multimodal.data.images import square, to_rgb, to_unit
+from tgp_multimodal.data.images import square, to_rgb, to_unit, upright
 from tgp_multimodal.diffusion.paths import noisy
 from tgp_multimodal.diffusion.samplers import Denoise
 from tgp_multimodal.inference import kinds
@@ -126,7 +126,7 @@ def read_picture(path: str | Path) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data)) as picture:
             picture.load()
-            return to_rgb(ImageOps.exif_transpose(picture))
+            return upright(picture)
     # Damaged files make PIL's readers stumble in every way there is.
     except Exception as error:
         reason = "a file of no known kind" if isinstance(error, UnidentifiedImageError) else error

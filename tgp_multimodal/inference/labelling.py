@@ -13,7 +13,7 @@ import numpy as np
 from tgp_multimodal.data import images, rows
 from tgp_multimodal.data.labelled import SEPARATOR, Columns, pixels, readable
 from tgp_multimodal.data.quarantine import Bad, Quarantine, Tally
-from tgp_multimodal.data.sources import is_hidden
+from tgp_multimodal.data.sources import is_hidden, walk
 from tgp_multimodal.inference.adapted import Adapted
 
 _CHUNK = 512
@@ -121,7 +121,7 @@ class Labeller:
         """
         if self.model.task.reads != "picture":
             raise ValueError(f"input must be a table of texts. Got the folder {folder} instead.")
-        files = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in images.SUFFIXES]
+        files = [p for p in sorted(walk(folder)) if p.suffix.lower() in images.SUFFIXES]
         files = [p for p in files if p.is_file() and not is_hidden(p, folder)]
         self.tally = Tally(str(folder), "picture")
         found = self.quarantine.keep(self.tally, _opened_pictures(folder, files))

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from tgp_multimodal.data.chat_template import Message
+from tgp_multimodal.data.images import turned
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.inference import (
     chat,
@@ -263,7 +264,7 @@ class Model:
         """Feature vectors (N, D) of texts, or of pictures (D differs between the two).
 
         Args:
-            items: texts or pictures.
+            items: texts or pictures; an empty list is one of texts.
             layers: for texts alone: all layers side by side (`features_of_layers`), not the last
                 one's vector; a classifier on top learns more from them, cosines do not.
 
@@ -272,8 +273,8 @@ class Model:
         """
         if isinstance(items, str) or not hasattr(items, "__len__"):
             raise ValueError(f"items must be a list of texts or pictures. Got {items!r} instead.")
-        has_head = isinstance(self.network, Multimodal)
-        if (len(items) or not has_head) and all(isinstance(item, str) for item in items):
+        is_array = isinstance(items, np.ndarray)  # of pictures, even if it holds none
+        if not is_array and all(isinstance(item, str) for item in items):
             read = features_of_layers if layers else text.embed
             return read(self.network.text, self.tokenizer, [str(item) for item in items])
         if layers:
@@ -383,7 +384,7 @@ def _init_image(
 
 def _image(name: str, picture: Picture) -> Image.Image:
     if isinstance(picture, Image.Image):
-        return ImageOps.exif_transpose(picture)
+        return turned(picture)
     if name == "mask" and isinstance(picture, np.ndarray) and picture.dtype == bool:
         picture = np.uint8(255) * picture
     return Image.fromarray(picture_inputs.array(picture, name))
