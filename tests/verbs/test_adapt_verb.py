@@ -11,7 +11,7 @@ from random_networks import language_model, multimodal
 import tgp_multimodal
 from tgp_multimodal import export
 from tgp_multimodal.cli import main
-from tgp_multimodal.data.labelled import Predicted, folder_of_pictures
+from tgp_multimodal.data.labelled import Predicted, Raw, folder_of_pictures
 from tgp_multimodal.inference.adapted import Adapted
 
 pytestmark = pytest.mark.filterwarnings(
@@ -313,7 +313,8 @@ def test_pictures_from_folder_to_labels(tokenizer, tmp_path, capsys, monkeypatch
         main(["predict", str(tmp_path / "out"), str(tmp_path / "tall"), str(output), "--overwrite"])
         == 0
     )
-    (raw,) = folder_of_pictures(tmp_path)
+    found = folder_of_pictures(tmp_path)
+    (raw,) = (r for r in found if isinstance(r, Raw) and r.label == "tall")
     assert (seen[0] == raw.item).all()
     capsys.readouterr()
 

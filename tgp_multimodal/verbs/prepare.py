@@ -75,12 +75,13 @@ def prepare(
 
     A source is PATH or STREAM=PATH, where STREAM names a part of the training mixture. PATH is a
     file, a folder or a quoted pattern: text (.txt, .md, or any file of a pattern), tables
-    (.parquet, .jsonl, .jsonl.gz, .jsonl.zst, .csv, .tsv), WebDataset archives (.tar), or picture files with
-    metadata.jsonl, metadata.csv, NAME.txt beside each or folders as labels. hub:OWNER/NAME streams
-    the split `train` of a data set of the Hugging Face Hub; hub:OWNER/NAME:CONFIG:SPLIT names
-    another configuration and split (hub:OWNER/NAME::SPLIT a split alone). Rows that cannot be read
-    are listed in OUTPUT/quarantine.jsonl. Repeating the command of a stopped or killed run resumes
-    its text where it stopped and gives a bit-identical set; pictures are decoded again.
+    (.parquet, .jsonl, .jsonl.gz, .jsonl.zst, .csv, .tsv), WebDataset archives (.tar), or picture
+    files with metadata.jsonl, metadata.csv, NAME.txt beside each or folders as labels.
+    hub:OWNER/NAME streams the split `train` of a data set of the Hugging Face Hub;
+    hub:OWNER/NAME:CONFIG:SPLIT names another configuration and split (hub:OWNER/NAME::SPLIT a split
+    alone). Rows that cannot be read are listed in OUTPUT/quarantine.jsonl. Repeating the command of
+    a stopped or killed run resumes its text where it stopped and gives a bit-identical set;
+    pictures are decoded again.
 
     A picture that occurs several times is stored once, with its captions merged. Where a table of
     pictures has a column `split`, rows of validation and test go there and are never trained on;
