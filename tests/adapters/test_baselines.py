@@ -103,6 +103,18 @@ def bm25(query: list[str], document: list[str], all_documents: list[list[str]]) 
     return total
 
 
+def test_bm25_answers_a_query_that_is_a_document_as_a_query() -> None:
+    documents = ["red fox", "red fox runs over the old bridge"]
+    documents += [" ".join([f"word{i}", f"other{i}"] * (1 + i % 5)) for i in range(22)]
+    model = Bm25()
+    model.fit(documents)
+    asked = [Embed(documents[0], role="query"), *(Embed(d, role="document") for d in documents)]
+    vectors = [v.toarray()[0] for v in model.answer(asked)]
+    cosines = [v @ vectors[0] / np.linalg.norm(v) for v in vectors[1:]]
+    assert np.argsort(cosines)[::-1][:2].tolist() == [0, 1]
+    assert max(cosines[2:]) == 0
+
+
 def test_bm25_only_ranks() -> None:
     assert Bm25().can(cards.find("code/docstring_retrieval")) is None
     assert "nothing else" in str(Bm25().can(cards.find("text/pydoc_package")))

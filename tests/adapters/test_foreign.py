@@ -10,6 +10,7 @@ import stock_models
 import torch
 from PIL import Image
 from random_networks import language_model, multimodal
+from tokenizers import normalizers
 from torch import nn
 
 from tgp_multimodal import export
@@ -124,6 +125,28 @@ def test_the_digest_of_open_clip_follows_its_settings(tmp_path):
         assert digests[i] != digests[j]
 
 
+def test_the_digest_of_open_clip_follows_a_tokenizer_of_transformers(corpus, tmp_path):
+    folder = stock_models.open_clip_model(tmp_path / "clip")
+    stock_models.masked(tmp_path / "words", corpus)
+    for path in (tmp_path / "words").glob("*token*"):
+        path.rename(folder / path.name)
+    path = folder / "open_clip_config.json"
+    settings = json.loads(path.read_text())
+    settings["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = str(folder)
+    path.write_text(json.dumps(settings))
+    follows_the_tokenizer(make(f"openclip:{folder}"), lambda m: m.tokenizer.tokenizer)
+
+
+def follows_the_tokenizer(model, tokenizer_of) -> None:
+    """Changes the case that a tokenizer sees: the digest follows that, and no asking."""
+    fresh = model.facts()["digest"]
+    lower = model.answer([Embed("THE river"), Embed("THE dog " * 30)])[0]
+    assert model.facts()["digest"] == fresh
+    tokenizer_of(model).backend_tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
+    assert np.abs(model.answer([Embed("THE river")])[0] - lower).max() > 0
+    assert model.facts()["digest"] != fresh
+
+
 def test_timm_features_are_the_librarys(tmp_path):
     import timm
 
@@ -139,6 +162,33 @@ def test_timm_features_are_the_librarys(tmp_path):
         expected = stock.forward_head(stock.forward_features(pixels), pre_logits=True)
     np.testing.assert_allclose(model.answer([Embed(p) for p in PICTURES]), expected, atol=1e-5)
     assert "cannot embed text" in str(model.can(cards.find("text/pydoc_package")))
+
+
+def test_a_file_of_timm_may_have_any_classifier_and_must_have_all_else(tmp_path):
+    import timm
+
+    file = tmp_path / "best.pth"
+    stock = timm.create_model("test_vit", pretrained=False, num_classes=7)
+    torch.save(stock.state_dict(), file)
+    seen = make(f"timm:test_vit@{file}").answer([Embed(PICTURES[0])])
+    stock.reset_classifier(0)
+    weights = stock.state_dict()
+    torch.save(weights, file)
+    np.testing.assert_array_equal(make(f"timm:test_vit@{file}").answer([Embed(PICTURES[0])]), seen)
+    # The library itself has weights without a classifier for this one, and is strict then.
+    stock = timm.create_model("eva02_tiny_patch14_224", pretrained=False, num_classes=7)
+    torch.save(stock.state_dict(), file)
+    assert make(f"timm:eva02_tiny_patch14_224@{file}").network.num_classes == 0
+    count = len(weights)
+    part = {k: v for k, v in weights.items() if k != "blocks.0.attn.proj.bias"}
+    other = {f"encoder.{k}": v for k, v in weights.items()}
+    whole = "weights of test_vit must be whole. Got .*best.pth without"
+    for damaged, missing in ((part, 1), (other, count), ({}, count)):
+        torch.save(damaged, file)
+        with pytest.raises(
+            ValueError, match=rf"{whole} {missing} of {count} \(.* is one\) instead"
+        ):
+            make(f"timm:test_vit@{file}")
 
 
 @pytest.mark.parametrize(
@@ -244,6 +294,12 @@ def test_texts_of_a_search_get_the_prompts_of_sentence_encoders(tokenizer, tmp_p
     ]
     expected = bare.encode(["text: apple", "search: apple", "a apple", "text: pear"])
     np.testing.assert_allclose(np.stack(model.answer(asked)), expected, atol=1e-5)
+
+
+def test_the_digest_of_sentence_encoders_follows_their_tokenizer(corpus, tmp_path):
+    pytest.importorskip("sentence_transformers")
+    model = make(f"st:{stock_models.masked(tmp_path / 'bert', corpus)}")
+    follows_the_tokenizer(model, lambda m: m.encoder.tokenizer)
 
 
 def test_sentence_encoders_keep_their_settings(tokenizer, tmp_path):

@@ -24,7 +24,8 @@ class Bm25(Adapter):
     to the length of the longest, and a query has 0 there (Neyshabur & Srebro 2015,
     arXiv:1410.5518, section 3): the cosine then orders as the inner product does.
 
-    A text is a document if it is one of those that the model was fitted on, or else a query.
+    A text is a document if it is one of those that the model was fitted on and is not asked as a
+    query, which may say the same word for word; all else is a query.
     """
 
     name = "bm25"
@@ -50,15 +51,16 @@ class Bm25(Adapter):
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         if self.words is None:
             raise ValueError("bm25 must be fitted before it answers. Got no documents instead.")
-        return [self._vector(str(r.item)) for r in requests if isinstance(r, Embed)]
+        return [self._vector(r) for r in requests if isinstance(r, Embed)]
 
-    def _vector(self, text: str) -> sparse.csr_matrix:
+    def _vector(self, request: Embed) -> sparse.csr_matrix:
         assert self.words is not None
-        if text in self.documents:
+        text = str(request.item)
+        if request.role != "query" and text in self.documents:
             return self.documents[text]
         counts = self.words.counter.transform([text])
         return sparse.csr_matrix(sparse.hstack([counts, sparse.csr_matrix((1, 1))]))
 
     def facts(self) -> dict[str, Any]:
         settings = f"{SATURATION}/{LENGTH}/scikit-learn {sklearn.__version__}"
-        return {"digest": f"bm25/1/{settings}", "parameters": 0}
+        return {"digest": f"bm25/2/{settings}", "parameters": 0}

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from tokenizers import Tokenizer
 from torch import nn
 
 from tgp_multimodal import __version__, export
@@ -93,6 +94,23 @@ def settings(config: Any) -> dict[str, Any]:
     """What a configuration of transformers or diffusers says, without paths and versions."""
     found = config.to_dict() if hasattr(config, "to_dict") else dict(config)
     return {k: found[k] for k in sorted(found) if k[0] != "_" and k != "transformers_version"}
+
+
+def tokenizer_settings(tokenizer: Any) -> object:
+    """All that decides which ids a text gets: words, merges, normaliser, what stands around it.
+
+    Truncation and padding are left out, for each call of a tokenizer sets them anew.
+
+    Args:
+        tokenizer: of transformers, or of tokenizers. One that is not in Rust tells its words alone.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if not isinstance(backend, Tokenizer):
+        return sorted(tokenizer.get_vocab().items())
+    own = Tokenizer.from_str(backend.to_str())
+    own.no_truncation()
+    own.no_padding()
+    return own.to_str()
 
 
 @contextmanager

@@ -74,7 +74,7 @@ def open_network(name: str, weights: str, config: Any, kind: str) -> Any:
         with foreign.same_randomness():
             own = {"dtype": dtype, "trust_remote_code": False}
             fresh = opener.from_config(config, **own)  # type: ignore[no-untyped-call]
-        return fresh.eval().requires_grad_(False)
+        return _settled(fresh)
     with foreign.same_randomness():  # what has no weights counts in the digest too
         network, loading = open_part(name, opener, dtype=dtype, output_loading_info=True)
     # A pooler, which some architectures have on top, is not asked for anything.
@@ -82,6 +82,19 @@ def open_network(name: str, weights: str, config: Any, kind: str) -> Any:
         raise ValueError(
             f"weights of {name} must be whole. Got none for {', '.join(missing[:3])} instead."
         )
+    return _settled(network)
+
+
+def _settled(network: Any) -> Any:
+    """A network whose answers do not depend on what it was asked before.
+
+    BigBird's attention is sparse up to the first short text and full ever after. So it is full from
+    the start; the configuration, which is in the digest, says so.
+    """
+    if getattr(network.config, "attention_type", None) == "block_sparse":
+        with foreign.same_randomness():  # the parts are made anew and take over the weights
+            network.base_model.set_attention_type("original_full")
+        network.config.attention_type = "original_full"
     return network.eval().requires_grad_(False)
 
 

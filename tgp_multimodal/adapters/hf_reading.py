@@ -163,6 +163,16 @@ def looks_ahead(model: Any) -> bool:
     return bool(change_L[:-1].max() > rounding * change_L[-1])
 
 
+def of_one_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Groups indices of equal length, of at most `batch_tokens` each: nothing is padded."""
+    groups: dict[int, list[int]] = {}
+    for index, length in enumerate(lengths):
+        groups.setdefault(length, []).append(index)
+    for length, members in groups.items():
+        step = max(1, batch_tokens // max(1, length))
+        yield from (members[i : i + step] for i in range(0, len(members), step))
+
+
 class StockScorer(TreeScorer):
     """A causal language model of transformers.
 
@@ -272,22 +282,28 @@ def logits_at(model: Any, place: tuple[Any, Any], **inputs: Any) -> Tensor:
     """A model's logits at some positions, (N, V).
 
     Args:
-        model: with a head, which `get_output_embeddings` gives.
+        model: with a head, which `get_output_embeddings` gives. Where it is not called (MobileBERT
+            multiplies by its weights), all logits are computed.
         place: rows and columns of the positions.
         inputs: of the model.
     """
-    with _only_at(model.get_output_embeddings(), place):
-        return model(**inputs).logits[0]
+    with _only_at(model.get_output_embeddings(), place) as calls:
+        logits = model(**inputs).logits
+    return logits[0] if calls else logits[place]
 
 
 @contextmanager
-def _only_at(head: nn.Module, place: tuple[Any, Any]) -> Iterator[None]:
+def _only_at(head: nn.Module, place: tuple[Any, Any]) -> Iterator[list[torch.Size]]:
+    """Cuts the input of a head; gives the shapes that it had, one for each call."""
+    calls: list[torch.Size] = []
+
     def cut(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        calls.append(inputs[0].shape)
         return (inputs[0][place][None],)
 
     handle = head.register_forward_pre_hook(cut)
     try:
-        yield
+        yield calls
     finally:
         handle.remove()
 

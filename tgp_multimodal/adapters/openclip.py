@@ -100,6 +100,8 @@ class OpenClip(Adapter):
             repr(self.network),  # with the activation, which the tag decides
             repr(self.transform),
             repr(self.tokenizer.context_length),
+            type(self.tokenizer).__name__,
+            self._vocabulary(),
             self.version,
         )
         digest, weights = foreign.model_digest(self.network, *settings)
@@ -111,6 +113,12 @@ class OpenClip(Adapter):
             "torch": torch.__version__,
             "open_clip": self.version,
         }
+
+    def _vocabulary(self) -> object:
+        stock = getattr(self.tokenizer, "tokenizer", None)  # of transformers
+        if stock is not None:
+            return foreign.tokenizer_settings(stock)
+        return sorted(self.tokenizer.encoder.items()), sorted(self.tokenizer.bpe_ranks.items())
 
     @torch.inference_mode()
     def _texts(self, items: list[str]) -> Tensor:

@@ -67,7 +67,7 @@ class SentenceEncoder(Adapter):
 
     def facts(self) -> dict[str, Any]:
         encoder = self.encoder
-        vocabulary = sorted(encoder.tokenizer.get_vocab().items())
+        vocabulary = foreign.tokenizer_settings(encoder.tokenizer)
         prompts = (encoder.prompts, encoder.default_prompt_name)
         networks = [m for m in encoder.modules() if isinstance(m, PreTrainedModel)]
         configs = [foreign.settings(network.config) for network in networks]

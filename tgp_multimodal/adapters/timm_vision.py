@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
 from tgp_multimodal.adapters import foreign
 from tgp_multimodal.evaluation.adapter import Adapter
@@ -15,6 +16,9 @@ from tgp_multimodal.evaluation.requests import Answer, Embed, Request
 from tgp_multimodal.inference.devices import default_device
 
 _BATCH = 32
+# The library drops a classifier that has not as many classes as the network, which has none, if its
+# table names that many; other than 0, then, also for weights that it has without a classifier.
+_ANY_CLASSES = {"num_classes": 1}
 
 
 class TimmVision(Adapter):
@@ -28,7 +32,8 @@ class TimmVision(Adapter):
         batch: pictures at once; no answer depends on it beyond rounding.
 
     Raises:
-        ValueError: the library is not installed, or there is no such model, or no weights for it.
+        ValueError: the library is not installed, or there is no such model, or no weights for it,
+            or a file has not all of them.
     """
 
     supports = frozenset({Embed})
@@ -44,16 +49,25 @@ class TimmVision(Adapter):
         is_random = weights == foreign.RANDOM
         if weights and not is_random and not Path(weights).is_file():
             raise ValueError(f"weights must be a file or random. Got {weights} instead.")
-        overlay = {"file": weights} if weights and not is_random else None
+        overlay = {"file": weights, **_ANY_CLASSES} if weights and not is_random else None
+        lacking: list[str] = []
         try:
             with foreign.same_randomness():
                 network = timm.create_model(
                     name, pretrained=not is_random, pretrained_cfg_overlay=overlay, num_classes=0
                 )
+                if overlay:
+                    lacking = _lacking(timm, name, weights)
         except foreign.OPENING_ERRORS as error:
             raise ValueError(
                 f"timm model must have weights. Got {model} instead ({foreign.first_line(error)})."
             ) from error
+        if lacking:
+            count = sum(map(_is_floating, network.state_dict().values()))
+            raise ValueError(
+                f"weights of {name} must be whole. Got {weights} without {len(lacking)} of {count}"
+                f" ({lacking[0]} is one) instead."
+            )
         self.network = network.eval().requires_grad_(False).to(self.device)
         self.transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))
 
@@ -79,3 +93,32 @@ class TimmVision(Adapter):
             "torch": torch.__version__,
             "timm": self.version,
         }
+
+
+def _lacking(timm: Any, name: str, file: str) -> list[str]:
+    """Names of the weights that a file has no values for.
+
+    The library passes over these in silence where the classifier is left out. What it makes of the
+    names in a file is up to each architecture; so it loads the file once more with NaN in the place
+    of every value, and what has no NaN then got nothing from there.
+    """
+    weights = timm.models.load_state_dict(file)
+    marked = {
+        key: torch.full_like(value, torch.nan) if _is_floating(value) else value
+        for key, value in weights.items()
+    }
+    network: nn.Module = timm.create_model(
+        name,
+        pretrained=True,
+        pretrained_cfg_overlay={"file": file, "state_dict": marked, **_ANY_CLASSES},
+        num_classes=0,
+    )
+    return [
+        key
+        for key, value in network.state_dict().items()
+        if _is_floating(value) and not value.isnan().any()
+    ]
+
+
+def _is_floating(value: object) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
