@@ -1,5 +1,6 @@
 """The README of an export: what the hub reads of it, and what people do."""
 
+import json
 import re
 
 import pytest
@@ -64,18 +65,20 @@ def test_the_language_is_known_of_the_embedded_corpus_alone():
 
 def test_data_sets_have_the_names_that_the_hub_can_write():
     places = (*EMBEDDED, "hub:owner/name:config:train", "/home/me/texts/*.jsonl", "my notes.txt")
-    names = ["embedded-text", "embedded-scenes", "owner/name", "texts", "my-notes.txt"]
+    names = ["embedded-text", "embedded-scenes", "owner/name"]
     assert metadata(data(*((place, "MIT") for place in places)))["datasets"] == names
-    assert metadata(data((".", "MIT"), ("..", "MIT")))["datasets"] == ["data"]
+    # Folders here are no data sets there, whatever they are called.
+    assert "datasets" not in metadata(data(("data/imdb", "MIT"), ("squad", "MIT"), ("..", "MIT")))
 
 
 @pytest.mark.parametrize(
     ("started", "written"),
     [
         ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-0.6B"),
-        ("runs/nano/export", "nano"),
-        ("/home/me/models/Qwen3-0.6B", "Qwen3-0.6B"),
-        ("../big one/export", "big-one"),
+        ("runs/nano/export", None),
+        ("runs/export", None),
+        ("/home/me/models/Qwen3-0.6B", None),
+        ("mine", None),
         (None, None),
     ],
 )
@@ -98,7 +101,7 @@ def test_an_adapted_model_has_its_base_and_none_of_its_results():
     assert "## Benchmarks" in model_card(language_model(), Unspoken(), facts)
     facts["adapted"] = {"base": "runs/nano/export"}
     found = metadata(facts)
-    assert found["base_model"] == "nano"
+    assert "base_model" not in found  # a folder here, which the body names
     assert "model-index" not in found
     card = model_card(language_model(), Unspoken(), facts)
     assert "text/ag_news" not in card
@@ -161,11 +164,17 @@ def test_a_recipe_does_not_resume_the_run(tmp_path):
 
 def test_a_card_does_not_say_whose_home_the_data_lay_in(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/ada")
-    (tmp_path / "config.yaml").write_text("data: {folder: /home/ada/mail, names: [/home/adam/x]}\n")
-    assert run_facts(tmp_path, {})["config"]["data"] == {
+    (tmp_path / "config.yaml").write_text(
+        "data: {folder: /home/ada/mail, names: [/home/adam/x, /data/home/ada/x]}\n"
+    )
+    source = {"name": "/home/ada/books/*.txt", "license": None}
+    (tmp_path / "manifest.json").write_text(json.dumps({"data": {"text": {"sources": [source]}}}))
+    facts = run_facts(tmp_path, {})
+    assert facts["config"]["data"] == {
         "folder": "~/mail",
-        "names": ["/home/adam/x"],
+        "names": ["/home/adam/x", "/data/home/ada/x"],
     }
+    assert "/home/ada/books" not in model_card(language_model(), Unspoken(), facts)
 
 
 def test_limits_say_what_it_is_not_for():

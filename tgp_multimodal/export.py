@@ -13,6 +13,7 @@ weights are named as in open_clip's checkpoints. This is the only module that op
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +26,7 @@ from torch import Tensor
 
 from tgp_multimodal import stock_export
 from tgp_multimodal.data import tokenizer as tokenizers
-from tgp_multimodal.data.json_files import read_format
+from tgp_multimodal.data.json_files import read_format, read_object
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.models.networks import (
     Multimodal,
@@ -64,6 +65,8 @@ def save(
 ) -> None:
     """Writes the export; an older export at that place is replaced as a whole, at the end.
 
+    What an older export has of others, such as `.git`, stays.
+
     Args:
         folder: where to; new, empty, or an export.
         network: what to write; weights are stored in float32.
@@ -83,6 +86,8 @@ def save(
         )
     if folder.exists() and not (folder / "tgp.json").is_file() and any(folder.iterdir()):
         raise ValueError(f"output folder must be new, empty, or an export. Got {folder} instead.")
+    before = folder.with_name(f".{folder.name}.tgp-before")
+    _end_replacing(before, folder)  # where that was killed
     partial = folder.with_name(f".{folder.name}.tgp-partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -101,14 +106,44 @@ def save(
             "tokenizer": tokenizer.digest,
             "weights": weights_digest(network),
             "training": facts,
+            "files": sorted(["tgp.json", *(path.name for path in partial.iterdir())]),
         },
     )
-    before = folder.with_name(f".{folder.name}.tgp-before")
-    shutil.rmtree(before, ignore_errors=True)
     if folder.exists():
         folder.replace(before)  # whole until the new one stands in its place
     partial.replace(folder)
+    _end_replacing(before, folder)
+
+
+def _end_replacing(before: Path, folder: Path) -> None:
+    """Moves what is not of the older export into the new one, and deletes the rest of the older.
+
+    Exports that do not say which files are theirs own all but the hidden ones.
+    """
+    if not before.exists():
+        return
+    if not folder.exists():
+        before.replace(folder)
+        return
+    about = before / "tgp.json"
+    written = read_object(about).get("files") if about.is_file() else None
+    for path in before.iterdir():
+        is_own = not path.name.startswith(".") if written is None else path.name in written
+        if not is_own and not (folder / path.name).exists():
+            path.rename(folder / path.name)
     shutil.rmtree(before, ignore_errors=True)
+
+
+def without_home(found: Any) -> Any:
+    """Plain data that will be published, without the name of who ran it in their paths."""
+    if isinstance(found, dict):
+        return {key: without_home(value) for key, value in found.items()}
+    if isinstance(found, list):
+        return [without_home(value) for value in found]
+    home = str(Path.home())
+    if not isinstance(found, str) or home == "/":
+        return found
+    return re.sub(rf"(?<![\w./-]){re.escape(home)}/", "~/", found)
 
 
 def load(folder: Path) -> Loaded:

@@ -6,7 +6,7 @@ the embedded one, and results only from result files of exactly these weights.
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
@@ -56,7 +56,7 @@ def front_matter(task: str, name: str, facts: Mapping[str, Any]) -> str:
         "pipeline_tag": task,
         "license": _license(facts),
         "language": "en" if _is_embedded(facts) else None,
-        "datasets": list(dict.fromkeys(map(_dataset, _names(facts)))),
+        "datasets": [*dict.fromkeys(filter(None, map(_dataset, _names(facts))))],
         "base_model": _base(facts),
         "tags": tags,
         "model-index": _model_index(name, own_results(facts)),
@@ -110,24 +110,20 @@ def _stated(license: Any) -> list[Any]:
     return [key if isinstance(value, int) else value for key, value in license.items()]
 
 
-def _dataset(name: str) -> str:
-    """A source as the hub writes data sets; of a path the last part that is no pattern."""
+def _dataset(name: str) -> str | None:
+    """A source as the hub writes data sets; None of a file here, whose name means another there."""
     if name.startswith(_HUB):
-        return name.removeprefix(_HUB).partition(":")[0]
-    parts = PurePath(_EMBEDDED.sub(r"embedded-\2", name)).parts
-    return _id(next((part for part in reversed(parts) if not set(part) & set("*?[")), ""))
+        found = name.removeprefix(_HUB).partition(":")[0]
+        return found if _ID.fullmatch(found) else None
+    return _EMBEDDED.sub(r"embedded-\2", name) if _EMBEDDED.fullmatch(name) else None
 
 
 def _base(facts: Mapping[str, Any]) -> str | None:
-    """The base as the hub writes models: `owner/name` as it is, of a longer path the last part."""
-    started = base_model(facts)
-    if started is None:
-        return None
-    path = PurePath(started)
-    if path.name in ("export", "model") and len(path.parts) > 1:
-        return _id(path.parent.name)  # of a run on this machine, whose folder is nobody's name
+    """The base as the hub writes models, `owner/name`; None of a folder that is not named so."""
+    path = PurePath(base_model(facts) or "")
+    is_here = path.name in ("export", "model") or Path(path, "tgp.json").is_file()
     written = path.as_posix()
-    return written if _ID.fullmatch(written) else _id(path.name)
+    return written if "/" in written and _ID.fullmatch(written) and not is_here else None
 
 
 def _id(name: str) -> str:

@@ -12,7 +12,8 @@ from tgp_multimodal.models.networks import PROMPT_TOKENS, DualEncoder, Multimoda
 _TEXT = """\
 ## Load it
 
-The folder opens with no code of ours:
+The folder opens with no code of ours (transformers 5.2 or newer: older ones read the encoder
+causally, and do not say so):
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer

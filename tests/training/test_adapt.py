@@ -163,6 +163,8 @@ def test_the_stock_classifier_says_the_same(results, kind):
     folder, _ = results[kind]
     ours = tgp_multimodal.load_adapted(folder)
     stock = AutoModelForTokenClassification.from_pretrained(folder / "classifier").eval()
+    told = json.loads((folder / "classifier" / "tokenizer_config.json").read_text())
+    assert told["model_max_length"] == ours.task.length
     assert [stock.config.id2label[i] for i in range(len(ours.labels))] == list(ours.labels)
     first = task(kind).test[0].item
     tokenizer = ours.tokenizer

@@ -66,6 +66,14 @@ def test_a_longer_run_behind_a_finished_one_keeps_its_count(fit, tmp_path):
     assert found == ["3", "3", "7", "7", "11", "11", "13"]
 
 
+def test_a_folder_below_home_is_one_folder(fit, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    fit("--trainer.max_steps", "2", "--trainer.default_root_dir=~/mine")
+    assert {"checkpoints", "config.yaml"} <= {p.name for p in (tmp_path / "mine").iterdir()}
+    assert not (tmp_path / "~").exists()
+
+
 def test_another_folder_begins_with_the_validation_of_its_start(fit, tmp_path):
     fit("--trainer.max_steps", "4")
     first, start_from = tmp_path / "run", tmp_path / "run" / "checkpoints" / "last.ckpt"

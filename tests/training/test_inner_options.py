@@ -42,7 +42,13 @@ def test_the_config_that_is_written_says_so(arguments, monkeypatch, capsys):
 
 def test_shares_lie_as_deep_as_they_like():
     data = {"pictures": {"drawn": {"scenes": {"single": 0.6, "two": 0.3}}, "batch": 3}}
-    words = ["--seed", "1", "--data.pictures.drawn.scenes.single", "0.5", "--data.chat.weights.a=1"]
+    words = [
+        "--seed",
+        "1",
+        "--data.pictures.drawn.scenes.single",
+        "5e-1",
+        "--data.chat.weights.a=1",
+    ]
     plain, inner = split_nested(words)
     assert plain == ["--seed", "1"]
     given = dict(word.split("=") for word in merge_nested(data, inner))

@@ -61,7 +61,11 @@ def write(
     """
     folder.mkdir(parents=True, exist_ok=True)
     network = learned.network
-    about = {"base": base, "base_weights": loaded.digest, "method": settings.method}
+    about = {
+        "base": export.without_home(base),
+        "base_weights": loaded.digest,
+        "method": settings.method,
+    }
     if settings.method == "lora":
         adapt_lora.save(network.network.text, settings.rank, base, folder / "adapter")
         adapt_lora.merge(network.network.text)
@@ -107,7 +111,7 @@ def _write_classifier(folder: Path, network: TaskNetwork, tokenizer: Tokenizer) 
     """A `Qwen3ForTokenClassification`: the mean of its logits over tokens is what we say."""
     text, task, place = network.network.text, network.task, folder / "classifier"
     place.mkdir(exist_ok=True)
-    tokenizer.save(place)
+    tokenizer.save(place, task.length)
     weights = {f"model.{k}": v.detach().cpu().contiguous() for k, v in text.state_dict().items()}
     # A quantity is learned in standard deviations from the mean, and told as it is.
     said = {name: value * task.spread for name, value in network.head.folded().items()}

@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
+# YAML takes 1e-3, which has no point, for a text.
+_POWER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+
 # Section, keys below it, at least two of them, and the value where it stands in the same word.
 _INNER = re.compile(r"--data\.(\w+)\.([^.=]+(?:\.[^.=]+)+)(?:=(.*))?", re.DOTALL)
 
@@ -73,6 +76,6 @@ def merge_nested(data: Mapping[str, Any], options: Sequence[NestedOption]) -> li
 
 def _read(word: str) -> Any:
     try:
-        return yaml.safe_load(word)
+        return float(word) if _POWER.fullmatch(word) else yaml.safe_load(word)
     except yaml.YAMLError:
         return word

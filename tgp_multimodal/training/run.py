@@ -200,6 +200,7 @@ class RunCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self._own()
+        _expand_home(config)
         if not self._names_embedded and (self._names_data or not _is_embedded(config["config"])):
             config["data"]["embedded"] = False  # a mistyped folder must not become another corpus
         if config.get("init_from"):
@@ -323,6 +324,23 @@ def _is_embedded(configs: Sequence[Any] | None) -> bool:
 
 
 @rank_zero_only
+def _expand_home(config: Any) -> None:
+    """Paths of a config file may begin with ~, which no shell has seen; Lightning expands its own.
+
+    Ours and Lightning's files of a run would lie in two folders.
+    """
+    model, data, trainer = config["model"], config["data"], config["trainer"]
+    for section, key in (
+        (config, "ckpt_path"),
+        (config, "init_from"),
+        (model, "init_from"),
+        (data, "folder"),
+        (trainer, "default_root_dir"),
+    ):
+        if isinstance(given := section.get(key), str) and given.startswith("~"):
+            section[key] = str(Path(given).expanduser())
+
+
 def _make_room(folder: Path, start: str | None) -> None:
     """Moves aside what another run left, if that got as far as a checkpoint.
 

@@ -15,7 +15,8 @@ def export(source: str, output: str | None = None, results: str | None = None) -
 
     Args:
         source: run folder (its newest whole checkpoint is taken), or a checkpoint file in one.
-        output: folder to write; left out: export/ in the run folder.
+        output: folder to write; left out: export/ in the run folder. An older export there is
+            replaced, but what no export wrote (.git, say) stays.
         results: folder that `tgp evaluate` wrote: its results for exactly these weights go into the
             model card, with how many test items were found in training text.
 
@@ -48,6 +49,7 @@ def run_facts(run: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
     import yaml
 
     from tgp_multimodal.data.json_files import read_object
+    from tgp_multimodal.export import without_home
 
     found: dict[str, Any] = {"run": run.resolve().name, "steps": checkpoint.get("global_step")}
     if checkpoint.get("guided"):
@@ -58,17 +60,11 @@ def run_facts(run: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
         kept = ("data", "precision", "device", "environment")
         found |= {key: content[key] for key in kept if key in content}
     if (config := run / "config.yaml").is_file():
-        content = yaml.safe_load(_without_home(config.read_text(encoding="utf-8")))
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
         found["config"] = content | {"ckpt_path": None}  # of a resumed run: others have it not
     steps = checkpoint.get("global_step")
     found["metrics"], found["measured_at"] = _last_metrics(run / "metrics.csv", steps)
-    return found
-
-
-def _without_home(text: str) -> str:
-    """Text that is published, without the name of who ran it in its paths."""
-    home = str(Path.home())
-    return text if home == "/" else text.replace(f"{home}/", "~/")
+    return dict(without_home(found))
 
 
 def benchmarks(results: Path, weights: str) -> list[dict[str, Any]]:
