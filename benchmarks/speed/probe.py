@@ -1,5 +1,7 @@
 """L2 logistic regression for seven strengths of the penalty, against scikit-learn's.
 
+On both sides each fit starts from the solution of the one before, the first from zeros.
+
 Shape letters: N items, D features, R axes, K classes.
 """
 
@@ -32,7 +34,7 @@ def contests(
     yield Contest(
         f"probe {items} x {features} x {classes}, {len(DECADES)} C",
         Side("evaluation.logistic", "float64", _ours(features_ND, label_N)),
-        Side("sklearn LogisticRegression (lbfgs)", "float64", _theirs(features_ND, label_N)),
+        Side("sklearn LogisticRegression (lbfgs, warm)", "float64", _theirs(features_ND, label_N)),
         objective_excess,
         1e-4,
         {"items": items, "features": features, "classes": classes, "c": DECADES},
@@ -96,9 +98,10 @@ def _theirs(
 ) -> Callable[[], list[Callable[[], float]]]:
     def run() -> list[Callable[[], float]]:
         fits = []
+        model = LogisticRegression(max_iter=2000, solver="lbfgs", warm_start=True)
         for c in DECADES:
-            fitted = LogisticRegression(C=c, max_iter=2000).fit(features_ND, label_N)
-            peer_weights = (fitted.coef_.T, fitted.intercept_, c)
+            model.set_params(C=c).fit(features_ND, label_N)
+            peer_weights = (model.coef_.T.copy(), model.intercept_.copy(), c)
             fits.append(lambda p=peer_weights: objective(features_ND, label_N, *p))
         return fits
 

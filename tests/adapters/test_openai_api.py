@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -157,22 +158,29 @@ def test_the_only_model_needs_no_name(pair, monkeypatch):
 
 @pytest.fixture
 def stumbling():
-    """A server that answers a list of (status, body) one after the other, and keeps what it got."""
+    """A server that answers a list of (status, body) one after the other, and keeps what it got.
+
+    The body of a redirect is its Location.
+    """
     answers, asked = [], []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             length = int(self.headers.get("Content-Length", 0))
-            asked.append(json.loads(self.rfile.read(length)))
+            asked.append(json.loads(self.rfile.read(length) or "null"))
             status, content = answers.pop(0)
             if status is None:  # hangs up
                 return
             self.send_response(status)
             self.send_header("Retry-After", "3")
+            if 300 <= status < 400:
+                self.send_header("Location", content)
             if content == HALF:
                 self.send_header("Content-Length", "99")
             self.end_headers()
             self.wfile.write(content.encode())
+
+        do_GET = do_POST
 
         def log_message(self, *_): ...
 
@@ -224,11 +232,11 @@ def test_it_gives_up_where_that_does_not(stumbling):
 def test_an_answer_that_is_none_is_asked_for_again(monkeypatch, error):
     tries = []
 
-    def urlopen(*given, **_):
+    def fail(*given, **_):
         tries.append(given)
         raise error
 
-    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    monkeypatch.setattr("urllib.request.OpenerDirector.open", fail)
     with pytest.raises(RefusedError, match=r"server must answer at http://a\. Got"):
         Server("http://a", None, lambda _: None).ask("x")
     assert len(tries) == openai_server._TRIES
@@ -312,6 +320,35 @@ def test_a_server_that_overhears_the_wish_for_an_echo_gives_none(monkeypatch, te
 
     monkeypatch.setattr(Server, "ask", ask)
     assert make("openai:http://here/v1").supports == {Generate}
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("content", [None, {"n": 1}])
+@pytest.mark.parametrize("place", ["http://127.0.0.1:{}/else/x", "/else/x"])
+def test_no_redirect_is_followed(stumbling, status, content, place):
+    address, answers, asked = stumbling
+    port = address.rpartition(":")[2]
+    answers += [(status, place.format(port)), (200, "{}")]
+    said = f"x must be answered by the server itself. Got a redirect to {address}/else/x instead"
+    with pytest.raises(RefusedError, match=re.escape(said)) as found:
+        Server(address, TOKEN, lambda _: None).ask("x", content)
+    assert not found.value.is_transient
+    assert asked == [content]
+
+
+@pytest.mark.parametrize("fault", ["\n", "\r\n ", "\x00", "\x7f", "\u00e9", "\u2019"])
+def test_a_key_that_no_header_holds_is_refused_and_not_told(fault):
+    with pytest.raises(ValueError, match=r"key .* must be of printable ASCII .* Got .*") as found:
+        Server("http://a", f"se{fault}cret")
+    message = str(found.value)
+    assert message.endswith("at place 3 instead.")
+    assert "cret" not in message
+    assert found.value.__cause__ is None
+
+
+def test_white_space_around_a_key_is_none_of_it():
+    assert Server("http://a", f" {TOKEN}\r\n").key == TOKEN
+    assert Server("http://a", None).key is None
 
 
 @pytest.mark.parametrize(

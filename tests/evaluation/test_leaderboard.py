@@ -55,6 +55,36 @@ def test_planted_differences_are_found_and_planted_ties_are_not(tmp_path):
     assert not found.is_tied("low")
 
 
+def test_a_model_of_a_lower_group_may_be_tied_with_the_best_and_legends_say_so(tmp_path):
+    for model, value, half in (("best", 0.9, 0.01), ("sure", 0.8, 0.01), ("unsure", 0.7, 0.25)):
+        path = write_one(tmp_path, model, "image/digits", 0.5)
+        edit(path, value=value, low=value - half, high=value + half)
+    board = build(tmp_path)
+    (found,) = board.columns
+    assert found.group == {"best": 1, "sure": 2, "unsure": 2}
+    assert [found.is_tied(model) for model in found.group] == [True, False, True]
+    said = "A lower group may still hold a model that is tied with the best"
+    for path in list(write(board, tmp_path / "board").values())[:2]:
+        assert said in path.read_text("utf-8")
+
+
+def test_numbers_at_the_ends_of_what_is_read_make_a_board(tmp_path):
+    large, small = {"value": 1e50, "low": -1e50, "high": 1e50}, {"value": 5e-324, "low": 0.0}
+    numbers = [
+        *({**large, "chance": 1e-49}, {**large, "chance": 1e-60}, {**large, "chance": -1e50}),
+        *({**small, "high": 4e-323, "chance": 0.0}, {**small, "high": 1e-322, "chance": 1e-320}),
+    ]
+    for place, said in enumerate(numbers):
+        for model, cost in (("one", 1e308), ("two", 5e-324)):
+            card = list(CARDS)[place]
+            facts = {"parameters": cost}
+            said = {**said, "seconds": 1e50, "higher_is_better": place % 2 == 0}
+            write_one(tmp_path, model, card, 0.5, **said, model_facts=facts)
+    found = build(tmp_path)
+    assert found.problems == []
+    assert {p.name for p in write(found, tmp_path / "board").values()} >= {"leaderboard.json"}
+
+
 def test_items_that_do_not_explain_the_value_are_not_tested(tmp_path):
     for model in ("one", "two"):
         edit(write_one(tmp_path, model, "image/digits", 0.5), value=0.9, low=0.88, high=0.92)

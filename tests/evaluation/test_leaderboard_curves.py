@@ -60,6 +60,33 @@ def test_a_mean_over_cards_normalises_each_and_says_who_lacks_one(root: Path) ->
     assert found["wide"].count("hollow") == 3
 
 
+@pytest.mark.parametrize("is_beside_its_card", [False, True])
+def test_of_the_columns_of_a_card_the_first_is_drawn(root: Path, is_beside_its_card: bool) -> None:
+    limited = {"limit": 100, "data_digest": "other"}
+    write_curve(root, "two", "text/pydoc_package", [0.6, 0.7, 0.8], **limited)
+    if is_beside_its_card:  # then no column of the curve is one that means use
+        write_one(root, "one", "text/pydoc_package", 0.5)
+    board = build(root)
+    columns = [c for c in board.columns if c.best.protocol == "few_labels"]
+    assert [c.best.limit for c in columns] == [None, 100]
+    found = of_columns(board.in_domain("text"), ["one", "two"])
+    assert found is not None
+    assert (found["cards"], found["models"], found["partial"]) == (1, ["one"], [])
+    (second,) = (c for c in columns if c.best.limit)
+    own = of_columns([second], ["one", "two"])
+    assert own is not None
+    assert own["models"] == ["two"]
+
+
+@pytest.mark.parametrize("value", [1e308, -1e308, 1e200])
+def test_a_curve_through_what_cannot_be_computed_with_draws_nothing(
+    tmp_path: Path, value: float
+) -> None:
+    details = {"curve": {"1": {"value": value, "low": -1e308, "high": 1e308}}}
+    write_curve(tmp_path, "one", "text/pydoc_package", [0.3, 0.5, 0.7], details=details)
+    assert "Score and labels" not in render(build(tmp_path), "")
+
+
 def test_the_page_holds_the_curve_and_stays_text(root: Path) -> None:
     page = render(build(root), "")
     assert page.count("Score against labels per class") == 3  # of the domain twice, of the card

@@ -126,6 +126,12 @@ def test_scale_holds_its_values_and_has_round_ticks():
     assert plots.scale_for([1.0, 1.0], 0.0, 1.0).at(1.0) == 100
 
 
+def test_a_scale_of_what_can_hardly_be_told_apart_has_ticks():
+    for most in (5e-324, 4e-323, 1e-320, 1e-300):
+        assert len(plots.scale_for([0.0, most]).ticks) > 2
+        assert len(plots.scale_for([most, most]).ticks) > 2
+
+
 def test_labels_touch_neither_dots_nor_each_other():
     places = [(100.0 + 9 * (i % 4), 100.0 + 7 * (i // 4)) for i in range(12)]
     labels = plots.place_labels([f"model-{i}" for i in range(12)], places, 400, (16, 300))

@@ -144,6 +144,23 @@ def test_what_includes_another_file_has_its_keys(tmp_path: Path) -> None:
     assert load(file).digest != card.digest
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_what_includes_itself_is_refused_by_name(steps: int, tmp_path: Path) -> None:
+    files = [tmp_path / f"{step}.yaml" for step in range(steps)]
+    for file, other in zip(files, [*files[1:], files[0]], strict=True):
+        file.write_text(f"include: {other.name}\n")
+    with pytest.raises(ValueError, match=r"include must not lead back .* Got .*0\.yaml instead\."):
+        load(files[0])
+
+
+def test_a_file_may_be_included_twice(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "middle.yaml").write_text("include: task.yaml\n")
+    top = tmp_path / "top.yaml"
+    top.write_text("include: [task.yaml, middle.yaml]\ntask: other\n")
+    assert load(top).name == "text/lm_eval_other"
+
+
 def test_the_same_files_elsewhere_are_the_same_data(tmp_path: Path) -> None:
     for name in ("here", "there", "else"):
         (tmp_path / name).mkdir()

@@ -61,6 +61,26 @@ def test_what_is_no_result_is_refused_by_name(tmp_path: Path, text: str) -> None
         results.read(file)
 
 
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "Infinity", "NaN"])
+def test_a_number_that_is_not_finite_is_refused_by_the_file(tmp_path: Path, number: str) -> None:
+    file = results.write(tmp_path, ONE, [])
+    file.write_text(file.read_text().replace('"c": 0.1', f'"c": {number}'))
+    with pytest.raises(
+        ValueError, match=rf"x\.json: numbers must be finite\. Got {number} instead"
+    ):
+        results.read(file)
+
+
+@pytest.mark.parametrize("name", ["value", "low", "high", "chance", "seconds"])
+@pytest.mark.parametrize("number", [1e308, -1e308, 10**60, 1.1e50])
+def test_a_number_too_large_to_compute_with_is_refused_by_the_file(
+    tmp_path: Path, name: str, number: float
+) -> None:
+    file = results.write(tmp_path, replace(ONE, **{name: number}), [])
+    with pytest.raises(ValueError, match=rf"x\.json: {name} must be from -1e\+50 to 1e\+50"):
+        results.read(file)
+
+
 def test_folders_of_names_in_other_scripts_are_told_apart(tmp_path: Path) -> None:
     names = ["модель", "日本", "\U0001f642", "\U0001f643", "runs/nano: best"]
     folders = [results.folder(tmp_path, name) for name in names]

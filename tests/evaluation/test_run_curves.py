@@ -92,6 +92,17 @@ def test_the_best_of_an_error_is_its_lowest_and_of_a_share_its_highest(tmp_path)
     }
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_is_measured_on_prompts_held_out_is_no_line_of_training(tmp_path, count):
+    rows = [f"{9 + 10 * i},0.{i + 1}" for i in range(count)]
+    run(tmp_path / "a", rows, header="step,scene_eval/colours\n")
+    page = run_curves.render(run_curves.read_runs([tmp_path / "a"]))
+    lines = dict(re.findall(r'<polyline class="curve (\w+) c0" points="([^"]*)"', page))
+    assert lines["train"] == ""
+    assert len(lines["held"].split()) == count
+    assert page.count('<circle class="c0"') == count
+
+
 def test_a_page_is_not_written_as_a_picture(tmp_path, capsys):
     folder = run(tmp_path / "a", ["9,5.0,1.0,"])
     assert main(["plot", folder, "--output", str(tmp_path / "a.png")]) == 2

@@ -7,13 +7,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 _TRIES = 7  # with the pauses below, 16 seconds
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 30.0  # seconds
 _TIMEOUT = 600.0  # seconds without a byte
 _LATER = {408, 409, 425, 429, 502, 503, 504}  # said of the moment, not of what was asked
 _AGAIN = _LATER | {500}  # which some servers say of what they do not offer
+_REDIRECTS = {301, 302, 303, 307, 308}
 _TOO_LONG = "context_length_exceeded"
 
 
@@ -31,16 +32,23 @@ class RefusedError(ValueError):
         self.is_too_long, self.is_transient = is_too_long, is_transient
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows none: urllib would send the token to another host, and make a POST a GET."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
 class Server:
-    """A server at an address.
+    """A server at an address, which answers itself: no redirect is followed.
 
     Args:
         address: base URL, which ends in /v1 as a rule.
-        key: sent as the bearer token; None: none is.
+        key: sent as the bearer token, without the white space around it; None: none is.
         sleep: waits so many seconds.
 
     Raises:
-        ValueError: the address is none.
+        ValueError: the address is none, or the key is none that a header can hold.
     """
 
     def __init__(
@@ -51,7 +59,8 @@ class Server:
                 "openai model must be ADDRESS#MODEL, like http://127.0.0.1:8000/v1#nano."
                 f" Got {address} instead."
             )
-        self.address, self.key, self.sleep = address.rstrip("/"), key, sleep
+        self.address, self.key, self.sleep = address.rstrip("/"), _sound(key), sleep
+        self.opener = urllib.request.build_opener(_NoRedirect)
 
     def ask(self, path: str, content: dict[str, Any] | None = None) -> dict[str, Any]:
         """The answer to a GET, or with content to a POST.
@@ -89,7 +98,7 @@ class Server:
             headers["Authorization"] = f"Bearer {self.key}"
         data = None if content is None else json.dumps(content).encode()
         request = urllib.request.Request(f"{self.address}/{path}", data, headers)
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
+        with self.opener.open(request, timeout=_TIMEOUT) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
 
@@ -102,7 +111,29 @@ def _is_address(address: str) -> bool:
         return False
 
 
+def _sound(key: str | None) -> str | None:
+    """The key as it can be sent. It is secret: an error quotes nothing of it."""
+    if key is None:
+        return None
+    key = key.strip()
+    for place, character in enumerate(key, 1):
+        if not (character.isascii() and character.isprintable()):
+            kind = "a control character" if character.isascii() else "one that is not ASCII"
+            raise ValueError(
+                "key of the server (OPENAI_API_KEY) must be of printable ASCII characters."
+                f" Got {kind} at place {place} instead."
+            )
+    return key
+
+
 def _refusal(path: str, error: urllib.error.HTTPError) -> RefusedError:
+    if error.code in _REDIRECTS and (place := error.headers.get("Location")):
+        error.close()
+        place = urljoin(error.url, place)[:300]
+        return RefusedError(
+            f"{path} must be answered by the server itself. Got a redirect to {place} instead"
+            " (name its base as the address)."
+        )
     with error:
         try:
             text = error.read().decode("utf-8", "replace")

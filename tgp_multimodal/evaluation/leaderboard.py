@@ -31,7 +31,8 @@ class Column:
         is_split: whether the board has other columns of the card, with numbers that do not compare.
         is_main: whether it counts in means; of split columns only the first of `_column_order` does
             (all items, newest version), and no learning curve whose card is on the board.
-        group: model -> rank group; 1 is the best and all that do not differ significantly from it.
+        group: model -> rank group; 1 is the best and those that follow it up to the first that
+            differs significantly from it, see `significance.rank_groups`.
         p_value: model -> corrected p-value of its difference to the best; 1 for the best itself.
         tests: names of the tests that compared the models.
         samples: a few items by model.
@@ -164,10 +165,10 @@ def normalise(result: Result, value: float) -> float | None:
     """A score on the scale where chance is 0 and perfect is 1.
 
     Perfect is 1 where higher is better, else 0, but for metrics with an ideal of their own. None
-    where chance is perfect already.
+    where chance is perfect already, or nearer to it than can be divided by.
     """
     perfect = metrics.perfect(result.metric, result.higher_is_better)
-    if result.chance == perfect:
+    if abs(perfect - result.chance) < 1 / results.LARGEST:
         return None
     return (value - result.chance) / (perfect - result.chance)
 

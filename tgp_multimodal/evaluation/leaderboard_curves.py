@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from tgp_multimodal.evaluation import leaderboard_plots as plots
 from tgp_multimodal.evaluation.leaderboard import Column, normalise
-from tgp_multimodal.evaluation.results import Result, is_number
+from tgp_multimodal.evaluation.results import Result, is_bounded
 
 ALL = "all"
 _WIDE, _NARROW = 860, 330
@@ -27,13 +27,18 @@ def of_columns(columns: Sequence[Column], order: Sequence[str]) -> dict[str, Any
     """What the template prints of these cards' curves; None where none of them is one.
 
     A point of several cards is the mean of their chance-normalised accuracies, its interval that of
-    independent cards. A card with other counts than the first has no part in it.
+    independent cards. A card with other counts than the first has no part in it. Of several columns
+    of a card, which do not compare, the first that has a curve is drawn.
 
     Args:
         columns: of the board.
         order: models, best first; at most eight are drawn.
     """
-    found = [c for c in columns if _counts(c.best)]
+    by_card: dict[str, Column] = {}
+    for column in columns:
+        if _counts(column.best):
+            by_card.setdefault(column.best.card, column)
+    found = list(by_card.values())
     found = [c for c in found if _counts(c.best) == _counts(found[0].best)]
     if not found:
         return None
@@ -67,7 +72,7 @@ def _reading(result: Result, count: str) -> plots.Reading | None:
     point = result.details["curve"][count]
     found = point if isinstance(point, dict) else {}
     numbers: list[Any] = [found.get(name) for name in ("value", "low", "high")]
-    sound = [float(n) for n in numbers if is_number(n)]
+    sound = [float(n) for n in numbers if is_bounded(n)]
     scores = [score for n in sound if (score := normalise(result, n)) is not None]
     return plots.Reading(scores[0], scores[1], scores[2], 0.0) if len(scores) == 3 else None
 

@@ -7,7 +7,6 @@ content policy forbids everything else, so that a hostile model name stays text.
 import base64
 import hashlib
 import json
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,13 @@ from tgp_multimodal.evaluation.leaderboard import (
     normalise,
     show,
 )
-from tgp_multimodal.evaluation.results import Result, is_contaminated, is_number, overlap_note
+from tgp_multimodal.evaluation.results import (
+    LARGEST,
+    Result,
+    is_contaminated,
+    is_number,
+    overlap_note,
+)
 
 MAX_PICTURE_BYTES = 1_000_000
 _HERE = Path(__file__).parent
@@ -139,7 +144,7 @@ def _scatter(board: Board, domain: str | None) -> list[dict[str, Any]]:
             mean, cost = board.mean(model, domain), _cost(board, model, domain, name)
             if mean.value is None or mean.low is None or mean.high is None:
                 continue
-            if cost is None or not 0 < cost < math.inf:
+            if cost is None or not 1 / LARGEST < cost < LARGEST:
                 absent.append(model)
                 continue
             reading = plots.Reading(mean.value, mean.low, mean.high, 0.0)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 BAR_COLOURS = 8
+_NOTHING = 1e-300  # ticks closer than that cannot be told apart
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Point(NamedTuple):
 def scale_for(values: Sequence[float], low: float = -math.inf, high: float = math.inf) -> Scale:
     """The axis that holds all values with a little air and stays within [low, high]."""
     least, most = min(values), max(values)
-    air = 0.06 * (most - least) or 0.1 * abs(most) or 1.0
+    airs = (0.06 * (most - least), 0.1 * abs(most), 1.0)
+    air = next(air for air in airs if air > _NOTHING)
     least, most = max(low, least - air), min(high, most + air)
     if most <= least:
         least, most = least - air, least + air

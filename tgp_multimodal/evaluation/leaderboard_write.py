@@ -14,9 +14,11 @@ FORMAT = 1
 _LEGEND = (
     "Values with 95 % intervals; accuracies and their like in percent. The number after the"
     " interval is the rank group: models of group 1 cannot be told from the best (paired tests on"
-    " the same items, Holm-corrected, 5 %). The best value is bold. A mean with a fraction lacks"
-    " cards and does not compare with the whole ones. The smallest gap is what two models on"
-    " separate items would show in four of five tries; pairs on the same items show smaller ones."
+    " the same items, Holm-corrected, 5 %). A lower group may still hold a model that is tied with"
+    " the best, for a group ends at the first model that differs from its own best. The best value"
+    " is bold. A mean with a fraction lacks cards and does not compare with the whole ones. The"
+    " smallest gap is what two models on separate items would show in four of five tries; pairs on"
+    " the same items show smaller ones."
 )
 
 

@@ -106,10 +106,12 @@ def load(path: Path) -> Card:
     return _with_chance(card)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """The task with what it includes, its own keys first."""
+def _read(path: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The task with what it includes, its own keys first; `within`: files that include it."""
     if not path.is_file():
         raise ValueError(f"lm_eval_task must be a file. Got {path} instead.")
+    if (place := path.resolve()) in within:
+        raise ValueError(f"include must not lead back to its own file. Got {path} instead.")
     try:
         found = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - safe
     except yaml.YAMLError as error:
@@ -119,7 +121,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} must be a mapping of keys. Got {type(found).__name__} instead.")
     includes = found.get("include", [])
     for base in [includes] if isinstance(includes, str) else includes:
-        found = {**_read(path.parent / base), **found}
+        found = {**_read(path.parent / base, (*within, place)), **found}
     return found
 
 

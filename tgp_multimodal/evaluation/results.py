@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 import reprlib
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 FORMAT = 1
+LARGEST = 1e50  # sums of squares of quotients of such numbers are finite, too
 _NUMBERS = ("value", "low", "high", "chance", "seconds")
 _TEXTS = (
     *("model", "card", "card_digest", "data_digest", "domain", "protocol", "metric"),
@@ -143,14 +145,16 @@ def read(file: Path) -> Result:
     Raises:
         ValueError: the file is none, or of another format, or a field has a value of another kind.
     """
-    constants: list[str] = []
+    infinite: list[str] = []
 
-    def constant(name: str) -> float:
-        constants.append(name)
-        return float(name)
+    def number(text: str) -> float:
+        if not math.isfinite(value := float(text)):
+            infinite.append(text)
+        return value
 
     try:
-        found = json.loads(file.read_text(encoding="utf-8"), parse_constant=constant)
+        text = file.read_text(encoding="utf-8")
+        found = json.loads(text, parse_constant=number, parse_float=number)
         result = Result(**found) if found.get("format") == FORMAT else None
     except (ValueError, RecursionError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} must be a result file. Got {error} instead.") from None
@@ -160,14 +164,15 @@ def read(file: Path) -> Result:
         value = getattr(result, name)
         if not is_one(value):
             raise ValueError(f"{file}: {name} must be {kind}. Got {reprlib.repr(value)} instead.")
-    if constants:
-        raise ValueError(f"{file}: numbers must be finite. Got {constants[0]} instead.")
+    if infinite:
+        raise ValueError(f"{file}: numbers must be finite. Got {infinite[0][:30]} instead.")
     return result
 
 
 def _kinds() -> Iterator[tuple[str, str, Callable[[Any], bool]]]:
     """Fields, what each must be, and whether a value is that."""
     yield from ((name, "a number", is_number) for name in _NUMBERS)
+    yield from ((name, f"from {-LARGEST:g} to {LARGEST:g}", is_bounded) for name in _NUMBERS)
     yield "n", "at least 1", lambda n: type(n) is int and n >= 1
     yield "card_version", "a whole number", lambda version: type(version) is int
     yield "limit", "at least 1 or null", lambda n: n is None or (type(n) is int and n >= 1)
@@ -179,6 +184,11 @@ def _kinds() -> Iterator[tuple[str, str, Callable[[Any], bool]]]:
 def is_number(value: Any) -> bool:
     """Whether a value of a file is a finite number that float64 can hold, and no truth value."""
     return type(value) in (int, float) and abs(value) <= sys.float_info.max
+
+
+def is_bounded(value: Any) -> bool:
+    """Whether a value of a file is a number that can be computed with: none beyond `LARGEST`."""
+    return is_number(value) and abs(value) <= LARGEST
 
 
 def read_records(file: Path) -> list[dict[str, Any]]:

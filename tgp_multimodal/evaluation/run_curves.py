@@ -132,8 +132,10 @@ def _short(name: str) -> str:
 def _plot(name: str, runs: Sequence[Run]) -> Markup:
     curves = []
     for number, run in enumerate(runs):
-        trained = run.logged.get(f"train/{name}") or run.logged.get(name) or []
-        held_out = run.logged.get(f"validation/{name}") or []
+        own = run.logged.get(name, [])
+        own_train, own_held_out = ([], own) if name.startswith(_MEASURED) else (own, [])
+        trained = run.logged.get(f"train/{name}") or own_train
+        held_out = run.logged.get(f"validation/{name}") or own_held_out
         curves.append(plots.RunCurve(number, run.name, thinned(trained), held_out))
     return plots.run_curves(name, curves)
 
