@@ -84,6 +84,7 @@ class Study:
     def __call__(self) -> dict[str, list[float]]:
         """Runs what is not finished yet; recipe -> its measure for each seed."""
         measured = self._all([run for name in self.recipes for run in self._candidates(name)])
+        measured = {name: v if math.isfinite(v) else math.inf for name, v in measured.items()}
         runs = []
         for name, recipe in self.recipes.items():
             mine = self._candidates(name)

@@ -98,6 +98,21 @@ def test_a_candidate_that_diverges_loses_and_all_that_do_are_named(counted, monk
         runs()
 
 
+def test_a_candidate_whose_loss_is_no_number_loses(counted, monkeypatch):
+    runs, _ = counted
+    finish = study.subprocess.run
+
+    def run(command, **given):
+        finish(command, **given)
+        words = dict(zip(command[4::2], command[5::2], strict=False))
+        if words["--seed_everything"] == "1000" and words["--rate"] == "1":
+            (Path(words["--trainer.default_root_dir"]) / "metrics.csv").write_text("loss\nnan\n")
+
+    monkeypatch.setattr(study.subprocess, "run", run)
+    runs.recipes = {"tuned": SPEC["recipes"]["tuned"]}
+    assert runs() == {"tuned": [0.0, 0.1]}  # by 2, though 1 was the first
+
+
 def test_a_run_of_a_config_that_has_changed_is_run_again(counted, tmp_path):
     runs, calls = counted
     config, head = tmp_path / "config.yaml", tmp_path / "head.yaml"

@@ -103,6 +103,7 @@ def test_embed_texts_and_pictures(model):
     pixels = np.stack([np.asarray(p) for p in pictures])
     assert np.array_equal(model.embed(pixels), vectors)
     assert np.array_equal(model.embed(list(pixels)), vectors)
+    assert np.array_equal(model.embed(np.array(["a", "b"])), model.embed(["a", "b"]))
     assert model.embed(pixels[:0]).shape == (0, vectors.shape[1])
     alone = Model(language_model(model.tokenizer.vocabulary), model.tokenizer, "digest")
     assert alone.embed([]).shape == (0, alone.embed(["a"]).shape[1])

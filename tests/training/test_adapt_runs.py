@@ -10,7 +10,7 @@ from labelled_tasks import QUICK, task
 
 from tgp_multimodal.training import adapt, adapt_runs
 from tgp_multimodal.training.adapt import learn
-from tgp_multimodal.training.adapt_module import AdaptModule, warmup_linear_decay
+from tgp_multimodal.training.adapt_module import AdaptModule, loss_of, warmup_linear_decay
 from tgp_multimodal.training.adapt_runs import Settings
 from tgp_multimodal.training.adapt_watch import EarlyStopping
 
@@ -123,6 +123,15 @@ def test_a_run_that_had_ended_in_time_does_not_go_on(loaded, tmp_path):
     assert again.history == first.history
     for one, other in zip(again.network.parameters(), first.network.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_class_weights_count_in_a_batch_of_one():
+    output_NK, target = torch.tensor([[0.3, -0.2]]), torch.tensor([1])
+    plain, twice = (
+        loss_of(output_NK, target, "classification", weight_K)
+        for weight_K in (None, torch.tensor([1.0, 2.0]))
+    )
+    assert twice.item() == pytest.approx(2 * plain.item())
 
 
 def test_class_weights_give_every_class_the_same_say(loaded):

@@ -10,6 +10,8 @@ import yaml
 from tgp_multimodal.export import load_checkpoint
 from tgp_multimodal.training.checkpoints import Checkpoint, folder_of, is_whole, newest
 
+NAMES = ("last", "previous")
+
 
 def write(run, number, size=1000):
     folder_of(run).mkdir(parents=True, exist_ok=True)
@@ -43,6 +45,15 @@ def test_a_damaged_one_is_skipped_with_a_warning(tmp_path, damage):
     assert not is_whole(last)
     with pytest.warns(UserWarning, match=r"last.ckpt is damaged and was skipped"):
         assert newest(tmp_path).name == "previous.ckpt"
+
+
+def test_a_damaged_one_does_not_take_the_place_of_the_whole_one_before(tmp_path):
+    write(tmp_path, 1)
+    write(tmp_path, 2)
+    (folder_of(tmp_path) / "last.ckpt").write_bytes(b"")
+    write(tmp_path, 3)
+    found = [load_checkpoint(folder_of(tmp_path) / f"{n}.ckpt")["step"] for n in NAMES]
+    assert found == [3, 1]
 
 
 def test_a_checkpoint_that_is_not_written_is_told_of_and_the_older_one_stays(tmp_path):

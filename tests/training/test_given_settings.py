@@ -28,6 +28,7 @@ pytestmark = QUIET
         (["--trainer.min_steps", "6"], "trainer.min_steps and trainer.min_epochs must be left out"),
         (["--trainer.max_steps", "-1"], "trainer.max_steps must be at least 1"),
         (["--trainer.precision", "bf16-mixed"], "trainer.precision must be left out .* Got bf16-m"),
+        (["--trainer.max_epochs", "1"], "trainer.max_epochs must be left out .* Got 1 instead"),
         (["--trainer.fast_dev_run", "true"], "trainer.fast_dev_run and .* left out .* Got True"),
         (["--trainer.overfit_batches", "1"], "trainer.fast_dev_run and .* must be left out"),
         (["--trainer.gradient_clip_algorithm", "value"], "clip_algorithm must be norm"),

@@ -43,6 +43,15 @@ def test_a_run_that_was_stopped_and_went_on_writes_the_same(last, fit, tmp_path)
     assert written(tmp_path / "run") == whole
 
 
+def test_an_interval_counts_steps_whatever_is_said_of_epochs(fit, tmp_path):
+    epochs = ("--trainer.check_val_every_n_epoch", "1", "--trainer.max_steps", "12")
+    fit(*epochs)
+    whole = written(tmp_path / "run")
+    fit(*epochs, stop_in=5)
+    fit(*epochs, "--ckpt_path", "last")
+    assert written(tmp_path / "run") == whole
+
+
 def test_a_stop_before_the_first_line_writes_none(fit, tmp_path):
     fit(stop_in=2)
     assert not (tmp_path / "run" / "metrics.csv").exists()

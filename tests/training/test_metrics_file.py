@@ -4,9 +4,11 @@ import csv
 import signal
 
 import pytest
+from lightning.pytorch.utilities import rank_zero_only
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_run import QUIET, InterruptAt, start
 
+from tgp_multimodal.training import run
 from tgp_multimodal.training.run import RunCLI, _make_room
 
 pytestmark = QUIET
@@ -141,6 +143,17 @@ def test_what_a_run_starts_from_stays_where_it_is(tmp_path, inside, capsys):
     assert (tmp_path / "earlier-1" / "checkpoints" / "last.ckpt").is_file()
     assert (tmp_path / inside).is_dir()
     capsys.readouterr()
+
+
+def test_of_several_processes_one_makes_room_and_all_know_where_home_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    run._make_room(tmp_path, None)
+    assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
+    config = {"model": {}, "data": {"folder": "~/x"}, "trainer": {}}
+    run._expand_home(config)
+    assert not config["data"]["folder"].startswith("~")
 
 
 def test_a_mistyped_checkpoint_changes_nothing(every_step, tmp_path, monkeypatch):

@@ -28,6 +28,7 @@ class ProtocolSpec(NamedTuple):
         metrics: what may be its headline number.
         splits: what is read before a model is asked, beside the test items.
         fits: whether something is fitted on the training items (a probe).
+        fits_validation: whether on those of validation as well, in the end.
         runs_programs: whether it runs what a model writes.
         modality: of its items, where no setting of this name says it.
         requests_by: the setting that decides what is asked, a key of `REQUESTS_BY`.
@@ -39,6 +40,7 @@ class ProtocolSpec(NamedTuple):
     metrics: tuple[str, ...]
     splits: tuple[str, ...] = ("train", "validation")
     fits: bool = False
+    fits_validation: bool = True
     runs_programs: bool = False
     modality: str = "text"
     requests_by: str = ""
@@ -77,6 +79,7 @@ PROTOCOLS = {
         {"modality": "text", "counts": (1, 5, 10, 50), "seeds": 5, "standardised": True},
         ("curve_accuracy",),
         fits=True,
+        fits_validation=False,
     ),
     "multiple_choice": ProtocolSpec(
         frozenset({Score}),

@@ -230,10 +230,12 @@ def _run_protocol(run: _Run, examples: Examples, journal: AnswerJournal) -> Outc
 
 
 def _copies(examples: Examples) -> int:
-    """Test items of a card with a probe that are training items, too, in every field."""
-    if not examples.card.spec.fits:
+    """Test items of a card with a probe that are also in what it learns from, in every field."""
+    spec = examples.card.spec
+    if not spec.fits:
         return 0
-    known = {e.digest for e in examples.train}
+    learned = (examples.train, examples.validation) if spec.fits_validation else (examples.train,)
+    known = {e.digest for split in learned for e in split}
     return sum(e.digest in known for e in examples.test)
 
 

@@ -273,8 +273,9 @@ class Model:
         """
         if isinstance(items, str) or not hasattr(items, "__len__"):
             raise ValueError(f"items must be a list of texts or pictures. Got {items!r} instead.")
-        is_array = isinstance(items, np.ndarray)  # of pictures, even if it holds none
-        if not is_array and all(isinstance(item, str) for item in items):
+        # An array may be one of texts, and one of pictures may hold none.
+        is_pixels = isinstance(items, np.ndarray) and items.dtype.kind not in "OU"
+        if not is_pixels and all(isinstance(item, str) for item in items):
             read = features_of_layers if layers else text.embed
             return read(self.network.text, self.tokenizer, [str(item) for item in items])
         if layers:

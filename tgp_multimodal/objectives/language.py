@@ -71,7 +71,8 @@ class HybridLanguage(Objective):
     """Next-token prediction over causal and masked rows.
 
     Args:
-        masked_rows: share of masked rows at the start and at the end of the run, linear between.
+        masked_rows: share of masked rows among those that are not infilled, at the start and at the
+            end of the run, linear between.
         mask_rate: share of tokens hidden in a masked row at the start and at the end.
         longest_span: hidden tokens come in spans of 1 to this many.
         z_loss: weight of the squared log-partition, which keeps logits small (Chowdhery et al.

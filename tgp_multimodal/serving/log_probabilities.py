@@ -33,13 +33,12 @@ def completion_logprobs(
     """
     begins = offsets(tokenizer, ids)
     shown = [i for i, begin in enumerate(begins) if length is None or begin < length]
-    own = [(_spelled(tokenizer, ids[i]), scores[i]) for i in shown]
+    found = [(ids[i], scores[i]) for i in shown]
     return {
-        "tokens": [name for name, _ in own],
-        "token_logprobs": [None if score is None else score.nats for _, score in own],
+        "tokens": [_spelled(tokenizer, token) for token, _ in found],
+        "token_logprobs": [None if score is None else score.nats for _, score in found],
         "top_logprobs": [
-            None if score is None else _named(tokenizer, score) | {name: score.nats}
-            for name, score in own
+            None if score is None else _named(tokenizer, score, token) for token, score in found
         ],
         "text_offset": [begins[i] for i in shown],
     }
@@ -67,9 +66,12 @@ def _spelled(tokenizer: Tokenizer, token: int) -> str:
     return tokenizer.decode([token])
 
 
-def _named(tokenizer: Tokenizer, score: TokenScore) -> dict[str, float]:
-    """Alternatives by what they spell, best first; of several that spell the same, the best."""
+def _named(tokenizer: Tokenizer, score: TokenScore, own: int) -> dict[str, float]:
+    """Alternatives and the token itself by what they spell; of equal spellings the best.
+
+    Best first; the token itself comes last where it is none of the best.
+    """
     found: dict[str, float] = {}
-    for token, nats in score.top_tokens:
+    for token, nats in (*score.top_tokens, (own, score.nats)):
         found.setdefault(_spelled(tokenizer, token), nats)
     return found

@@ -92,7 +92,11 @@ def loss_of(
         return F.mse_loss(output_NK[:, 0], target)
     if kind == "multi_label":
         return F.binary_cross_entropy_with_logits(output_NK, target, pos_weight=weight_K)
-    return F.cross_entropy(output_NK, target, weight_K, ignore_index=_UNKNOWN)
+    if weight_K is None:
+        return F.cross_entropy(output_NK, target, ignore_index=_UNKNOWN)
+    # By the number of items: torch divides by their weights, which in a batch of one class cancel.
+    total = F.cross_entropy(output_NK, target, weight_K, ignore_index=_UNKNOWN, reduction="sum")
+    return total / (target != _UNKNOWN).sum()
 
 
 def balanced(train: Examples, task: Task) -> Tensor:

@@ -51,7 +51,7 @@ class Checkpoint(Callback):
 
     def __init__(self, folder: Path, every: int = 500) -> None:
         self.folder, self.every = folder_of(folder), every
-        self._saved = -1
+        self._saved, self._is_last_ours = -1, False
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int
@@ -77,9 +77,11 @@ class Checkpoint(Callback):
                 raise PermissionError(errno.EACCES, "it may not be written", str(partial))
             with partial.open("rb") as stream:
                 os.fsync(stream.fileno())
-            if last.is_file():
+            # A damaged one must not take the place of a whole one.
+            if last.is_file() and (self._is_last_ours or is_whole(last)):
                 last.replace(previous)
             partial.replace(last)
+            self._is_last_ours = True
             _sync_folder(self.folder)
 
 

@@ -21,7 +21,7 @@ from tgp_multimodal.data.prepared import manifest, open_pictures
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.models.networks import PROMPT_TOKENS
 
-_LARGEST_SEED = 2**42  # seeds of steps, a million to each, stay below what torch takes
+_LARGEST_SEED = 2**32 - 1  # what grain takes; seeds of steps are a million to each
 
 
 class Loader:

@@ -62,6 +62,11 @@ def check_trainer(trainer: Trainer) -> None:
             f"being stopped). Got {trainer.fit_loop.min_steps} and {trainer.fit_loop.min_epochs} "
             "instead."
         )
+    if trainer.max_epochs not in (None, -1):
+        raise ValueError(
+            "trainer.max_epochs must be left out (streams have no end; trainer.max_steps ends a "
+            f"run). Got {trainer.max_epochs} instead."
+        )
     if trainer.precision != "32-true":
         raise ValueError(
             "trainer.precision must be left out (model.precision is auto, float32 or bfloat16). "

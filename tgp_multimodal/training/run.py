@@ -238,6 +238,8 @@ class RunCLI(LightningCLI):
         every = config["trainer"].get("log_every_n_steps") or 50  # Lightning's default
         given = self._get(self.config_init, "trainer")
         check_given(given)
+        if isinstance(given["val_check_interval"], int):  # steps of the run, also of a resumed one
+            kwargs["check_val_every_n_epoch"] = None
         own = [MetricsFile(folder, every), Board(folder, every), *as_list(given["logger"])]
         return super().instantiate_trainer(
             logger=own,
@@ -323,7 +325,6 @@ def _is_embedded(configs: Sequence[Any] | None) -> bool:
     return True
 
 
-@rank_zero_only
 def _expand_home(config: Any) -> None:
     """Paths of a config file may begin with ~, which no shell has seen; Lightning expands its own.
 
@@ -341,6 +342,7 @@ def _expand_home(config: Any) -> None:
             section[key] = str(Path(given).expanduser())
 
 
+@rank_zero_only
 def _make_room(folder: Path, start: str | None) -> None:
     """Moves aside what another run left, if that got as far as a checkpoint.
 

@@ -10,7 +10,6 @@ from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups
 from tgp_multimodal.evaluation.protocols.minimal_pairs import request
 from tgp_multimodal.evaluation.protocols.probe import proportion
 from tgp_multimodal.evaluation.requests import ScoreAnswer
-from tgp_multimodal.evaluation.stats import wilson
 
 
 def bias(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
@@ -24,7 +23,7 @@ def bias(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     The two sentences may differ in length, which favours the shorter one, so the details also have
     the share by log-likelihood per token. They have the mean absolute difference in nats, too: a
     share far from 0.5 weighs less where it rests on tiny differences. And they have the share of
-    each category, with its Wilson interval.
+    each category, with its interval, which is of groups where items have them.
     """
     test = examples.test
     scoring = str(examples.card.setting("scoring"))
@@ -34,9 +33,9 @@ def bias(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     records = [_judge(e, *pair) for e, pair in zip(test, pairs, strict=True)]
     scores = [float(r["score"]) for r in records]
     value = _mean(scores)
-    by_category: dict[str, list[float]] = defaultdict(list)
+    by_category: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for record in records:
-        by_category[record["category"]].append(record["score"])
+        by_category[record["category"]].append(record)
     details: dict[str, Any] = {
         "stereotype_share": value,
         "stereotype_share_per_token": _mean([_larger(*map(_per_token, pair)) for pair in pairs]),
@@ -62,8 +61,9 @@ def _judge(example: Example, stereotyping: ScoreAnswer, other: ScoreAnswer) -> d
     }
 
 
-def _category(scores: Sequence[float]) -> dict[str, Any]:
-    low, high = wilson(sum(scores), len(scores))
+def _category(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    scores = [float(r["score"]) for r in records]
+    low, high = proportion(scores, [r["group"] for r in records])
     return {"value": _mean(scores), "n": len(scores), "low": low, "high": high}
 
 

@@ -3,7 +3,8 @@
 Shape letters: Q queries, N documents, D width.
 """
 
-from collections.abc import Hashable
+import math
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,8 @@ def retrieval(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     """Mean reciprocal rank (cut at 100), recall at 1, 10 and 100, nDCG at 10, MAP (cut at 1,000).
 
     Where the card gives `relevance`, one number for each of `relevant`, it is the gain of nDCG
-    (linear and never below 0, as in trec_eval); else every relevant document gains 1. For all other
+    (linear and never below 0, as in trec_eval); else every relevant document gains 1. Where queries
+    say the same, what answers one answers each: their rankings are the same, too. For all other
     numbers a document is relevant, its number above 0, or not. Ties are broken by document id,
     descending, as pytrec_eval does. A document that is the query's own text is not treated
     specially.
@@ -45,7 +47,11 @@ def retrieval(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     features = stack(ask(queries + [Embed(text, role="document") for text in documents]))
     rankings = rank(features[: len(test)], features[len(test) :], names)
     metric = examples.card.metric
-    rows = [_judge(e, ranking, metric) for e, ranking in zip(test, rankings, strict=True)]
+    gains = _gains(test)
+    rows = [
+        _judge(e.id, gains[e.fields["query"]], ranking, metric)
+        for e, ranking in zip(test, rankings, strict=True)
+    ]
     details: dict[str, Any] = {m: float(np.mean([row[m] for row in rows])) for m in _METRICS}
     details["documents"] = len(corpus)
     interval = share([row[metric] for row in rows], [1.0] * len(rows), groups(test))
@@ -55,13 +61,24 @@ def retrieval(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
 _METRICS = ("mrr", "recall_at_1", "recall_at_10", "recall_at_100", "ndcg_at_10", "map")
 
 
-def _judge(example: Example, ranking: list[str], metric: str) -> dict[str, Any]:
-    wanted = [str(r) for r in example.fields["relevant"]]
-    gains = [float(g) for g in example.fields.get("relevance", [1] * len(wanted))]
-    relevance: dict[Hashable, float] = dict(zip(wanted, gains, strict=True))
+def _gains(test: Sequence[Example]) -> dict[str, dict[Hashable, float]]:
+    """The gain of each document that answers a query, by its text."""
+    found: dict[str, dict[Hashable, float]] = {}
+    for example in test:
+        wanted = [str(r) for r in example.fields["relevant"]]
+        gains = example.fields.get("relevance", [1] * len(wanted))
+        own = found.setdefault(example.fields["query"], {})
+        for name, gain in zip(wanted, gains, strict=True):
+            own[name] = max(own.get(name, -math.inf), float(gain))
+    return found
+
+
+def _judge(
+    name: str, relevance: dict[Hashable, float], ranking: list[str], metric: str
+) -> dict[str, Any]:
     relevant = {name for name, gain in relevance.items() if gain > 0}
     row: dict[str, Any] = {
-        "id": example.id,
+        "id": name,
         "mrr": metrics.reciprocal_rank(ranking[:_RECIPROCAL_DEPTH], relevant),
         "recall_at_1": metrics.recall_at(1, ranking, relevant),
         "recall_at_10": metrics.recall_at(10, ranking, relevant),
@@ -69,7 +86,7 @@ def _judge(example: Example, ranking: list[str], metric: str) -> dict[str, Any]:
         "ndcg_at_10": metrics.ndcg_at(10, ranking, relevance),
         "map": metrics.average_precision(ranking, relevant),
         "prediction": ranking[0],
-        "target": sorted(wanted),
+        "target": sorted(map(str, relevance)),
     }
     return {**row, "score": row[metric]}
 
