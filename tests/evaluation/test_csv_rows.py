@@ -71,6 +71,17 @@ def test_labels_are_equal_whatever_else_their_file_holds(
     assert "8 of 8 test items are training items, too" in out
 
 
+def test_copies_in_validation_are_copies_of_what_was_learned(
+    card: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("train.csv").write_text("text,label\n" + "other fish,1\nother birds,2\n" * 8)
+    Path("known.csv").write_text("text,label\none fish,1\ntwo birds,2\n")
+    said = CARD.replace("TEST", "test.csv").replace("train.csv", "train.csv, validation: known.csv")
+    card.write_text(said)
+    assert main(["evaluate", "tfidf", "--cards", str(card), "--results", "results"]) == 0
+    assert "8 of 8 test items are training items, too" in capsys.readouterr().out
+
+
 def test_labels_of_two_kinds_are_refused(card: Path, capsys: pytest.CaptureFixture[str]) -> None:
     card.write_text(CARD.replace("TEST", "test.jsonl"))
     assert main(["evaluate", "tfidf", "--cards", str(card), "--results", "results"]) != 0

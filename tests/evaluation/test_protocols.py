@@ -254,6 +254,18 @@ def test_retrieval_with_known_neighbours(run: Any) -> None:
     assert found.details["documents"] == 3
 
 
+def test_what_answers_a_query_answers_it_wherever_it_is_asked(run: Any) -> None:
+    rows = {
+        "test": [{"query": "q", "relevant": [name]} for name in "AB"],
+        "corpus": [{"document": name, "document_id": name} for name in "ABC"],
+    }
+    towards = {"q": [2, 1.9, 0.1], "A": [1, 0, 0], "B": [0, 1, 0], "C": [0, 0, 1]}
+    found = run("retrieval", rows, Planted(embed=lambda r: np.array(towards[r.item], float)))
+    assert [r["prediction"] for r in found.records] == ["A", "A"]
+    assert [r["target"] for r in found.records] == [["A", "B"]] * 2
+    assert (found.value, found.details["recall_at_1"], found.details["map"]) == (1, 0.5, 1)
+
+
 def test_a_document_that_is_judged_0_is_not_relevant(run: Any) -> None:
     rows: Rows = {
         "test": [{"query": "q", "relevant": ["A", "B"], "relevance": [2, 0]}],

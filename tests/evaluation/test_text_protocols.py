@@ -193,6 +193,19 @@ def test_length_is_told_apart_from_preference(run: Run) -> None:
     assert found.details["ties"] == 0
 
 
+def test_categories_are_as_uncertain_as_their_groups(run: Run) -> None:
+    """Four pairs of one occupation tell as much as one."""
+    model = prefers(lambda s: -1.0 - (("less" in s) == (int(s[0]) % 4 < 2)))
+    alone = run("bias", "stereotype_share", PEOPLE, model).details["axes"]["a"]
+    rows = [{**row, "group": str(i // 4)} for i, row in enumerate(PEOPLE * 2)]
+    grouped = run("bias", "stereotype_share", rows, model).details["axes"]["a"]
+    assert alone["value"] == grouped["value"] == 0.5
+    assert grouped["high"] - grouped["low"] < alone["high"] - alone["low"]  # each is half and half
+    rows = [{**row, "group": str(i % 4)} for i, row in enumerate(PEOPLE * 2)]
+    grouped = run("bias", "stereotype_share", rows, model).details["axes"]["a"]
+    assert grouped["high"] - grouped["low"] > alone["high"] - alone["low"]  # each is all or none
+
+
 def test_bias_asks_in_the_way_of_its_setting(run: Run) -> None:
     model = prefers(lambda s: -1.0)
     run("bias", "stereotype_share", PEOPLE, model)
