@@ -137,13 +137,13 @@ def _end_replacing(before: Path, folder: Path) -> None:
 def without_home(found: Any) -> Any:
     """Plain data that will be published, without the name of who ran it in their paths."""
     if isinstance(found, dict):
-        return {key: without_home(value) for key, value in found.items()}
+        return {without_home(key): without_home(value) for key, value in found.items()}
     if isinstance(found, list):
         return [without_home(value) for value in found]
     home = str(Path.home())
     if not isinstance(found, str) or home == "/":
         return found
-    return re.sub(rf"(?<![\w./-]){re.escape(home)}/", "~/", found)
+    return re.sub(rf"((?<=://)|(?<![\w./-])){re.escape(home)}(?![\w.-])", "~", found)
 
 
 def load(folder: Path) -> Loaded:

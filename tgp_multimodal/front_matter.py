@@ -1,12 +1,12 @@
 """The machine-readable head of a model card: the metadata of the Hugging Face Hub, in YAML.
 
 Only what is known is stated: a license by name if all data share it, a language if the corpus is
-the embedded one, and results only from result files of exactly these weights.
+the embedded one, and results only from result files of exactly these weights. The base is not: what
+a run starts from is a folder, and its name need not be one of the hub.
 """
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
@@ -57,7 +57,6 @@ def front_matter(task: str, name: str, facts: Mapping[str, Any]) -> str:
         "license": _license(facts),
         "language": "en" if _is_embedded(facts) else None,
         "datasets": [*dict.fromkeys(filter(None, map(_dataset, _names(facts))))],
-        "base_model": _base(facts),
         "tags": tags,
         "model-index": _model_index(name, own_results(facts)),
     }
@@ -116,14 +115,6 @@ def _dataset(name: str) -> str | None:
         found = name.removeprefix(_HUB).partition(":")[0]
         return found if _ID.fullmatch(found) else None
     return _EMBEDDED.sub(r"embedded-\2", name) if _EMBEDDED.fullmatch(name) else None
-
-
-def _base(facts: Mapping[str, Any]) -> str | None:
-    """The base as the hub writes models, `owner/name`; None of a folder that is not named so."""
-    path = PurePath(base_model(facts) or "")
-    is_here = path.name in ("export", "model") or Path(path, "tgp.json").is_file()
-    written = path.as_posix()
-    return written if "/" in written and _ID.fullmatch(written) and not is_here else None
 
 
 def _id(name: str) -> str:

@@ -68,7 +68,7 @@ def test_labels_are_equal_whatever_else_their_file_holds(
     assert main(["evaluate", "tfidf", "--cards", str(card), "--results", "results"]) == 0
     out = capsys.readouterr().out
     assert "accuracy 1.0000" in out
-    assert "8 of 8 test items are training items, too" in out
+    assert "8 of 8 test items are among those that are learned from, too" in out
 
 
 def test_copies_in_validation_are_copies_of_what_was_learned(
@@ -79,7 +79,7 @@ def test_copies_in_validation_are_copies_of_what_was_learned(
     said = CARD.replace("TEST", "test.csv").replace("train.csv", "train.csv, validation: known.csv")
     card.write_text(said)
     assert main(["evaluate", "tfidf", "--cards", str(card), "--results", "results"]) == 0
-    assert "8 of 8 test items are training items, too" in capsys.readouterr().out
+    assert "8 of 8 test items are among those that are learned" in capsys.readouterr().out
 
 
 def test_labels_of_two_kinds_are_refused(card: Path, capsys: pytest.CaptureFixture[str]) -> None:

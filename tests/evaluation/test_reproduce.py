@@ -8,7 +8,7 @@ from planted_models import Planted, hashed
 
 from tgp_multimodal.cli import main
 from tgp_multimodal.evaluation import cards, engine
-from tgp_multimodal.evaluation.reproduce import reproduce
+from tgp_multimodal.evaluation.reproduce import recipe, reproduce
 
 PIXELS = ["--limit", "30", "--cards", "image/digits"]
 
@@ -71,6 +71,9 @@ def test_a_row_that_cannot_be_made_again_is_one_sentence(
     assert "row must be a result file" in said("planted/image/digit")
     assert "model must be given" in said(str(file))
     content = json.loads(file.read_text())
+    content["recipe"]["card"]["higher_is_better"] = True  # as older versions wrote it
+    file.write_text(json.dumps(content))
+    assert recipe(file)[1] == cards.find("image/digits")
     content["recipe"]["card"]["metric"] = "macro_f1"
     file.write_text(json.dumps(content))
     assert "card must have the digest" in said(str(file))

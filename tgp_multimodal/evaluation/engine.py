@@ -191,7 +191,11 @@ def _measure_card(run: _Run, card: Card) -> Result:
     if run.team.rank == 0:
         journal.remove()
     copies = stored.details.get("copies_in_training", 0)
-    told = f"; {copies} of {count} test items are training items, too" if copies else ""
+    told = (
+        f"; {copies} of {count} test items are among those that are learned from, too"
+        if copies
+        else ""
+    )
     run.say("done", card.name, f"{card.metric} {stored.value:.4f}, {seconds:.1f} s{told}")
     return stored
 

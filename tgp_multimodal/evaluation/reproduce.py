@@ -61,7 +61,9 @@ def recipe(file: Path) -> tuple[Result, Card, str]:
     if not isinstance(said, dict):
         raise ValueError(f"{file} must have a recipe. Got none instead: measure it again.")
     try:
-        card = Card(**{**said, "references": tuple(said.get("references", ()))})
+        content = {**said, "references": tuple(said.get("references", ()))}
+        content.pop("higher_is_better", None)  # of older results; the metric says it
+        card = Card(**content)
         digest = card.digest
     except (TypeError, AttributeError) as error:
         raise ValueError(f"{file} must hold a card of this version. Got {error} instead.") from None

@@ -10,7 +10,7 @@ average.
 Shape letters: B batch, L length in tokens, N scored positions, V vocabulary.
 """
 
-from bisect import bisect
+from bisect import bisect_left
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -222,7 +222,8 @@ def _share_of_starts(rate: float, longest: int) -> float:
     """
     reach = np.arange(1, longest + 1) / longest
     return (
-        bisect(range(_FINE), rate, key=lambda n: 1 - float(np.prod(1 - n / _FINE * reach))) / _FINE
+        bisect_left(range(_FINE), rate, key=lambda n: 1 - float(np.prod(1 - n / _FINE * reach)))
+        / _FINE
     )
 
 
