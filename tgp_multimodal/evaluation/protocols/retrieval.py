@@ -29,9 +29,9 @@ def retrieval(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     Where the card gives `relevance`, one number for each of `relevant`, it is the gain of nDCG
     (linear and never below 0, as in trec_eval); else every relevant document gains 1. Where queries
     among the test items say the same, what answers one answers each: their rankings are the same.
-    For all other numbers a document is relevant, its number above 0, or not. Ties are broken by document id,
-    descending, as pytrec_eval does. A document that is the query's own text is not treated
-    specially.
+    For all other numbers a document is relevant, its number above 0, or not. Ties are broken by
+    document id, descending, as pytrec_eval does. A document that is the query's own text is not
+    treated specially.
 
     Raises:
         ValueError: there is no document.
