@@ -274,6 +274,16 @@ def test_an_export_is_replaced_as_a_whole_and_nothing_else_is(tokenizer, tmp_pat
     assert [p.name for p in other.iterdir()] == ["thesis.tex"]
 
 
+def test_a_damaged_export_is_replaced_as_well(tokenizer, tmp_path):
+    place = tmp_path / "export"
+    export.save(place, language_model(tokenizer.vocabulary), tokenizer, {"n": 1}, "")
+    (place / "tgp.json").write_text("{")
+    for n in (2, 3):
+        export.save(place, language_model(tokenizer.vocabulary), tokenizer, {"n": n}, "")
+        assert export.load(place).facts == {"n": n}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["export"]
+
+
 @pytest.mark.parametrize("is_new_there", [False, True])
 def test_an_export_that_was_killed_while_it_replaced_another_loses_nothing(
     tokenizer, tmp_path, is_new_there

@@ -125,8 +125,10 @@ def _end_replacing(before: Path, folder: Path) -> None:
     if not folder.exists():
         before.replace(folder)
         return
-    about = before / "tgp.json"
-    written = read_object(about).get("files") if about.is_file() else None
+    try:
+        written = read_object(before / "tgp.json").get("files")
+    except (ValueError, OSError):  # a damaged one is replaced, too
+        written = None
     for path in before.iterdir():
         is_own = not path.name.startswith(".") if written is None else path.name in written
         if not is_own and not (folder / path.name).exists():
