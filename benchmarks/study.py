@@ -90,8 +90,8 @@ class Study:
             mine = self._candidates(name)
             if mine and all(math.isinf(measured[run.name]) for run in mine):
                 raise SystemExit(
-                    f"tune of {name} must have a value whose run finishes. Got none instead; the "
-                    f"reasons are in {self.output / name / 'tune'}."
+                    f"tune of {name} must have a value whose run finishes with a number. Got none "
+                    f"instead; the reasons are in {self.output / name / 'tune'}."
                 )
             best = min(mine, key=lambda r: measured[r.name]).values if mine else {}
             values = {**recipe.get("set", {}), **best}

@@ -252,55 +252,6 @@ def test_network_may_have_more_ids_than_the_tokenizer(tokenizer, tmp_path):
         export.save(tmp_path / "b", language_model(300), tokenizer, {}, "")
 
 
-def test_an_export_is_replaced_as_a_whole_and_nothing_else_is(tokenizer, tmp_path):
-    place = tmp_path / "export"
-    export.save(place, multimodal(tokenizer.vocabulary), tokenizer, {"n": 1}, "")
-    export.save(place, language_model(tokenizer.vocabulary), tokenizer, {"n": 2}, "")
-    assert export.load(place).facts == {"n": 2}
-    assert not (place / "transformer").exists()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["export"]
-    (place / ".git").mkdir()
-    (place / "LICENSE").write_text("mine")
-    (tmp_path / "link").symlink_to(place)
-    export.save(tmp_path / "link", language_model(tokenizer.vocabulary), tokenizer, {"n": 3}, "")
-    assert export.load(place).facts == {"n": 3}
-    assert (place / ".git").is_dir()
-    assert (place / "LICENSE").read_text() == "mine"
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "thesis.tex").write_text("years of work")
-    with pytest.raises(ValueError, match=r"output folder must be new, empty, or an export"):
-        export.save(other, language_model(tokenizer.vocabulary), tokenizer, {}, "")
-    assert [p.name for p in other.iterdir()] == ["thesis.tex"]
-
-
-def test_a_damaged_export_is_replaced_as_well(tokenizer, tmp_path):
-    place = tmp_path / "export"
-    export.save(place, language_model(tokenizer.vocabulary), tokenizer, {"n": 1}, "")
-    (place / "tgp.json").write_text("{")
-    for n in (2, 3):
-        export.save(place, language_model(tokenizer.vocabulary), tokenizer, {"n": n}, "")
-        assert export.load(place).facts == {"n": n}
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["export"]
-
-
-@pytest.mark.parametrize("is_new_there", [False, True])
-def test_an_export_that_was_killed_while_it_replaced_another_loses_nothing(
-    tokenizer, tmp_path, is_new_there
-):
-    place, before = tmp_path / "export", tmp_path / ".export.tgp-before"
-    export.save(place, language_model(tokenizer.vocabulary), tokenizer, {"n": 1}, "")
-    (place / ".git").mkdir()
-    place.rename(before)
-    if is_new_there:
-        export.save(tmp_path / "new", language_model(tokenizer.vocabulary), tokenizer, {}, "")
-        (tmp_path / "new").rename(place)
-    export.save(place, language_model(tokenizer.vocabulary), tokenizer, {"n": 2}, "")
-    assert export.load(place).facts == {"n": 2}
-    assert (place / ".git").is_dir()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["export"]
-
-
 def test_what_is_no_export_is_refused(tokenizer, tmp_path):
     with pytest.raises(ValueError, match=r"model folder must be an export .* Got .*nowhere"):
         export.load(tmp_path / "nowhere")

@@ -40,6 +40,13 @@ FORMAT = 1
 _TEXT = "model.safetensors"
 _HEAD = "transformer/diffusion_pytorch_model.safetensors"
 _TOWER = "tower/model.safetensors"
+# Whatever may lie at the top of an export.
+_NAMES = (
+    *("config.json", "generation_config.json", "model.safetensors", "model_index.json"),
+    *("modules.json", "tokenizer.json", "tokenizer_config.json", "tgp.json", "README.md"),
+    *("encoder", "pooling", "scheduler", "text_encoder", "tokenizer", "tower", "transformer"),
+    "chat_template.jinja",
+)
 # Qwen3ForCausalLM keeps its Qwen3Model under this name; Qwen3Model strips it when it loads.
 _STOCK_PREFIX = "model."
 
@@ -118,7 +125,7 @@ def save(
 def _end_replacing(before: Path, folder: Path) -> None:
     """Moves what is not of the older export into the new one, and deletes the rest of the older.
 
-    Exports that do not say which files are theirs own all but the hidden ones.
+    Of exports that do not say which files are theirs, those that any export may have are.
     """
     if not before.exists():
         return
@@ -130,8 +137,7 @@ def _end_replacing(before: Path, folder: Path) -> None:
     except (ValueError, OSError):  # a damaged one is replaced, too
         written = None
     for path in before.iterdir():
-        is_own = not path.name.startswith(".") if written is None else path.name in written
-        if not is_own and not (folder / path.name).exists():
+        if path.name not in (written or _NAMES) and not (folder / path.name).exists():
             path.rename(folder / path.name)
     shutil.rmtree(before, ignore_errors=True)
 

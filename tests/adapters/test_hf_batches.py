@@ -62,6 +62,18 @@ def test_no_answer_depends_on_what_is_beside_it(family, settings, may_pad, corpu
         assert model.answer([MaskedScore(text)])[0].nats == pytest.approx(answer.nats, abs=1e-3)
 
 
+@pytest.mark.parametrize(("family", "batch"), [("FNet", 1), ("Bert", 32)])
+def test_no_sentence_vector_depends_on_what_is_beside_it(family, batch, corpus, tmp_path):
+    library = pytest.importorskip("sentence_transformers")
+    folder = masked_model(tmp_path / "model", corpus, family)
+    library.SentenceTransformer(str(folder)).save(str(tmp_path / "encoder"))
+    model = make(f"st:{tmp_path / 'encoder'}")
+    assert model.batch == batch
+    together = model.answer([Embed(text) for text in TEXTS])
+    for text, vector in zip(TEXTS, together, strict=True):
+        np.testing.assert_allclose(model.answer([Embed(text)])[0], vector, atol=1e-4)
+
+
 def test_texts_of_one_length_are_read_together():
     assert list(of_one_length([3, 5, 3, 0, 3, 5], 6)) == [[0, 2], [4], [1], [5], [3]]
     assert list(of_one_length([], 6)) == []
@@ -98,3 +110,16 @@ def test_a_short_text_does_not_change_how_long_ones_are_read(weights, corpus, tm
     np.testing.assert_array_equal(model.answer([Embed(text)]), before)
     assert model.model.config.attention_type == "original_full"  # the digest says so
     assert model.facts()["digest"] == digest
+
+
+def test_a_decoder_that_names_the_sparse_attention_of_an_encoder_opens(corpus, tmp_path):
+    stock_models.masked(tmp_path / "model", corpus, limit=None)
+    sizes = {
+        "d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 2, "decoder_ffn_dim": 48,
+        "vocab_size": len(AutoTokenizer.from_pretrained(tmp_path / "model")), "pad_token_id": 0,
+        "max_position_embeddings": 128,
+    }  # fmt: skip
+    config = transformers.BigBirdPegasusConfig(**sizes)
+    transformers.BigBirdPegasusForCausalLM(config).save_pretrained(tmp_path / "model")
+    (vector_D,) = make(f"hf:{tmp_path / 'model'}").answer([Embed("a dog")])
+    assert np.isfinite(vector_D).all()

@@ -73,7 +73,7 @@ def test_a_stop_among_the_short_runs_loses_none_that_was_done(loaded, tmp_path, 
         runs.append(module.rate)
         if len(runs) == 3:
             (stop,) = (c for c in self.callbacks if isinstance(c, adapt_runs.CleanStop))
-            stop.stopped = True
+            stop.asked = True
         fit(self, module, **how)
 
     monkeypatch.setattr(adapt_runs.Trainer, "fit", stopped)

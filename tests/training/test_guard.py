@@ -34,9 +34,9 @@ def test_what_is_no_number_is_skipped_from_the_first_step_on(bad):
     guard, weights = SpikeGuard(), weights_with([1.0, bad], [2.0])
     guard.clip(weights, 1.0)
     assert all((w.grad == 0).all() for w in weights)
-    assert guard.broken == (1, 1)
+    assert guard.broken.in_a_row == guard.broken.in_all == 1
     guard.clip(weights_with([1.0]), 1.0)
-    assert guard.broken == (0, 1)
+    assert (guard.broken.in_a_row, guard.broken.in_all) == (0, 1)
 
 
 def test_a_spike_is_skipped_once_the_usual_norm_is_known():
@@ -67,7 +67,25 @@ def test_steps_of_other_streams_have_a_usual_norm_of_their_own():
         guard.clip(weights, None, "text" if step % 4 else "text+captions")
         assert weights[0].grad.item() > 0
     guard.clip(weights_with([40.0]), None, "text")
-    assert guard.broken == (1, 1)
+    assert guard.broken == ("text", 1, 40, 1)
+    for norm in (50.0, 500.0):
+        guard.clip(weights_with([norm * 10]), None, "text+captions")
+        guard.clip(weights_with([1.0]), None, "text")
+    assert guard.broken == ("text+captions", 2, 5000, 3)  # a sound step of text changes nothing
+
+
+def test_states_of_a_checkpoint_are_taken_over_but_for_broken_steps_in_a_row():
+    guard, saved = SpikeGuard(factor=10), SpikeGuard(factor=10)
+    for norm in (*[1.0] * 30, 100.0, 100.0):
+        saved.clip(weights_with([norm]), None, "text")
+    guard.load(saved.states)
+    assert saved.broken == ("text", 2, 100, 2)
+    assert guard.broken == ("text", 0, 100, 2)
+    guard.clip(spike := weights_with([100.0]), None, "text")
+    assert spike[0].grad.item() == 0
+    guard.load(torch.tensor([0.0, 30.0, 1.0, 7.0]))  # of an older version
+    guard.clip(weights_with([100.0]), None, "text")
+    assert guard.broken.in_all == 7
 
 
 def test_steps_without_a_gradient_do_not_become_the_usual():
@@ -75,7 +93,7 @@ def test_steps_without_a_gradient_do_not_become_the_usual():
     for step in range(100):
         weights = weights_with([0.0 if step in (3, 9, 40, 41, 42) else 1.0])
         guard.clip(weights, None)
-    assert guard.broken == (0, 0)
+    assert guard.broken == ("", 0, 0, 0)
     assert weights[0].grad.item() == 1
 
 

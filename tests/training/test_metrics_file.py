@@ -151,9 +151,10 @@ def test_of_several_processes_one_makes_room_and_all_know_where_home_is(tmp_path
     (tmp_path / "checkpoints" / "last.ckpt").touch()
     run._make_room(tmp_path, None)
     assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
-    config = {"model": {}, "data": {"folder": "~/x"}, "trainer": {}}
+    config = {"model": {"init_from": "~no-one/a"}, "data": {"folder": "~/x"}, "trainer": {}}
     run._expand_home(config)
     assert not config["data"]["folder"].startswith("~")
+    assert config["model"]["init_from"] == "~no-one/a"  # a folder of that name
 
 
 def test_a_mistyped_checkpoint_changes_nothing(every_step, tmp_path, monkeypatch):

@@ -39,7 +39,8 @@ def child(rank, world, port, stop, arguments):
         }
     sys.argv = ["tgp fit"]
     RunCLI.extra = lambda self: [Stop(stop)]
-    RunCLI(["fit", *arguments, "--trainer.devices", str(world)])
+    done = RunCLI(["fit", *arguments, "--trainer.devices", str(world)])
+    assert done.stop.stopped == (stop > 0)
 
 for world, stop, arguments in json.loads(sys.argv[1]):
     with socket.socket() as free:

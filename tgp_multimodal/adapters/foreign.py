@@ -2,12 +2,13 @@
 
 import hashlib
 import importlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
@@ -17,6 +18,9 @@ from tgp_multimodal import __version__, export
 
 RANDOM = "random"  # in the place of weights: fresh ones, always the same
 _SEED = 20_260_101
+# One text changes beside another by rounding, up to this share of what tells the two apart.
+_ROUNDING, _ROUNDING_HALF = 1e-3, 2e-2
+_SHORT, _LONG = "A dog ran.", "They counted the boats, one by one, until the river had frozen over."
 # What libraries raise for a model that they cannot open: RuntimeError for weights that do not fit,
 # ImportError for quantised ones, SafetensorError and EOFError for a file that was cut off, KeyError
 # for one that is something else.
@@ -119,6 +123,22 @@ def same_randomness() -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         yield
+
+
+def minds_padding(vectors: Callable[[list[str]], np.ndarray], dtype: torch.dtype) -> bool:
+    """Whether a text has another vector padded beside a longer one than alone.
+
+    FNet mixes padding in, and ConvBERT's convolutions reach into it, whatever the mask says.
+
+    Args:
+        vectors: of texts that are read at once, (texts, features).
+        dtype: of the model.
+    """
+    (alone_D,) = vectors([_SHORT])
+    short_D, long_D = vectors([_SHORT, _LONG])
+    rounding = _ROUNDING if dtype == torch.float32 else _ROUNDING_HALF
+    change, apart = np.linalg.norm(short_D - alone_D), np.linalg.norm(short_D - long_D)
+    return bool(change > rounding * apart)
 
 
 def first_line(error: Exception) -> str:

@@ -89,9 +89,11 @@ def _settled(network: Any) -> Any:
     """A network whose answers do not depend on what it was asked before.
 
     BigBird's attention is sparse up to the first short text and full ever after. So it is full from
-    the start; the configuration, which is in the digest, says so.
+    the start; the configuration, which is in the digest, says so. (A decoder of BigBirdPegasus says
+    the same of an encoder that it has not.)
     """
-    if getattr(network.config, "attention_type", None) == "block_sparse":
+    is_sparse = getattr(network.config, "attention_type", None) == "block_sparse"
+    if is_sparse and hasattr(network.base_model, "set_attention_type"):
         with foreign.same_randomness():  # the parts are made anew and take over the weights
             network.base_model.set_attention_type("original_full")
         network.config.attention_type = "original_full"

@@ -68,9 +68,6 @@ from tgp_multimodal.inference.text_features import LAYERS, places
 
 _WRITTEN = 16  # texts that are written at once
 _PROBED = 9  # tokens of a row that shows what a model gives
-# One text changes beside another by rounding, up to this share of what tells the two apart.
-_ROUNDING, _ROUNDING_HALF = 1e-3, 2e-2
-_SHORT, _LONG = "A dog ran.", "They counted the boats, one by one, until the river had frozen over."
 _CAN = {
     "causal": frozenset({Score, Perplexity, Generate, Embed}),
     "masked": frozenset({MaskedScore, Embed}),
@@ -264,17 +261,12 @@ class HfTransformers(Adapter):
 
     @cached_property
     def _may_pad(self) -> bool:
-        """Whether a text has the same vector alone and padded beside a longer one.
+        """Whether texts of several lengths may be read at once."""
 
-        FNet mixes padding in, and ConvBERT's convolutions reach into it, whatever the mask says; so
-        the model is asked, once.
-        """
-        rows = self._rows([_SHORT, _LONG])
-        (alone_D,) = self._means(rows[:1], [""])[0]
-        short_D, long_D = self._means(rows, [""])[0]
-        rounding = _ROUNDING if self.model.dtype == torch.float32 else _ROUNDING_HALF
-        change, apart = np.linalg.norm(short_D - alone_D), np.linalg.norm(short_D - long_D)
-        return bool(change <= rounding * apart)
+        def vectors(texts: list[str]) -> np.ndarray:
+            return self._means(self._rows(texts), [""])[0]
+
+        return not foreign.minds_padding(vectors, self.model.dtype)
 
     def _generate(self, requests: Sequence[Generate]) -> list[Answer]:
         answers: list[Answer] = [""] * len(requests)

@@ -21,7 +21,8 @@ class SentenceEncoder(Adapter):
 
     Args:
         model: a folder or hub name.
-        batch: texts at once; no answer depends on it beyond rounding.
+        batch: texts at once; no answer depends on it beyond rounding, since models that do not
+            pass over padding read one at a time.
 
     Raises:
         ValueError: the library is not installed, or cannot open the model.
@@ -48,6 +49,8 @@ class SentenceEncoder(Adapter):
                 f" Got {model} instead ({foreign.first_line(error)})."
             ) from error
         self.encoder.eval().requires_grad_(False)
+        if foreign.minds_padding(self.encoder.encode, self.encoder.dtype):
+            self.batch = 1
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         asked = [r for r in requests if isinstance(r, Embed)]

@@ -295,8 +295,9 @@ class CleanStop(Callback):
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int
     ) -> None:
         # A signal may reach one process alone, or in different steps, or in this very call.
+        self.stopped = self.asked
         if trainer.world_size > 1:
-            self.stopped = trainer.strategy.reduce_boolean_decision(self.asked, all=False)
+            self.stopped = trainer.strategy.reduce_boolean_decision(self.stopped, all=False)
         if self.stopped and not _is_done(trainer):
             if trainer.world_size > 1:
                 told = torch.tensor(self.signal, device=trainer.strategy.root_device)
@@ -313,7 +314,7 @@ class CleanStop(Callback):
         if self.asked:
             signal.signal(number, signal.SIG_DFL)
             raise KeyboardInterrupt
-        self.stopped = self.asked = True
+        self.asked = True
         self.signal = number
         print(
             "\nstopping after this step; the run will be saved (Ctrl-C again stops at once)",

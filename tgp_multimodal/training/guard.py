@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,19 +13,35 @@ _MEMORY = 0.98  # decay of the running mean of the logarithm of the norm: some 5
 _YOUNG = 20  # steps before a large norm counts as a spike
 
 
+class Broken(NamedTuple):
+    """The kind of step with the most broken ones in a row; all kinds together.
+
+    Attributes:
+        kind: the streams that it learns from.
+        in_a_row: its broken steps since its last sound one.
+        norm: of the last of them.
+        in_all: broken steps of all kinds since the run began.
+    """
+
+    kind: str
+    in_a_row: int
+    norm: float
+    in_all: int
+
+
 class SpikeGuard:
     """Clips gradients by their global norm, and zeroes those of a broken step.
 
     A step is broken if the norm is infinite or NaN, or more than `factor` times the geometric mean
-    of recent norms of its kind. A norm of 0 is sound and does not count. Everything stays on the
-    gradients' device: there is no synchronisation.
+    of recent norms of its kind, of which the first 20 are never too large. A norm of 0 is sound and
+    does not count. Everything stays on the gradients' device: there is no synchronisation.
 
     Args:
         factor: how many times the usual norm is a spike; 0 lets every finite gradient pass.
 
     Attributes:
         states: kind of step -> mean of the log norm, steps in it, broken steps in a row, broken
-            steps in all; float32, (4,).
+            steps in all, norm of the last broken step; float32, (5,).
     """
 
     def __init__(self, factor: float = 10.0) -> None:
@@ -33,11 +50,26 @@ class SpikeGuard:
         self.factor = factor
         self.states: dict[str, Tensor] = {}
 
+    def load(self, saved: dict[str, Tensor] | Tensor) -> None:
+        """Takes over the states of a checkpoint; broken steps in a row are counted anew.
+
+        Otherwise a run that was saved after too many could never go on.
+        """
+        if isinstance(saved, Tensor):  # older versions kept one state, whose mean was of all kinds
+            saved = {"": torch.stack((*torch.zeros(3), saved[3]))}
+        self.states = {}
+        for kind, state in saved.items():
+            self.states[kind] = torch.zeros(5)
+            self.states[kind][: len(state)] = state
+            self.states[kind][2] = 0
+
     @property
-    def broken(self) -> tuple[int, int]:
-        """Broken steps in a row, the most of any kind of step, and broken steps in all."""
-        found = [state.tolist() for state in self.states.values()] or [[0.0] * 4]
-        return int(max(state[2] for state in found)), int(sum(state[3] for state in found))
+    def broken(self) -> Broken:
+        """What was skipped so far, most of all the kind of step with the most in a row."""
+        found = {kind: state.tolist() for kind, state in self.states.items()} or {"": [0.0] * 5}
+        kind = max(found, key=lambda k: found[k][2])
+        in_all = sum(state[3] for state in found.values())
+        return Broken(kind, int(found[kind][2]), found[kind][4], int(in_all))
 
     @torch.no_grad()
     def clip(
@@ -69,8 +101,8 @@ class SpikeGuard:
         return norm
 
     def _judge(self, norm: Tensor, kind: str) -> Tensor:
-        state = self.states.get(kind, torch.zeros(4)).to(norm.device, non_blocking=norm.is_cuda)
-        mean, seen, in_a_row, in_all = state
+        state = self.states.get(kind, torch.zeros(5)).to(norm.device, non_blocking=norm.is_cuda)
+        mean, seen, in_a_row, in_all, last = state
         logarithm = norm.float().clamp_min(1e-20).log()
         is_sound = torch.isfinite(norm)
         if self.factor:
@@ -85,6 +117,7 @@ class SpikeGuard:
                 seen + counts.float(),
                 (in_a_row + 1) * broken,
                 in_all + broken,
+                torch.where(is_sound, last, norm.float()),
             )
         )
         return is_sound

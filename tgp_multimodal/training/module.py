@@ -213,13 +213,14 @@ class TrainingModule(LightningModule):
             self._report_spikes(norm)
 
     def _report_spikes(self, norm: Tensor) -> None:
-        in_a_row, in_all = self.guard.broken
-        self.log_dict({"train/gradient_norm": norm, "train/skipped_steps": float(in_all)})
-        if in_a_row >= self.settings.spikes:
+        broken = self.guard.broken
+        self.log_dict({"train/gradient_norm": norm, "train/skipped_steps": float(broken.in_all)})
+        if broken.in_a_row >= self.settings.spikes:
             raise ValueError(
                 f"broken gradients in a row must be fewer than spikes={self.settings.spikes} "
                 "(lower the learning rates, or set spike_factor to 0 if such norms are right). "
-                f"Got {in_a_row}, the last of norm {float(norm):.3g}, instead."
+                f"Got {broken.in_a_row} in steps of {broken.kind}, the last of norm "
+                f"{broken.norm:.3g}, instead."
             )
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
@@ -333,8 +334,7 @@ class TrainingModule(LightningModule):
         self.check_fits(checkpoint, self._tokenizer())
         now = self.network.state_dict()
         self.ema_weights = {k: sharded_like(v, now[k]) for k, v in checkpoint["ema"].items()}
-        guard = checkpoint["guard"]  # older versions kept one state for all steps
-        self.guard.states = dict(guard) if isinstance(guard, dict) else {}
+        self.guard.load(checkpoint["guard"])
         self._latest = checkpoint.get("latest", {})  # older versions did not keep it
         # A run resumes in the precision it began with, whatever is faster today, unless another
         # one is named.

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from itertools import count
@@ -339,7 +340,7 @@ def _expand_home(config: Any) -> None:
         (trainer, "default_root_dir"),
     ):
         if isinstance(given := section.get(key), str) and given.startswith("~"):
-            section[key] = str(Path(given).expanduser())
+            section[key] = os.path.expanduser(given)  # noqa: PTH111  leaves `~nobody` as it is
 
 
 @rank_zero_only
