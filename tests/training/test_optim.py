@@ -40,7 +40,9 @@ def test_the_matrix_rule_is_that_of_torch():
     start, gradients = weights_and_gradients([(24, 16), (16, 24), (16, 16), (24, 16)], 4)
     group = {"lr": 0.02, "rule": "muon"}
     ours = run(
-        lambda w: MuonAdamW([{"params": w, **group}], iterations=5, dtype=torch.bfloat16),
+        lambda w: MuonAdamW(
+            [{"params": w, **group}], iterations=5, row_decay=0, dtype=torch.bfloat16
+        ),
         start,
         gradients,
     )
@@ -49,6 +51,39 @@ def test_the_matrix_rule_is_that_of_torch():
         assert torch.allclose(
             mine, theirs, atol=2e-3
         )  # batched products round otherwise in bfloat16
+
+
+def test_rows_are_brought_to_one_size():
+    """As the paper's algorithm, a matrix and a step at a time; NorMuon, arXiv:2510.05491."""
+    start, gradients = weights_and_gradients([(24, 16), (16, 24), (24, 16)], 4)
+    group = {"lr": 0.02, "rule": "muon"}
+    found = run(lambda w: MuonAdamW([{"params": w, **group}], row_decay=0.9), start, gradients)
+    for place, (weight, mine) in enumerate(zip(start, found, strict=True)):
+        is_wide = weight.shape[0] < weight.shape[1]
+        momentum, mean_R = torch.zeros_like(weight), torch.zeros(24)
+        for step in gradients:
+            momentum = 0.95 * momentum + 0.05 * step[place]
+            update = orthogonal(
+                (0.95 * momentum + 0.05 * step[place])[None], 4, torch.float32
+            ).squeeze(0)
+            rows_RC = update.T if is_wide else update
+            mean_R = 0.9 * mean_R + 0.1 * rows_RC.pow(2).mean(1)
+            even_RC = rows_RC / mean_R.sqrt()[:, None]
+            even_RC *= rows_RC.norm() / even_RC.norm()
+            rate = 0.02 * max(1, weight.shape[0] / weight.shape[1]) ** 0.5
+            weight = weight - rate * (even_RC.T if is_wide else even_RC)
+        torch.testing.assert_close(mine.data, weight)
+
+
+def test_a_row_that_had_no_gradient_yet_is_no_obstacle():
+    start, gradients = weights_and_gradients([(24, 16)], 3)
+    for step in gradients[:2]:
+        step[0][:] = 0
+    gradients[2][0][5:] = 0
+    (found,) = run(lambda w: MuonAdamW([{"params": w, "rule": "muon"}]), start, gradients)
+    assert torch.equal(found[5:], start[0][5:])
+    assert torch.isfinite(found).all()
+    assert not torch.equal(found, start[0])
 
 
 def test_the_other_rule_is_that_of_torch():
@@ -255,6 +290,7 @@ def test_the_schedule_is_a_trapezoid():
         ({"muon_lr": -0.02}, r"muon_lr must be at least 0\. Got -0\.02 instead"),
         ({"text_rate": math.nan}, r"text_rate must be at least 0\. Got nan instead"),
         ({"iterations": 0}, r"iterations must be at least 1\. Got 0 instead"),
+        ({"row_decay": 1.0}, r"row_decay must be at least 0 and below 1\. Got 1\.0 instead"),
         ({"spikes": 0}, r"spikes must be at least 1\. Got 0 instead"),
         ({"momentum": (0.85, 1.0)}, r"momentum must be at least 0 and below 1\. Got \(0\.85, 1"),
     ],

@@ -132,7 +132,10 @@ class TrainingModule(LightningModule):
             group["rule"] = "adamw" if s.rule == "adamw" else group["rule"]
             group["peak_lr"] = group["lr"]
         dtype = self._chosen().dtype
-        return MuonAdamW(groups, weight_decay=s.weight_decay, iterations=s.iterations, dtype=dtype)
+        return MuonAdamW(
+            groups, weight_decay=s.weight_decay, iterations=s.iterations, row_decay=s.row_decay,
+            dtype=dtype,
+        )  # fmt: skip
 
     def on_fit_start(self) -> None:
         self.seed = int(getattr(getattr(self.trainer, "datamodule", None), "seed", 0))

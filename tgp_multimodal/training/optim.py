@@ -1,8 +1,9 @@
 """Muon for the matrices inside the blocks, AdamW for everything else, as one optimizer object.
 
 One object, because two make Lightning count every step twice. The algorithm is torch.optim.Muon's,
-but weight decay is cautious, and four Newton-Schulz iterations, each with its own polynomial,
-replace five equal ones; matrices of one shape are batched, in bfloat16 where that is fast.
+but rows are brought to one size (NorMuon), weight decay is cautious, and four Newton-Schulz
+iterations, each with its own polynomial, replace five equal ones; matrices of one shape are
+batched, in bfloat16 where that is fast.
 """
 
 from collections import defaultdict
@@ -53,6 +54,8 @@ class OptimizerSettings:
         decay: share of the run, at its end, in which they fall to zero.
         iterations: Newton-Schulz iterations of Muon; 3 for networks so small that the optimizer is
             a large part of a step, 5 for what torch.optim.Muon does.
+        row_decay: decay rate of the mean square of each row of Muon's update, by which rows are
+            brought to one size; 0 leaves them as they are.
         momentum: Muon's decay rate at the start and after `momentum_steps`, linear between; Jordan
             et al. 2024 begin at 0.85.
         momentum_steps: steps of that ramp.
@@ -72,6 +75,7 @@ class OptimizerSettings:
     warmup: float = 0.03
     decay: float = 0.4
     iterations: int = 4
+    row_decay: float = 0.95
     momentum: tuple[float, float] = (0.95, 0.95)
     momentum_steps: int = 300
     spike_factor: float = 10.0
@@ -89,6 +93,10 @@ class OptimizerSettings:
         for name in ("iterations", "spikes"):
             if (count := getattr(self, name)) < 1:
                 raise ValueError(f"{name} must be at least 1. Got {count} instead.")
+        if not 0 <= self.row_decay < 1:
+            raise ValueError(
+                f"row_decay must be at least 0 and below 1. Got {self.row_decay} instead."
+            )
         if not all(0 <= rate < 1 for rate in self.momentum):
             raise ValueError(
                 f"momentum must be at least 0 and below 1. Got {self.momentum} instead."
@@ -109,6 +117,7 @@ class MuonAdamW(Optimizer):
         weight_decay: decoupled decay; applied only where it does not fight the update (cautious,
             Chen et al. 2025, arXiv:2510.12402).
         iterations: Newton-Schulz iterations; see `orthogonal`.
+        row_decay: see `OptimizerSettings`; 0 is Muon as torch has it.
         dtype: precision of the iterations.
     """
 
@@ -119,6 +128,7 @@ class MuonAdamW(Optimizer):
         momentum: float = 0.95,
         weight_decay: float = 0.0,
         iterations: int = 4,
+        row_decay: float = 0.95,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         defaults = {
@@ -129,7 +139,7 @@ class MuonAdamW(Optimizer):
             "weight_decay": weight_decay,
         }
         super().__init__(list(groups), defaults)
-        self.iterations, self.dtype = iterations, dtype
+        self.iterations, self.row_decay, self.dtype = iterations, row_decay, dtype
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads the optimizer state, but keeps the rates and rules that this run was given."""
@@ -168,11 +178,35 @@ class MuonAdamW(Optimizer):
             pieces = group.get("pieces", 1)  # checkpoints of older versions do not say
             single = matrices.reshape(len(members) * pieces, -1, shape[1])
             found = orthogonal(single, self.iterations, self.dtype)
+            if self.row_decay:
+                found = self._evened([w for w, _ in members], found)
             updates = found.reshape(matrices.shape).unbind()
             rate = group["lr"] * max(1.0, single.shape[1] / shape[1]) ** 0.5
             pairs = zip(updates, members, strict=True)
             mine = local_shards(sharded_like(update, w) for update, (w, _) in pairs)
             self._apply(group, local_shards(w for w, _ in members), mine, rate)
+
+    def _evened(self, weights: list[Tensor], update_NRC: Tensor) -> Tensor:
+        """Divides each row by the root of its running mean square; sizes of matrices stay.
+
+        NorMuon (Li et al. 2025, arXiv:2510.05491). Columns take the place of rows where there are
+        more of them. Every process has the means of whole matrices.
+
+        Args:
+            weights: each of as many matrices as it has pieces.
+            update_NRC: the orthogonal update of all their matrices.
+        """
+        along = -1 if update_NRC.shape[-2] >= update_NRC.shape[-1] else -2
+        size_N = torch.linalg.vector_norm(update_NRC, dim=along, keepdim=True)
+        square_N = size_N.square().div_(update_NRC.shape[along])
+        for weight, square in zip(weights, square_N.chunk(len(weights)), strict=True):
+            state = self.state[weight]
+            if "row_square" not in state:
+                state["row_square"] = torch.zeros_like(square)
+            state["row_square"].lerp_(square, 1 - self.row_decay)
+        mean_N = torch.cat([self.state[w]["row_square"] for w in weights]).clamp_min_(1e-12)
+        now, then = (x.sum((-2, -1), keepdim=True) for x in (square_N, square_N / mean_N))
+        return update_NRC * (mean_N * (then / now.clamp_min(1e-12)).clamp_min(1e-12)).rsqrt()
 
     def _adamw(self, group: dict[str, Any], weights: list[Tensor]) -> None:
         for w in weights:

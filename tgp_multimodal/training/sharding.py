@@ -88,11 +88,15 @@ def is_sharded(network: Network) -> bool:
 
 
 def _spread_state(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-    """The saved state of an optimizer, spread as its weights are."""
+    """The saved state of an optimizer, spread as its weights are; whole if of another shape."""
     weights = [w for group in optimizer.param_groups for w in group["params"]]
     numbers = [n for group in state["param_groups"] for n in group["params"]]
     like = dict(zip(numbers, weights, strict=True))
-    return _each_tensor(state, lambda x, number: sharded_like(x, like[number]))
+
+    def spread(x: Tensor, number: int) -> Tensor:
+        return sharded_like(x, like[number]) if x.shape == like[number].shape else x
+
+    return _each_tensor(state, spread)
 
 
 def _each_tensor(state: dict[str, Any], change: Callable[[Tensor, int], Tensor]) -> dict[str, Any]:
