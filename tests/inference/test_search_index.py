@@ -169,7 +169,7 @@ def test_an_index_may_begin_with_nothing(tmp_path, files, embed):
 def test_fused_ranks_are_the_sum_of_reciprocals():
     first, second = np.array([3.0, 2.0, 1.0]), np.array([-np.inf, 5.0, 5.0])
     wanted = [1 / 61, 1 / 62 + 1 / 61, 1 / 63 + 1 / 62]
-    assert ranking.fused([first, second]) == pytest.approx(wanted)
+    assert ranking.reciprocal_rank_fusion([first, second]) == pytest.approx(wanted)
     assert ranking.best(np.array([1.0, 2.0, 2.0]), 2) == [1, 2]
 
 

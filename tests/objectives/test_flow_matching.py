@@ -60,9 +60,7 @@ def test_equal_seeds_draw_equal_noise_and_others_do_not(network):
 def test_dropped_captions_look_like_the_null_prompt_to_the_head(network):
     pictures = batch(400)
     generator = torch.Generator().manual_seed(0)
-    _, mask_BL = FlowMatching(caption_drop=0.3).drop_captions(
-        pictures.token_BL, pictures.mask_BL, generator
-    )
+    mask_BL = FlowMatching(caption_drop=0.3).drop_captions(pictures.mask_BL, generator)
     null_B = mask_BL.sum(1) == 1
     assert abs(null_B.float().mean() - 0.3) < 0.07
     assert mask_BL[:, 0].all()
@@ -83,7 +81,7 @@ def test_the_loss_is_the_velocity_error_down_to_its_floor():
     assert flat == pytest.approx(0.25)  # every time weighs the same
     objective = FlowMatching(weight_floor=0.05)
     generator = torch.Generator().manual_seed(0)
-    objective.drop_captions(pictures.token_BL, pictures.mask_BL, generator)
+    objective.drop_captions(pictures.mask_BL, generator)
     time_B = objective.times(len(data), generator)
     steep = objective.loss(oracle, pictures, 0.0, 0).value
     assert steep == pytest.approx((0.25 / time_B.clamp_min(0.05) ** 2).mean().item(), rel=1e-5)

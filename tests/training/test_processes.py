@@ -183,3 +183,7 @@ def test_a_batch_that_processes_cannot_share_is_named():
         _share("pictures", {"batch": 6}, 4)
     with pytest.raises(ValueError, match=r"data.text.ramp .* processes, 4. Got 6 instead"):
         _share("text", {"batch": 4, "ramp": stages}, 4)
+    none = {"batch": 4, "ramp": [{"until": 3, "length": 8, "batch": 0}]}
+    for processes in (1, 2):
+        with pytest.raises(ValueError, match=r"batch of data.text.ramp must be at least 1. Got 0"):
+            _share("text", none, processes)

@@ -35,6 +35,11 @@ def direction(metric: str, higher_is_better: bool) -> str:
     return f"{'higher' if higher_is_better else 'lower'} is better"
 
 
+def wins(first: float, second: float) -> float:
+    """1 if the first number is the larger one, 0 if the second is; a tie counts half."""
+    return (1 + (first > second) - (first < second)) / 2
+
+
 def accuracy(predictions: Sequence[Hashable], targets: Sequence[Hashable]) -> float:
     """Share of predictions that equal their target."""
     return sum(p == t for p, t in zip(predictions, targets, strict=True)) / len(targets)

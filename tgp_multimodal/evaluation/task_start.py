@@ -6,7 +6,7 @@ Fine-tuning from a fitted head instead of a random one distorts the features les
 Shape letters: N items, F features, R axes, K outputs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -164,9 +164,3 @@ def _joined(maps: _Maps) -> tuple[np.ndarray, np.ndarray]:
         return maps.weight_RK, maps.bias_K
     weight_RK = np.stack([m.weight_RK[:, 1] - m.weight_RK[:, 0] for m in maps], axis=1)
     return weight_RK, np.array([m.bias_K[1] - m.bias_K[0] for m in maps])
-
-
-def accuracy_of(values: Sequence[int]) -> Judge:
-    """The share of items whose largest output is that of their class."""
-    wanted_N = np.asarray(values)
-    return lambda outputs_NK: float((outputs_NK.argmax(axis=1) == wanted_N).mean())

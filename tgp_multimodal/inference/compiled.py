@@ -1,10 +1,10 @@
-"""Reading one token of each row by compiled code: the steps of writing.
+"""Compiled decoding steps: each reads one new token of every row.
 
-Called one by one, the operations of a small network cost more than their work. Compiled, a step for
-one row is loop after loop without calls between them; products are part of it, and read a bfloat16
-weight as it is. Several rows are multiplied by MKL, where it suits the weights (`products`), by
-oneDNN in bfloat16 elsewhere.
-Results equal those of `FusedText.states` up to rounding.
+Called one by one, the operations of a small network cost more in overhead than in arithmetic.
+Compiled, a step for one row is loop after loop without calls between them, matrix products
+included, which read a bfloat16 weight as it is. Several rows are multiplied by MKL where it suits
+the weights (`products`), else by oneDNN in bfloat16. Results equal those of `FusedText.states` up
+to rounding.
 
 Shape letters: B rows, M positions in the cache, D width, E outputs, H query heads, G key/value
 heads, K head size.
@@ -30,7 +30,7 @@ _VERY_LITTLE = torch.finfo(torch.float32).min  # finite, so that what padding ta
 
 
 def compile_steps(text: TextTransformer) -> None:
-    """Has the network write by compiled steps from now on, and compiles them.
+    """Compiles the decoding steps of the network, which generation then uses.
 
     There are two forms, of a single row and of several. Each takes some twenty seconds, a few where
     an earlier process has left it in torch's cache, and nothing where a network of the same shape
@@ -159,15 +159,15 @@ class _Shape(NamedTuple):
         heads: H.
         groups: G.
         size: K.
-        floor: what the norm of a state adds to its squared length.
-        head_floor: likewise for queries and keys.
+        floor_squared: what the norm of a state adds to its squared length.
+        head_floor_squared: likewise for queries and keys.
     """
 
     heads: int
     groups: int
     size: int
-    floor: float
-    head_floor: float
+    floor_squared: float
+    head_floor_squared: float
 
 
 def _vary(tensor: Tensor, axis: int) -> None:
@@ -203,9 +203,9 @@ def _step(
     is_padding = (column_M < start_B[:, None])[:, None, None]
     for index, (keys, values) in enumerate(buffers):
         layer = LayerWeights(*(w[index] for w in weights))
-        x = multiply(_unit(state_BD, shape.floor), layer.qkv).view(rows, -1, size)
+        x = multiply(_unit(state_BD, shape.floor_squared), layer.qkv).view(rows, -1, size)
         query_key, value = x.split_with_sizes([heads + groups, groups], 1)
-        query_key = _unit(query_key, shape.head_floor) * layer.gain
+        query_key = _unit(query_key, shape.head_floor_squared) * layer.gain
         even, odd = query_key.view(rows, heads + groups, size // 2, 2).unbind(-1)
         turned = torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), -1)
         query, key = turned.flatten(-2).split_with_sizes([heads, groups], 1)
@@ -217,9 +217,9 @@ def _step(
         logits = (query * keys).sum(-1).masked_fill(is_padding, _VERY_LITTLE)
         attended = (logits.softmax(-1)[..., None] * values).sum(-2)
         state_BD = state_BD + multiply(attended.reshape(rows, -1), layer.out)
-        gate, up = multiply(_unit(state_BD, shape.floor), layer.gate_up).chunk(2, dim=-1)
+        gate, up = multiply(_unit(state_BD, shape.floor_squared), layer.gate_up).chunk(2, dim=-1)
         state_BD = state_BD + multiply(F.silu(gate) * up, layer.down)
-    return _unit(state_BD, shape.floor)
+    return _unit(state_BD, shape.floor_squared)
 
 
 def _times_row(x_1D: Tensor, weight_ED: Tensor) -> Tensor:
@@ -232,9 +232,9 @@ def _times_rows(x_BD: Tensor, weight_DE: Tensor) -> Tensor:
     return torch.mm(x_BD.to(weight_DE.dtype), weight_DE).float()
 
 
-def _unit(x: Tensor, floor: float) -> Tensor:
+def _unit(x: Tensor, floor_squared: float) -> Tensor:
     """Vectors of length 1, see `fused`."""
-    return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + floor)
+    return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + floor_squared)
 
 
 _made: WeakKeyDictionary[FusedText, CompiledText] = WeakKeyDictionary()

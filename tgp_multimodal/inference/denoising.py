@@ -21,7 +21,7 @@ from tgp_multimodal.inference.image import BATCH, read_prompts
 from tgp_multimodal.models.networks import Multimodal
 
 _ROUND = 4  # draws of noise between two decisions of the classifier
-_LARGEST = 0.9  # time of the classifier; the smallest is as far from 0
+_LARGEST = 0.9  # largest time of the classifier; the smallest is 0.1
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""Which device a network that is opened to be used is on."""
+"""The device that an opened network runs on."""
 
 import os
 import textwrap

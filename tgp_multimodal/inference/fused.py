@@ -97,7 +97,7 @@ class FusedText:
             position_BL: their positions inside the context, (B, L) or (1, L); left out: those
                 behind the cache, which then has no padding.
             allowed_BLM: True where a query may attend, (B, L, M), B and L may be 1; left out:
-                everywhere. What a query that may attend to nothing takes is undefined.
+                everywhere. The output of a query that attends to nothing is undefined.
             cache: keys and values of earlier positions, M in all; it is extended. Rows with a
                 shared prefix read one token at a time, and attend to everything.
         """
@@ -155,7 +155,7 @@ class FusedText:
         cache: KeyValueCache | None,
         index: int,
     ) -> Tensor:
-        """Attention: queries, keys, values (B, L, H + 2 G, K) to what it takes, (B L, H K)."""
+        """Outputs of the heads, (B L, H K), from queries, keys, values (B, L, H + 2 G, K)."""
         batch, length, _, _ = x.shape
         query_key, value = x.split_with_sizes([self.heads + self.groups, self.groups], 2)
         query_key = _unit(query_key, self.head_floor) * gain

@@ -73,7 +73,7 @@ def draw(
 
 
 def _share(progress: Progress | None, before: int, count: int) -> Progress | None:
-    """Tells of pictures what it is told as a share of the batch."""
+    """Reports the share done of a batch as pictures done in all."""
     return progress and (lambda share: progress(before + share * count))
 
 

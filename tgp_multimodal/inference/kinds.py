@@ -1,4 +1,4 @@
-"""Of which kind a user's arguments are: one sentence where one is of another.
+"""Type checks of a user's arguments; each refusal is one sentence.
 
 Numbers of NumPy are numbers; True and False are none, and 2.0 is no whole number.
 """

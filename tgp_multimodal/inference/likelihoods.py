@@ -39,11 +39,11 @@ class Row(NamedTuple):
 
 
 class ScoredPositions(NamedTuple):
-    """Where tokens are guessed in a batch of trees, N of them.
+    """The N positions of a batch of trees at which a token is scored.
 
     Attributes:
         tree: number of the tree in the batch.
-        node: whose state guesses.
+        node: the node whose state predicts.
         target: the id whose probability is asked.
     """
 
@@ -53,7 +53,7 @@ class ScoredPositions(NamedTuple):
 
 
 class TreeScorer(ABC):
-    """A network that reads trees behind a prefix and guesses tokens.
+    """Scores target tokens in trees after a prefix that they share.
 
     Attributes:
         packs_trees: False if it cannot read trees; it then gets each row alone, and no prefix.

@@ -28,7 +28,7 @@ def best(score_N: np.ndarray, k: int) -> list[int]:
     return np.argsort(-score_N, kind="stable")[:k].tolist()
 
 
-def fused(scores: Sequence[np.ndarray]) -> np.ndarray:
+def reciprocal_rank_fusion(scores: Sequence[np.ndarray]) -> np.ndarray:
     """Reciprocal rank fusion (Cormack, Clarke & Buettcher 2009, equation 1) of rankings, (N,).
 
     Args:

@@ -19,7 +19,7 @@ from tgp_multimodal.inference.code_blocks import Block
 # Between these float32 has a number for every score that is divided or multiplied by them.
 _LEAST_TEMPERATURE, _MOST_TEMPERATURE = 1e-6, 1e4
 _LEAST_PENALTY, _MOST_PENALTY = 1e-3, 1e3
-_LARGEST_SEED = 2**62  # torch takes some more, and samples have the seeds behind the first
+_LARGEST_SEED = 2**62  # below torch's limit, since sample i has seed + i
 
 
 class Sampling(NamedTuple):
@@ -50,7 +50,7 @@ class Sampling(NamedTuple):
 
     @property
     def batch_key(self) -> "Sampling":
-        """What alone decides how a token is drawn: rows that agree in it can share a batch."""
+        """The settings that rows of a batch must share: all but length, stops, seed, block."""
         return self._replace(max_tokens=1, stop=(), seed=0, block=None)
 
 

@@ -71,8 +71,9 @@ def score(
 
     The join is lm-eval's: white space at the end of a context moves to its continuation, both are
     tokenized as one string, and the continuation is what is left behind as many ids as the context
-    alone has. BOS stands in front (lm-eval with `add_bos_token=True`). Rows longer than the context
-    of the network lose their left end. An infilled continuation is scored without its EOS.
+    alone has. BOS stands in front (lm-eval with `add_bos_token=True`). A context too long for the
+    network loses its left end; a continuation too long is scored in windows, as by `perplexity`.
+    An infilled continuation is scored without its EOS.
     """
     rows = _encode_queries(tokenizer, queries, text.context)
     return sum_windows(
@@ -217,7 +218,7 @@ def _encode_query(
 
 
 class _TextScorer(TreeScorer):
-    """Our transformer as the scoring engine wants it."""
+    """Our text transformer as a `TreeScorer`."""
 
     def __init__(self, text: TextTransformer) -> None:
         self.text, self.network, self.device = text, fused(text), device_of(text)

@@ -98,7 +98,7 @@ def attention(
 ) -> Tensor:
     """Scaled dot-product attention.
 
-    On CPUs the fused kernel is the faster one forward from some fifty positions on, but its
+    On CPUs the fused kernel's forward pass is faster from about fifty positions on, but its
     backward pass is slow: in grad mode `tiled_attention` is used, compiled or not.
 
     Args:

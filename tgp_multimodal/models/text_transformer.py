@@ -113,8 +113,8 @@ class TextTransformer(nn.Module):
         make_block_mask: makes FlexAttention's mask of long unpadded rows while a gradient is wanted
             (`block_attention.visible_blocks`); set where layers are compiled on a GPU. None: a
             dense mask.
-        is_compiled: whether its layers are compiled for training; losses join their passes then.
-        compiles_steps: whether it writes by compiled steps (`inference.compiled`).
+        is_compiled: whether layers are compiled for training, and the cross-entropy with them.
+        compiles_steps: whether generation uses compiled steps (`inference.compiled`).
     """
 
     def __init__(

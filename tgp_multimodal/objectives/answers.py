@@ -24,7 +24,7 @@ class AnswerBatch(NamedTuple):
         position_BL: as in `ChatRows`.
         scored_N: indices of the answer positions in the flattened rows.
         weight_N: weight of each in their mean over all processes.
-        bytes: bytes of this process's answers by the same weights; 0 dimensions.
+        bytes: this process's part of the mean bytes per answer token; a scalar.
     """
 
     token_BL: Tensor
@@ -78,10 +78,10 @@ class AnswerLanguage(Objective):
         is_scored = batch.is_answer_BL[:, 1:].flatten()
         scored_N = is_scored.nonzero()[:, 0]
         count = ranks.average(is_scored.sum().float()).clamp_min(1 / ranks.world())
-        weight_N = (is_scored[scored_N].float() / count).float()
-        length = (batch.bytes_BL[:, 1:].flatten()[scored_N] * weight_N).sum()
+        weight_N = is_scored[scored_N].float() / count
+        mean_bytes = (batch.bytes_BL[:, 1:].flatten()[scored_N] * weight_N).sum()
         return AnswerBatch(
-            batch.token_BL, batch.position_BL, scored_N, weight_N, length.clamp_min(1e-9)
+            batch.token_BL, batch.position_BL, scored_N, weight_N, mean_bytes.clamp_min(1e-9)
         )
 
     def flops(self, network: Network, batch: ChatRows | AnswerBatch) -> int:

@@ -29,7 +29,7 @@ class Objective(ABC):
     It owns no state: learned scalars belong to the network, randomness to the call.
     """
 
-    teaches_guidance = False  # what it trained draws without guidance what others draw with it
+    teaches_guidance = False  # whether the head learns to draw as with guidance, without it
     needs = ""  # the part of the network that it trains: "head" or "tower"
 
     def check(self, network: Network) -> None:

@@ -38,7 +38,7 @@ def weighted_nats(
         weight_N: weights of the nats, without gradient.
         z_weight_N: weights of the squared log-partition (z-loss: Chowdhery et al. 2022,
             arXiv:2204.02311, section 5), without gradient.
-        is_compiled: whether a compiler joins the passes over the logits.
+        is_compiled: whether a compiler fuses the passes over the logits.
 
     Returns:
         The sum, differentiable once, and the nats, shape (N,), without gradient.
@@ -116,7 +116,7 @@ def _in_place(
 def _for_compiler(
     logits: Tensor, target_N1: Tensor, weight_N: Tensor, z_weight_N: Tensor, learns: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """As `_in_place`, in a form whose operations a compiler can join into two passes."""
+    """As `_in_place`, in a form whose operations a compiler can fuse into two passes."""
     wide = logits.float()
     log_partition = wide.logsumexp(dim=-1)
     factor = weight_N + 2 * z_weight_N * log_partition

@@ -83,9 +83,9 @@ class FlowMatching(Objective):
         data = unit_pixels(batch.pixels_BCYX)
         # On the pictures' device: copying this much noise to it takes longer than drawing it there.
         generator = torch.Generator(data.device).manual_seed(seed)
-        token_BL, mask_BL = self.drop_captions(batch.token_BL, batch.mask_BL, generator)
+        mask_BL = self.drop_captions(batch.mask_BL, generator)
         with torch.set_grad_enabled(self.train_text and torch.is_grad_enabled()):
-            text_BLD = network.text(token_BL, mask_BL=mask_BL)
+            text_BLD = network.text(batch.token_BL, mask_BL=mask_BL)
         text = network.head.text_keys_values(text_BLD)
         if self.repeats > 1:
             data = data.repeat(self.repeats, 1, 1, 1)
@@ -176,16 +176,14 @@ class FlowMatching(Objective):
         even, choice = (torch.rand(count, generator=generator, device=device) for _ in range(2))
         return torch.where(choice < self.uniform_times, even, (normal + self.time_mean).sigmoid())
 
-    def drop_captions(
-        self, token_BL: Tensor, mask_BL: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Captions with a share of them reduced to their BOS."""
-        count, device = len(token_BL) * ranks.world(), mask_BL.device
+    def drop_captions(self, mask_BL: Tensor, generator: torch.Generator) -> Tensor:
+        """The mask of captions with a share of them reduced to their BOS."""
+        count, device = len(mask_BL) * ranks.world(), mask_BL.device
         draw_B = torch.rand(count, generator=generator, device=generator.device).to(device)
         drop_B = ranks.own_rows(draw_B) < self.caption_drop
         mask_BL = mask_BL.bool() & ~drop_B[:, None]
         mask_BL[:, 0] = True
-        return token_BL, mask_BL
+        return mask_BL
 
 
 def _only_bos(mask_BL: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ from tgp_multimodal.objectives.cross_entropy import weighted_nats
 # Every tokenizer of ours puts the specials first.
 _BOS, _EOS, _MASK = map(SPECIALS.index, (BOS, EOS, MASK))
 _FIRST_PLAIN = len(SPECIALS)
-_FINE = 2**20  # shares of tokens at which a span begins are known to one in so many
+_FINE = 2**20  # points of the grid on which the share of span starts is found
 
 
 class Rows(NamedTuple):
@@ -149,7 +149,7 @@ class HybridLanguage(Objective):
     def draw_rows(self, batch: TextRows, progress: float, seed: int) -> Rows:
         """Draws the kind of each row, hides tokens in the masked ones, and says what is scored.
 
-        The tensors lie in the memory of the processor.
+        The tensors are in CPU memory.
         """
         share = _between(self.masked_rows, progress)
         rate = _between(self.mask_rate, progress)
@@ -165,11 +165,11 @@ class HybridLanguage(Objective):
         # A BOS begins another document, which cannot be predicted from what precedes it; after an
         # EOS comes such a BOS or padding.
         scored_BL = (target_BL != _BOS) & (input_BL != _EOS)
-        vocabulary = ranks.largest(int(token_BL.max())) + 1
+        id_limit = ranks.largest(int(token_BL.max())) + 1
         for b in np.flatnonzero(~is_causal_B):
             generator = np.random.Generator(np.random.Philox(key=[seed, number_B[b]]))
             hidden_L = _spans(input_BL[b] >= _FIRST_PLAIN, rate, self.longest_span, generator)
-            input_BL[b] = _corrupted(input_BL[b], hidden_L, vocabulary, generator)
+            input_BL[b] = _corrupted(input_BL[b], hidden_L, id_limit, generator)
             scored_BL[b] = False
             scored_BL[b, :-1] = hidden_L[1:]
         return Rows(*(torch.from_numpy(x) for x in (input_BL, is_causal_B, scored_BL)))
@@ -217,8 +217,8 @@ def _spans(
 def _share_of_starts(rate: float, longest: int) -> float:
     """The share of tokens at which a span begins, so that `rate` of all are hidden.
 
-    A token is not if none begins at it, nor one that is long enough at one of those before it: at
-    the d-th before it a span reaches that far in (longest - d) of `longest` cases.
+    A token stays visible if no span begins at it, and none that begins before it reaches it: one
+    that begins d tokens earlier reaches it in (longest - d) of `longest` cases.
     """
     reach = np.arange(1, longest + 1) / longest
     return (
@@ -228,13 +228,13 @@ def _share_of_starts(rate: float, longest: int) -> float:
 
 
 def _corrupted(
-    input_L: np.ndarray, hidden_L: np.ndarray, vocabulary: int, generator: np.random.Generator
+    input_L: np.ndarray, hidden_L: np.ndarray, id_limit: int, generator: np.random.Generator
 ) -> np.ndarray:
     """Of the hidden tokens, 80 % become the mask, 10 % a random token, and 10 % stay.
 
     As in BERT (Devlin et al. 2019, arXiv:1810.04805).
     """
     draw_L = generator.random(len(input_L))
-    other_L = generator.integers(_FIRST_PLAIN, vocabulary, len(input_L))
+    other_L = generator.integers(_FIRST_PLAIN, id_limit, len(input_L))
     changed_L = np.where(draw_L < 0.8, _MASK, np.where(draw_L < 0.9, other_L, input_L))
     return np.where(hidden_L, changed_L, input_L)

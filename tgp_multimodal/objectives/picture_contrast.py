@@ -26,8 +26,8 @@ from tgp_multimodal.objectives import ranks
 from tgp_multimodal.objectives.base import Loss, Objective, unit_pixels
 from tgp_multimodal.objectives.passage_contrast import info_nce
 
-_CALM = 0.6  # smallest share of the area that the first view keeps
-_STRETCH = 0.2  # how far rows and columns of a crop may differ, as a logarithm
+_FIRST_VIEW_AREA = 0.6  # smallest share of the area that the first view keeps
+_STRETCH = 0.2  # largest |log| of the factor that widens a crop and divides its height
 _GREY = 0.2  # share of the second views that lose all colours
 _DRAWS = 9  # numbers that decide a view
 
@@ -107,7 +107,7 @@ class PictureContrast(Objective):
         block = self._block(head)
         data = unit_pixels(batch.pixels_BCYX)
         generator = torch.Generator(data.device).manual_seed(seed)
-        views = ((_CALM, 0.0), (self.smallest, self.colours))
+        views = ((_FIRST_VIEW_AREA, 0.0), (self.smallest, self.colours))
         data = torch.cat(
             [
                 crop_view(data, _view_draws(len(data), generator), smallest, colours, self.mirrors)

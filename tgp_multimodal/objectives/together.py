@@ -13,6 +13,7 @@ class Together(Objective):
     """A weighted sum of objectives that learn from the same batch.
 
     So a picture that was read once teaches the head to draw it and the tower to recognise it.
+    Batches are not prepared ahead: each objective prepares them in `loss`.
 
     Args:
         objectives: name -> objective; the names are prefixes of the parts' names in the log.

@@ -179,7 +179,7 @@ class AdaptModule(LightningModule):
         return torch.optim.AdamW(groups, lr=self.rate)
 
     def batch_items(self, step: int) -> list[int]:
-        """Places of the items of a step."""
+        """Indices of the items of a step."""
         per_epoch = -(-len(self.train_examples.items) // self.batch)
         epoch, place = divmod(step, per_epoch)
         if self._epoch[0] != epoch:
@@ -227,7 +227,7 @@ class AdaptModule(LightningModule):
 
 
 def answers(found: Sequence[np.ndarray], items: Sequence[Item], task: Task) -> list[Predicted]:
-    """What the outputs for items say."""
+    """Predictions from the outputs."""
     return [answer(o, task, i.item) for o, i in zip(found, items, strict=True)]
 
 

@@ -85,7 +85,7 @@ class ModuleFactory(NamedTuple):
 
     @property
     def width(self) -> int:
-        """Of the part that is trained."""
+        """Width of the trained part."""
         network = self.network.network
         if self.network.task.reads == "picture":
             assert isinstance(network, Multimodal)
@@ -94,7 +94,7 @@ class ModuleFactory(NamedTuple):
 
     @property
     def steps(self) -> int:
-        """Of the long run."""
+        """Steps of the long run."""
         passes = -(-len(self.data.train.items) // self.settings.batch) * _PASSES
         return self.settings.steps or max(_LEAST_STEPS, passes)
 

@@ -102,7 +102,7 @@ def _rank(row: HistoryRow) -> tuple[float, float]:
 
 
 def trainable_weights(network: nn.Module) -> dict[str, Tensor]:
-    """Copies of the weights that are trained, in the memory of the processor."""
+    """Copies of the weights that are trained, in CPU memory."""
     return {n: w.detach().cpu().clone() for n, w in network.named_parameters() if w.requires_grad}
 
 

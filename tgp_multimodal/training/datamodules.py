@@ -21,7 +21,7 @@ from tgp_multimodal.data.prepared import manifest, open_pictures
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.models.networks import PROMPT_TOKENS
 
-_LARGEST_SEED = 2**32 - 1  # what grain takes; seeds of steps are a million to each
+_LARGEST_SEED = 2**32 - 1  # grain's limit; a step's seed is seed * 1,000,003 + step
 
 
 class Loader:
@@ -306,6 +306,7 @@ def _share(name: str, stream: dict[str, Any] | None, processes: int) -> dict[str
     """The settings of a stream, with the batches of one of several processes."""
     if stream is not None and stream.get("batch", 1) < 1:
         raise ValueError(f"batch of data.{name} must be at least 1. Got {stream['batch']} instead.")
+    stages = [_share(f"{name}.ramp", stage, processes) for stage in (stream or {}).get("ramp", ())]
     if stream is None or processes == 1 or "batch" not in stream:
         return stream
     if stream["batch"] % processes:
@@ -313,7 +314,6 @@ def _share(name: str, stream: dict[str, Any] | None, processes: int) -> dict[str
             f"batch of data.{name} must be a multiple of the number of processes, {processes}. "
             f"Got {stream['batch']} instead."
         )
-    stages = [_share(f"{name}.ramp", stage, processes) for stage in stream.get("ramp", ())]
     own = {"batch": stream["batch"] // processes}
     return {**stream, **own, **({"ramp": stages} if stages else {})}
 

@@ -1,4 +1,4 @@
-"""Gradient clipping that skips a step whose gradient is no number or far too large."""
+"""Gradient clipping that zeroes a gradient which is not finite or far too large."""
 
 import math
 from collections.abc import Iterable
@@ -32,9 +32,9 @@ class Broken(NamedTuple):
 class SpikeGuard:
     """Clips gradients by their global norm, and zeroes those of a broken step.
 
-    A step is broken if the norm is infinite or NaN, or more than `factor` times the geometric mean
-    of recent norms of its kind, of which the first 20 are never too large. A norm of 0 is sound and
-    does not count. Everything stays on the gradients' device: there is no synchronisation.
+    A step is broken if the norm is infinite or NaN, or, once its kind has had 20 sound norms, more
+    than `factor` times the geometric mean of recent ones. A norm of 0 is sound but not counted.
+    Everything stays on the gradients' device: there is no synchronisation.
 
     Args:
         factor: how many times the usual norm is a spike; 0 lets every finite gradient pass.
@@ -65,7 +65,7 @@ class SpikeGuard:
 
     @property
     def broken(self) -> Broken:
-        """What was skipped so far, most of all the kind of step with the most in a row."""
+        """The kind of step with the most broken ones in a row; the count over all kinds."""
         found = {kind: state.tolist() for kind, state in self.states.items()} or {"": [0.0] * 5}
         kind = max(found, key=lambda k: found[k][2])
         in_all = sum(state[3] for state in found.values())

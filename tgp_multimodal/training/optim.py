@@ -36,6 +36,7 @@ _POLYNOMIALS: dict[int, list[_Coefficients]] = {
         (2.6710, -1.9216, 0.4203),
     ],
 }
+_TINY = 1e-12  # of mean squares; that of an orthogonal row of D is 1 / D
 _TEXT = "text"  # name of the text transformer in a network
 # Settings of each group that a resumed run may change.
 _SETTINGS = ("peak_lr", "weight_decay", "rule")
@@ -197,16 +198,17 @@ class MuonAdamW(Optimizer):
             update_NRC: the orthogonal update of all their matrices.
         """
         along = -1 if update_NRC.shape[-2] >= update_NRC.shape[-1] else -2
-        size_N = torch.linalg.vector_norm(update_NRC, dim=along, keepdim=True)
-        square_N = size_N.square().div_(update_NRC.shape[along])
-        for weight, square in zip(weights, square_N.chunk(len(weights)), strict=True):
+        norm = torch.linalg.vector_norm(update_NRC, dim=along, keepdim=True)
+        square = norm.square().div_(update_NRC.shape[along])
+        for weight, own in zip(weights, square.chunk(len(weights)), strict=True):
             state = self.state[weight]
             if "row_square" not in state:
-                state["row_square"] = torch.zeros_like(square)
-            state["row_square"].lerp_(square, 1 - self.row_decay)
-        mean_N = torch.cat([self.state[w]["row_square"] for w in weights]).clamp_min_(1e-12)
-        now, then = (x.sum((-2, -1), keepdim=True) for x in (square_N, square_N / mean_N))
-        return update_NRC * (mean_N * (then / now.clamp_min(1e-12)).clamp_min(1e-12)).rsqrt()
+                state["row_square"] = torch.zeros_like(own)
+            state["row_square"].lerp_(own, 1 - self.row_decay)
+        mean = torch.cat([self.state[w]["row_square"] for w in weights]).clamp_min_(_TINY)
+        before = square.sum((-2, -1), keepdim=True).clamp_min_(_TINY)
+        after = (square / mean).sum((-2, -1), keepdim=True).clamp_min_(_TINY)
+        return update_NRC * (before / after / mean).sqrt_()
 
     def _adamw(self, group: dict[str, Any], weights: list[Tensor]) -> None:
         for w in weights:

@@ -8,9 +8,9 @@ from lightning.fabric.utilities.throughput import get_available_flops
 from tgp_multimodal.training.precision import product_seconds
 
 _SIZE = 1024
-# Dense products, as its maker says; Lightning knows this one by other names than its own.
+# The vendor's figures for dense products; Lightning knows this GPU by other names.
 _H200 = {torch.bfloat16: 989.5e12, torch.float16: 989.5e12, torch.float32: 67e12}
-_H200_TF32 = 494.7e12  # what products of float32 are made in, unless it is forbidden
+_H200_TF32 = 494.7e12  # float32 products run in TF32 unless that is forbidden
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float | None:

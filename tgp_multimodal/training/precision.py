@@ -93,7 +93,7 @@ def _candidates(holder: Any) -> tuple[str, ...]:
 
 
 def product_seconds(x: Tensor, other: Tensor) -> float:
-    """Seconds of a product of two matrices on a processor, the best of a few."""
+    """Seconds of one matrix product on a CPU, the best of a few."""
     times = []
     for _ in range(1 + _REPEATS):
         start = time.perf_counter()

@@ -52,7 +52,7 @@ from tgp_multimodal.training.sizes import SizeName, differences
 for _name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
-# What a YAML may name without its module: `class_path: Multimodal`.
+# Imported, so that a YAML may leave out the module: `class_path: Multimodal`. Not read.
 SHORT_NAMES = (
     Multimodal,
     LanguageModel,

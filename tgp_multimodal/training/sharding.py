@@ -83,7 +83,7 @@ def shard(network: Network, mesh: DeviceMesh) -> None:
 
 
 def is_sharded(network: Network) -> bool:
-    """Whether `shard` was here."""
+    """Whether the network's weights are sharded."""
     return isinstance(network.text, FSDPModule)
 
 

@@ -53,9 +53,9 @@ def adapt(
             are separated by |, and words and tags by spaces.
         method: full trains every weight; lora trains low-rank matrices beside the projections; head
             trains only the linear map, in seconds.
-        learning_rate: peak rate; auto tries four, from the same start and each for a sixth of the
-            steps (20 to 150) with its own warm-up and decay, and takes the highest of those whose
-            validation loss is within a hundredth of the lowest.
+        learning_rate: peak rate; auto runs four short trials from the same start, each for a sixth
+            of the steps (at least 20, at most 150) with its own warm-up and decay, and takes the
+            highest rate whose validation loss is within 1 % of the lowest.
         steps: training steps; left out: four epochs, but at least 100 steps.
         batch: items per step.
         length: maximum number of tokens of a text; longer ones are truncated.

@@ -42,7 +42,7 @@ def chat(
         stop: end an answer before the first of these strings; give it after the folder.
         top_k: draw from the k most probable tokens; 0 for all.
         repetition_penalty: above 1, tokens that occurred become less probable; 1 for none.
-        compile: compile the steps of writing first, as `tgp serve --compile` does.
+        compile: compile the decoding step first, as `tgp serve --compile` does.
 
     Examples:
         tgp chat runs/chat/export

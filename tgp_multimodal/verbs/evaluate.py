@@ -65,8 +65,8 @@ def evaluate(
             the others.
         unsafe_local: run the programs that models write (code/humaneval, code/mbpp,
             code/humaneval_infilling_pass) without the sandbox: as your own user, with your files,
-            your keys and your network, and only limits of time and memory. For machines that have
-            no sandbox and nothing to lose; results say so. Without it such cards are skipped there.
+            your keys and your network, and only limits of time and memory. For disposable machines
+            without a sandbox, where these cards are skipped otherwise; results record it.
         few_labels: learning curves in place of the cards: for each linear probe among them, the
             accuracy with this many labels per class (1 5 10 50, for example), and with all.
         lm_eval_task: task files of lm-evaluation-harness, translated into cards; in place of the

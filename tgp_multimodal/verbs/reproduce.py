@@ -15,7 +15,7 @@ def reproduce(
         results: folder in which to look for the row.
         model: the model, as `tgp evaluate` takes it; left out: as recorded in the file.
         unsafe_local: run the programs that the model writes without the sandbox, as your own user,
-            as `tgp evaluate` does. A file never asks for it: whoever runs them has to.
+            as `tgp evaluate` does. A result file cannot request it; only this option can.
 
     Examples:
         tgp reproduce results/nano/text__pydoc_package.json

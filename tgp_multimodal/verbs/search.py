@@ -62,7 +62,7 @@ def search(
     scores = [] if cosine_N is None else [cosine_N]
     if by != "meaning":
         scores.append(_by_words(query, [passage.text for passage in passages]))
-    total = scores[0] if len(scores) == 1 else ranking.fused(scores)
+    total = scores[0] if len(scores) == 1 else ranking.reciprocal_rank_fusion(scores)
     # Where no word of the query stands, a passage has no score.
     best = [number for number in ranking.best(total, k) if total[number] != float("-inf")]
     if not best:

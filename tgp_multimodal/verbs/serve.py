@@ -26,9 +26,9 @@ def serve(
         name: name of the model in requests; left out, the name of its run.
         body: largest request body, in bytes.
         waiting: most requests in the queue; further ones get 503 and are asked to retry.
-        compile: compile the steps of writing before the server is ready: up to a minute the first
-            time on a machine, some ten seconds afterwards. On CPUs a token of one text then takes
-            half the time or less. Needs a C++ compiler.
+        compile: compile the decoding step before the server is ready (up to a minute the first
+            time on a machine, some ten seconds afterwards). Decoding one text then takes half the
+            time per token or less. On CPUs only; needs a C++ compiler.
 
     Examples:
         tgp serve runs/nano/export

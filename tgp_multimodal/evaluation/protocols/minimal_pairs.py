@@ -6,6 +6,7 @@ from typing import Any
 
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Example, Examples
+from tgp_multimodal.evaluation.metrics import wins
 from tgp_multimodal.evaluation.outcome import Ask, Outcome
 from tgp_multimodal.evaluation.requests import MaskedScore, Request, Score, ScoreAnswer
 from tgp_multimodal.evaluation.stats import share
@@ -55,7 +56,7 @@ def request(scoring: str, sentence: str) -> Request:
 def _judge(example: Example, good: ScoreAnswer, bad: ScoreAnswer) -> dict[str, Any]:
     fields = example.fields
     by_score = {1.0: fields["good"], 0.5: "a tie", 0.0: fields["bad"]}
-    score = (1 + (good.nats > bad.nats) - (good.nats < bad.nats)) / 2
+    score = wins(good.nats, bad.nats)
     return {
         "id": example.id,
         "score": score,

@@ -5,6 +5,7 @@ from typing import Any
 
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Example, Examples
+from tgp_multimodal.evaluation.metrics import wins
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, lazy_field
 from tgp_multimodal.evaluation.requests import Perplexity, PerplexityAnswer
 from tgp_multimodal.evaluation.stats import share
@@ -47,9 +48,9 @@ def _judge(
     example: Example, metric: str, good: PerplexityAnswer, bad: PerplexityAnswer
 ) -> dict[str, Any]:
     found = {
-        "accuracy": _share(bad.nats, good.nats),
-        "accuracy_per_byte": _share(bad.nats / max(1, bad.bytes), good.nats / max(1, good.bytes)),
-        "shorter": _share(bad.bytes, good.bytes),
+        "accuracy": wins(bad.nats, good.nats),
+        "accuracy_per_byte": wins(bad.nats / max(1, bad.bytes), good.nats / max(1, good.bytes)),
+        "shorter": wins(bad.bytes, good.bytes),
     }
     return {
         "id": example.id,
@@ -61,7 +62,3 @@ def _judge(
         "nats": [good.nats, bad.nats],
         "sizes": [good.bytes, bad.bytes],
     }
-
-
-def _share(cost_of_bad: float, cost_of_good: float) -> float:
-    return (1 + (cost_of_good < cost_of_bad) - (cost_of_good > cost_of_bad)) / 2

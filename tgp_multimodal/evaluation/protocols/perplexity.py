@@ -29,8 +29,8 @@ def perplexity(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
         details |= {k: v / math.log(2) / sum(sizes) for k, v in totals.items()}
     bits = [n / math.log(2) for n in nats]
     records = [
-        {"id": e.id, "score": n / math.log(2) / s, "nats": n, "bytes": s}
-        for e, n, s in zip(test, nats, sizes, strict=True)
+        {"id": e.id, "score": b / s, "nats": n, "bytes": s}
+        for e, n, b, s in zip(test, nats, bits, sizes, strict=True)
     ]
     value = sum(bits) / sum(sizes)
     if details["tokens"]:
