@@ -62,14 +62,14 @@ def test_no_answer_depends_on_what_is_beside_it(family, settings, may_pad, corpu
         assert model.answer([MaskedScore(text)])[0].nats == pytest.approx(answer.nats, abs=1e-3)
 
 
-@pytest.mark.parametrize(("family", "batch"), [("FNet", 1), ("Bert", 32)])
-def test_no_sentence_vector_depends_on_what_is_beside_it(family, batch, corpus, tmp_path):
+@pytest.mark.parametrize(("family", "minds_padding"), [("FNet", True), ("Bert", False)])
+def test_no_sentence_vector_depends_on_what_is_beside_it(family, minds_padding, corpus, tmp_path):
     library = pytest.importorskip("sentence_transformers")
     folder = masked_model(tmp_path / "model", corpus, family)
     library.SentenceTransformer(str(folder)).save(str(tmp_path / "encoder"))
     model = make(f"st:{tmp_path / 'encoder'}")
-    assert model.batch == batch
     together = model.answer([Embed(text) for text in TEXTS])
+    assert model._minds_padding == minds_padding
     for text, vector in zip(TEXTS, together, strict=True):
         np.testing.assert_allclose(model.answer([Embed(text)])[0], vector, atol=1e-4)
 

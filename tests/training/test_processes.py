@@ -185,5 +185,6 @@ def test_a_batch_that_processes_cannot_share_is_named():
         _share("text", {"batch": 4, "ramp": stages}, 4)
     none = {"batch": 4, "ramp": [{"until": 3, "length": 8, "batch": 0}]}
     for processes in (1, 2):
+        assert _share("text", {"batch": 4, "ramp": None}, processes)["batch"] == 4 // processes
         with pytest.raises(ValueError, match=r"batch of data.text.ramp must be at least 1. Got 0"):
             _share("text", none, processes)

@@ -138,7 +138,7 @@ def minds_padding(vectors: Callable[[list[str]], np.ndarray], dtype: torch.dtype
     short_D, long_D = vectors([_SHORT, _LONG])
     rounding = _ROUNDING if dtype == torch.float32 else _ROUNDING_HALF
     change, apart = np.linalg.norm(short_D - alone_D), np.linalg.norm(short_D - long_D)
-    return bool(change > rounding * apart)
+    return not change <= rounding * apart  # padding that makes a NaN of it is minded, too
 
 
 def first_line(error: Exception) -> str:

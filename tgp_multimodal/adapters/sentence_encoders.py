@@ -34,6 +34,7 @@ class SentenceEncoder(Adapter):
     def __init__(self, model: str, batch: int = 32) -> None:
         library = foreign.import_library("sentence_transformers", "sentence-transformers")
         self.version, self.batch = library.__version__, batch
+        self._minds_padding: bool | None = None  # asked once, of the first texts
         self.name = foreign.display_name("st", model)
         try:
             with foreign.same_randomness():  # a pooler may have no weights
@@ -49,8 +50,6 @@ class SentenceEncoder(Adapter):
                 f" Got {model} instead ({foreign.first_line(error)})."
             ) from error
         self.encoder.eval().requires_grad_(False)
-        if foreign.minds_padding(self.encoder.encode, self.encoder.dtype):
-            self.batch = 1
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         asked = [r for r in requests if isinstance(r, Embed)]
@@ -63,8 +62,14 @@ class SentenceEncoder(Adapter):
         for role, encode in encoders.items():
             numbers = [n for n, request in enumerate(asked) if request.role == role]
             if numbers:
+                if self._minds_padding is None:
+                    self._minds_padding = foreign.minds_padding(encode, self.encoder.dtype)
                 texts = [str(asked[n].item) for n in numbers]
-                found = encode(texts, batch_size=self.batch, show_progress_bar=False)
+                found = encode(
+                    texts,
+                    batch_size=1 if self._minds_padding else self.batch,
+                    show_progress_bar=False,
+                )
                 vectors.update(zip(numbers, found, strict=True))
         return [vectors[n] for n in range(len(asked))]
 

@@ -306,7 +306,8 @@ def _share(name: str, stream: dict[str, Any] | None, processes: int) -> dict[str
     """The settings of a stream, with the batches of one of several processes."""
     if stream is not None and stream.get("batch", 1) < 1:
         raise ValueError(f"batch of data.{name} must be at least 1. Got {stream['batch']} instead.")
-    stages = [_share(f"{name}.ramp", stage, processes) for stage in (stream or {}).get("ramp", ())]
+    ramp = (stream or {}).get("ramp") or ()
+    stages = [_share(f"{name}.ramp", stage, processes) for stage in ramp]
     if stream is None or processes == 1 or "batch" not in stream:
         return stream
     if stream["batch"] % processes:

@@ -118,7 +118,7 @@ class MuonAdamW(Optimizer):
         weight_decay: decoupled decay; applied only where it does not fight the update (cautious,
             Chen et al. 2025, arXiv:2510.12402).
         iterations: Newton-Schulz iterations; see `orthogonal`.
-        row_decay: see `OptimizerSettings`; 0 is Muon as torch has it.
+        row_decay: see `OptimizerSettings`; 0 leaves rows as they are.
         dtype: precision of the iterations.
     """
 

@@ -1,7 +1,7 @@
 """Fully sharded training (FSDP2), as a strategy of Lightning.
 
 `trainer.strategy: fsdp2` shards weights, gradients, optimizer states and averages by rows, equally
-over the processes.
+over the processes; Muon's means of rows are whole in each of them.
 """
 
 from collections.abc import Callable
