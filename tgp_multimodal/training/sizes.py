@@ -1,9 +1,10 @@
 """The sizes of `tgp fit --size`: shapes of the networks, and learning rates that follow from width.
 
 Muon's rate is the same at every width. Its update of a matrix has singular values near 1 (before
-its rows are brought to one size, which keeps its norm) and is multiplied by max(1, rows / columns)^0.5 (Jordan et al. 2024); a step whose spectral norm keeps to
-(rows / columns)^0.5 changes the states by the same amount at every width (Yang, Simon & Bernstein
-2023, arXiv:2310.17813, condition 1), and rows / columns hardly differs between the sizes.
+its rows are brought to one size, which keeps its norm) and is multiplied by max(1, rows /
+columns)^0.5 (Jordan et al. 2024); a step whose spectral norm keeps to (rows / columns)^0.5 changes
+the states by the same amount at every width (Yang, Simon & Bernstein 2023, arXiv:2310.17813,
+condition 1), and rows / columns hardly differs between the sizes.
 
 AdamW moves every entry by about its rate, so a rate has to fall as more entries add up. The rule is
 that of nanochat (Karpathy 2025): AdamW's rates, those of the token embeddings included, scale as
