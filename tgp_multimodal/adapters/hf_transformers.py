@@ -39,6 +39,7 @@ from tgp_multimodal.adapters.hf_reading import (
     of_one_length,
 )
 from tgp_multimodal.adapters.views import in_views
+from tgp_multimodal.data.tokenizer import move_space
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.requests import (
@@ -57,7 +58,6 @@ from tgp_multimodal.inference.likelihoods import (
     Row,
     buckets,
     continuation_row,
-    move_space,
     padded,
     rolling_windows,
     sum_windows,

@@ -12,6 +12,7 @@ import numpy as np
 from tgp_multimodal import __version__
 from tgp_multimodal.adapters import foreign
 from tgp_multimodal.adapters.openai_server import RefusedError, Server
+from tgp_multimodal.data.tokenizer import move_space
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.requests import (
@@ -24,7 +25,6 @@ from tgp_multimodal.evaluation.requests import (
     Score,
     ScoreAnswer,
 )
-from tgp_multimodal.inference.likelihoods import move_space
 
 _TOGETHER = 32  # texts of one request
 _STOPS = 4  # stop strings that OpenAI takes; the others are looked for here

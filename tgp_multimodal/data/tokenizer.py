@@ -282,3 +282,9 @@ def _no_unicode(texts: Sequence[Any]) -> str:
         except UnicodeEncodeError as error:
             return f"{text[error.start]!r} at character {error.start}"
     return "something else"
+
+
+def move_space(context: str, continuation: str) -> tuple[str, str]:
+    """White space at the end of a context belongs to its continuation, as in lm-eval."""
+    kept = context.rstrip()
+    return kept, context[len(kept) :] + continuation

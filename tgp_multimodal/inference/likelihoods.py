@@ -78,12 +78,6 @@ class TreeScorer(ABC):
         """
 
 
-def move_space(context: str, continuation: str) -> tuple[str, str]:
-    """White space at the end of a context belongs to its continuation, as in lm-eval."""
-    kept = context.rstrip()
-    return kept, context[len(kept) :] + continuation
-
-
 def continuation_row(
     front: Sequence[int],
     context: Sequence[int],

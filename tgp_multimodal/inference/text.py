@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tgp_multimodal.data.fast_encoding import encode_shared_lines
-from tgp_multimodal.data.tokenizer import Tokenizer
+from tgp_multimodal.data.tokenizer import Tokenizer, move_space
 from tgp_multimodal.inference.fused import fused
 from tgp_multimodal.inference.likelihoods import (
     Likelihood,
@@ -24,7 +24,6 @@ from tgp_multimodal.inference.likelihoods import (
     TreeScorer,
     buckets,
     continuation_row,
-    move_space,
     padded,
     rolling_windows,
     sum_windows,

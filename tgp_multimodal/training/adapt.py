@@ -177,9 +177,9 @@ def _fit_head(
         data = encoded(splits._replace(train=list(few)), network.task, tokenizer)
     found = features(network, tokenizer, data)
     is_last = settings.method == "head"
-    plane = fitted(found, data, network.task, metric, splits.positive, is_last)
-    set_head(network, plane)
-    return plane.score
+    linear_map = fitted(found, data, network.task, metric, splits.positive, is_last)
+    set_head(network, linear_map)
+    return linear_map.score
 
 
 def set_trainable(network: TaskNetwork, settings: Settings) -> None:

@@ -81,11 +81,11 @@ def best_reading(
     few, held = (p[:: max(1, -(-len(p) // _COMPARED))] for p in (splits.train, splits.validation))
     fewer = splits._replace(train=few, validation=held)
     found = _features_of(network, tokenizer, tasks, fewer)
-    planes = [
+    maps = [
         fitted(features, data, one, metric, splits.positive)
         for one, (features, data) in zip(tasks, found, strict=True)
     ]
-    return max(zip(planes, tasks, strict=True), key=lambda pair: pair[0].score)[1]
+    return max(zip(maps, tasks, strict=True), key=lambda pair: pair[0].score)[1]
 
 
 def _features_of(
@@ -155,9 +155,9 @@ def fitted(
 
 
 @torch.no_grad()
-def set_head(network: TaskNetwork, plane: LinearMap) -> None:
-    """Gives the network's map the values of a fitted one."""
-    head, found = network.head, plane
+def set_head(network: TaskNetwork, found: LinearMap) -> None:
+    """Gives the network's linear map the values of a fitted one."""
+    head = network.head
     for there, value in (
         (head.mean, found.mean_F),
         (head.scale, found.scale_F),

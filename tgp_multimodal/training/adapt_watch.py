@@ -118,18 +118,18 @@ class Bar(Callback):
     """Shows steps, the best so far and the time left; plain lines where there is no terminal.
 
     Args:
-        evaluate: the early stopping, which knows the best so far.
+        stopping: which knows the best so far.
         metric: name of the metric.
     """
 
-    def __init__(self, evaluate: EarlyStopping, metric: str) -> None:
-        self.evaluate, self.metric = evaluate, metric
+    def __init__(self, stopping: EarlyStopping, metric: str) -> None:
+        self.stopping, self.metric = stopping, metric
         self.bar: Progress | None = None
         self._started_at, self._from, self._rows_printed = 0.0, 0, 0
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self._started_at, self._from = time.monotonic(), trainer.global_step
-        self._rows_printed = len(self.evaluate.history)
+        self._rows_printed = len(self.stopping.history)
         if sys.stderr.isatty():
             columns = (
                 TextColumn("adapting"), BarColumn(),
@@ -144,8 +144,8 @@ class Bar(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int
     ) -> None:
-        history, step = self.evaluate.history, trainer.global_step
-        best = f"best {self.metric} {history[self.evaluate.best]['metric']:.4f}" if history else ""
+        history, step = self.stopping.history, trainer.global_step
+        best = f"best {self.metric} {history[self.stopping.best]['metric']:.4f}" if history else ""
         if self.bar is not None:
             self.bar.update(self.bar.task_ids[0], completed=step, description=best)
         elif len(history) > self._rows_printed:

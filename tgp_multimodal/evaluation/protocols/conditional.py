@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from typing import Any
 
+from tgp_multimodal.data.tokenizer import move_space
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Example, Examples
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups
@@ -56,8 +57,7 @@ def _request(example: Example) -> Score:
     context, continuation = str(example.fields["context"]), str(example.fields["continuation"])
     if "suffix" in example.fields:
         return Score(context, continuation, str(example.fields["suffix"]))
-    kept = context.rstrip()
-    return Score(kept, context[len(kept) :] + continuation)
+    return Score(*move_space(context, continuation))
 
 
 def infilling_match(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:

@@ -173,7 +173,7 @@ def _predictors(
     facts = {"features": int(features_ND.shape[1])} | ({"view": view} if view else {})
     classes = len(names)
     predictors: dict[str, Predictor] = {
-        "": lambda places: _by_plane(axes, label_N, places, classes),
+        "": lambda places: _by_probe(axes, label_N, places, classes),
         "neighbours_": lambda places: by_neighbours(
             features_ND[places], label_N[places], features_ND[count:], classes
         ),
@@ -181,7 +181,7 @@ def _predictors(
     return predictors, facts
 
 
-def _by_plane(axes: Axes, label_N: np.ndarray, places: list[int], classes: int) -> np.ndarray:
+def _by_probe(axes: Axes, label_N: np.ndarray, places: list[int], classes: int) -> np.ndarray:
     share_of_all = len(places) / len(label_N)
     with threadpool_limits(1, user_api="blas"):
         at_NR, squares_R = axes.at_NR[places], axes.squares_R * share_of_all

@@ -332,7 +332,7 @@ def shortlist(
 
 
 class _Fit(NamedTuple):
-    """A view, its features on their axes, known items first, and the sweep over its planes."""
+    """A view, its features on their axes, known items first, and the sweep over C."""
 
     view: str
     axes: Axes
