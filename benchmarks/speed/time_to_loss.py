@@ -59,7 +59,7 @@ PLANS = {
     "control": Plan(
         "our_characters", steps=640, batch=12, rate=0.0, adamw_rate=5e-3, table_rate=0.01
     ),
-    "ours": Plan("our_characters", steps=380, batch=12, rate=0.018),
+    "ours": Plan("our_characters", steps=350, batch=12, rate=0.018),
 }
 
 
