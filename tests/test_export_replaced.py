@@ -1,11 +1,10 @@
 """An export that stands in the place of another takes nothing of others away."""
 
-import json
-
 import pytest
-from random_networks import language_model, multimodal
+from random_networks import language_model, multimodal, with_tower
 
 from tgp_multimodal import export
+from tgp_multimodal.data.tokenizer import Tokenizer
 
 
 def test_an_export_is_replaced_as_a_whole_and_nothing_else_is(tokenizer, tmp_path):
@@ -30,16 +29,11 @@ def test_an_export_is_replaced_as_a_whole_and_nothing_else_is(tokenizer, tmp_pat
     assert [p.name for p in other.iterdir()] == ["thesis.tex"]
 
 
-def test_what_is_not_of_an_export_stays_where_an_older_one_does_not_say(tokenizer, tmp_path):
+def test_all_that_exports_write_is_known_by_name(tokenizer, tmp_path):
     place = tmp_path / "export"
-    export.save(place, multimodal(tokenizer.vocabulary), tokenizer, {"n": 1}, "")
-    told = json.loads((place / "tgp.json").read_text())
-    assert set(told["files"]) <= set(export._NAMES)
-    (place / "tgp.json").write_text(json.dumps({k: v for k, v in told.items() if k != "files"}))
-    (place / "model.gguf").write_text("converted")
-    export.save(place, language_model(tokenizer.vocabulary), tokenizer, {"n": 2}, "")
-    assert (place / "model.gguf").read_text() == "converted"
-    assert not (place / "transformer").exists()
+    spoken = Tokenizer(tokenizer.backend, chat_template="{{ messages }}")
+    export.save(place, with_tower(tokenizer.vocabulary), spoken, {}, "")
+    assert {path.name for path in place.iterdir()} == set(export._NAMES)
 
 
 def test_a_damaged_export_is_replaced_as_well(tokenizer, tmp_path):

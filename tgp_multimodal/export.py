@@ -26,7 +26,7 @@ from torch import Tensor
 
 from tgp_multimodal import stock_export
 from tgp_multimodal.data import tokenizer as tokenizers
-from tgp_multimodal.data.json_files import read_format, read_object
+from tgp_multimodal.data.json_files import read_format
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.models.networks import (
     Multimodal,
@@ -113,7 +113,6 @@ def save(
             "tokenizer": tokenizer.digest,
             "weights": weights_digest(network),
             "training": facts,
-            "files": sorted(["tgp.json", *(path.name for path in partial.iterdir())]),
         },
     )
     if folder.exists():
@@ -123,21 +122,14 @@ def save(
 
 
 def _end_replacing(before: Path, folder: Path) -> None:
-    """Moves what is not of the older export into the new one, and deletes the rest of the older.
-
-    Of exports that do not say which files are theirs, those that any export may have are.
-    """
+    """Moves what no export writes into the new one, and deletes the rest of the older."""
     if not before.exists():
         return
     if not folder.exists():
         before.replace(folder)
         return
-    try:
-        written = read_object(before / "tgp.json").get("files")
-    except (ValueError, OSError):  # a damaged one is replaced, too
-        written = None
     for path in before.iterdir():
-        if path.name not in (written or _NAMES) and not (folder / path.name).exists():
+        if path.name not in _NAMES and not (folder / path.name).exists():
             path.rename(folder / path.name)
     shutil.rmtree(before, ignore_errors=True)
 
