@@ -33,9 +33,9 @@ from tgp_multimodal import export
 from tgp_multimodal.data.labelled import Item, Predicted, Splits, label_names
 from tgp_multimodal.evaluation import cards, environment, task_scores
 from tgp_multimodal.evaluation.examples import source_digest
+from tgp_multimodal.evaluation.feature_views import pair_features
 from tgp_multimodal.evaluation.few_labels import draw
 from tgp_multimodal.evaluation.labelled_cards import task_of
-from tgp_multimodal.evaluation.protocols.probe import pair_features
 from tgp_multimodal.evaluation.task_plots import Mark, bands
 from tgp_multimodal.inference.task_network import TaskNetwork, encode, outputs
 from tgp_multimodal.training import adapt, adapt_runs, adapt_start

@@ -63,8 +63,9 @@ from tgp_multimodal.inference.likelihoods import (
     sum_windows,
 )
 from tgp_multimodal.inference.sampling import Sampling, sample_tokens
-from tgp_multimodal.inference.text import BATCH_TOKENS, infilling_prompt, token_means
+from tgp_multimodal.inference.text import BATCH_TOKENS, infilling_prompt
 from tgp_multimodal.inference.text_features import LAYERS, places
+from tgp_multimodal.models.layers import token_means
 
 _WRITTEN = 16  # texts that are written at once
 _PROBED = 9  # tokens of a row that shows what a model gives

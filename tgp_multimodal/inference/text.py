@@ -30,7 +30,7 @@ from tgp_multimodal.inference.likelihoods import (
     target_log_probabilities,
 )
 from tgp_multimodal.inference.prefix_trees import PrefixGroup, visible
-from tgp_multimodal.models.layers import KeyValueCache
+from tgp_multimodal.models.layers import KeyValueCache, token_means
 from tgp_multimodal.models.text_transformer import TextTransformer
 
 BATCH_TOKENS = 2048  # positions of one forward pass, padding included: what caches hold
@@ -135,17 +135,6 @@ def embed(
         state_BLD = fused(text).states(token_BL, None, seen_B1L).float()
         means[chosen] = token_means(state_BLD, mask_BL).cpu().numpy()
     return means[[distinct[name] for name in names]]
-
-
-def token_means(state_BLD: Tensor, mask_BL: Tensor) -> Tensor:
-    """Means over the tokens of each text, (B, D); padding, where the mask is False, does not count.
-
-    Args:
-        state_BLD: in float32.
-        mask_BL: True at tokens.
-    """
-    weight_BL1 = mask_BL[:, :, None].float()
-    return (state_BLD * weight_BL1).sum(1) / weight_BL1.sum(1)
 
 
 def with_bos(tokenizer: Tokenizer, ids: Sequence[int]) -> list[int]:

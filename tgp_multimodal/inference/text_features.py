@@ -11,7 +11,8 @@ import torch
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.inference.fused import fused
 from tgp_multimodal.inference.likelihoods import buckets, padded
-from tgp_multimodal.inference.text import BATCH_TOKENS, device_of, token_means
+from tgp_multimodal.inference.text import BATCH_TOKENS, device_of
+from tgp_multimodal.models.layers import token_means
 from tgp_multimodal.models.text_transformer import TextTransformer
 
 LAYERS, CAUSAL_LAYERS = "layers", "layers, causal"

@@ -128,6 +128,17 @@ def attention(
     return F.scaled_dot_product_attention(query_BHLK, key_BHMK, value_BHMK, attn_mask=allowed)
 
 
+def token_means(state_BLD: Tensor, mask_BL: Tensor) -> Tensor:
+    """Means over the tokens of each text, (B, D); padding, where the mask is False, does not count.
+
+    Args:
+        state_BLD: in float32.
+        mask_BL: True at tokens.
+    """
+    weight_BL1 = mask_BL[:, :, None].float()
+    return (state_BLD * weight_BL1).sum(1) / weight_BL1.sum(1)
+
+
 def is_eager_inference() -> bool:
     """Whether no gradient is wanted and no compiler will fuse a formula."""
     return not (torch.is_grad_enabled() or torch.compiler.is_compiling())

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tgp_multimodal.data.records import PassageRows
 from tgp_multimodal.models.flops import text_flops
+from tgp_multimodal.models.layers import token_means
 from tgp_multimodal.models.networks import Network
 from tgp_multimodal.objectives import ranks
 from tgp_multimodal.objectives.base import Loss, Objective
@@ -64,5 +65,4 @@ def mean_states(
 ) -> Tensor:
     """Means over the tokens of the final-normed states, (B, D), float32."""
     state_BLD = network.text(token_BL, is_causal=is_causal, mask_BL=mask_BL).float()
-    weight_BL1 = mask_BL[:, :, None].float()
-    return (state_BLD * weight_BL1).sum(dim=1) / weight_BL1.sum(dim=1)
+    return token_means(state_BLD, mask_BL)

@@ -22,10 +22,11 @@ from threadpoolctl import threadpool_limits
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.curves import check_counts
 from tgp_multimodal.evaluation.examples import Examples
+from tgp_multimodal.evaluation.feature_views import features_by_view
 from tgp_multimodal.evaluation.few_labels import draw
 from tgp_multimodal.evaluation.logistic import FINE, Axes, Features, rotate, solve
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, training_split
-from tgp_multimodal.evaluation.protocols.probe import features_by_view, item_of, training_inputs
+from tgp_multimodal.evaluation.protocols.probe import item_of, training_inputs
 from tgp_multimodal.evaluation.stats import Interval, share
 
 ALL = "all"

@@ -12,8 +12,9 @@ from sklearn.preprocessing import normalize
 from tgp_multimodal.evaluation import confusion, metrics
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Examples
+from tgp_multimodal.evaluation.feature_views import stack
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups
-from tgp_multimodal.evaluation.protocols.probe import proportion, stack
+from tgp_multimodal.evaluation.protocols.probe import proportion
 from tgp_multimodal.evaluation.requests import Compare, JointEmbed
 from tgp_multimodal.evaluation.stats import share
 

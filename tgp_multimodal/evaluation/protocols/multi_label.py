@@ -3,7 +3,7 @@
 Shape letters: N items, G groups, K labels, D width.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +13,10 @@ from threadpoolctl import threadpool_limits
 
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Example, Examples
+from tgp_multimodal.evaluation.feature_views import best_view, features_by_view
 from tgp_multimodal.evaluation.logistic import Axes, Classifier, Features, rotate, solve
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, lazy_field, training_split
-from tgp_multimodal.evaluation.protocols.probe import DECADES, features_by_view, held_back
+from tgp_multimodal.evaluation.protocols.probe import DECADES, held_back
 from tgp_multimodal.evaluation.stats import share
 
 _PATIENCE = 2  # decades that bring nothing end the sweep: the largest C cost the most
@@ -45,7 +46,12 @@ def multi_label(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
         fit_on, held = held_back(train)
     known_NK, items = _table(known, names), [e.fields["item"] for e in (*known, *test)]
     views = adapter.views(examples.card.modality)
-    best, chosen = _best(views, features_by_view(items, views, ask), known_NK, fit_on, held)
+    best, chosen = best_view(
+        views,
+        features_by_view(items, views, ask),
+        lambda features_ND: _fit(features_ND, known_NK, fit_on, held),
+        lambda fit: fit.scores[fit.c],
+    )
     predicted_NK, details = _predict(best, known_NK)
     details |= chosen
     true_NK, group_N = _table(test, names), groups(test)
@@ -91,9 +97,8 @@ def _table(examples: Sequence[Example], names: Sequence[Any]) -> np.ndarray:
 
 
 class _Fit(NamedTuple):
-    """A view, its features on their axes, known items first, and micro F1 on validation by C."""
+    """Features on their axes, known items first, and micro F1 on validation by C."""
 
-    view: str
     axes: Axes
     width: int
     scores: dict[float, float]
@@ -104,30 +109,7 @@ class _Fit(NamedTuple):
         return max(self.scores, key=lambda c: self.scores[c])
 
 
-def _best(
-    views: Sequence[str],
-    features: Iterable[Features],
-    true_NK: np.ndarray,
-    fit_on: np.ndarray,
-    held: np.ndarray,
-) -> tuple[_Fit, dict[str, Any]]:
-    """The view whose sweep is best on validation items; ties go to the view that comes first."""
-    best: _Fit | None = None
-    finals: dict[str, float] = {}
-    for view, features_ND in zip(views, features, strict=True):
-        found = _fit(view, features_ND, true_NK, fit_on, held)
-        finals[view] = found.scores[found.c]
-        if best is None or finals[view] > finals[best.view]:
-            best = found
-        del features_ND  # before the next ones are there
-    assert best is not None, "every adapter has a view"
-    told: dict[str, Any] = {"view": best.view} if best.view else {}
-    return best, told | ({"finals": finals} if len(views) > 1 else {})
-
-
-def _fit(
-    view: str, features_ND: Features, true_NK: np.ndarray, fit_on: np.ndarray, held: np.ndarray
-) -> _Fit:
+def _fit(features_ND: Features, true_NK: np.ndarray, fit_on: np.ndarray, held: np.ndarray) -> _Fit:
     """Sweeps C over features whose first rows have the labels `true_NK`."""
     count, width = len(true_NK), int(features_ND.shape[1])
     if not sparse.issparse(features_ND):
@@ -138,7 +120,7 @@ def _fit(
         if not isinstance(axes.at_NR, np.ndarray):  # too many to be turned; each column is an axis
             axes = Axes(axes.at_NR, np.asarray(axes.at_NR[:count].power(2).sum(axis=0)).ravel())
         at_train, at_held = (Axes(axes.at_NR[i], axes.squares_R) for i in (fit_on, held))
-        found = _Fit(view, axes, width, {})
+        found = _Fit(axes, width, {})
         classifiers: list[Classifier | None] = [None] * true_NK.shape[1]
         for c in DECADES:
             classifiers = fit_each(at_train, true_NK[fit_on], c, classifiers)

@@ -5,7 +5,7 @@ Shape letters: N items, D width.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -16,10 +16,10 @@ from threadpoolctl import threadpool_limits
 from tgp_multimodal.evaluation import confusion, metrics
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Example, Examples
+from tgp_multimodal.evaluation.feature_views import best_view, features_by_view
 from tgp_multimodal.evaluation.logistic import FINE, Axes, Classifier, Features, rotate, solve
 from tgp_multimodal.evaluation.names import unknown
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, training_split
-from tgp_multimodal.evaluation.requests import Embed
 from tgp_multimodal.evaluation.stats import share, wilson
 
 DECADES = tuple(10.0**e for e in range(-5, 5))
@@ -28,8 +28,6 @@ _VALIDATION_SHARE = 0.2
 _STEPS = 1000  # of the last fit
 _COMPARED = 2000  # most training items of a probe that compares views
 _AXES = 400  # of its features, which takes a sixth of the time that all of some thousand take
-
-Details: TypeAlias = dict[str, Any]  # for the details of a result
 
 
 class Sweep(NamedTuple):
@@ -95,7 +93,7 @@ def probe(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     """
     train, validation, test = training_split(examples), examples.validation, examples.test
     _check(examples)
-    details: Details = {"train": len(train), "validation": len(validation)}
+    details: dict[str, Any] = {"train": len(train), "validation": len(validation)}
     predictions, choices = _predictions(examples, adapter, ask)
     target_N = _labels(test)
     details |= choices | {"accuracy": metrics.accuracy(predictions, target_N)}
@@ -117,7 +115,9 @@ def probe(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     return Outcome(details[metric], interval, records, details)
 
 
-def _predictions(examples: Examples, adapter: Adapter, ask: Ask) -> tuple[list[Any], Details]:
+def _predictions(
+    examples: Examples, adapter: Adapter, ask: Ask
+) -> tuple[list[Any], dict[str, Any]]:
     """A label for each test item, and what was chosen on the way."""
     train, validation, test = examples.train, examples.validation, examples.test
     train_labels = _labels([*train, *validation])
@@ -131,7 +131,8 @@ def _predictions(examples: Examples, adapter: Adapter, ask: Ask) -> tuple[list[A
     is_pairs = isinstance(known.items[0], tuple)
     views = adapter.views(examples.card.modality)[: 1 if is_pairs else None]
     views, compared = shortlist(views, known, ask)
-    best, chosen = _best(views, known, [item_of(e) for e in test], ask)
+    every = features_by_view([*known.items, *(item_of(e) for e in test)], views, ask)
+    best, chosen = best_view(views, every, lambda f: _fit(f, known), lambda fit: fit.sweep.best)
     predictions, fitted = _predict(best, known)
     return predictions, fitted | chosen | compared
 
@@ -205,50 +206,11 @@ def training_inputs(examples: Examples) -> Iterator[Any]:
         yield from item if isinstance(item, tuple) else (item,)
 
 
-def features_by_view(items: Sequence[Any], views: Sequence[str], ask: Ask) -> Iterator[Features]:
-    """Features of items, one matrix (N, D) for each view; of pairs as `probe` says.
-
-    All are asked for at once, and put together one after the other, which needs less memory.
-    """
-    parts = [item if isinstance(item, tuple) else (item,) for item in items]
-    answers = ask([Embed(part, view) for pair in parts for part in pair for view in views])
-    for number in range(len(views)):
-        own = slice(number, None, len(views))
-        features = stack(answers[own])
-        answers[own] = [None] * len(answers[own])  # of pictures they may be a gigabyte
-        if parts and len(parts[0]) == 2:
-            features = pair_features(features[::2], features[1::2])
-        yield features
-        del features
-
-
-def pair_features(first_ND: Features, second_ND: Features) -> Features:
-    """Features of pairs: [u, v, |u - v|, u v] of those of their texts."""
-    if isinstance(first_ND, np.ndarray):
-        apart_ND, product_ND = np.abs(first_ND - second_ND), first_ND * second_ND
-        return np.hstack([first_ND, second_ND, apart_ND, product_ND])
-    apart, product = abs(first_ND - second_ND), first_ND.multiply(second_ND)
-    return sparse.csr_matrix(sparse.hstack([first_ND, second_ND, apart, product]))
-
-
 def proportion(correct: Sequence[float], group: Sequence[str]) -> Any:
     """Wilson's interval, or that of whole groups where several items share one."""
     if len(set(group)) == len(group):
         return wilson(sum(correct), len(correct))
     return share([float(c) for c in correct], [1.0] * len(correct), group)
-
-
-def stack(vectors: Sequence[Any]) -> Features:
-    """One matrix (N, D) of single vectors (D,) or of sparse rows (1, D)."""
-    if sparse.issparse(vectors[0]):
-        return sparse.csr_matrix(sparse.vstack(vectors))
-    matrix_ND = np.asarray(np.stack(vectors), dtype=np.float64)
-    if not np.isfinite(matrix_ND).all():
-        bad = int((~np.isfinite(matrix_ND)).any(axis=-1).sum())
-        raise ValueError(
-            f"features must be finite. Got {bad} vectors with NaN or infinity instead."
-        )
-    return matrix_ND
 
 
 def sweep(
@@ -332,33 +294,14 @@ def shortlist(
 
 
 class _Fit(NamedTuple):
-    """A view, its features on their axes, known items first, and the sweep over C."""
+    """Features on their axes, known items first, and the sweep over C."""
 
-    view: str
     axes: Axes
     width: int
     sweep: Sweep
 
 
-def _best(
-    views: Sequence[str], known: LabelledItems, test: Sequence[Any], ask: Ask
-) -> tuple[_Fit, Details]:
-    """The view whose sweep is best on validation items; ties go to the view that comes first."""
-    best: _Fit | None = None
-    finals: dict[str, float] = {}
-    every = features_by_view([*known.items, *test], views, ask)
-    for view, features_ND in zip(views, every, strict=True):
-        found = _fit(view, features_ND, known)
-        finals[view] = found.sweep.best
-        if best is None or found.sweep.best > best.sweep.best:
-            best = found
-        del features_ND  # before the next ones are there
-    assert best is not None, "every adapter has a view"
-    told: Details = {"view": best.view} if best.view else {}
-    return best, told | ({"finals": finals} if len(views) > 1 else {})
-
-
-def _fit(view: str, features_ND: Features, known: LabelledItems) -> _Fit:
+def _fit(features_ND: Features, known: LabelledItems) -> _Fit:
     width = int(features_ND.shape[1])
     if not sparse.issparse(features_ND):
         scaler = StandardScaler(copy=False).fit(
@@ -368,12 +311,10 @@ def _fit(view: str, features_ND: Features, known: LabelledItems) -> _Fit:
     axes = rotate(features_ND, len(known.items))
     # Products this small are fastest on one thread, and by far where other processes compute too.
     with threadpool_limits(1, user_api="blas"):
-        return _Fit(
-            view, axes, width, sweep(axes, known.label_N, known.train_index, known.held_out)
-        )
+        return _Fit(axes, width, sweep(axes, known.label_N, known.train_index, known.held_out))
 
 
-def _predict(fit: _Fit, known: LabelledItems) -> tuple[list[Any], Details]:
+def _predict(fit: _Fit, known: LabelledItems) -> tuple[list[Any], dict[str, Any]]:
     """Refits on all labelled rows and predicts the rows that follow them."""
     count, classes, axes = len(known.items), len(known.names), fit.axes
     c, accuracies, first = fit.sweep

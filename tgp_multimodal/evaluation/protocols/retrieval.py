@@ -13,9 +13,9 @@ from sklearn.preprocessing import normalize
 from tgp_multimodal.evaluation import metrics
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Example, Examples
+from tgp_multimodal.evaluation.feature_views import stack
 from tgp_multimodal.evaluation.logistic import Features
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, lazy_field
-from tgp_multimodal.evaluation.protocols.probe import stack
 from tgp_multimodal.evaluation.requests import Embed
 from tgp_multimodal.evaluation.stats import share
 

@@ -12,8 +12,8 @@ from sklearn.preprocessing import normalize
 
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Examples
+from tgp_multimodal.evaluation.feature_views import stack
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups
-from tgp_multimodal.evaluation.protocols.probe import stack
 from tgp_multimodal.evaluation.requests import Embed
 from tgp_multimodal.evaluation.stats import Interval, widened
 

@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.entities import EntityCounts, count_entities, total
 from tgp_multimodal.evaluation.examples import Example, Examples
+from tgp_multimodal.evaluation.feature_views import stack
 from tgp_multimodal.evaluation.logistic import (
     Axes,
     Classifier,
@@ -23,7 +24,7 @@ from tgp_multimodal.evaluation.logistic import (
     solve,
 )
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, lazy_field, training_split
-from tgp_multimodal.evaluation.protocols.probe import held_back, stack, sweep
+from tgp_multimodal.evaluation.protocols.probe import held_back, sweep
 from tgp_multimodal.evaluation.requests import EmbedTokens
 from tgp_multimodal.evaluation.stats import share
 
