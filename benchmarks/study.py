@@ -17,7 +17,8 @@ A study is a YAML:
 `set` gives values of the config, `steps` another length of the run. A recipe with `tune` is first
 run with each of the values on a separate seed, and the best is kept. Every run is a `tgp fit` in
 a folder of its own; a finished run is not repeated unless its recipe, the shared arguments, the
-text of a YAML file that they name, or the data have changed.
+text of a YAML file that they name, or the data have changed. One that was made by another version
+of the code is kept, and named.
 """
 
 import argparse
@@ -38,6 +39,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from tgp_multimodal.evaluation.environment import code_digest
 from tgp_multimodal.verbs.fit import with_configs
 
 _TUNING_SEED = 1000
@@ -127,6 +129,12 @@ class Study:
         if done.is_file():
             before = json.loads(done.read_text())
             if {key: before.get(key) for key in asked} == asked:
+                if before.get("code") != training_code():
+                    print(
+                        f"{run.name}: kept, though made by another version of the code; "
+                        f"delete {folder} to run it again",
+                        flush=True,
+                    )
                 return last(folder / "metrics.csv", self.spec["measure"])
         words = ["--data.folder", str(self.data), "--trainer.default_root_dir", str(folder)]
         words += ["--seed_everything", str(run.seed), "--data.seed", str(run.seed)]
@@ -135,7 +143,7 @@ class Study:
         for key, value in run.values.items():
             words += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
         command = [sys.executable, "-m", "tgp_multimodal", "fit", *self.spec["base"], *words]
-        start = time.monotonic()
+        code, start = training_code(), time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
         done.unlink(missing_ok=True)  # whatever stops this run, what lies there is not the old one
         with (folder / "log.txt").open("w", encoding="utf-8") as log:
@@ -151,7 +159,8 @@ class Study:
                 ) from error
         seconds = time.monotonic() - start
         value = last(folder / "metrics.csv", self.spec["measure"])
-        done.write_text(json.dumps({"measure": value, "seconds": seconds, **asked}))
+        made = {"measure": value, "seconds": seconds, "code": code}
+        done.write_text(json.dumps(made | asked))
         print(f"{run.name}: {value:.4f} after {run.steps} steps, {seconds:.0f} s", flush=True)
         return value
 
@@ -174,6 +183,11 @@ def file_digests(words: Sequence[Any]) -> dict[str, str]:
         for path in sorted(paths)
         if path.endswith((".yaml", ".yml")) and Path(path).is_file()
     }
+
+
+def training_code() -> str:
+    """Digest of the code that a run depends on."""
+    return code_digest("training", "objectives")
 
 
 def manifest_digests(data: Path) -> dict[str, str]:

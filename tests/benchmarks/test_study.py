@@ -44,6 +44,18 @@ def counted(monkeypatch, tmp_path):
     return Study(SPEC, tmp_path / "data", tmp_path / "out", jobs=2), calls
 
 
+def test_runs_of_another_version_of_the_code_are_named(counted, monkeypatch, capsys):
+    runs, calls = counted
+    found, before = runs(), len(calls)
+    runs()
+    assert "another version" not in capsys.readouterr().out
+    monkeypatch.setattr(study, "training_code", lambda: "changed since")
+    assert runs() == found
+    assert len(calls) == before
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("another version" in line for line in lines) == 7  # three of tune, four of seeds
+
+
 def test_the_best_candidate_is_run_on_every_seed_and_nothing_twice(counted):
     runs, calls = counted
     found = runs()
