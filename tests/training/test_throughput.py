@@ -1,5 +1,6 @@
 """The rates of a run of several processes are those of all of them together."""
 
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ from test_run import QUIET, start
 
 from tgp_multimodal.training import callbacks
 from tgp_multimodal.training.callbacks import Pauses, Throughput
+from tgp_multimodal.training.console import StepBar
 
 pytestmark = QUIET
 
@@ -21,7 +23,7 @@ def test_rates_are_of_all_processes_and_the_share_is_of_one_device(processes, mo
         log_dict=lambda rates, batch_size: logged.update(rates),
     )
     trainer = SimpleNamespace(
-        global_step=1, world_size=processes, is_global_zero=False,
+        global_step=1, max_steps=9, world_size=processes, is_global_zero=False,
         strategy=SimpleNamespace(reduce=lambda loss: loss),
     )  # fmt: skip
     watch = Throughput(every=1)
@@ -59,6 +61,23 @@ def test_what_is_no_training_counts_in_no_rate(monkeypatch):
             now[0] += 30.0
             watch.on_validation_end(trainer, module)
     assert logged == [{"tokens_per_second": 2 * 16 / 2}] * 3
+
+
+def test_on_a_terminal_there_is_a_bar_and_no_line(monkeypatch, capsys):
+    bar, trainer = StepBar("pretraining"), SimpleNamespace(global_step=3, max_steps=9)
+    bar.start(trainer)
+    bar.update(4, "loss 1.000")
+    bar.stop()
+    assert not bar.is_shown
+    assert not capsys.readouterr().out
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "120")
+    bar.start(trainer)
+    bar.update(4, "loss 1.000")
+    bar.update(9)  # what is said stays
+    bar.stop()
+    assert bar.is_shown
+    assert "9/9 steps loss 1.000" in capsys.readouterr().out
 
 
 def test_without_a_terminal_the_first_and_the_last_numbers_are_lines(

@@ -1,6 +1,5 @@
 """Runs of adapting: the short ones that choose a learning rate, and the long one."""
 
-import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,10 +23,9 @@ from tgp_multimodal.training.adapt_watch import (
 )
 from tgp_multimodal.training.callbacks import CleanStop
 from tgp_multimodal.training.checkpoints import Checkpoint, newest
+from tgp_multimodal.training.console import quiet_lightning
 
-# Lightning greets every run with the devices and a product of its makers.
-for _name in ("lightning.pytorch", "lightning.fabric"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
+quiet_lightning()
 
 Method = Literal["full", "lora", "head"]
 Say = Callable[[str], None]

@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
+
+from tgp_multimodal.training.console import StepBar
 
 HistoryRow = dict[str, Any]
 
@@ -124,31 +125,21 @@ class Bar(Callback):
 
     def __init__(self, stopping: EarlyStopping, metric: str) -> None:
         self.stopping, self.metric = stopping, metric
-        self.bar: Progress | None = None
+        self.bar = StepBar("adapting")
         self._started_at, self._from, self._rows_printed = 0.0, 0, 0
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self._started_at, self._from = time.monotonic(), trainer.global_step
         self._rows_printed = len(self.stopping.history)
-        if sys.stderr.isatty():
-            columns = (
-                TextColumn("adapting"), BarColumn(),
-                TextColumn("{task.completed}/{task.total} steps"),
-                TextColumn("{task.description}"), TimeElapsedColumn(), TextColumn("elapsed,"),
-                TimeRemainingColumn(), TextColumn("left"),
-            )  # fmt: skip
-            self.bar = Progress(*columns)
-            self.bar.add_task("", total=trainer.max_steps, completed=trainer.global_step)
-            self.bar.start()
+        self.bar.start(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int
     ) -> None:
         history, step = self.stopping.history, trainer.global_step
         best = f"best {self.metric} {history[self.stopping.best]['metric']:.4f}" if history else ""
-        if self.bar is not None:
-            self.bar.update(self.bar.task_ids[0], completed=step, description=best)
-        elif len(history) > self._rows_printed:
+        self.bar.update(step, best)
+        if not self.bar.is_shown and len(history) > self._rows_printed:
             each = (time.monotonic() - self._started_at) / max(1, step - self._from)
             left = (trainer.max_steps - step) * each
             now = f"{self.metric} {history[-1]['metric']:.4f}"
@@ -159,8 +150,7 @@ class Bar(Callback):
         self._rows_printed = len(history)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        if self.bar is not None:
-            self.bar.stop()
+        self.bar.stop()
 
     def on_exception(
         self, trainer: Trainer, module: LightningModule, exception: BaseException

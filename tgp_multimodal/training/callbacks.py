@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tgp_multimodal.data.json_files import read_object
 from tgp_multimodal.data.scene_check import check
@@ -20,6 +19,7 @@ from tgp_multimodal.evaluation import environment
 from tgp_multimodal.inference.drawing import Drawing
 from tgp_multimodal.inference.image import draw
 from tgp_multimodal.inference.sheets import contact_sheet
+from tgp_multimodal.training.console import StepBar
 from tgp_multimodal.training.peak import peak_flops
 
 _QUIET = 20.0  # seconds between two plain lines
@@ -47,7 +47,7 @@ class Throughput(Callback):
     def __init__(self, every: int = 20) -> None:
         self.every = every
         self._printed_at = -_QUIET  # when the last plain line was written
-        self.bar: Progress | None = None
+        self.bar = StepBar("pretraining")
         self.peak: float | None = None
         self._since, self._tokens, self._images, self._flops = 0.0, 0, 0, 0
         self._steps, self._paused = 0, 0.0
@@ -60,16 +60,7 @@ class Throughput(Callback):
         self._reset()
         if trainer.is_global_zero:
             print(_plan(trainer, module), file=sys.stderr)
-        if trainer.is_global_zero and sys.stderr.isatty():
-            columns = (
-                TextColumn("pretraining"), BarColumn(),
-                TextColumn("{task.completed}/{task.total} steps"),
-                TextColumn("{task.description}"), TimeElapsedColumn(), TextColumn("elapsed,"),
-                TimeRemainingColumn(), TextColumn("left"),
-            )  # fmt: skip
-            self.bar = Progress(*columns, transient=False)
-            self.bar.add_task("", total=trainer.max_steps, completed=trainer.global_step)
-            self.bar.start()
+            self.bar.start(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_index: int
@@ -84,8 +75,8 @@ class Throughput(Callback):
         if trainer.global_step % self.every == 0 or _is_done(trainer):
             self._report(trainer, module, float(trainer.strategy.reduce(outputs["loss"])))
             self._reset()
-        elif self.bar is not None:
-            self.bar.update(self.bar.task_ids[0], completed=trainer.global_step)
+        else:
+            self.bar.update(trainer.global_step)
         self.pause()
 
     def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
@@ -103,8 +94,7 @@ class Throughput(Callback):
         self._since += time.monotonic() - self._paused
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        if self.bar is not None:
-            self.bar.stop()
+        self.bar.stop()
 
     def on_exception(
         self, trainer: Trainer, module: LightningModule, exception: BaseException
@@ -134,11 +124,9 @@ class Throughput(Callback):
             *(f"{v:,.0f} {k.replace('_per_second', '/s')}" for k, v in rates.items()),
         ]
         text = "  ".join(words)
-        if self.bar is not None:
-            self.bar.update(self.bar.task_ids[0], completed=trainer.global_step, description=text)
-        elif trainer.is_global_zero and (
-            _is_done(trainer) or time.monotonic() - self._printed_at >= _QUIET
-        ):
+        self.bar.update(trainer.global_step, text)
+        is_due = _is_done(trainer) or time.monotonic() - self._printed_at >= _QUIET
+        if trainer.is_global_zero and not self.bar.is_shown and is_due:
             self._printed_at = time.monotonic()
             left = (trainer.max_steps - trainer.global_step) * seconds / self._steps
             print(

@@ -1,7 +1,6 @@
 """A run: LightningCLI over a YAML config, with the loggers and callbacks that every run has."""
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -40,6 +39,7 @@ from tgp_multimodal.training.callbacks import (
     Throughput,
 )
 from tgp_multimodal.training.checkpoints import Checkpoint, folder_of, is_whole, newest
+from tgp_multimodal.training.console import quiet_lightning
 from tgp_multimodal.training.datamodules import StreamData
 from tgp_multimodal.training.inner_options import merge_nested, split_nested
 from tgp_multimodal.training.metrics_file import Board, MetricsFile, TruncateMetrics
@@ -48,9 +48,7 @@ from tgp_multimodal.training.refusals import as_list, check_given, check_trainer
 from tgp_multimodal.training.resume import ResumeCounters
 from tgp_multimodal.training.sizes import SizeName, differences
 
-# Lightning greets every run with the seed, the devices and a product of its makers.
-for _name in ("lightning.pytorch", "lightning.fabric"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
+quiet_lightning()
 
 # Imported, so that a YAML may leave out the module: `class_path: Multimodal`. Not read.
 SHORT_NAMES = (
