@@ -261,6 +261,11 @@ _made: "WeakKeyDictionary[TextTransformer, tuple[tuple[tuple[int, int], ...], Fu
 _made = WeakKeyDictionary()
 
 
+def causal_mask(length: int, device: torch.device) -> Tensor:
+    """Each token sees itself and those before it, (1, L, L): what `FusedText.states` is told."""
+    return torch.ones(1, length, length, dtype=torch.bool, device=device).tril()
+
+
 def fused(text: TextTransformer) -> FusedText:
     """The network arranged for inference: made once, and again when a weight has changed."""
     state = tuple((w.data_ptr(), 0 if w.is_inference() else w._version) for w in text.parameters())

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tgp_multimodal.data.fast_encoding import encode_shared_lines
 from tgp_multimodal.data.tokenizer import Tokenizer, move_space
-from tgp_multimodal.inference.fused import fused
+from tgp_multimodal.inference.fused import causal_mask, fused
 from tgp_multimodal.inference.likelihoods import (
     Likelihood,
     Row,
@@ -213,9 +213,8 @@ class _TextScorer(TreeScorer):
 
     def prefill(self, prefix: Sequence[int]) -> KeyValueCache:
         length, cache = len(prefix), self.text.new_cache(1, len(prefix))
-        causal_LL = torch.ones(length, length, dtype=torch.bool, device=self.device).tril()
         token_BL = torch.tensor([prefix], device=self.device)
-        self.network.states(token_BL, None, causal_LL[None], cache)
+        self.network.states(token_BL, None, causal_mask(length, self.device), cache)
         return cache
 
     def score_targets(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from tgp_multimodal.data.tokenizer import Tokenizer
-from tgp_multimodal.inference.fused import fused
+from tgp_multimodal.inference.fused import causal_mask, fused
 from tgp_multimodal.inference.likelihoods import buckets, padded
 from tgp_multimodal.inference.text import BATCH_TOKENS, device_of
 from tgp_multimodal.models.layers import token_means
@@ -46,10 +46,9 @@ def features_of_layers(
     found = np.empty((len(rows), len(chosen_layers) * text.width), dtype=np.float32)
     for chosen in buckets([len(row) for row in rows], batch_tokens):
         token_BL, mask_BL = padded([rows[i] for i in chosen], tokenizer.pad, device_of(text))
-        length = token_BL.shape[1]
         allowed = mask_BL[:, None]
         if is_causal:  # padding is behind every token
-            allowed = torch.ones(1, length, length, dtype=torch.bool, device=mask_BL.device).tril()
+            allowed = causal_mask(token_BL.shape[1], token_BL.device)
         walk = network.walk(token_BL, None, allowed)
         means = [
             token_means(network.normed(stream_ND).view(*token_BL.shape, -1), mask_BL)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tgp_multimodal.inference.fused import fused
+from tgp_multimodal.inference.fused import causal_mask, fused
 from tgp_multimodal.inference.likelihoods import buckets, padded
 from tgp_multimodal.inference.text import BATCH_TOKENS, device_of
 from tgp_multimodal.models.text_transformer import TextTransformer
@@ -53,9 +53,8 @@ def token_scores(
         check()
         token_BL, _ = padded([rows[i] for i in chosen], 0, device_of(text))
         # Padding stands behind, where a causal row never looks.
-        length = token_BL.shape[1]
-        causal_LL = torch.ones(length, length, dtype=torch.bool, device=token_BL.device).tril()
-        state_BLD = fused(text).states(token_BL, None, causal_LL[None])
+        allowed = causal_mask(token_BL.shape[1], token_BL.device)
+        state_BLD = fused(text).states(token_BL, None, allowed)
         for place, index in enumerate(chosen):
             start, end = starts[index], len(rows[index])
             state_ND, target_N = state_BLD[place, start - 1 : end - 1], token_BL[place, start:end]
