@@ -41,7 +41,13 @@ PALETTE: dict[str, tuple[int, int, int]] = {
 
 # Lengths are fractions of the picture; the numerators are pixels in a picture of 32.
 _SIZES = {1: (12 / 32, 20 / 32), 2: (8 / 32, 12 / 32), 3: (7 / 32, 10 / 32), 4: (7 / 32, 9 / 32)}
-_PORTRAIT = (16 / 32, 26 / 32)  # of one posed thing
+# Posed things are large: where a circle is as wide as a patch, few pixels tell it from a square.
+_POSED_SIZES = {
+    1: (16 / 32, 26 / 32),
+    2: (10 / 32, 13 / 32),
+    3: (9 / 32, 12 / 32),
+    4: (9 / 32, 12 / 32),
+}
 _MARGIN = 1 / 32
 _GAP = 2.5 / 32
 _SLANT = 0.45  # how far off its axis a relation may be: 24 degrees
@@ -84,8 +90,8 @@ class Mix(NamedTuple):
         background_named: captions that name the background.
         relation_named: captions of two things that say where one is, seen from the other, among
             those whose things do not lie aslant.
-        posed: scenes whose things stand where a photographer would put them, one in the middle and
-            large, several apart in even places; in the rest they stand anywhere.
+        posed: scenes whose things are large and stand where a photographer would put them, one in
+            the middle, several apart in even places; in the rest they stand anywhere.
         usual: of posed scenes, those that are usual in all that their captions leave out: yellow
             things, black backgrounds, two things side by side in the order of the words. With few
             pictures to learn from, a network that need not guess learns to draw what is asked.
@@ -278,7 +284,7 @@ def _pose(rng: np.random.Generator, mix: Mix) -> Pose:
 def _alike(rng: np.random.Generator, count: int, held_out: bool, pose: Pose) -> tuple[Thing, ...]:
     """Returns things of one shape, colour and size."""
     colour, shape = _combination(rng, HELD_OUT if held_out else TRAINED)
-    side = rng.uniform(*(_PORTRAIT if pose != "anywhere" and count == 1 else _SIZES[count]))
+    side = rng.uniform(*(_SIZES if pose == "anywhere" else _POSED_SIZES)[count])
     sizes_T = np.full(count, side)
     return tuple(
         Thing(shape, colour, float(x), float(y), float(side))
@@ -312,7 +318,7 @@ def _different(
     both = [first, _combination(rng, others)]
     if rng.random() < 0.5:
         both.reverse()
-    sizes_T = rng.uniform(*_SIZES[2], size=2)
+    sizes_T = rng.uniform(*(_SIZES if pose == "anywhere" else _POSED_SIZES)[2], size=2)
     if relation is None and rng.random() < _ARRANGED:
         relation = RELATIONS[int(rng.integers(4))]
     a, b = (
