@@ -42,12 +42,13 @@ PALETTE: dict[str, tuple[int, int, int]] = {
 
 # Lengths are fractions of the picture; the numerators are pixels in a picture of 32.
 _SIZES = {1: (12 / 32, 20 / 32), 2: (8 / 32, 12 / 32), 3: (7 / 32, 10 / 32), 4: (7 / 32, 9 / 32)}
-# Posed things are large: where a circle is as wide as a patch, few pixels tell it from a square.
+# Posed things are large, of about one size and place: small ones differ in few pixels, and where
+# edges may be anywhere, the mean of all pictures that a noisy one may have been shows no shape.
 _POSED_SIZES = {
-    1: (16 / 32, 26 / 32),
-    2: (10 / 32, 13 / 32),
-    3: (9 / 32, 12 / 32),
-    4: (9 / 32, 12 / 32),
+    1: (18 / 32, 24 / 32),
+    2: (11 / 32, 13 / 32),
+    3: (10 / 32, 12 / 32),
+    4: (10 / 32, 12 / 32),
 }
 _MARGIN = 1 / 32
 _GAP = 2.5 / 32
@@ -70,7 +71,7 @@ _PLACES: dict[int, tuple[tuple[tuple[float, float], ...], ...]] = {
     ),
     4: (((1 / 4, 1 / 4), (3 / 4, 1 / 4), (1 / 4, 3 / 4), (3 / 4, 3 / 4)),),
 }
-_SWAY = 2 / 32
+_SWAY = 1 / 32
 
 _USUAL_COLOUR, _USUAL_BACKGROUND, _USUAL_RELATION = "yellow", "black", "left of"
 
