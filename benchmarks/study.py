@@ -186,7 +186,8 @@ def file_digests(words: Sequence[Any]) -> dict[str, str]:
 
 
 def training_code() -> str:
-    """Digest of the code that a run depends on."""
+    """Digest of the code that a run which starts now depends on."""
+    code_digest.cache_clear()  # it may be edited while a study runs
     return code_digest("training", "objectives")
 
 

@@ -256,9 +256,7 @@ def test_posed_scenes_stand_near_their_places_and_stay_apart():
         if len(things) == 1:
             assert abs(things[0].x - 0.5) <= 1 / 32
             assert abs(things[0].y - 0.5) <= 1 / 32
-        low, high = {1: (18, 24), 2: (11, 13)}.get(
-            len(things), (10, 12)
-        )  # beside each other, large
+        low, high = {1: (18, 24), 2: (11, 13)}.get(len(things), (10, 12))
         for thing in things:
             assert low / 32 <= thing.size <= high / 32
             assert thing.x - thing.size / 2 >= 1 / 32

@@ -78,6 +78,18 @@ def test_on_a_terminal_there_is_a_bar_and_no_line(monkeypatch, capsys):
     bar.stop()
     assert bar.is_shown
     assert "9/9 steps loss 1.000" in capsys.readouterr().out
+    trainer = SimpleNamespace(
+        global_step=4, max_steps=9, world_size=1, is_global_zero=True,
+        strategy=SimpleNamespace(reduce=lambda loss: loss),
+    )  # fmt: skip
+    module = SimpleNamespace(flops=lambda *_: 0, log_dict=lambda *_, **__: None)
+    watch = Throughput(every=1)
+    watch.bar.start(trainer)
+    watch.on_train_batch_end(trainer, module, {"loss": torch.ones(())}, {}, 0)
+    watch.on_train_end(trainer, module)
+    said = capsys.readouterr()
+    assert "4/9 steps loss 1.000" in said.out
+    assert "step 4/9" not in said.err
 
 
 def test_without_a_terminal_the_first_and_the_last_numbers_are_lines(

@@ -147,8 +147,8 @@ def caption_batches(
         shard: number of this process, and of how many.
         drawn: stream -> shares of `scenes.Mix`, whose scenes are put into words twice.
         hard_negatives: whether every other pair of such a stream says what is nearly true of the
-            scene before, with its things or their colours exchanged, say: words alone do not tell
-            which caption belongs to which.
+            scene before. Two things or their colours are exchanged where that makes it false, so
+            that only the order of the words tells; else a shape, colour or number is another.
 
     Raises:
         ValueError: a weight names a stream that is not there, or a share of a mix is none.
