@@ -129,7 +129,6 @@ def caption_batches(
     longest: int = 64,
     shard: tuple[int, int] = (0, 1),
     drawn: Mapping[str, Mapping[str, float]] = _NO_MIX,
-    hard_negatives: bool = False,
 ) -> "grain.MapDataset[PassageRows]":
     """Pairs of captions of one picture, `batch` pairs at a time.
 
@@ -146,9 +145,6 @@ def caption_batches(
         longest: most ids of a caption, BOS included.
         shard: number of this process, and of how many.
         drawn: stream -> shares of `scenes.Mix`, whose scenes are put into words twice.
-        hard_negatives: whether every other pair of such a stream says what is nearly true of the
-            scene before. Two things or their colours are exchanged where that makes it false, so
-            that only the order of the words tells; else a shape, colour or number is another.
 
     Raises:
         ValueError: a weight names a stream that is not there, or a share of a mix is none.
@@ -158,9 +154,9 @@ def caption_batches(
 
     def source(name: str) -> Any:
         if name in drawn:
-            endless = _endless(seed, split.pixels.shape[1], drawn[name])
+            wordings = _endless(seed, split.pixels.shape[1], drawn[name]).wordings
             return grain.MapDataset.source(
-                RandomAccess(lambda i: tokenizer.encode_batch(endless.wordings(i, hard_negatives)))
+                RandomAccess(lambda i: tokenizer.encode_batch(wordings(i)))
             )
         return grain.MapDataset.source(RandomAccess(_caption_views(split, name, tokenizer, seed)))
 

@@ -115,56 +115,6 @@ def say(truth: Truth, rng: np.random.Generator, *, is_counted: bool = False) -> 
     return _one(rng, _FRAMES).format(text, be="is" if truth.groups[0].number == 1 else "are")
 
 
-def near_miss(truth: Truth, rng: np.random.Generator) -> Truth:
-    """Returns a statement that no picture shares with this one, in nearly the same words.
-
-    Two things change places or colours where the statement tells them apart by those, so that no
-    bag of words can; else one has another shape, colour or number. Combinations of colour and shape
-    stay those of training.
-
-    Args:
-        truth: the statement, of combinations that training shows.
-        rng: chooses among the changes.
-    """
-    changed = _swapped(truth) or _replaced(truth)
-    return changed[int(rng.integers(len(changed)))]
-
-
-def _swapped(truth: Truth) -> list[Truth]:
-    """Returns the statement with its two things exchanged, and with their colours exchanged."""
-    if len(truth.groups) == 1:
-        return []
-    a, b = truth.groups
-    found = [truth._replace(groups=(b, a))] if truth.relation else []
-    recoloured = (a._replace(colour=b.colour), b._replace(colour=a.colour))
-    differ = a.colour != b.colour and a.shape != b.shape
-    if differ and not any(_is_held_out(group) for group in recoloured):
-        found.append(truth._replace(groups=recoloured))
-    return found
-
-
-def _replaced(truth: Truth) -> list[Truth]:
-    """Returns the statement with every other shape, colour or number of its last thing."""
-    *before, last = truth.groups
-    others = [last._replace(shape=shape) for shape in SHAPES]
-    if last.colour is not None:
-        others += [last._replace(colour=colour) for colour in COLOURS]
-    if last.number > 1:
-        others += [last._replace(number=number) for number in range(2, MOST + 1)]
-    taken = {last, *before}
-    if last.colour is None:  # then things of one shape would be alike
-        others = [group for group in others if group.shape not in {g.shape for g in before}]
-    return [
-        truth._replace(groups=(*before, group))
-        for group in others
-        if group not in taken and not _is_held_out(group)
-    ]
-
-
-def _is_held_out(group: Group) -> bool:
-    return (group.colour, group.shape) in HELD_OUT
-
-
 def prompts(axis: str, count: int, seed: int, held_out: bool = False) -> list[Prompt]:
     """Returns prompts of one axis, different from each other while the axis has different ones.
 

@@ -22,7 +22,6 @@ from tgp_multimodal.data.scene_language import (
     TRAINED,
     Group,
     Truth,
-    near_miss,
     say,
 )
 from tgp_multimodal.data.scene_shapes import coverage
@@ -252,17 +251,9 @@ class Endless:
         name = f"scenes/endless/{self.seed}/{number}"
         return Pair(render(described.scene, self.size), described.caption, "scenes", name)
 
-    def wordings(self, number: int, near_misses: bool = False) -> tuple[str, str]:
-        """Returns the caption of a scene, and the same statement put into words once more.
-
-        Args:
-            number: of the scene.
-            near_misses: whether odd numbers say twice what is nearly true of the scene before.
-        """
-        described, rng = self._draw(number - number % 2 if near_misses else number)
-        if near_misses and number % 2:
-            truth = near_miss(described.truth, rng)
-            return say(truth, rng), say(truth, rng)
+    def wordings(self, number: int) -> tuple[str, str]:
+        """Returns the caption of a scene, and the same statement put into words once more."""
+        described, rng = self._draw(number)
         return described.caption, say(described.truth, rng)
 
     def _draw(self, number: int) -> tuple[Described, np.random.Generator]:
