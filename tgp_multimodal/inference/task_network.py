@@ -4,7 +4,7 @@ The head reads the mean over the tokens of a text (BOS included), of both texts 
 each word; for a picture, pooled features of the diffusion head. A linear map and a mean commute, so
 for texts and words the head is also a stock token classifier (`stock_export`).
 
-Shape letters: N items, R rows of tokens, L length, D width, U units (texts or words), F features, K
+Shape letters: N items, R rows of tokens, L length, D width, S spans (texts or words), F features, K
 outputs, C channels, Y rows, X columns of pixels, B pictures.
 """
 
@@ -86,13 +86,13 @@ class Encoded(NamedTuple):
         rows: of tokens; two of a pair that is read apart, none of a picture.
         words: where the tokens of each word that was read begin and end; empty but for words.
         picture: unsigned bytes (Y, X, C), or None.
-        units: how many answers the network gives: words that it read, else 1.
+        answers: how many the network gives: as many as words that it read, else 1.
     """
 
     rows: tuple[list[int], ...]
     words: list[tuple[int, int]]
     picture: np.ndarray | None
-    units: int
+    answers: int
 
     @property
     def length(self) -> int:
@@ -106,17 +106,17 @@ class Batch(NamedTuple):
     Attributes:
         token_RL: token ids, padded.
         mask_RL: False at padding; None where there is none.
-        unit_RL: which unit each token belongs to; `units` for none.
-        weight_RL: the token's weight in the mean of its unit.
-        units: how many units.
+        span_RL: which span each token belongs to; `spans` for none.
+        weight_RL: the token's weight in the mean of its span.
+        spans: how many there are, texts or words.
         pixels_BCYX: in [-1, 1]; None but for pictures.
     """
 
     token_RL: Tensor
     mask_RL: Tensor | None
-    unit_RL: Tensor
+    span_RL: Tensor
     weight_RL: Tensor
-    units: int
+    spans: int
     pixels_BCYX: Tensor | None
 
 
@@ -165,19 +165,19 @@ def collate(encoded: Sequence[Encoded], task: Task, pad: int, side: int) -> Batc
         return Batch(none.long(), None, none.long(), none, len(encoded), pixels)
     rows = [row for e in encoded for row in e.rows]
     token_RL, mask_RL = padded(rows, pad, torch.device("cpu"))
-    units = sum(e.units * len(e.rows) for e in encoded)
-    unit_RL = torch.full(token_RL.shape, units)
+    spans = sum(e.answers * len(e.rows) for e in encoded)
+    span_RL = torch.full(token_RL.shape, spans)
     weight_RL = torch.zeros(token_RL.shape)
-    unit, row = 0, 0
+    span, row = 0, 0
     for e in encoded:
         for tokens in e.rows:
             for begin, end in _spans(e, len(tokens), task):
-                unit_RL[row, begin:end] = unit
+                span_RL[row, begin:end] = span
                 weight_RL[row, begin:end] = 1 / (end - begin)
-                unit += 1
+                span += 1
             row += 1
     return Batch(
-        token_RL, None if bool(mask_RL.all()) else mask_RL, unit_RL, weight_RL, units, None
+        token_RL, None if bool(mask_RL.all()) else mask_RL, span_RL, weight_RL, spans, None
     )
 
 
@@ -252,11 +252,11 @@ class TaskNetwork(nn.Module):
             return self._of_pictures(batch.pixels_BCYX, prompt)
         state_RLD = self.network.text(batch.token_RL, None, False, batch.mask_RL).float()
         weighted = (state_RLD * batch.weight_RL[:, :, None]).flatten(0, 1)
-        total = weighted.new_zeros(batch.units + 1, weighted.shape[1])
-        unit_UD = total.index_add(0, batch.unit_RL.flatten(), weighted)[:-1]
+        total = weighted.new_zeros(batch.spans + 1, weighted.shape[1])
+        span_SD = total.index_add(0, batch.span_RL.flatten(), weighted)[:-1]
         if self.task.reads != "pair" or self.task.pairs == "joint":
-            return unit_UD
-        u, v = unit_UD[::2], unit_UD[1::2]
+            return span_SD
+        u, v = span_SD[::2], span_SD[1::2]
         return torch.cat((u, v, (u - v).abs(), u * v), dim=1)
 
     def _of_pictures(self, pixels_BCYX: Tensor, prompt: "Prompt") -> Tensor:
@@ -316,9 +316,9 @@ def moved(batch: Batch, device: torch.device) -> Batch:
     return Batch(
         batch.token_RL.to(device),
         None if mask is None else mask.to(device),
-        batch.unit_RL.to(device),
+        batch.span_RL.to(device),
         batch.weight_RL.to(device),
-        batch.units,
+        batch.spans,
         None if pixels is None else pixels.to(device),
     )
 
@@ -331,13 +331,13 @@ def outputs(
     is_features: bool = False,
     batch_tokens: int = BATCH_TOKENS,
 ) -> list[np.ndarray]:
-    """Outputs of each item, (units, K) each, in order; none depends on the rest of its batch.
+    """Outputs of each item, (answers, K) each, in order; none depends on the rest of its batch.
 
     Args:
         network: in any mode: nothing in it is random.
         tokenizer: its tokenizer.
         encoded: the items.
-        is_features: give features, (units, F), instead.
+        is_features: give features, (answers, F), instead.
         batch_tokens: positions of one forward pass.
     """
     prompt = network.prompt(tokenizer)
@@ -353,7 +353,7 @@ def outputs(
 
 
 def _ends(encoded: Sequence[Encoded]) -> np.ndarray:
-    return np.cumsum([e.units for e in encoded])
+    return np.cumsum([e.answers for e in encoded])
 
 
 def _batches(encoded: Sequence[Encoded], task: Task, batch_tokens: int) -> Iterator[list[int]]:

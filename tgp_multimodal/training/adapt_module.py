@@ -53,7 +53,7 @@ class Examples:
         encoded = encode(tokenizer, [item.item for item in items], task)
         index = {name: number for number, name in enumerate(task.labels)}
         targets = [
-            _target(i.label, e.units, task, index) for i, e in zip(items, encoded, strict=True)
+            _target(i.label, e.answers, task, index) for i, e in zip(items, encoded, strict=True)
         ]
         return cls(items, encoded, targets)
 
@@ -68,12 +68,12 @@ class Examples:
         return [found[i] for i in generator.permutation(len(found))]
 
 
-def _target(label: Any, units: int, task: Task, index: dict[str, int]) -> np.ndarray:
+def _target(label: Any, answers: int, task: Task, index: dict[str, int]) -> np.ndarray:
     if task.kind == "regression":
         return np.array([(label - task.offset) / task.spread], dtype=np.float32)
     if task.kind == "multi_label":
         return np.array([[name in label for name in index]], dtype=np.float32)
-    names = (label,) if task.kind == "classification" else label[:units]
+    names = (label,) if task.kind == "classification" else label[:answers]
     return np.array([index.get(name, _UNKNOWN) for name in names], dtype=np.int64)
 
 

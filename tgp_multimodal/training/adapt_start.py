@@ -144,7 +144,7 @@ def fitted(
     kind = kinds.get(task.kind, "classes")
     targets = Targets(kind, values > 0.5 if kind == "labels" else values, task.outputs)
     items = data.validation.items
-    ends = np.cumsum([e.units for e in data.validation.encoded])[:-1]
+    ends = np.cumsum([e.answers for e in data.validation.encoded])[:-1]
 
     def judge(output_NK: np.ndarray) -> float:
         predicted = answers(np.split(output_NK, ends), items, task)
