@@ -15,7 +15,7 @@ _SHOWN = (
 )  # fmt: skip
 _SCENES = 4000
 _OVERHEAD = 1.45  # time of a training step / of its forward and backward: optimizer, data, checks
-_AFTERWARDS = 400  # exporting, evaluating and drawing take about as long as this many passes
+_AFTERWARDS = 340  # exporting, evaluating and drawing take about as long as this many passes
 
 
 def quickstart(
