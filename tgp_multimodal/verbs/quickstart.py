@@ -15,12 +15,12 @@ _SHOWN = (
 )  # fmt: skip
 _SCENES = 4000
 _OVERHEAD = 1.45  # time of a training step / of its forward and backward: optimizer, data, checks
-_AFTERWARDS = 340  # exporting, evaluating and drawing take about as long as this many passes
+_AFTERWARDS = 300  # exporting, evaluating and drawing take about as long as this many passes
 
 
 def quickstart(
     folder: str = "runs/quickstart",
-    minutes: float = 10.5,
+    minutes: float = 12,
     steps: int | None = None,
     config: str = "configs/quickstart.yaml",
     suite: str = "embedded",
