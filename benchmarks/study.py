@@ -9,7 +9,8 @@ A study is a YAML:
     steps: 600
     seeds: [0, 1, 2]
     measure: validation/text/causal_nats_per_token      # a column of metrics.csv; lower is better
-    also: [validation/text/masked_nats_per_token]       # columns that are shown beside it, or none
+    also: [validation/text/masked_nats_per_token]       # columns that are shown beside it, or none;
+                                                        # a recipe that lacks one has a dash
     recipes:
       adamw: {set: {model.optimizer.rule: adamw}, tune: {model.optimizer.adamw_lr: [0.001, 0.003]}}
       muon: {steps: 360}
@@ -102,9 +103,12 @@ class Study:
         found, seeds = self._all(runs), self.spec["seeds"]
         return {name: [found[f"{name}/{s}"] for s in seeds] for name in self.recipes}
 
-    def beside(self, name: str, column: str) -> float:
-        """Mean over the seeds of another column, for one recipe that was run."""
+    def beside(self, name: str, column: str) -> float | None:
+        """Mean over the seeds of another column, for one recipe that was run; none: not there."""
         files = [self.output / name / str(seed) / "metrics.csv" for seed in self.spec["seeds"]]
+        with files[0].open(encoding="utf-8") as file:
+            if column not in next(csv.reader(file)):
+                return None
         return mean(last(file, column) for file in files)
 
     def _candidates(self, name: str) -> list[Run]:
@@ -229,8 +233,12 @@ def table(study: Study, found: dict[str, list[float]]) -> Iterator[str]:
         yield (
             f"| {name} | {steps} | {len(values)} | {mean(values):.4f} | {deviation} | "
             f"{mean(values) / first - 1:+.2%} |"
-            + "".join(f" {study.beside(name, column):.4g} |" for column in also)
+            + "".join(f" {_cell(study.beside(name, column))} |" for column in also)
         )
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

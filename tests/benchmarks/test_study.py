@@ -173,6 +173,8 @@ def test_other_columns_stand_beside_the_measure(counted):
     lines = list(table(runs, runs()))
     assert lines[2].endswith("| to the first | step |")
     assert lines[-1].endswith("| 3 |")
+    runs.spec = {**SPEC, "also": ["bits"]}  # a column that no recipe has
+    assert list(table(runs, runs()))[-1].endswith("% | - |")
 
 
 def test_a_study_with_other_keys_and_a_measure_that_is_not_there_are_named(tmp_path):
@@ -205,7 +207,8 @@ def test_shipped_studies_are_studies_and_their_configs_parse(path, tmp_path, mon
         words = next(c for c in commands if any(f"/{name}/0" in w for w in c))
         with torch.device("meta"):  # no time for weights
             cli = RunCLI(with_configs(words), run=False)
-        wanted = {"pictures", "captions"} if path.stem == "pictures" else {"text"}
-        assert set(cli.model.objectives) == wanted
+        usual = {"pictures", "captions"} if path.stem == "pictures" else {"text"}
+        given = spec["recipes"][name].get("set", {})
+        assert set(cli.model.objectives) == set(given.get("model.objectives", usual))
         rules = {g["rule"] for g in cli.model.configure_optimizers().param_groups}
         assert rules == ({"adamw"} if name == "adamw" else {"muon", "adamw"})

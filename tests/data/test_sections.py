@@ -7,7 +7,7 @@ import pytest
 from tgp_multimodal.data.scenes import Mix
 from tgp_multimodal.data.sections import SECTIONS, checked_section, describe_section
 
-OTHERS = {"split", "tokenizer", "seed", "shard"}
+OTHERS = {"split", "tokenizer", "seed", "shard", "held_out"}
 
 
 @pytest.mark.parametrize("name", SECTIONS)

@@ -13,7 +13,7 @@ from lightning.pytorch import Callback
 from tgp_multimodal.data import tokenizer as tokenizers
 from tgp_multimodal.data.pipeline import open_stream
 from tgp_multimodal.data.prepared import MANIFEST
-from tgp_multimodal.data.scene_language import prompts
+from tgp_multimodal.data.scene_language import AXES, prompts
 from tgp_multimodal.data.scenes import Scene, Thing, render
 from tgp_multimodal.export import load_checkpoint, network_from_checkpoint
 from tgp_multimodal.objectives.passage_contrast import PassageContrast
@@ -85,9 +85,10 @@ def test_scenes_are_checked_on_the_way(arguments, tmp_path, monkeypatch):
     rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").read_text().splitlines()))
     found = [r["scene_eval/single_object"] for r in rows if r["scene_eval/single_object"]]
     assert len(found) == 3  # after steps 3 and 6, and at the end
-    right = sum("square" in p.text for p in prompts("single_object", 24, seed=0)) / 24
+    right = sum("square" in p.text for p in prompts("single_object", 16, seed=0)) / 16
     assert float(found[0]) == pytest.approx(right)
     assert 0.2 < right < 0.5
+    assert {f"scene_eval/{axis}" for axis in AXES} <= set(rows[0])
 
 
 def test_an_interrupted_run_goes_on_to_the_same_bits(arguments, tmp_path, monkeypatch):

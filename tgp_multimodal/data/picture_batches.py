@@ -63,6 +63,7 @@ def picture_batches(
     flips: Mapping[str, float] = _NONE,
     crops: Mapping[str, float] = _NONE,
     greys: Mapping[str, float] = _NONE,
+    held_out: bool = False,
 ) -> "grain.MapDataset[CaptionedImages]":
     """Pictures of the weighted streams, shuffled each epoch, each with one caption of its own.
 
@@ -82,6 +83,7 @@ def picture_batches(
             it. A square between that and the whole, anywhere in it, is enlarged to the same size.
         greys: stream -> share of its pictures that lose their colours, but none whose caption
             names one; of drawn scenes, too.
+        held_out: whether drawn scenes are to be others than those of training.
 
     Raises:
         ValueError: a weight names a stream that is not there, a share is none, or a stream of drawn
@@ -96,7 +98,7 @@ def picture_batches(
         item: Callable[[int], _Example]
         grey = greys.get(name, 0.0)
         if name in drawn:
-            item = _fresh(_endless(seed, split.pixels.shape[1], drawn[name]), seed, grey)
+            item = _fresh(_endless(seed, split, drawn[name], held_out), seed, grey)
         else:
             item = _stored(split, name, seed, flips.get(name, 0.0), crops.get(name, 1.0), grey)
         return grain.MapDataset.source(RandomAccess(item))
@@ -129,6 +131,7 @@ def caption_batches(
     longest: int = 64,
     shard: tuple[int, int] = (0, 1),
     drawn: Mapping[str, Mapping[str, float]] = _NO_MIX,
+    held_out: bool = False,
 ) -> "grain.MapDataset[PassageRows]":
     """Pairs of captions of one picture, `batch` pairs at a time.
 
@@ -145,6 +148,7 @@ def caption_batches(
         longest: most ids of a caption, BOS included.
         shard: number of this process, and of how many.
         drawn: stream -> shares of `scenes.Mix`, whose scenes are put into words twice.
+        held_out: whether drawn scenes are to be others than those of training.
 
     Raises:
         ValueError: a weight names a stream that is not there, or a share of a mix is none.
@@ -154,7 +158,7 @@ def caption_batches(
 
     def source(name: str) -> Any:
         if name in drawn:
-            wordings = _endless(seed, split.pixels.shape[1], drawn[name]).wordings
+            wordings = _endless(seed, split, drawn[name], held_out).wordings
             return grain.MapDataset.source(
                 RandomAccess(lambda i: tokenizer.encode_batch(wordings(i)))
             )
@@ -234,14 +238,16 @@ def _caption_views(
     return item
 
 
-def _endless(seed: int, size: int, shares: Mapping[str, float]) -> Endless:
+def _endless(
+    seed: int, split: PictureSplit, shares: Mapping[str, float], held_out: bool
+) -> Endless:
     unknown = sorted(set(shares) - set(Mix._fields))
     if unknown:
         raise ValueError(
             f"shares of drawn scenes must be among {', '.join(Mix._fields)}. "
             f"Got {', '.join(unknown)} instead."
         )
-    return Endless(seed, size, Mix(**shares))
+    return Endless(seed, split.pixels.shape[1], Mix(**shares), held_out)
 
 
 def _check_shares(

@@ -19,7 +19,7 @@ from tgp_multimodal.data.prepared_chat import open_chat
 from tgp_multimodal.data.sections import checked_section
 from tgp_multimodal.data.tokenizer import Tokenizer
 
-_TRAINING_ONLY = ("drawn", "flips", "crops", "greys")  # settings of pictures
+_TRAINING_ONLY = ("flips", "crops", "greys")  # settings of pictures
 
 
 class Stream:
@@ -75,8 +75,9 @@ def open_stream(
         tokenizer: the set's own.
         text: keyword arguments of `text_batches`; None for no text.
         pictures: keyword arguments of `picture_batches`; None for no pictures. Without weights
-            every stream has a share by its size. What changes the pictures (`drawn`, `flips`,
-            `crops`, `greys`) holds for training alone.
+            every stream has a share by its size. What changes pictures (`flips`, `crops`, `greys`)
+            holds for training alone; scenes that are `drawn` are of the same mixture in every
+            split, and those of validation are no scenes of training.
         seed: decides everything that is drawn.
         shard: number of this process, and of how many.
         threads: reading threads of each stream.
@@ -104,11 +105,12 @@ def open_stream(
     if pictures is not None:
         seen = open_pictures(folder / "pictures", split)
         pictures = dict[str, Any](weights=_pictures_per_stream(seen)) | _for_split(pictures, split)
-        datasets["pictures"] = picture_batches(seen, tokenizer, **pictures, seed=seed, shard=shard)
+        common: dict[str, Any] = {"seed": seed, "shard": shard, "held_out": split != "train"}
+        datasets["pictures"] = picture_batches(seen, tokenizer, **pictures, **common)
         if captions is not None:
             shared = {k: v for k, v in pictures.items() if k in ("weights", "drawn")}
             datasets["captions"] = caption_batches(
-                seen, tokenizer, **{**shared, **_for_split(captions, split)}, seed=seed, shard=shard
+                seen, tokenizer, **{**shared, **captions}, **common
             )
     elif captions is not None:
         raise ValueError("captions must come with pictures. Got captions without them instead.")
@@ -125,7 +127,7 @@ def open_stream(
 
 
 def _for_split(settings: Mapping[str, Any], split: str) -> dict[str, Any]:
-    """Settings of pictures for a split: what is held out is stored, and seen as it is."""
+    """Settings of pictures for a split: what is held out is seen as it is."""
     return {k: v for k, v in settings.items() if split == "train" or k not in _TRAINING_ONLY}
 
 

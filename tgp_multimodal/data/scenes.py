@@ -53,7 +53,8 @@ _MARGIN = 1 / 32
 _GAP = 2.5 / 32
 _SLANT = 0.45  # how far off its axis a relation may be: 24 degrees
 _LAYOUTS = 128
-_ENDLESS = 20_261_126  # sets the seeds of endless scenes apart from those of `pairs`
+# These set the seeds of endless scenes apart from those of `pairs`, and from each other.
+_ENDLESS, _ENDLESS_HELD_OUT = 20_261_126, 20_261_130
 
 # Where posed things stand, (right, down), all of one arrangement; within _SWAY of it.
 _PLACES: dict[int, tuple[tuple[tuple[float, float], ...], ...]] = {
@@ -226,29 +227,31 @@ def pairs(count: int, seed: int, size: int = 32, held_out: bool = False) -> Iter
 class Endless:
     """Scenes without end for training; number i depends on (seed, i) and on no other.
 
-    None of them is one of `pairs`.
+    None of them is one of `pairs`, and none that is held out is one of training.
 
     Args:
         seed: not negative.
         size: rows and columns.
         mix: what the scenes are made of.
+        held_out: whether they are for validation.
 
     Raises:
         ValueError: a share is not one, or `size` is too small to tell the shapes apart.
     """
 
-    def __init__(self, seed: int, size: int = 32, mix: Mix = MIX) -> None:
+    def __init__(self, seed: int, size: int = 32, mix: Mix = MIX, held_out: bool = False) -> None:
         _check_size(size)
         if min(mix) < 0 or max(mix) > 1 or mix.single + mix.two > 1:
             raise ValueError(
                 "shares of drawn scenes must be between 0 and 1, and single + two at most 1. "
                 f"Got {mix._asdict()} instead."
             )
-        self.seed, self.size, self.mix = seed, size, mix
+        self.seed, self.size, self.mix, self.held_out = seed, size, mix, held_out
 
     def __getitem__(self, number: int) -> Pair:
         described, _ = self._draw(number)
-        name = f"scenes/endless/{self.seed}/{number}"
+        kind = "held_out" if self.held_out else "endless"
+        name = f"scenes/{kind}/{self.seed}/{number}"
         return Pair(render(described.scene, self.size), described.caption, "scenes", name)
 
     def wordings(self, number: int) -> tuple[str, str]:
@@ -257,7 +260,8 @@ class Endless:
         return described.caption, say(described.truth, rng)
 
     def _draw(self, number: int) -> tuple[Described, np.random.Generator]:
-        rng = np.random.default_rng([_ENDLESS, self.seed, number])
+        draws = _ENDLESS_HELD_OUT if self.held_out else _ENDLESS
+        rng = np.random.default_rng([draws, self.seed, number])
         return sample_described(rng, mix=self.mix), rng
 
 

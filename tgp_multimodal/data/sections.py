@@ -17,7 +17,7 @@ from tgp_multimodal.data.packed_chat import chat_batches
 from tgp_multimodal.data.picture_batches import caption_batches, picture_batches
 from tgp_multimodal.data.scenes import Mix
 
-_OF_THE_RUN = ("seed", "shard")  # arguments that no section gives
+_OF_THE_RUN = ("seed", "shard", "held_out")  # arguments that no section gives
 
 
 class Section(NamedTuple):

@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from tgp_multimodal.data.json_files import read_object
 from tgp_multimodal.data.scene_check import check
+from tgp_multimodal.data.scene_language import AXES
 from tgp_multimodal.data.scene_language import prompts as scene_prompts
 from tgp_multimodal.evaluation import environment
 from tgp_multimodal.inference.drawing import Drawing
@@ -226,8 +227,8 @@ class SceneCurve(Callback):
     def __init__(
         self,
         every: int = 0,
-        axes: Sequence[str] = ("single_object", "colours"),
-        prompts: int = 24,
+        axes: Sequence[str] = AXES,
+        prompts: int = 16,
     ) -> None:
         self.every = every
         self.prompts = {axis: scene_prompts(axis, prompts, seed=0) for axis in axes}
