@@ -100,7 +100,7 @@ def prose(split: str, share: float = 1.0) -> Iterator[Document]:
         share: of the files; which ones is decided by a hash of their names.
     """
     if split == "train":
-        yield from _topics()
+        yield from language_reference()
     for file in _files(split):
         if share < 1 and _share_of(f"share|{file.package}/{file.name}") >= share:
             continue
@@ -108,6 +108,12 @@ def prose(split: str, share: float = 1.0) -> Iterator[Document]:
         for name, docstring in _docstrings(text):
             if len(docstring) >= _SHORTEST_DOCSTRING:
                 yield Document(docstring, "prose", f"docstring:{_module(file)}.{name}".rstrip("."))
+
+
+def language_reference() -> Iterator[Document]:
+    """The chapters of Python's reference that its help shows; all of them are for training."""
+    for name, text in sorted(topics.items()):
+        yield Document(text, "prose", f"topic:{name}")
 
 
 def code(split: str) -> Iterator[Document]:
@@ -151,11 +157,6 @@ def sources() -> list[dict[str, str]]:
 
 def _enlarge(grey_YX: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(grey_YX).resize((32, 32), Image.Resampling.BICUBIC))
-
-
-def _topics() -> Iterator[Document]:
-    for name, text in sorted(topics.items()):
-        yield Document(text, "prose", f"topic:{name}")
 
 
 def _split_of(name: str, bounds: tuple[float, float] = (0.92, 0.95)) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tgp_multimodal.data.embedded import Function
@@ -16,37 +16,39 @@ _FUNCTION_LINES = (6, 30)
 _FUNCTION_CHARACTERS = 800
 
 
-def retrieval_rows(split: str, functions: Callable[[str], Sequence[Function]]) -> list[Row]:
-    """Test functions' docstrings as queries; bodies of test and validation functions as corpus.
+def documents(functions: Sequence[Function]) -> list[Row]:
+    """The bodies that are searched; one that occurs twice is one document."""
+    bodies = {_digest(_body(f)): _body(f) for f in functions}
+    return [{"id": name, "text": text} for name, text in bodies.items()]
 
-    Functions with the same docstring answer the same query; a body that occurs twice is one
-    document.
+
+def queries(asked: Sequence[Function], functions: Sequence[Function]) -> list[Row]:
+    """Docstrings, and which bodies of `functions` they belong to.
+
+    Functions with the same docstring answer the same query.
     """
-    found = [*functions("test"), *functions("validation")]
-    documents = {_digest(_body(f)): _body(f) for f in found}
-    if split == "corpus":
-        return [{"id": name, "text": text} for name, text in documents.items()]
     relevant: dict[str, list[str]] = defaultdict(list)
-    for function in found:
+    for function in functions:
         name = _digest(_body(function))
         if name not in relevant[_query(function)]:
             relevant[_query(function)].append(name)
-    asked = {_query(f): f.module for f in functions("test")}
-    return [{"text": q, "relevant": relevant[q], "module": m} for q, m in asked.items()]
+    modules = {_query(f): f.module for f in asked}
+    return [{"text": q, "relevant": relevant[q], "module": m} for q, m in modules.items()]
 
 
-def infilling_rows(functions: Sequence[Function]) -> list[Row]:
+def infilling_rows(asked: Sequence[Function], functions: Sequence[Function]) -> list[Row]:
     """Each function with one to three lines taken out; the wrong middles are from its neighbours.
 
-    Neighbours are functions of the same file, or of the same package where the file has too few.
-    The wrong middles have as many lines, are near in length and stand at the same indentation.
+    Neighbours are those of `functions` that are of the same file, or of the same package where the
+    file has too few. The wrong middles have as many lines, are near in length and stand at the same
+    indentation.
     """
     by_place: dict[str, list[Function]] = defaultdict(list)
     for function in functions:
         by_place[function.module].append(function)
         by_place[function.module.partition("/")[0]].append(function)
     rows = []
-    for function in functions:
+    for function in asked:
         lines = function.body.split("\n")
         low, high = _FUNCTION_LINES
         if low <= len(lines) <= high and len(function.body) <= _FUNCTION_CHARACTERS:

@@ -2,7 +2,8 @@
 
 Each function takes a split and gives all rows of it, always the same ones on the same installation.
 Test rows are from files that pretraining on the embedded corpus never trains on (its test split,
-and where that is small its validation split, which pretraining reads only to report a loss).
+and where that is small its validation split, which pretraining reads only to report a loss), and
+share no 13 words in a row with those that it does (`embedded_copies`).
 """
 
 import hashlib
@@ -19,7 +20,8 @@ from tgp_multimodal.data import embedded
 from tgp_multimodal.data.embedded import Function
 from tgp_multimodal.data.records import Document
 from tgp_multimodal.evaluation import embedded_pictures
-from tgp_multimodal.evaluation.embedded_code import infilling_rows, retrieval_rows
+from tgp_multimodal.evaluation.embedded_code import documents, infilling_rows, queries
+from tgp_multimodal.evaluation.embedded_copies import unseen
 
 Row: TypeAlias = dict[str, Any]
 
@@ -49,7 +51,7 @@ def pydoc_package(split: str) -> list[Row]:
     if split not in _PER_CLASS:
         return []
     found: dict[str, list[Row]] = defaultdict(list)
-    seen = {_squeezed(d.text) for d in _some_prose()} if split == "test" else set()
+    seen: set[str] = set()
     for document in _by_hash(_pydoc_pool(split)):
         package = _package(document)
         text = _GIVEAWAYS.sub(_MASK, document.text)[:_CLIP]
@@ -64,7 +66,7 @@ def prose(split: str) -> list[Row]:
     """Docstrings; those of one class or module are one group."""
     return [
         {"text": d.text[:1000], "group": d.name.rpartition(".")[0] or d.name}
-        for d in _by_hash(_prose(split))
+        for d in _by_hash(_unseen_prose(split))
     ]
 
 
@@ -72,26 +74,31 @@ def code(split: str) -> list[Row]:
     """Source files: whole in training, else a window of each from a top-level definition on."""
     if split not in embedded.SPLITS:
         return []
-    documents = _by_hash(embedded.code(split))
+    files = _by_hash(embedded.code(split))
     if split == "train":
-        return [{"text": d.text} for d in documents]
-    return [{"text": _window(d)} for d in documents]
+        return [{"text": d.text} for d in files]
+    return [{"text": text} for text in unseen(map(_window, files), str)]
 
 
 def functions(split: str) -> list[Row]:
     """Docstring queries ("test") and the bodies to be found ("corpus")."""
-    return retrieval_rows(split, _functions) if split in ("test", "corpus") else []
+    if split not in ("test", "corpus"):
+        return []
+    found = [*_functions("test"), *_functions("validation")]
+    return queries(_unseen_functions("test"), found) if split == "test" else documents(found)
 
 
 def gaps(split: str) -> list[Row]:
     """Functions with some lines taken out, and four candidates for the gap."""
-    return infilling_rows(_functions(split)) if split in ("validation", "test") else []
+    if split not in ("validation", "test"):
+        return []
+    return infilling_rows(_unseen_functions(split), _functions(split))
 
 
 def continuations(split: str) -> list[Row]:
     """The first half of a docstring, and four second halves of docstrings of one package."""
     if split == "test":
-        return _continuations([*_prose("validation"), *_prose("test")])
+        return _continuations([*_unseen_prose("validation"), *_unseen_prose("test")])
     return []
 
 
@@ -153,6 +160,12 @@ def _prose(split: str) -> tuple[Document, ...]:
     return tuple(embedded.prose(split)) if split in embedded.SPLITS else ()
 
 
+@lru_cache(maxsize=4)
+def _unseen_prose(split: str) -> list[Document]:
+    """Of the training split, which is all seen, everything."""
+    return list(_prose(split)) if split == "train" else unseen(_prose(split), lambda d: d.text)
+
+
 @lru_cache(maxsize=1)
 def _some_prose() -> tuple[Document, ...]:
     """Enough of the training prose for a probe, in half the time of all of it."""
@@ -164,10 +177,15 @@ def _functions(split: str) -> tuple[Function, ...]:
     return tuple(embedded.functions(split))
 
 
+@lru_cache(maxsize=2)
+def _unseen_functions(split: str) -> list[Function]:
+    return unseen(_functions(split), lambda f: f.source)
+
+
 def _pydoc_pool(split: str) -> list[Document]:
     """Documents of a split of the task: train and validation from training files, by file."""
     if split == "test":
-        return [*_prose("validation"), *_prose("test")]
+        return [*_unseen_prose("validation"), *_unseen_prose("test")]
     documents = [d for d in _some_prose() if d.name.startswith("docstring:")]
     is_validation = [_share(d.name.rpartition(".")[0]) < 0.2 for d in documents]
     return [
