@@ -13,10 +13,10 @@ from taking_turns import of_two
 from tgp_multimodal.data.records import CaptionedImages
 from tgp_multimodal.objectives.contrastive import (
     ImageTextContrast,
-    same_captions,
     sigmoid_nats,
     softmax_nats,
 )
+from tgp_multimodal.objectives.equal_rows import equal_rows, whole_ids
 
 FORMS = pytest.mark.parametrize("form", ["sigmoid", "softmax"])
 
@@ -140,15 +140,17 @@ def test_two_processes_find_the_loss_and_the_gradient_of_one(form, monkeypatch):
         torch.testing.assert_close(gradients[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
 
 
-def test_same_captions_are_told_by_their_tokens():
+def test_equal_captions_are_told_by_their_tokens():
     data = batch("abcab")
-    expected = torch.zeros(5, 5, dtype=torch.bool)
+    expected = torch.eye(5, dtype=torch.bool)
     for i, j in ((0, 3), (3, 0), (1, 4), (4, 1)):
         expected[i, j] = True
-    assert torch.equal(same_captions(data.token_BL, data.mask_BL), expected)
+    ids_PL = whole_ids(data.token_BL, data.mask_BL)
+    assert torch.equal(equal_rows(ids_PL, ids_PL), expected)
     shorter = data.mask_BL.clone()
     shorter[3] = torch.arange(9) < data.mask_BL[3].sum() - 1  # the beginning of the same caption
-    assert not same_captions(data.token_BL, shorter)[0, 3]
+    ids_PL = whole_ids(data.token_BL, shorter)
+    assert not equal_rows(ids_PL, ids_PL)[0, 3]
 
 
 def test_what_cannot_be_contrasted_is_named():

@@ -43,6 +43,23 @@ def test_pairs_that_agree_cost_nothing_and_swapped_ones_a_lot():
     assert alike.value == pytest.approx(math.log(4))
 
 
+@pytest.mark.parametrize(("row", "same_as"), [(5, 4), (1, 0), (5, 0), (1, 4)])
+def test_pairs_with_a_text_in_common_are_not_contrasted(row, same_as):
+    """Rows 0 to 3 are first texts, 4 to 7 their partners; pairs 0 and 1 come to share a text."""
+    pairs, states = batch(), torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+    token_BL, mask_BL = (x.clone() for x in pairs)
+    token_BL[row], mask_BL[row] = token_BL[same_as], mask_BL[same_as]
+    states[row] = states[same_as]
+    found = PassageContrast(0.5).loss(
+        seen_as(states.tolist()), PassageRows(token_BL, mask_BL), 0.0, 0
+    )
+    unit = torch.nn.functional.normalize(states, dim=1)
+    score = unit[:4] @ unit[4:].T / 0.5
+    score[0, 1] = score[1, 0] = -torch.inf
+    there, back = (x.log_softmax(1).diagonal().mean() for x in (score, score.T))
+    assert found.value == pytest.approx(float(-(there + back) / 2), rel=1e-5)
+
+
 def test_near_cosines_are_told_apart_in_bfloat16_too():
     """Steps of bfloat16 between 0.5 and 1 are 0.004, which the temperature makes 0.08."""
     angles = torch.linspace(0, 0.03, 8)

@@ -19,6 +19,7 @@ from tgp_multimodal.models.flops import text_flops, tower_flops
 from tgp_multimodal.models.networks import Network
 from tgp_multimodal.objectives import ranks
 from tgp_multimodal.objectives.base import Loss, Objective, unit_pixels
+from tgp_multimodal.objectives.equal_rows import equal_rows, whole_ids
 from tgp_multimodal.objectives.passage_contrast import info_nce, mean_states
 
 
@@ -66,7 +67,8 @@ class ImageTextContrast(Objective):
             for vector_BD in (text_BD, picture_BD)
         )
         logit_PP = network.tower.logits(picture_PD, text_PD)
-        ignored_PP = same_captions(batch.token_BL, batch.mask_BL)
+        ids_PL = whole_ids(batch.token_BL, batch.mask_BL)
+        ignored_PP = equal_rows(ids_PL, ids_PL).fill_diagonal_(False)
         value = _FORMS[self.form](logit_PP, ignored_PP)
         scale = network.tower.scale()
         parts = {"nats": value, "found": _found_share(logit_PP, ignored_PP), "scale": scale}
@@ -77,21 +79,6 @@ class ImageTextContrast(Objective):
         assert network.tower is not None
         text = (3 if self.train_text else 1) * text_flops(network.text, *batch.token_BL.shape)
         return text + 3 * tower_flops(network.tower, len(batch.pixels_BCYX))
-
-
-def same_captions(token_BL: Tensor, mask_BL: Tensor) -> Tensor:
-    """Which two of all processes' captions are equal, (P, P); the diagonal is False.
-
-    Args:
-        token_BL: ids of this process; processes may pad to different lengths.
-        mask_BL: False at padding.
-    """
-    token_BL = token_BL.masked_fill(~mask_BL.bool(), -1)
-    missing = ranks.largest(token_BL.shape[1]) - token_BL.shape[1]
-    token_PL = ranks.whole_batch(F.pad(token_BL, (0, missing), value=-1))
-    token_PL = token_PL.float()  # exact: ids are far below 2^24
-    # How many ids differ; `unique` has an output of unknown size, which synchronises a GPU.
-    return (torch.cdist(token_PL, token_PL, p=0) == 0).fill_diagonal_(False)
 
 
 def sigmoid_nats(logit_PP: Tensor, ignored_PP: Tensor) -> Tensor:

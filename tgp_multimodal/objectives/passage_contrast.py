@@ -18,12 +18,14 @@ from tgp_multimodal.models.layers import token_means
 from tgp_multimodal.models.networks import Network
 from tgp_multimodal.objectives import ranks
 from tgp_multimodal.objectives.base import Loss, Objective
+from tgp_multimodal.objectives.equal_rows import equal_rows, whole_ids
 
 
 class PassageContrast(Objective):
     """InfoNCE in both directions over the pairs of the global batch.
 
-    The loss is van den Oord et al. 2018's (arXiv:1807.03748).
+    The loss is van den Oord et al. 2018's (arXiv:1807.03748). Two pairs that have a text in common,
+    as captions of different pictures may, are not contrasted with each other.
 
     Args:
         temperature: the cosines are divided by it.
@@ -44,12 +46,20 @@ class PassageContrast(Objective):
         first_PD, second_PD = (ranks.whole_batch(side_PD) for side_PD in sides)
         with torch.autocast(first_PD.device.type, enabled=False):  # else near cosines are equal
             score_PP = first_PD @ second_PD.T / self.temperature
-        value, found = info_nce(score_PP)
+        value, found = info_nce(score_PP.masked_fill(_share_a_text(batch), -torch.inf))
         return Loss(value, {"nats": value.detach(), "found": found})
 
     def flops(self, network: Network, batch: PassageRows) -> int:
         """Without the comparison itself; see `Objective.flops`."""
         return 3 * text_flops(network.text, *batch.token_BL.shape)
+
+
+def _share_a_text(batch: PassageRows) -> Tensor:
+    """Which two pairs do, (P, P); the diagonal is False."""
+    rows = zip(batch.token_BL.chunk(2), batch.mask_BL.chunk(2), strict=True)
+    ids = [whole_ids(token_BL, mask_BL) for token_BL, mask_BL in rows]
+    equal = [equal_rows(one_PL, other_PL) for one_PL in ids for other_PL in ids]
+    return torch.stack(equal).any(0).fill_diagonal_(False)
 
 
 def info_nce(score_PP: Tensor) -> tuple[Tensor, Tensor]:
