@@ -212,3 +212,30 @@ def test_a_stop_string_may_stand_alone(model):
         == whole[: whole.index(whole[2:4])]
     )
     assert model.write("The river", 10, temperature=0, stop=f"{whole[2]}~~~") == whole
+
+
+def test_what_is_not_read_is_warned_of(model, tokenizer):
+    """The network reads 64 tokens."""
+    long = "The river runs. " * 40
+    many = len(tokenizer.encode(long))
+    with pytest.warns(UserWarning, match=rf"prompt is too long .* {many + 1 - 54:,} tokens, its"):
+        model.write(long, max_tokens=10)
+    with pytest.warns(UserWarning, match=r"prompt is too long .* those farthest from the gap"):
+        model.fill(long, "end", max_tokens=10)
+    with pytest.warns(UserWarning, match=r"1 of 2 texts are longer than the context of 64 tokens"):
+        model.embed(["a text", long])
+    with pytest.warns(UserWarning, match=r"context is too long .* its first ones, are not read"):
+        model.score(long, "end")
+
+
+def test_what_just_fits_is_not_warned_of(model, tokenizer):
+    """The tests of this project fail on warnings."""
+    ids = tokenizer.encode("The river runs. " * 40)
+    for room, use in (
+        (53, lambda t: model.write(t, max_tokens=10)),
+        (63, lambda t: model.embed([t])),
+        (62, lambda t: model.score(t, "a")),
+    ):
+        text = tokenizer.decode(ids[:room])
+        assert len(tokenizer.encode(text)) == room
+        use(text)

@@ -10,7 +10,7 @@ from tgp_multimodal.models.text_transformer import TextTransformer
 from tgp_multimodal.objectives import language
 from tgp_multimodal.objectives.language import HybridLanguage
 
-BOS, EOS, MASK = 0, 1, 3
+BOS, EOS, MASK, PREFIX = 0, 1, 3, 4
 
 
 @pytest.fixture
@@ -92,6 +92,14 @@ def test_the_start_of_another_document_is_not_scored():
     assert not drawn.scored_BL[:, 12].any()  # input EOS, target BOS
     assert drawn.scored_BL[:, 11].all()  # target EOS
     assert drawn.scored_BL.sum() == 8 * 31
+
+
+def test_whether_a_piece_is_infilled_is_not_scored():
+    batch = rows()
+    batch.token_BL[:, 1] = PREFIX
+    drawn = HybridLanguage(masked_rows=(0.0, 0.0)).draw_rows(batch, 0.0, 0)
+    assert not drawn.scored_BL[:, 0].any()
+    assert drawn.scored_BL.sum() == 8 * 30
 
 
 def test_the_loss_is_the_mean_negative_log_likelihood(network):

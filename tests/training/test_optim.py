@@ -154,11 +154,18 @@ def test_iterations_on_small_products_equal_those_on_the_matrices(shape, rank):
 
 
 def test_weight_decay_acts_only_along_the_update():
-    weights = nn.Parameter(torch.tensor([1.0, 1.0]))
-    weights.grad = torch.tensor([1.0, -1.0])
+    weights = nn.Parameter(torch.tensor([[1.0, 1.0]]))
+    weights.grad = torch.tensor([[1.0, -1.0]])
     optimizer = MuonAdamW([{"params": [weights], "lr": 0.1, "rule": "adamw"}], weight_decay=0.5)
     optimizer.step()
-    assert weights.tolist() == pytest.approx([1 - 0.05 - 0.1, 1 + 0.1], abs=1e-5)
+    assert weights[0].tolist() == pytest.approx([1 - 0.05 - 0.1, 1 + 0.1], abs=1e-5)
+
+
+def test_gains_and_biases_do_not_decay():
+    gain = nn.Parameter(torch.tensor([1.0, 1.0]))
+    gain.grad = torch.tensor([1.0, -1.0])
+    MuonAdamW([{"params": [gain], "lr": 0.1, "rule": "adamw"}], weight_decay=0.5).step()
+    assert gain.tolist() == pytest.approx([0.9, 1.1], abs=1e-5)
 
 
 def test_every_weight_is_in_one_group_and_matrices_of_blocks_are_muons():

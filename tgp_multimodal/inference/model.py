@@ -18,6 +18,7 @@ from tgp_multimodal.inference import (
     picture_inputs,
     ranking,
     text,
+    unread,
     writing,
 )
 from tgp_multimodal.inference.code_blocks import enclosing_block
@@ -86,7 +87,7 @@ class Model:
         repetition_penalty: float = 1.0,
         stop_at_dedent: bool = False,
     ) -> str:
-        """New text behind the prompt (the prompt is not repeated).
+        """New text behind the prompt (the prompt is not repeated); warns where it is cut.
 
         With `stop_at_dedent` it ends where the function in which the prompt stops does.
         """
@@ -94,6 +95,8 @@ class Model:
             max_tokens, temperature, top_p, as_stop_strings(stop), seed, top_k, repetition_penalty,
             enclosing_block(kinds.text("prompt", prompt)) if stop_at_dedent else None,
         )  # fmt: skip
+        check(sampling)
+        unread.warn_of_prompt(self.unread_tokens(prompt, None, max_tokens))
         return "".join(self.stream(prompt, None, sampling))
 
     def fill(
@@ -109,16 +112,18 @@ class Model:
         repetition_penalty: float = 1.0,
         stop_at_dedent: bool = False,
     ) -> str:
-        """The text between prefix and suffix; `stop_at_dedent` as in `write`."""
+        """The text between prefix and suffix; warnings and `stop_at_dedent` as in `write`."""
         prefix, suffix = kinds.text("prefix", prefix), kinds.text("suffix", suffix)
         sampling = Sampling(
             max_tokens, temperature, top_p, as_stop_strings(stop), seed, top_k, repetition_penalty,
             enclosing_block(prefix) if stop_at_dedent else None,
         )  # fmt: skip
+        check(sampling)
+        unread.warn_of_prompt(self.unread_tokens(prefix, suffix, max_tokens), suffix)
         return "".join(self.stream(prefix, suffix, sampling))
 
     def stream(self, prompt: str, suffix: str | None, sampling: Sampling) -> Iterator[str]:
-        """`write` (no suffix) or `fill` (with one), piece by piece."""
+        """`write` (no suffix) or `fill` (with one), piece by piece, without warning."""
         _check_texts(prompt, suffix)
         check(sampling)
         network, tokenizer = self.network.text, self.tokenizer
@@ -175,11 +180,8 @@ class Model:
             ValueError: `max_tokens` is out of range.
         """
         _check_texts(prompt, suffix)
-        tokenizer, max_tokens = self.tokenizer, kinds.whole("max_tokens", max_tokens)
-        ids = writing.prompt_ids(self.network.text, tokenizer, prompt, suffix, max_tokens)
-        special = 1 if suffix is None else 4
-        whole = len(tokenizer.encode(prompt)) + len(tokenizer.encode(suffix or ""))
-        return whole + special - len(ids)
+        most = kinds.whole("max_tokens", max_tokens)
+        return unread.of_prompt(self.network.text, self.tokenizer, prompt, suffix, most)
 
     def samples(self, prompt: str, suffix: str | None, n: int, sampling: Sampling) -> list[str]:
         """`n` texts behind one prompt, or between it and the suffix, written side by side.
@@ -263,6 +265,8 @@ class Model:
     def embed(self, items: Sequence[str] | Pictures, layers: bool = False) -> np.ndarray:
         """Feature vectors (N, D) of texts, or of pictures (D differs between the two).
 
+        Warns where texts are longer than the context.
+
         Args:
             items: texts or pictures; an empty list is one of texts.
             layers: for texts alone: all layers side by side (`features_of_layers`), not the last
@@ -276,8 +280,9 @@ class Model:
         # An array may be one of texts, and one of pictures may hold none.
         is_pixels = isinstance(items, np.ndarray) and items.dtype.kind not in "OU"
         if not is_pixels and all(isinstance(item, str) for item in items):
-            read = features_of_layers if layers else text.embed
-            return read(self.network.text, self.tokenizer, [str(item) for item in items])
+            read, texts = features_of_layers if layers else text.embed, [str(one) for one in items]
+            unread.warn_of_texts(self.network.text, self.tokenizer, texts)
+            return read(self.network.text, self.tokenizer, texts)
         if layers:
             raise ValueError("layers must be False where items are pictures. Got True instead.")
         return picture_features.features(
@@ -285,10 +290,13 @@ class Model:
         )
 
     def score(self, context: str, continuation: str) -> float:
-        """Log-likelihood of the continuation in nats; at most 0."""
+        """Log-likelihood of the continuation in nats, at most 0; warns where the context is cut."""
         kinds.text("context", context)
         kinds.text("continuation", continuation)
-        return text.score(self.network.text, self.tokenizer, [Query(context, continuation)])[0].nats
+        cut = unread.of_text(self.network.text, self.tokenizer, context + continuation)
+        unread.warn_of_prompt(cut, name="context")
+        query = Query(context, continuation)
+        return float(text.score(self.network.text, self.tokenizer, [query])[0].nats)
 
     def search(self, query: str, documents: Sequence[str], k: int = 5) -> list[tuple[int, float]]:
         """Indices and scores of the `k` documents nearest to the query, best first.

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tgp_multimodal.data.packing import hash_unit
 from tgp_multimodal.data.records import TextRows
-from tgp_multimodal.data.tokenizer import BOS, EOS, MASK, SPECIALS
+from tgp_multimodal.data.tokenizer import BOS, EOS, MASK, PREFIX, SPECIALS
 from tgp_multimodal.models.flops import text_flops
 from tgp_multimodal.models.networks import Network
 from tgp_multimodal.objectives import ranks
@@ -28,7 +28,7 @@ from tgp_multimodal.objectives.base import Loss, Objective
 from tgp_multimodal.objectives.cross_entropy import weighted_nats
 
 # Every tokenizer of ours puts the specials first.
-_BOS, _EOS, _MASK = map(SPECIALS.index, (BOS, EOS, MASK))
+_BOS, _EOS, _MASK, _PREFIX = map(SPECIALS.index, (BOS, EOS, MASK, PREFIX))
 _FIRST_PLAIN = len(SPECIALS)
 _FINE = 2**20  # points of the grid on which the share of span starts is found
 
@@ -163,8 +163,9 @@ class HybridLanguage(Objective):
         )
         input_BL, target_BL = token_BL[:, :-1].copy(), token_BL[:, 1:]
         # A BOS begins another document, which cannot be predicted from what precedes it; after an
-        # EOS comes such a BOS or padding.
-        scored_BL = (target_BL != _BOS) & (input_BL != _EOS)
+        # EOS comes such a BOS or padding. Whether a piece is to be infilled is no property of text:
+        # learned behind BOS, it would take likelihood from the beginnings of all texts.
+        scored_BL = (target_BL != _BOS) & (target_BL != _PREFIX) & (input_BL != _EOS)
         id_limit = ranks.largest(int(token_BL.max())) + 1
         for b in np.flatnonzero(~is_causal_B):
             generator = np.random.Generator(np.random.Philox(key=[seed, number_B[b]]))

@@ -193,7 +193,8 @@ class TrainingModule(LightningModule):
         return total, parts
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        done = (self.trainer.global_step + 1) / max(1, self.trainer.max_steps)
+        # In the middle of the step: neither the first nor the last one has a rate of zero.
+        done = (self.trainer.global_step + 0.5) / max(1, self.trainer.max_steps)
         factor = trapezoid(done, self.settings.warmup, self.settings.decay)
         first, last = self.settings.momentum
         risen = min(1.0, self.trainer.global_step / max(1, self.settings.momentum_steps))

@@ -50,7 +50,7 @@ class OptimizerSettings:
         muon_lr: peak rate of matrices inside blocks.
         adamw_lr: peak rate of norms, biases, input, output and modulation.
         embedding_lr: peak rate of the token embeddings.
-        weight_decay: decoupled, cautious.
+        weight_decay: decoupled, cautious; not of gains, biases and scalars.
         warmup: share of the run in which the rates rise.
         decay: share of the run, at its end, in which they fall to zero.
         iterations: Newton-Schulz iterations of Muon; 3 for networks so small that the optimizer is
@@ -115,8 +115,9 @@ class MuonAdamW(Optimizer):
         groups: parameter groups.
         betas: AdamW's decay rates.
         momentum: Muon's decay rate (Nesterov).
-        weight_decay: decoupled decay; applied only where it does not fight the update (cautious,
-            Chen et al. 2025, arXiv:2510.12402).
+        weight_decay: decoupled decay of matrices and embeddings, not of gains, biases and scalars;
+            applied only where it does not fight the update (cautious, Chen et al. 2025,
+            arXiv:2510.12402).
         iterations: Newton-Schulz iterations; see `orthogonal`.
         row_decay: see `OptimizerSettings`; 0 leaves rows as they are.
         dtype: precision of the iterations.
@@ -240,6 +241,8 @@ class MuonAdamW(Optimizer):
         decay = group["lr"] * group["weight_decay"]
         if decay:
             for weight, update in zip(weights, updates, strict=True):
+                if weight.ndim < 2:
+                    continue
                 weight.addcmul_(weight, (weight * update > 0).to(weight.dtype), value=-decay)
         torch._foreach_add_(weights, updates, alpha=-rate)
 

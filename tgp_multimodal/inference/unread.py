@@ -1,0 +1,51 @@
+"""What a network has no room for: how much of a text is not read, and a warning that says so."""
+
+import warnings
+from collections.abc import Sequence
+
+from tgp_multimodal.data.tokenizer import Tokenizer
+from tgp_multimodal.inference.writing import prompt_ids
+from tgp_multimodal.models.text_transformer import TextTransformer
+
+_INFILLING = 4  # BOS, prefix, suffix, middle
+
+
+def of_prompt(
+    text: TextTransformer, tokenizer: Tokenizer, prompt: str, suffix: str | None, max_tokens: int
+) -> int:
+    """Tokens of a prompt and its suffix that the context has no room for.
+
+    Raises:
+        ValueError: `max_tokens` is out of range.
+    """
+    read = len(prompt_ids(text, tokenizer, prompt, suffix, max_tokens))
+    special = 1 if suffix is None else _INFILLING
+    return len(tokenizer.encode(prompt)) + len(tokenizer.encode(suffix or "")) + special - read
+
+
+def of_text(text: TextTransformer, tokenizer: Tokenizer, one: str) -> int:
+    """Tokens of a text, BOS counted, that the context has no room for."""
+    if len(one.encode("utf-8", "surrogatepass")) < text.context:  # a token is a byte at least
+        return 0
+    return max(0, 1 + len(tokenizer.encode(one)) - text.context)
+
+
+def warn_of_prompt(unread: int, suffix: str | None = None, name: str = "prompt") -> None:
+    """Warns the caller of the caller where something is not read."""
+    if unread:
+        which = "its first ones" if suffix is None else "those farthest from the gap"
+        _tell(f"{name} is too long for the network: {unread:,} tokens, {which}, are not read")
+
+
+def warn_of_texts(text: TextTransformer, tokenizer: Tokenizer, texts: Sequence[str]) -> None:
+    """Likewise, of texts whose ends are not read."""
+    long = [one for one in texts if of_text(text, tokenizer, one)]
+    if long:
+        _tell(
+            f"{len(long)} of {len(texts)} texts are longer than the context of {text.context} "
+            f"tokens and lose their ends; the first is {long[0][:40]!r}..."
+        )
+
+
+def _tell(message: str) -> None:
+    warnings.warn(message, stacklevel=4)
