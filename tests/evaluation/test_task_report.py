@@ -19,6 +19,7 @@ def report(kind, labels, **more):
         "metric": "accuracy",
         "items": {"train": 1000, "validation": 2, "test": 3},
         "bad_rows": 0,
+        "copies_in_training": {"validation": 0, "test": 1},
         "test": {"accuracy": score, "root_mean_square_error": score},
         "settings": settings,
         "facts": {"trained_parameters": 5, "parameters": 10, "rate": 1e-3, "steps": 10},

@@ -67,6 +67,20 @@ def test_unusable_rows_are_counted_and_written_down(adapted):
     assert report["kind"] == "classification"
 
 
+def test_items_of_test_that_are_in_train_are_told(base, tmp_path, capsys):
+    rows = lines()
+    train = write_csv(tmp_path / "train.csv", rows)
+    test = write_csv(tmp_path / "test.csv", [*rows[:3], ("a new text of river", "wet")])
+    given = ["--train", train, "--test", test, "--validation", test, "--text", "body"]
+    output = tmp_path / "out"
+    words = ["adapt", base, str(output), *given, "--label", "team", "--method", "head"]
+    assert main(words) == 0
+    assert "3 of 4 items of test are also in train" in capsys.readouterr().out
+    report = json.loads((output / "report.json").read_text())
+    assert report["copies_in_training"] == {"validation": 3, "test": 3}
+    assert "3 of validation, 3 of test" in (output / "report.html").read_text()
+
+
 def test_a_row_of_another_kind_of_item_stays_without_a_label(adapted, tmp_path, capsys):
     """And does not end the work on all others."""
     rows = [{"body": "rain and rain"}, {"body": ["rain", "and"]}, {"body": "sand"}]

@@ -28,6 +28,7 @@ from tgp_multimodal.models.weights_file import write_weights
 from tgp_multimodal.training import adapt_lora
 from tgp_multimodal.training.adapt import PLAN, AdaptResult
 from tgp_multimodal.training.adapt_runs import Settings
+from tgp_multimodal.training.adapt_sources import copies
 from tgp_multimodal.training.checkpoints import folder_of
 
 REPORT = "report.json"
@@ -82,6 +83,7 @@ def write(
     predicted = model.predict([item.item for item in splits.test])
     report = _report(model, splits, predicted, learned) | {
         "base": about, "settings": asdict(settings), "bad_rows": bad,
+        "copies_in_training": copies(splits),
     }  # fmt: skip
     rows = [_row(item, p) for item, p in zip(splits.test, predicted, strict=True)]
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

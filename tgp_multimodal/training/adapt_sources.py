@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from tgp_multimodal.data.labelled import (
     Columns,
@@ -105,3 +107,18 @@ def described(splits: Splits, bad: int) -> Iterable[str]:
     yield f"train / validation / test: {counts}"
     if bad:
         yield f"{bad} rows could not be used; they stand in the quarantine files"
+    for split, count in copies(splits).items():
+        if count:
+            whole = len(getattr(splits, split))
+            yield f"note: {count} of {whole} items of {split} are also in train"
+
+
+def copies(splits: Splits) -> dict[str, int]:
+    """Items of validation and of test that are items of train, too, whatever their labels."""
+    trained = {_key(item) for item in splits.train}
+    held_out = {"validation": splits.validation, "test": splits.test}
+    return {name: sum(_key(i) in trained for i in items) for name, items in held_out.items()}
+
+
+def _key(item: Item) -> Any:
+    return item.item.tobytes() if isinstance(item.item, np.ndarray) else item.item
