@@ -1,5 +1,6 @@
 """Settings of the trainer and of the data are followed, or refused with a reason."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,9 @@ pytestmark = QUIET
         (["--trainer.fast_dev_run", "true"], "trainer.fast_dev_run and .* left out .* Got True"),
         (["--trainer.overfit_batches", "1"], "trainer.fast_dev_run and .* must be left out"),
         (["--trainer.gradient_clip_algorithm", "value"], "clip_algorithm must be norm"),
+        (["--trainer.val_check_interval", "0"], "must be at least 1, or nothing be validated"),
+        (["--save_every", "-1"], "save_every must be at least 0. Got -1 instead"),
+        (["--sample_every", "-2"], "sample_every must be at least 0. Got -2 instead"),
         (["--data.text.length", "4096"], "data.text.length must be at most 1024, the context of"),
         (["--data.pictures.longest", "65"], "data.pictures.longest must be at most 64"),
         (["--data.text.batch", "0"], r"batch of data.text must be at least 1. Got 0 instead"),
@@ -107,3 +111,12 @@ def test_callbacks_and_loggers_that_are_given_come_on_top(arguments, tmp_path, m
         assert "lr-" in header
         assert "train/text/value" in header
     assert len(list((tmp_path / "more").glob("**/metrics.csv"))) == 1
+
+
+def test_sections_of_what_the_folder_does_not_hold_are_named(
+    arguments, data_folder, tmp_path, monkeypatch
+):
+    mine = tmp_path / "mine"
+    shutil.copytree(data_folder, mine, ignore=shutil.ignore_patterns("pictures"))
+    with pytest.raises(ValueError, match=r"data.pictures must be null where no pictures was prep"):
+        start(arguments, monkeypatch, "--data.folder", str(mine))

@@ -91,14 +91,21 @@ def test_another_folder_begins_with_the_validation_of_its_start(fit, tmp_path):
     assert written(tmp_path / "other")[0] == written(first)[1]
 
 
-def test_a_run_that_has_no_step_left_says_so(fit, arguments, capsys, tmp_path):
+@pytest.mark.parametrize("steps", [8, 3])
+def test_a_run_that_has_no_step_left_says_so_and_changes_nothing(
+    fit, arguments, capsys, tmp_path, steps
+):
     fit()
     (tmp_path / "run" / "export").mkdir()
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")}
     capsys.readouterr()
-    assert main(["fit", *arguments, "--ckpt_path", "last"]) == 0
+    with pytest.raises(SystemExit) as end:
+        main(["fit", *arguments, "--ckpt_path", "last", "--trainer.max_steps", str(steps)])
+    assert end.value.code == 0
     told = capsys.readouterr()
-    assert "no step was left to do: trainer.max_steps is 8" in told.err
+    assert f"the checkpoint is at step 8 and trainer.max_steps is {steps}" in told.err
     assert "earlier step" not in told.out  # what was exported is what there is
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")} == before
 
 
 def test_an_export_that_training_has_left_behind_is_told(fit, arguments, capsys, tmp_path):

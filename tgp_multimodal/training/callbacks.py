@@ -262,11 +262,10 @@ class CleanStop(Callback):
         stopped: whether the run was stopped this way, before its last step.
         signal: number of the signal that was received; the highest over the processes.
         asked: whether this process received a signal at all.
-        began: whether there was a step left to do.
     """
 
     def __init__(self) -> None:
-        self.stopped = self.asked = self.began = False
+        self.stopped = self.asked = False
         self.signal = int(signal.SIGINT)
         self._before: dict[int, Any] = {}
 
@@ -276,7 +275,6 @@ class CleanStop(Callback):
         return 128 + self.signal
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        self.began = True
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._on_signal)
 

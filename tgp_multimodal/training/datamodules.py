@@ -116,6 +116,7 @@ class StreamData(LightningDataModule):
                 f"data.folder must be a folder that `tgp prepare` wrote. Got {self.folder} instead."
             )
         self._check_streams()
+        self._check_kinds()
         self.tokenizer = tokenizers.load(self.folder / "tokenizer")
         for kind in self._kinds():
             if manifest(self.folder / kind)["tokenizer"] != self.tokenizer.digest:
@@ -181,6 +182,18 @@ class StreamData(LightningDataModule):
                 f"sections of data must be those of model.objectives ({', '.join(sorted(learned))};"
                 f" null leaves one out). Got {', '.join(sorted(given)) or 'none'} instead."
             )
+
+    def _check_kinds(self) -> None:
+        """Refuses sections of a kind of data that the folder does not hold."""
+        there = [kind for kind in ("text", "pictures", "chat") if (self.folder / kind).is_dir()]
+        for name, stream in self._streams().items():
+            kind = {"passages": "text", "captions": "pictures"}.get(name, name)
+            if stream is not None and there and kind not in there:
+                raise ValueError(
+                    f"data.{name} must be null where no {kind} was prepared (configs/text.yaml and "
+                    "configs/pictures.yaml leave the rest out). "
+                    f"Got settings of it, and {', '.join(there)} alone in {self.folder}, instead."
+                )
 
     def _streams(self) -> dict[str, dict[str, Any] | None]:
         return {

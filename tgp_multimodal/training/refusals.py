@@ -34,6 +34,11 @@ def check_given(trainer: Mapping[str, Any]) -> None:
             f"--trainer.max_steps 5). Got {trainer['fast_dev_run']} and "
             f"{trainer['overfit_batches']} instead."
         )
+    if trainer["val_check_interval"] == 0:
+        raise ValueError(
+            "trainer.val_check_interval must be at least 1, or nothing be validated "
+            "(--trainer.limit_val_batches 0). Got 0 instead."
+        )
     if trainer["gradient_clip_algorithm"] == "value":
         raise ValueError("trainer.gradient_clip_algorithm must be norm. Got value instead.")
     kept = [c for c in as_list(trainer["callbacks"]) if isinstance(c, CheckpointOfLightning)]
@@ -43,6 +48,17 @@ def check_given(trainer: Mapping[str, Any]) -> None:
             "trainer must leave checkpoints to --save_every (0 for one at the end). "
             f"Got {type(given).__name__ if kept else given} instead."
         )
+
+
+def check_intervals(config: Mapping[str, Any]) -> None:
+    """Refuses negative intervals.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for name in ("sample_every", "scene_eval_every", "save_every"):
+        if config[name] < 0:
+            raise ValueError(f"{name} must be at least 0. Got {config[name]} instead.")
 
 
 def check_trainer(trainer: Trainer) -> None:

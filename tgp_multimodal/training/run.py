@@ -44,7 +44,12 @@ from tgp_multimodal.training.datamodules import StreamData
 from tgp_multimodal.training.inner_options import merge_nested, split_nested
 from tgp_multimodal.training.metrics_file import Board, MetricsFile, TruncateMetrics
 from tgp_multimodal.training.module import TrainingModule
-from tgp_multimodal.training.refusals import as_list, check_given, check_trainer
+from tgp_multimodal.training.refusals import (
+    as_list,
+    check_given,
+    check_intervals,
+    check_trainer,
+)
 from tgp_multimodal.training.resume import ResumeCounters
 from tgp_multimodal.training.sizes import SizeName, differences
 
@@ -79,6 +84,20 @@ EXAMPLES = """examples:
     tgp fit --config mine.yaml --ckpt_path last
     tgp fit --init_from runs/nano/export --config configs/code.yaml
     tgp fit --size small --print_config=comments > mine.yaml"""
+
+
+class NothingLeft(SystemExit):
+    """A run is resumed whose checkpoint is at its last step, or behind it; nothing is changed.
+
+    Args:
+        run: folder of the run.
+        step: of the checkpoint.
+        steps: that the run was to have.
+    """
+
+    def __init__(self, run: Path, step: int, steps: int) -> None:
+        super().__init__(0)
+        self.run, self.step, self.steps = run, step, steps
 
 
 class WriteConfig(SaveConfigCallback):
@@ -227,6 +246,7 @@ class RunCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self._own()
         folder = Path(config["trainer"]["default_root_dir"])
+        check_intervals(config)
         self.stop, throughput = CleanStop(), Throughput()
         callbacks = [
             self.stop, LastValidation(), TruncateMetrics(folder), ResumeCounters(folder),
@@ -263,8 +283,12 @@ class RunCLI(LightningCLI):
         begun_from = config["model"].get("init_from")
         if start is None:
             _make_room(run, begun_from)
-        elif folder_of(run).resolve() not in Path(start).resolve().parents:
-            self.model.check_fits(load_checkpoint(Path(start)), self.datamodule.tokenizer.digest)
+            return
+        checkpoint = load_checkpoint(Path(start))
+        if checkpoint["global_step"] >= self.trainer.max_steps:
+            raise NothingLeft(run, checkpoint["global_step"], self.trainer.max_steps)
+        if folder_of(run).resolve() not in Path(start).resolve().parents:
+            self.model.check_fits(checkpoint, self.datamodule.tokenizer.digest)
             _make_room(run, begun_from)
 
     def prepare(self, is_timed: bool = False, is_resumed: bool = False) -> None:

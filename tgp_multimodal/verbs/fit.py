@@ -5,6 +5,7 @@ import shlex
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from tgp_multimodal.resources import shipped_config
 
@@ -17,19 +18,25 @@ def run(argv: list[str]) -> None:
     Args:
         argv: what stands behind `tgp fit`.
     """
+    from tgp_multimodal.training.run import NothingLeft
     from tgp_multimodal.training.run import run as run_cli
 
     sys.path.append(str(Path.cwd()))  # configs may name classes of files there, as for a script
-    cli = run_cli(["fit", *with_configs(argv)])
+    try:
+        cli = run_cli(["fit", *with_configs(argv)])
+    except NothingLeft as end:
+        _say(
+            f"no step was left to do: the checkpoint is at step {end.step} and trainer.max_steps "
+            f"is {end.steps}; export the run with: tgp export {end.run}"
+        )
+        raise
     folder = cli.trainer.default_root_dir
     if cli.stop.stopped:
         same = f"tgp fit {shlex.join(argv)} --ckpt_path last"
         _say(f"stopped and saved at step {cli.trainer.global_step}; go on with: {same}")
         raise SystemExit(cli.stop.exit_status)
-    if not cli.stop.began:
-        _say(f"no step was left to do: trainer.max_steps is {cli.trainer.max_steps}")
     if cli.trainer.is_global_zero:
-        is_old = cli.stop.began and (Path(folder) / "export").is_dir()
+        is_old = (Path(folder) / "export").is_dir()
         told = f"{folder}/export is of an earlier step; export" if is_old else "export"
         print(f"the run lies in {folder}; {told} it with: tgp export {folder}")
 
@@ -38,8 +45,8 @@ def with_configs(options: list[str]) -> list[str]:
     """The options, preceded by the config they build on, with paths of shipped configs filled in.
 
     That is the shipped config of the size, from `--size` or else from the key `size` of the last
-    YAML that has it; nano where no config is given at all. The network of `--init_from`, or of the
-    key `init_from`, comes next.
+    YAML that has it; nano where no config is given at all. What of a folder of one's own it trains
+    on, and the network of `--init_from`, or of the key `init_from`, come next.
 
     Args:
         options: the words after `tgp fit`.
@@ -56,7 +63,24 @@ def with_configs(options: list[str]) -> list[str]:
     elif not paths:
         start = shipped_config("nano.yaml")
     network = _network(folders[-1]) if folders else []
-    return [*network, *options] if start is None else ["--config", str(start), *network, *options]
+    if start is None:
+        return [*network, *options]
+    return ["--config", str(start), *_of_data(start, options, paths), *network, *options]
+
+
+def _of_data(size: Path, options: list[str], paths: list[str]) -> list[str]:
+    """What a size trains on in the folder that the options, or else a YAML of them, name."""
+    sections = [section for section in _values_in_files(paths, "data") if isinstance(section, dict)]
+    named = [section["folder"] for section in sections if section.get("folder")]
+    folder = [*named, *_values(options, ("--data.folder",))][-1:]
+    if not folder:
+        return []
+    from tgp_multimodal.verbs import own_data
+
+    words = own_data.configs(size, Path(folder[0]).expanduser())
+    if words and not any({"text", "pictures"} & set(section) for section in sections):
+        _say(own_data.told(words))
+    return words
 
 
 def _network(folder: str) -> list[str]:
@@ -113,7 +137,7 @@ def _say(message: str) -> None:
         print(message, file=sys.stderr)
 
 
-def _values_in_files(paths: list[str], name: str) -> list[str]:
+def _values_in_files(paths: list[str], name: str) -> list[Any]:
     """What the YAML files say under a key of the first level."""
     import yaml
 
