@@ -25,6 +25,35 @@ def test_an_empty_corpus(tmp_path, capsys):
     assert nothing_is_left(tmp_path / "o")
 
 
+def test_empty_files_of_a_package_stop_nothing(tmp_path, capsys):
+    """One in a hundred may be bad; of ten files here two are empty, and one of those is blank."""
+    for i, text in enumerate(words(8)):
+        (tmp_path / f"m{i}.py").write_text(text)
+    (tmp_path / "__init__.py").touch()
+    (tmp_path / "blank.py").write_text(" \n")
+    sources = ("--text", f"code={tmp_path}/*.py", "--vocabulary", 300)
+    code, out, _ = run(capsys, tmp_path / "o", *sources)
+    assert code == 0
+    assert "__init__.py whole file: empty text" in out.replace("\n", "")
+    listed = (tmp_path / "o" / "quarantine.jsonl").read_text().splitlines()
+    assert sorted(json.loads(line)["source"] for line in listed) == [
+        str(tmp_path / "__init__.py"), str(tmp_path / "blank.py"),
+    ]  # fmt: skip
+    (tmp_path / "latin.py").write_bytes(b"caf\xe9")
+    code, _, error = run(capsys, tmp_path / "p", *sources)
+    assert code == 2
+    assert "bad rows must be at most 1 %" in error
+
+
+def test_a_stream_of_which_nothing_is_left_is_told(tmp_path, capsys):
+    for name in ("a", "b"):
+        jsonl(tmp_path / f"{name}.jsonl", words(40))
+    sources = (f"one={tmp_path}/a.jsonl", f"two={tmp_path}/b.jsonl")
+    code, out, _ = run(capsys, tmp_path / "o", "--text", *sources, "--vocabulary", 300)
+    assert code == 0
+    assert "nothing is left of the stream two, whose rows are" in " ".join(out.split())
+
+
 def test_a_folder_without_images(tmp_path, capsys):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "notes.txt").write_text("x")

@@ -20,7 +20,16 @@ WRONG = [
     ("multiple_choice", {**CHOICE, "answer": True}, "Got True instead"),
     ("multiple_choice", {**CHOICE, "choices": "ab"}, "choices must be a list of at least two"),
     ("multiple_choice", {**CHOICE, "choices": ["a"]}, "at least two texts. Got ['a'] instead"),
-    ("multiple_choice", {**CHOICE, "choices": [3, 4]}, "two texts. Got [3, 4] instead"),
+    (
+        "multiple_choice",
+        {**CHOICE, "choices": [7, 11]},
+        "digits are numbers: write `[a|string, ...",
+    ),
+    (
+        "multiple_choice",
+        {**CHOICE, "choices": [3, 4]},
+        "two texts (cells of digits are numbers: write `[a|string, ...]`). Got [3, 4] instead",
+    ),
     ("multiple_choice", {**CHOICE, "prompt": None}, "prompt must be a text. Got None instead"),
     ("multiple_choice", {**CHOICE, "preamble": None}, "preamble must be a text. Got None instead"),
     ("infilling", {**MIDDLE, "suffix": None}, "suffix must be a text. Got None instead"),

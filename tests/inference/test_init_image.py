@@ -93,7 +93,7 @@ REFUSED = [
     (InitImage(PICTURE, 1.5), r"strength must be above 0 and at most 1\. Got 1\.5 instead\."),
     (
         InitImage(PICTURE, None, left_half(20, 30)),
-        r"mask must be as large as the picture, 20 x 20\. Got 20 x 30 instead\.",
+        r"mask must be as wide and high as the picture, 20 x 20\. Got 20 x 30 instead\.",
     ),
     (
         InitImage(PICTURE, None, Image.new("1", (20, 20))),

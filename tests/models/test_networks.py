@@ -12,6 +12,7 @@ from tgp_multimodal.models.networks import (
     Multimodal,
     blocks,
     describe,
+    differences,
     from_description,
 )
 from tgp_multimodal.models.text_transformer import TextTransformer
@@ -58,3 +59,12 @@ def test_a_part_that_is_left_out_is_not_in_the_description():
 )
 def test_blocks_are_those_of_all_parts(build, count):
     assert len(blocks(build())) == count
+
+
+def test_two_descriptions_differ_where_they_do():
+    mine = {"class": "A", "text": {"class": "T", "depth": 3}, "head": {"class": "H"}}
+    other = {"class": "A", "text": {"class": "T", "depth": 2}, "tower": {"class": "W"}}
+    assert differences(mine, mine) == []
+    assert differences(mine, other) == [
+        ("text.depth", 3, 2), ("head", "H", None), ("tower", None, "W"),
+    ]  # fmt: skip

@@ -174,7 +174,7 @@ def test_a_mistyped_checkpoint_changes_nothing(every_step, tmp_path, monkeypatch
     [
         ("--data.text.lenght", "64", r"data\.text .* Got lenght instead\. Did you mean length\?"),
         ("--data.passages.bach", "8", r"data\.passages .* Got bach instead\. Did you mean batch\?"),
-        ("--data.text", "{batch: 2}", r"data\.text must have weights, infill, length\. Got none"),
+        ("--data.text", "{batch: 2}", r"data\.text must have weights, length\. Got none"),
     ],
 )
 def test_keys_of_a_section_are_checked(option, value, complaint, arguments, monkeypatch):

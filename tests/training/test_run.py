@@ -171,7 +171,8 @@ def test_last_without_a_checkpoint_and_a_foreign_network_are_named(
         start(arguments, monkeypatch, "--ckpt_path", "last")
     start(arguments, monkeypatch, "--trainer.max_steps", "1")
     deeper = "--model.network.init_args.text.init_args.depth"
-    with pytest.raises(ValueError, match=r"network must be the one of the checkpoint"):
+    told = r"network must be the one of the checkpoint\. Got text.depth 3 \(there: 2\) instead"
+    with pytest.raises(ValueError, match=told):
         start(arguments, monkeypatch, "--ckpt_path", "last", deeper, "3")
 
 

@@ -86,6 +86,14 @@ def test_an_overlay_goes_on_from_any_export_as_text_alone(build, overlay, elsewh
     assert cli.model.start_tokenizer == tokenizer.digest
 
 
+def test_a_file_that_is_no_yaml_is_named(elsewhere):
+    (elsewhere / "good.yaml").write_text("size: nano")
+    (elsewhere / "bad.yaml").write_text("data:\n  text: [1\n  folder: x\n")
+    for options in (["--config", "bad.yaml"], ["--size", "nano", "--config", "bad.yaml"]):
+        with pytest.raises(ValueError, match=r"^bad.yaml must be valid YAML\. .* \(line 3, column"):
+            with_configs(["--config", "good.yaml", *options])
+
+
 def test_a_size_is_read_first(elsewhere):
     (elsewhere / "mine.yaml").write_text("size: base")
     base, small = ["--config", ours("base.yaml")], ["--config", ours("small.yaml")]

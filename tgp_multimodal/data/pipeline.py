@@ -101,6 +101,7 @@ def open_stream(
         found = open_text(folder / "text", split)
         if split != "train":  # what is held out is measured at the length of the run's end
             text = {k: v for k, v in text.items() if k != "ramp"}
+        text = {"infill": {}} | text
         datasets["text"] = text_batches(found, tokenizer, **text, seed=seed, shard=shard)
     if pictures is not None:
         seen = open_pictures(folder / "pictures", split)

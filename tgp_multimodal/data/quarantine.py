@@ -27,11 +27,14 @@ class Bad(NamedTuple):
         source: the file it is from.
         row: which one, for example "line 5".
         reason: what is wrong with it.
+        is_empty: it is a file without text, as packages of code have them: listed, but no damage
+            that would stop the work.
     """
 
     source: str
     row: str
     reason: str
+    is_empty: bool = False
 
 
 @dataclass
@@ -43,6 +46,7 @@ class Tally:
         what: one good row in a word, for example "document".
         rows: good and bad together.
         bad: the bad ones.
+        empty: those of them that are empty files.
         first: the first few of the bad ones.
     """
 
@@ -50,6 +54,7 @@ class Tally:
     what: str = "row"
     rows: int = 0
     bad: int = 0
+    empty: int = 0
     first: list[Bad] = field(default_factory=list)
 
     def named(self) -> str:
@@ -100,7 +105,7 @@ class Quarantine:
             tally.rows += 1
             if isinstance(row, Bad):
                 self._write(tally, row)
-                if tally.bad > self.allow_bad * max(tally.rows, _EARLY):
+                if tally.bad - tally.empty > self.allow_bad * max(tally.rows, _EARLY):
                     self._stop(tally)
             else:
                 yield row
@@ -108,17 +113,19 @@ class Quarantine:
             detail = f" ({tally.bad} bad: {tally.named()})" if tally.bad else ""
             wanted = f"{tally.name} must hold at least one {tally.what}"
             raise ValueError(f"{wanted}. Got none{detail} instead.")
-        if tally.bad > self.allow_bad * tally.rows:
+        if tally.bad - tally.empty > self.allow_bad * tally.rows:
             self._stop(tally)
 
     def _write(self, tally: Tally, bad: Bad) -> None:
         tally.bad += 1
+        tally.empty += bad.is_empty
         if len(tally.first) < _NAMED:
             tally.first.append(bad)
         if self.file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.file = self.files.enter_context(self.path.open("w", encoding="utf-8"))
-        self.file.write(json.dumps(bad._asdict()) + "\n")
+        said = {"source": bad.source, "row": bad.row, "reason": bad.reason}
+        self.file.write(json.dumps(said) + "\n")
 
     def _stop(self, tally: Tally) -> None:
         named = tally.named()

@@ -34,7 +34,7 @@ class Section(NamedTuple):
 
 
 SECTIONS = {
-    "text": Section(text_batches),
+    "text": Section(text_batches, {"infill": "none"}),
     "pictures": Section(picture_batches, {"weights": "as many as there are of each"}),
     "passages": Section(passage_batches),
     "captions": Section(

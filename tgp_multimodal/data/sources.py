@@ -301,7 +301,7 @@ def _document(raw: bytes, file: Path, part: str, stream: str) -> Document | Bad:
     try:
         return Document(valid_text(raw), stream, str(file))
     except ValueError as error:
-        return Bad(str(file), part, str(error))
+        return Bad(str(file), part, str(error), not raw.strip())
 
 
 def _pieces(file: Path) -> int | None:

@@ -40,7 +40,9 @@ def _choice(fields: Fields) -> str | None:
     choices, answer = fields["choices"], fields["answer"]
     texts = choices if isinstance(choices, list | tuple) else ()
     if len(texts) < 2 or not all(isinstance(text, str) for text in texts):
-        return f"choices must be a list of at least two texts. Got {choices!r} instead."
+        are_numbers = bool(texts) and all(isinstance(one, int | float) for one in texts)
+        hint = " (cells of digits are numbers: write `[a|string, ...]`)" if are_numbers else ""
+        return f"choices must be a list of at least two texts{hint}. Got {choices!r} instead."
     if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(choices):
         return (
             f"answer must be a place in the {len(choices)} choices, from 0. Got {answer!r} instead."

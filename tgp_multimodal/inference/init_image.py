@@ -96,7 +96,9 @@ def prepare(init_image: InitImage, rows: int, columns: int) -> InitState:
 def _redrawn(mask: Image.Image, size: tuple[int, int], rows: int, columns: int) -> Tensor:
     if mask.size != size:
         wanted, found = (f"{width} x {height}" for width, height in (size, mask.size))
-        raise ValueError(f"mask must be as large as the picture, {wanted}. Got {found} instead.")
+        raise ValueError(
+            f"mask must be as wide and high as the picture, {wanted}. Got {found} instead."
+        )
     white_YX = fitted(mask, rows, columns).mean(-1) >= _WHITE
     if not white_YX.any():
         raise ValueError("mask must be white where to draw. Got one without white instead.")

@@ -5,6 +5,7 @@ in the saved description.
 """
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -115,6 +116,19 @@ def describe(module: nn.Module) -> dict[str, Any]:
     given = {name: value for name, value in values.items() if value is not None}
     plain = {k: describe(v) if isinstance(v, nn.Module) else v for k, v in given.items()}
     return {"class": type(module).__name__, **plain}
+
+
+def differences(mine: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Where two descriptions differ: dotted name, the one's value, the other's; None for none."""
+    found: list[tuple[str, Any, Any]] = []
+    for key in [*mine, *(k for k in other if k not in mine)]:
+        a, b = mine.get(key), other.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found += [(f"{key}.{name}", x, y) for name, x, y in differences(a, b)]
+        elif a != b:
+            one, there = (part["class"] if isinstance(part, Mapping) else part for part in (a, b))
+            found.append((key, one, there))
+    return found
 
 
 def from_description(description: dict[str, Any]) -> nn.Module:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from tgp_multimodal.models.block_attention import visible_blocks
-from tgp_multimodal.models.networks import Network, blocks, describe, from_description
+from tgp_multimodal.models.networks import Network, blocks, describe, differences, from_description
 from tgp_multimodal.objectives import ranks
 from tgp_multimodal.objectives.base import Objective
 from tgp_multimodal.training.guard import SpikeGuard
@@ -312,9 +312,9 @@ class TrainingModule(LightningModule):
         """
         mine, saved = self.description, checkpoint.get("network_description")
         if mine != saved:
-            raise ValueError(
-                f"network must be the one of the checkpoint, {saved}. Got {mine} instead."
-            )
+            unlike = differences(mine, saved or {})
+            listed = ", ".join(f"{name} {a} (there: {b})" for name, a, b in unlike)
+            raise ValueError(f"network must be the one of the checkpoint. Got {listed} instead.")
         self._check_text_rate(checkpoint)
         saved_tokenizer = checkpoint.get("tokenizer")
         are_known = None not in (saved_tokenizer, data_tokenizer)  # older versions did not keep it

@@ -138,13 +138,23 @@ def _say(message: str) -> None:
 
 
 def _values_in_files(paths: list[str], name: str) -> list[Any]:
-    """What the YAML files say under a key of the first level."""
+    """What the YAML files say under a key of the first level.
+
+    Raises:
+        ValueError: a file is no YAML; the parser of the configs would not say which one.
+    """
     import yaml
 
     found = []
     for path in paths:
         try:
             content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark
+            place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+            raise ValueError(
+                f"{path} must be valid YAML. Got this instead: {error.problem}{place}."
+            ) from None
         except (OSError, ValueError, yaml.YAMLError):
             continue  # the parser says what is wrong
         if isinstance(content, dict) and content.get(name):

@@ -233,12 +233,25 @@ def show(done: Any, vocabulary: int | None = None) -> None:
     for kind, found in (("text", done.text), ("pictures", done.pictures), ("chat", done.chat)):
         if found is not None and "validation" not in found["splits"]:
             console.print(f"note: {kind} has no validation split")
+    for stream in _emptied(done):
+        console.print(
+            f"note: nothing is left of the stream {escape(stream)}, whose rows are bad or copies "
+            "of other rows"
+        )
     learned = done.tokenizer.vocabulary
     if vocabulary is not None and learned < vocabulary:
         console.print(
             f"note: the text holds too few different pairs for a vocabulary of {vocabulary:,}"
         )
     console.print(f"tokenizer: {learned:,} ids, {done.tokenizer.digest[:12]}")
+
+
+def _emptied(done: Any) -> Iterator[str]:
+    """Streams of the sources without a document or a picture."""
+    for found, unit in ((done.text, "documents"), (done.pictures, "pictures")):
+        for stream in dict.fromkeys(s["stream"] for s in (found or {}).get("sources", ())):
+            if found["quality"].get(stream, {}).get(unit) == 0:
+                yield stream
 
 
 def _tables(done: Any) -> Iterator[Any]:
