@@ -97,3 +97,15 @@ def test_where_all_are_right_the_shares_say_so():
     margin = np.diff(outputs(fitted, x[held]), axis=1)[:, 0] * (2 * y[held] - 1)
     assert fitted.score == 1
     assert margin.min() > 3
+
+
+def test_rounding_of_a_constant_feature_is_not_enlarged():
+    rounding = np.random.default_rng(0).integers(0, 2, 60) * float(np.spacing(np.float32(40))) / 2
+    plain = np.column_stack([features(60, 4), np.full(60, 40.0)])
+    noisy = np.column_stack([features(60, 4), 40.0 + rounding])
+    y, fit_on, held = np.arange(60) % 2, np.arange(40), np.arange(40, 60)
+    judge = accuracy_of(y[held])
+    of_plain, of_noisy = (
+        fit(x, Targets("classes", y, 2), fit_on, held, judge) for x in (plain, noisy)
+    )
+    np.testing.assert_allclose(outputs(of_noisy, noisy), outputs(of_plain, plain), atol=1e-4)

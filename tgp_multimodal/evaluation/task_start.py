@@ -82,7 +82,8 @@ def fit(
         is_refitted: whether the answer is fitted once more, on both together.
     """
     mean_F, scale_F = features_NF[fit_on].mean(0), features_NF[fit_on].std(0)
-    scale_F = np.where(scale_F > 1e-12, scale_F, 1.0)
+    # Of a feature that is constant but for the rounding of float32, that must not be enlarged.
+    scale_F = np.where(scale_F > 1e-12 + 1e-7 * np.abs(mean_F), scale_F, 1.0)
     scaled_NF = (features_NF - mean_F) / scale_F
     # Matrices this thin are fastest on one thread, and by far where other processes compute too.
     with threadpool_limits(1, user_api="blas"):
