@@ -134,8 +134,8 @@ MISTAKES = {
     "darw": "verb must be one that exists. Got darw instead*Did you mean draw?",
     "draw a --stesp 3": "option of `tgp draw` must be one that exists. Got --stesp instead;"
     "*Did you mean --steps?",
-    "draw a --steps many": "steps must be int. Got many instead.",
-    "draw a --size x": "size must be int | None. Got x instead.",
+    "draw a --steps many": "steps must be a whole number. Got many instead.",
+    "draw a --size x": "size must be a whole number. Got x instead.",
     "draw a --kind scnee": "kind must be one that exists. Got scnee instead; there are: digit,"
     " scene. Did you mean scene?",
     "draw a --steps": "--steps must have one value. Got none instead.",
@@ -160,7 +160,10 @@ def test_a_number_or_a_word():
     def verb(rate: float | Literal["auto"] = "auto", kind: Literal["a", "b"] | None = None) -> None:
         """Does a thing."""
 
-    for word, told in [("fast", "rate must be float or auto. Got fast instead."), ("auto", None)]:
+    for word, told in [
+        ("fast", "rate must be a number or auto. Got fast instead."),
+        ("auto", None),
+    ]:
         parser = parsers.build_parser("verb", verb)
         if told is None:
             assert parser.parse_args(["--rate", word]).rate == "auto"
@@ -225,7 +228,7 @@ CONFIGS = {
     " are: painter.tokenizer, painter.width. Did you mean painter.width?",
     "paintre: 3": "config key must be one that exists. Got paintre instead; there are: config,"
     " painter. Did you mean painter?",
-    "painter: {width: x}": "painter.width must be int. Got x instead.",
+    "painter: {width: x}": "painter.width must be a whole number. Got x instead.",
     "painter: {tokenizer: {class_path: tgp_multimodal.data.tokenizer.Tokenizre}}": "painter"
     ".tokenizer must name a class. Got tgp_multimodal.data.tokenizer.Tokenizre"
     " instead. Did you mean tgp_multimodal.data.tokenizer.Tokenizer?",
@@ -370,7 +373,8 @@ FIT_MISTAKES = {
     " instead. Did you mean --trainer.max_steps?",
     f"{HEAD}.widht 3": "config key of DiffusionHead must be one that exists. Got widht instead;"
     " there are: ",
-    f"{HEAD}.width x": "model.network.init_args.head.init_args.width must be int. Got x instead.",
+    f"{HEAD}.width x": "model.network.init_args.head.init_args.width must be a whole number. "
+    "Got x instead.",
     "--model.network Multimodl": "model.network must name a class. Got Multimodl instead. Did you"
     " mean Multimodal?",
     "--trainer.callbacks+=LearningRateMonitr": "trainer.callbacks must name a class. Got"

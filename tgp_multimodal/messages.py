@@ -14,6 +14,7 @@ import re
 import shlex
 import sys
 import traceback
+import types
 import typing
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,6 +25,8 @@ from tgp_multimodal.requirements import advice
 _PACKAGE = "tgp_multimodal"
 _LISTED = 20  # more names than this are a wall, not a help
 _LONGEST = 1000
+
+_PLAIN = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
 
 _MISTAKES = ("MisconfigurationException",)  # Lightning's errors that are its user's
 
@@ -166,7 +169,7 @@ def _value_sentence(message: str, parser: argparse.ArgumentParser | None) -> str
 def _expected(message: str) -> str:
     reason = message[[m.end() for m in _STEP.finditer(message)][-1] :].strip().splitlines()[0]
     if found := re.match(r"Expected an? (?:<class '([^']+)'>|(.+?))\.? ?(?:Got value|$)", reason):
-        return found[1] or found[2]
+        return _PLAIN.get(found[1] or found[2], found[1] or found[2])
     if found := re.match(r"Not a valid subclass of (\w+)", reason):
         return f"a {found[1]} with nothing but class_path and init_args"
     return reason.partition(". Got value")[0]
@@ -222,12 +225,16 @@ def _without_none(kind: Any) -> Any:
 def _type_name(kind: Any) -> str | None:
     if kind is None:
         return None
-    members = typing.get_args(kind)
-    if any(typing.get_origin(member) is typing.Literal for member in members):
-        values = [str(v) for m in members for v in typing.get_args(m) or [m.__name__]]
-        return " or ".join(values)
-    name = kind.__name__ if isinstance(kind, type) else str(kind)
-    return name.replace("typing.", "").replace("pathlib.", "")
+    is_union = typing.get_origin(kind) in (typing.Union, types.UnionType)
+    names: list[str] = []
+    for member in typing.get_args(kind) if is_union else (kind,):
+        if typing.get_origin(member) is typing.Literal:
+            names += map(str, typing.get_args(member))
+        elif member is not type(None):
+            name = member.__name__ if isinstance(member, type) else str(member)
+            plain = name.replace("typing.", "").replace("pathlib.", "")
+            names.append(_PLAIN.get(plain, plain))
+    return " or ".join(names)
 
 
 def _parser_of(error: BaseException) -> argparse.ArgumentParser | None:

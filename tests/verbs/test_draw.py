@@ -211,7 +211,10 @@ MISTAKES = [
     (["x", "--size", "100000"], "size must be at most 4,194,304 pixels, rows times columns. Got"),
     (["x", "--image", __file__], "test_draw.py must be a whole picture file. Got a file of no"),
     (["x", "--grid", "nowhere.txt"], "grid must be given in place of prompts. Got both instead."),
-    (["--grid", "nowhere.txt"], "path must be an existing file or folder. Got nowhere.txt instead"),
+    (
+        ["--grid", "nowhere.txt"],
+        "grid must be a file with a prompt in each line. Got nowhere.txt instead",
+    ),
     (["--grid", "{empty}"], "grid must be a file with a prompt in each line. Got"),
     (["x", "--size", "32by48"], "size must be like 32, or 32x48 for rows and columns. Got 32by48"),
     (["x", "--size", "16x18"], "size must be a positive multiple of 4 (the patch). Got (16, 18)"),

@@ -166,7 +166,10 @@ def _prompts(prompts: list[str] | None, grid: str | None) -> list[str]:
     if grid is not None:
         if prompts:
             raise ValueError("grid must be given in place of prompts. Got both instead.")
-        prompts = _lines(read_file(grid).splitlines())
+        try:
+            prompts = _lines(read_file(grid).splitlines())
+        except (FileNotFoundError, IsADirectoryError):
+            prompts = []
         if not prompts:
             raise ValueError(f"grid must be a file with a prompt in each line. Got {grid} instead.")
     elif prompts == ["-"]:

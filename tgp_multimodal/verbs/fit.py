@@ -75,7 +75,7 @@ def _of_data(size: Path, options: list[str], paths: list[str]) -> list[str]:
     folder = [*named, *_values(options, ("--data.folder",))][-1:]
     if not folder:
         return []
-    from tgp_multimodal.verbs import own_data
+    from tgp_multimodal.training import own_data
 
     words = own_data.configs(size, Path(folder[0]).expanduser())
     if words and not any({"text", "pictures"} & set(section) for section in sections):
