@@ -113,10 +113,12 @@ def shots(
         balanced: the draw alternates between answers, as far as the pool has them.
 
     Raises:
-        ValueError: the pool is too small.
+        ValueError: the pool is too small, or the first ones of it are to be balanced.
     """
     if sampling not in SAMPLING:
         raise ValueError(unknown("sampling", sampling, SAMPLING))
+    if balanced and sampling == "first":
+        raise ValueError("sampling must be fixed or per_item where balanced. Got first instead.")
     digest, mine = example.digest, normalized_prompt(example)
     salt = f"{seed}" if sampling == "fixed" else f"{seed}|{digest}"
     # What is the same for all items is drawn for all; who must not be met is left out afterwards.
