@@ -227,6 +227,9 @@ def table(study: Study, found: dict[str, list[float]]) -> Iterator[str]:
     yield f"| recipe | steps | seeds | mean | deviation | to the first |{more}"
     yield "|---|---|---|---|---|---|" + "---|" * len(also)
     first = mean(next(iter(found.values())))
+    for column in also:
+        if all(study.beside(name, column) is None for name in found):
+            raise ValueError(f"also must be columns of metrics.csv. Got {column} instead.")
     for name, values in found.items():
         steps = study.recipes[name].get("steps", study.spec["steps"])
         deviation = f"{stdev(values):.4f}" if len(values) > 1 else "-"

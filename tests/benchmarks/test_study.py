@@ -173,8 +173,12 @@ def test_other_columns_stand_beside_the_measure(counted):
     lines = list(table(runs, runs()))
     assert lines[2].endswith("| to the first | step |")
     assert lines[-1].endswith("| 3 |")
-    runs.spec = {**SPEC, "also": ["bits"]}  # a column that no recipe has
+    metrics = runs.output / "short" / "0" / "metrics.csv"
+    metrics.write_text(metrics.read_text().replace("step,", "steps,"))  # one recipe lacks it
     assert list(table(runs, runs()))[-1].endswith("% | - |")
+    runs.spec = {**SPEC, "also": ["bits"]}
+    with pytest.raises(ValueError, match=r"also must be columns of metrics.csv\. Got bits instead"):
+        list(table(runs, runs()))
 
 
 def test_a_study_with_other_keys_and_a_measure_that_is_not_there_are_named(tmp_path):

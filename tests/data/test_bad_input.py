@@ -43,6 +43,8 @@ def test_empty_files_of_a_package_stop_nothing(tmp_path, capsys):
     code, _, error = run(capsys, tmp_path / "p", *sources)
     assert code == 2
     assert "bad rows must be at most 1 %" in error
+    assert "Got 1 of 11 read so far" in error
+    assert "latin.py whole file: not UTF-8" in error
 
 
 def test_a_stream_of_which_nothing_is_left_is_told(tmp_path, capsys):

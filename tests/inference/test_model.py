@@ -231,11 +231,16 @@ def test_what_is_not_read_is_warned_of(model, tokenizer):
 def test_what_just_fits_is_not_warned_of(model, tokenizer):
     """The tests of this project fail on warnings."""
     ids = tokenizer.encode("The river runs. " * 40)
-    for room, use in (
-        (53, lambda t: model.write(t, max_tokens=10)),
-        (63, lambda t: model.embed([t])),
-        (62, lambda t: model.score(t, "a")),
-    ):
-        text = tokenizer.decode(ids[:room])
-        assert len(tokenizer.encode(text)) == room
-        use(text)
+
+    def of_size(count):
+        text = tokenizer.decode(ids[:count])
+        assert len(tokenizer.encode(text)) == count
+        return text
+
+    model.write(of_size(53), max_tokens=10)
+    model.embed([of_size(63)])
+    model.score("", tokenizer.decode(ids))  # scored in windows, all of it
+    end = tokenizer.decode(ids[63:64])
+    model.score(of_size(63), end)
+    with pytest.warns(UserWarning, match=r"context is too long for the network: 1 tokens"):
+        model.score(of_size(64), tokenizer.decode(ids[64:65]))

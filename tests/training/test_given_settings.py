@@ -33,7 +33,7 @@ pytestmark = QUIET
         (["--trainer.fast_dev_run", "true"], "trainer.fast_dev_run and .* left out .* Got True"),
         (["--trainer.overfit_batches", "1"], "trainer.fast_dev_run and .* must be left out"),
         (["--trainer.gradient_clip_algorithm", "value"], "clip_algorithm must be norm"),
-        (["--trainer.val_check_interval", "0"], "must be at least 1, or nothing be validated"),
+        (["--trainer.val_check_interval", "0"], "must be at least 1, or left out where nothing is"),
         (["--save_every", "-1"], "save_every must be at least 0. Got -1 instead"),
         (["--sample_every", "-2"], "sample_every must be at least 0. Got -2 instead"),
         (["--data.text.length", "4096"], "data.text.length must be at most 1024, the context of"),
@@ -118,5 +118,7 @@ def test_sections_of_what_the_folder_does_not_hold_are_named(
 ):
     mine = tmp_path / "mine"
     shutil.copytree(data_folder, mine, ignore=shutil.ignore_patterns("pictures"))
-    with pytest.raises(ValueError, match=r"data.pictures must be null where no pictures was prep"):
+    with pytest.raises(
+        ValueError, match=r"data.pictures must be null where no pictures was prepared, as"
+    ):
         start(arguments, monkeypatch, "--data.folder", str(mine))

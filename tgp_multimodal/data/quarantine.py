@@ -121,6 +121,8 @@ class Quarantine:
         tally.empty += bad.is_empty
         if len(tally.first) < _NAMED:
             tally.first.append(bad)
+        elif not bad.is_empty and any(b.is_empty for b in tally.first):  # what stops is named
+            tally.first[[b.is_empty for b in tally.first].index(True)] = bad
         if self.file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.file = self.files.enter_context(self.path.open("w", encoding="utf-8"))
@@ -131,6 +133,7 @@ class Quarantine:
         named = tally.named()
         raise ValueError(
             f"bad rows must be at most {100 * self.allow_bad:g} % of {tally.name} (--allow_bad). "
-            f"Got {tally.bad:,} of {tally.rows:,} read so far, listed in {self.path}, instead; "
+            f"Got {tally.bad - tally.empty:,} of {tally.rows:,} read so far, listed in "
+            f"{self.path}, instead; "
             f"{named if named.endswith('; ...') else named.rstrip('.') + '.'}"
         )

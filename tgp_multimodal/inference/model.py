@@ -293,7 +293,7 @@ class Model:
         """Log-likelihood of the continuation in nats, at most 0; warns where the context is cut."""
         kinds.text("context", context)
         kinds.text("continuation", continuation)
-        cut = unread.of_text(self.network.text, self.tokenizer, context + continuation)
+        cut = unread.of_context(self.network.text, self.tokenizer, context, continuation)
         unread.warn_of_prompt(cut, name="context")
         query = Query(context, continuation)
         return float(text.score(self.network.text, self.tokenizer, [query])[0].nats)

@@ -23,9 +23,19 @@ def of_prompt(
     return len(tokenizer.encode(prompt)) + len(tokenizer.encode(suffix or "")) + special - read
 
 
+def of_context(text: TextTransformer, tokenizer: Tokenizer, context: str, continuation: str) -> int:
+    """Tokens of a context that are not read where its continuation is scored."""
+    if _is_short(text, context + continuation):
+        return 0
+    before = len(tokenizer.encode(context))
+    scored = len(tokenizer.encode(context + continuation)) - before
+    # BOS is read, and the last scored token is not; a long continuation is scored in windows.
+    return max(0, before + min(scored, text.context) - text.context)
+
+
 def of_text(text: TextTransformer, tokenizer: Tokenizer, one: str) -> int:
     """Tokens of a text, BOS counted, that the context has no room for."""
-    if len(one.encode("utf-8", "surrogatepass")) < text.context:  # a token is a byte at least
+    if _is_short(text, one):
         return 0
     return max(0, 1 + len(tokenizer.encode(one)) - text.context)
 
@@ -45,6 +55,11 @@ def warn_of_texts(text: TextTransformer, tokenizer: Tokenizer, texts: Sequence[s
             f"{len(long)} of {len(texts)} texts are longer than the context of {text.context} "
             f"tokens and lose their ends; the first is {long[0][:40]!r}..."
         )
+
+
+def _is_short(text: TextTransformer, one: str) -> bool:
+    """A token is a byte at least."""
+    return len(one.encode("utf-8", "surrogatepass")) < text.context
 
 
 def _tell(message: str) -> None:

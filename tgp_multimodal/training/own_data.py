@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -12,44 +12,70 @@ from tgp_multimodal.resources import shipped_config
 
 Section = dict[str, Any]
 
-_BY_STREAM = ("infill", "docstrings", "drawn")  # settings of a section that name streams
-_EACH = ("text", "pictures")
+KINDS = ("text", "pictures")
+_SIZE_OF = {"text": "tokens", "pictures": "pictures"}
+_BY_STREAM = ("infill", "drawn")  # settings of a section that name streams
+_OF_PYTHON = "docstrings"  # a setting for streams of Python, which no name tells
 
 
-def configs(size: Path, folder: Path) -> list[str]:
-    """Words of `tgp fit` that follow the config of a size: what of the folder it is to train on.
+class Choice(NamedTuple):
+    """What of a folder a size is to train on.
 
-    Streams have a share by their size. A folder of text alone, or of pictures alone, gives the
-    overlay of that name, and a head draws pictures as large as those that are there.
+    Attributes:
+        overlay: the kind of data, where the folder holds one alone; "" for both.
+        data: sections of the config.
+        head: size and patch of a head for the pictures of the folder; empty for those of the size.
+        told: the choice in a line.
+    """
+
+    overlay: str
+    data: Section
+    head: Section
+    told: str
+
+    def words(self, has_size: bool) -> list[str]:
+        """Words of `tgp fit` that follow the config of the size.
+
+        Args:
+            has_size: whether the size of the head is given elsewhere.
+        """
+        config: Section = {"data": self.data}
+        if self.head and not has_size:
+            shape = {"head": {"init_args": self.head}}
+            config["model"] = {"network": {"init_args": shape}}
+        overlay = ["--config", str(shipped_config(f"{self.overlay}.yaml"))] if self.overlay else []
+        return [*overlay, "--config", json.dumps(config)]
+
+
+def choose(size: Path, folder: Path) -> Choice | None:
+    """Streams with a share by their size; None where they are those of the size.
+
+    A folder of text alone, or of pictures alone, gives the overlay of that name, and a head draws
+    pictures as large as those that are there. Text too short for a row is left out.
 
     Args:
         size: a shipped config.
-        folder: of the data.
-
-    Returns:
-        Nothing where the folder is not a prepared one, or holds the streams of the size.
+        folder: of the data. None is chosen where `tgp prepare` has not written it.
     """
-    held = {kind: _manifest(folder / kind) for kind in _EACH}
-    there = {kind: found for kind, found in held.items() if found is not None}
+    manifests = {kind: _manifest(folder / kind) for kind in KINDS}
+    there = {kind: found for kind, found in manifests.items() if found is not None}
     config = yaml.safe_load(size.read_text(encoding="utf-8"))
     data = config["data"]
-    named = {kind: set(data[kind]["weights"]) for kind in _EACH}
-    if not there or all(named[k] <= set(there.get(k, {}).get("streams", ())) for k in _EACH):
-        return []
-    words = [] if len(there) == len(_EACH) else ["--config", str(_overlay(next(iter(there))))]
-    own = {"data": {"embedded": False} | _sections(data, there)}
-    if "pictures" in there:
-        own |= _as_large(config["model"]["network"]["init_args"]["head"], there["pictures"])
-    return [*words, "--config", json.dumps(own)]
-
-
-def told(words: list[str]) -> str:
-    """What was chosen, for the terminal; "" for nothing."""
-    if not words:
-        return ""
-    data = json.loads(words[-1])["data"]
-    kinds = [f"{k} ({', '.join(data[k]['weights'])})" for k in _EACH if k in data]
-    return f"training on what the folder holds, {' and '.join(kinds)}, by size"
+    named = {kind: set(data[kind]["weights"]) for kind in KINDS}
+    if not there or named == {k: set(there.get(k, {}).get("streams", ())) for k in KINDS}:
+        return None
+    least = {"text": data["text"]["length"], "pictures": 1}
+    weights = {kind: _weights(found, kind, least[kind]) for kind, found in there.items()}
+    if not all(weights.values()):
+        return None  # whoever opens the data says what is wrong with them
+    sections = {
+        name: _section(data[name], weights[kind], there[kind])
+        for name, kind in (("text", "text"), ("passages", "text"), ("pictures", "pictures"))
+        if kind in there
+    }
+    head = _head(config["model"]["network"]["init_args"]["head"]["init_args"], there)
+    overlay = "" if len(there) == len(KINDS) else next(iter(there))
+    return Choice(overlay, {"embedded": False} | sections, head, _told(there, weights))
 
 
 def _manifest(folder: Path) -> Section | None:
@@ -57,47 +83,45 @@ def _manifest(folder: Path) -> Section | None:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
     except ValueError:
-        return None  # who opens it says what is wrong
+        return None  # whoever opens it says what is wrong
 
 
-def _overlay(kind: str) -> Path:
-    path = shipped_config(f"{kind}.yaml")
-    assert path is not None
-    return path
+def _weights(manifest: Section, kind: str, least: int) -> dict[str, float]:
+    """Share of each stream by its size; those smaller than `least` have none."""
+    unit, quality = _SIZE_OF[kind], manifest.get("quality", {})
+    sizes = {s: quality.get(s, {}).get(unit, 0) for s in manifest["streams"]}
+    if not any(sizes.values()):  # of an older version, which did not count them
+        sizes = dict.fromkeys(manifest["streams"], least)
+    kept = {stream: size for stream, size in sizes.items() if size >= least}
+    whole = sum(kept.values())
+    return {stream: float(f"{size / whole:.3g}") for stream, size in kept.items()}
 
 
-def _sections(data: Section, there: Mapping[str, Section]) -> Section:
-    """The sections of a size with the streams of the folder."""
-    found: Section = {}
-    for name in ("text", "passages", "pictures"):
-        kind = "text" if name == "passages" else name
-        if kind not in there or name not in data:
-            continue
-        section = deepcopy(data[name])
-        section["weights"] = _weights(there[kind], kind)
-        for setting in _BY_STREAM:
-            if setting in section:
-                streams = section[setting].items()
-                section[setting] = {s: v for s, v in streams if s in section["weights"]}
-        found[name] = section
+def _section(usual: Section, weights: dict[str, float], manifest: Section) -> Section:
+    """A section of the size with the streams of the folder."""
+    found = {**deepcopy(usual), "weights": weights}
+    found.pop(_OF_PYTHON, None)
+    for setting in _BY_STREAM:
+        if setting in found:
+            found[setting] = {s: v for s, v in found[setting].items() if s in weights}
+    if not any(str(s["name"]).startswith("embedded ") for s in manifest.get("sources", ())):
+        found.pop("drawn", None)  # pictures that are called scenes, and are none of ours
     return found
 
 
-def _weights(manifest: Section, kind: str) -> dict[str, float]:
-    """Share of each stream by its size; those that hold nothing have none."""
-    unit, quality = {"text": "tokens", "pictures": "pictures"}[kind], manifest.get("quality", {})
-    sizes = {s: quality.get(s, {}).get(unit, 0) for s in manifest["streams"]}
-    if not any(sizes.values()):
-        sizes = dict.fromkeys(manifest["streams"], 1)
-    whole = sum(sizes.values())
-    return {stream: round(size / whole, 4) for stream, size in sizes.items() if size}
-
-
-def _as_large(head: Section, manifest: Section) -> Section:
-    """A head that draws pictures of the folder's size in as many patches, if they are whole."""
-    size, usual = manifest["splits"]["train"]["rows"], head["init_args"]["size"]
-    patch, left = divmod(head["init_args"]["patch"] * size, usual)
-    if size == usual or left or patch == 0:
+def _head(usual: Section, there: Mapping[str, Section]) -> Section:
+    """A head for the pictures of the folder: of as many patches, or of patches as large."""
+    if "pictures" not in there:
         return {}
-    shape = {"size": size, "patch": patch}
-    return {"model": {"network": {"init_args": {"head": {"init_args": shape}}}}}
+    size, patch = there["pictures"]["splits"]["train"]["rows"], usual["patch"]
+    scaled, left = divmod(patch * size, usual["size"])
+    if size == usual["size"] or (left and size % patch):
+        return {}
+    return {"size": size, "patch": patch if left else scaled}
+
+
+def _told(there: Mapping[str, Section], weights: Mapping[str, Mapping[str, float]]) -> str:
+    kinds = [f"{kind} ({', '.join(weights[kind])})" for kind in there]
+    small = [s for kind, found in there.items() for s in found["streams"] if s not in weights[kind]]
+    but = f"; too small for a row: {', '.join(small)}" if small else ""
+    return f"training on what the folder holds, {' and '.join(kinds)}, by size{but}"

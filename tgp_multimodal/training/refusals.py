@@ -36,7 +36,7 @@ def check_given(trainer: Mapping[str, Any]) -> None:
         )
     if trainer["val_check_interval"] == 0:
         raise ValueError(
-            "trainer.val_check_interval must be at least 1, or nothing be validated "
+            "trainer.val_check_interval must be at least 1, or left out where nothing is validated "
             "(--trainer.limit_val_batches 0). Got 0 instead."
         )
     if trainer["gradient_clip_algorithm"] == "value":

@@ -90,14 +90,14 @@ class NothingLeft(SystemExit):
     """A run is resumed whose checkpoint is at its last step, or behind it; nothing is changed.
 
     Args:
-        run: folder of the run.
-        step: of the checkpoint.
+        checkpoint: its path.
+        step: at which it is.
         steps: that the run was to have.
     """
 
-    def __init__(self, run: Path, step: int, steps: int) -> None:
+    def __init__(self, checkpoint: Path, step: int, steps: int) -> None:
         super().__init__(0)
-        self.run, self.step, self.steps = run, step, steps
+        self.checkpoint, self.step, self.steps = checkpoint, step, steps
 
 
 class WriteConfig(SaveConfigCallback):
@@ -285,10 +285,10 @@ class RunCLI(LightningCLI):
             _make_room(run, begun_from)
             return
         checkpoint = load_checkpoint(Path(start))
+        self.model.check_fits(checkpoint, self.datamodule.tokenizer.digest)
         if checkpoint["global_step"] >= self.trainer.max_steps:
-            raise NothingLeft(run, checkpoint["global_step"], self.trainer.max_steps)
+            raise NothingLeft(Path(start), checkpoint["global_step"], self.trainer.max_steps)
         if folder_of(run).resolve() not in Path(start).resolve().parents:
-            self.model.check_fits(checkpoint, self.datamodule.tokenizer.digest)
             _make_room(run, begun_from)
 
     def prepare(self, is_timed: bool = False, is_resumed: bool = False) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tgp_multimodal.resources import shipped_config
+from tgp_multimodal.training.sizes import SIZES
 
 _CONFIG, _SIZE, _START = ("-c", "--config"), ("--size",), ("--init_from",)
+_HEAD_SIZE = "head.init_args.size"
 
 
 def run(argv: list[str]) -> None:
@@ -26,8 +28,8 @@ def run(argv: list[str]) -> None:
         cli = run_cli(["fit", *with_configs(argv)])
     except NothingLeft as end:
         _say(
-            f"no step was left to do: the checkpoint is at step {end.step} and trainer.max_steps "
-            f"is {end.steps}; export the run with: tgp export {end.run}"
+            f"no step was left to do: {end.checkpoint} is at step {end.step} and trainer.max_steps "
+            f"is {end.steps}"
         )
         raise
     folder = cli.trainer.default_root_dir
@@ -45,8 +47,8 @@ def with_configs(options: list[str]) -> list[str]:
     """The options, preceded by the config they build on, with paths of shipped configs filled in.
 
     That is the shipped config of the size, from `--size` or else from the key `size` of the last
-    YAML that has it; nano where no config is given at all. What of a folder of one's own it trains
-    on, and the network of `--init_from`, or of the key `init_from`, come next.
+    YAML that has it; nano where no config is given at all. The network of `--init_from`, or of the
+    key `init_from`, comes next, and then what a size trains on in a folder of one's own.
 
     Args:
         options: the words after `tgp fit`.
@@ -65,22 +67,33 @@ def with_configs(options: list[str]) -> list[str]:
     network = _network(folders[-1]) if folders else []
     if start is None:
         return [*network, *options]
-    return ["--config", str(start), *_of_data(start, options, paths), *network, *options]
+    own = _of_data(start, options, paths, bool(folders)) if start.stem in SIZES else []
+    return ["--config", str(start), *network, *own, *options]
 
 
-def _of_data(size: Path, options: list[str], paths: list[str]) -> list[str]:
+def _of_data(size: Path, options: list[str], paths: list[str], has_network: bool) -> list[str]:
     """What a size trains on in the folder that the options, or else a YAML of them, name."""
     sections = [section for section in _values_in_files(paths, "data") if isinstance(section, dict)]
-    named = [section["folder"] for section in sections if section.get("folder")]
+    named = [str(section["folder"]) for section in sections if section.get("folder")]
     folder = [*named, *_values(options, ("--data.folder",))][-1:]
     if not folder:
         return []
     from tgp_multimodal.training import own_data
 
-    words = own_data.configs(size, Path(folder[0]).expanduser())
-    if words and not any({"text", "pictures"} & set(section) for section in sections):
-        _say(own_data.told(words))
-    return words
+    found = own_data.choose(size, Path(os.path.expanduser(folder[0])))  # noqa: PTH111 (may fail)
+    if found is None:
+        return []
+    if not any(section.get(kind) for section in sections for kind in own_data.KINDS):
+        _say(found.told)
+    has_size = has_network or any(_HEAD_SIZE in word for word in options)
+    return found.words(has_size or any(map(_says_head_size, _values_in_files(paths, "model"))))
+
+
+def _says_head_size(model: Any) -> bool:
+    """Whether a `model` section of a YAML has a size of the head."""
+    for key in ("network", "init_args", "head", "init_args", "size"):
+        model = model.get(key) if isinstance(model, dict) else None
+    return model is not None
 
 
 def _network(folder: str) -> list[str]:
