@@ -99,6 +99,14 @@ def test_a_start_with_a_head_trains_text_alone_on_text_alone(folder, tokenizer, 
     assert type(made.model.network).__name__ == "LanguageModel"
 
 
+def test_what_an_overlay_leaves_out_is_not_told(folder, capsys):
+    hold(folder, "text", {"books": 1000})
+    hold(folder, "pictures", {"photos": 10})
+    made = config(folder, "--config", str(shipped_config("text.yaml")))[1]
+    assert set(made.model.objectives) == {"text", "passages"}
+    assert "the folder holds, text (books), by size" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", [["--size", "gpu"], ["--size", "crops"]])
 def test_a_config_that_is_no_size_is_left_to_the_parser(folder, words):
     hold(folder, "text", {"books": 1000})

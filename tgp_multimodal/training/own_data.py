@@ -1,7 +1,7 @@
 """What a size trains on where the prepared folder holds other streams than the size names."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,13 +25,20 @@ class Choice(NamedTuple):
         overlay: the kind of data, where the folder holds one alone; "" for both.
         data: sections of the config.
         head: size and patch of a head for the pictures of the folder; empty for those of the size.
-        told: the choice in a line.
+        small: streams that are too small for a row.
     """
 
     overlay: str
     data: Section
     head: Section
-    told: str
+    small: list[str]
+
+    def told(self, left_out: Container[str] = ()) -> str:
+        """The choice in a line, without the kinds of data that are not trained on after all."""
+        kinds = [kind for kind in KINDS if kind in self.data and kind not in left_out]
+        named = [f"{kind} ({', '.join(self.data[kind]['weights'])})" for kind in kinds]
+        but = f"; too small for a row: {', '.join(self.small)}" if self.small else ""
+        return f"training on what the folder holds, {' and '.join(named)}, by size{but}"
 
     def words(self, has_size: bool) -> list[str]:
         """Words of `tgp fit` that follow the config of the size.
@@ -75,7 +82,8 @@ def choose(size: Path, folder: Path) -> Choice | None:
     }
     head = _head(config["model"]["network"]["init_args"]["head"]["init_args"], there)
     overlay = "" if len(there) == len(KINDS) else next(iter(there))
-    return Choice(overlay, {"embedded": False} | sections, head, _told(there, weights))
+    small = [s for kind, found in there.items() for s in found["streams"] if s not in weights[kind]]
+    return Choice(overlay, {"embedded": False} | sections, head, small)
 
 
 def _manifest(folder: Path) -> Section | None:
@@ -118,10 +126,3 @@ def _head(usual: Section, there: Mapping[str, Section]) -> Section:
     if size == usual["size"] or (left and size % patch):
         return {}
     return {"size": size, "patch": patch if left else scaled}
-
-
-def _told(there: Mapping[str, Section], weights: Mapping[str, Mapping[str, float]]) -> str:
-    kinds = [f"{kind} ({', '.join(weights[kind])})" for kind in there]
-    small = [s for kind, found in there.items() for s in found["streams"] if s not in weights[kind]]
-    but = f"; too small for a row: {', '.join(small)}" if small else ""
-    return f"training on what the folder holds, {' and '.join(kinds)}, by size{but}"

@@ -79,6 +79,7 @@ _OF_A_RUN = (
 
 EXAMPLES = """examples:
     tgp fit
+    tgp fit --size nano --data.folder data/mine --trainer.default_root_dir runs/mine
     tgp fit --config mine.yaml --config configs/gpu.yaml
     tgp fit --config mine.yaml --trainer.max_steps 2000 --model.optimizer.muon_lr 0.01
     tgp fit --config mine.yaml --ckpt_path last
@@ -170,7 +171,8 @@ class RunCLI(LightningCLI):
             default=None,
             help="the shipped config of this name is read first, and all that is given otherwise "
             "wins: shapes and learning rates for 5, 13, 28, 56 or 110 million parameters of the "
-            "text transformer; a key of any YAML, too",
+            "text transformer; a key of any YAML, too. With a data.folder of one's own it trains on "
+            "what that holds",
         )
         parser.add_argument(
             "--init_from",

@@ -83,8 +83,11 @@ def _of_data(size: Path, options: list[str], paths: list[str], has_network: bool
     found = own_data.choose(size, Path(os.path.expanduser(folder[0])))  # noqa: PTH111 (may fail)
     if found is None:
         return []
-    if not any(section.get(kind) for section in sections for kind in own_data.KINDS):
-        _say(found.told)
+    said = [
+        (kind, section[kind]) for section in sections for kind in own_data.KINDS if kind in section
+    ]
+    if not any(value for _, value in said):
+        _say(found.told([kind for kind, _ in said]))  # an overlay says null of what it leaves out
     has_size = has_network or any(_HEAD_SIZE in word for word in options)
     return found.words(has_size or any(map(_says_head_size, _values_in_files(paths, "model"))))
 
