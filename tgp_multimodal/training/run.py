@@ -171,8 +171,8 @@ class RunCLI(LightningCLI):
             default=None,
             help="the shipped config of this name is read first, and all that is given otherwise "
             "wins: shapes and learning rates for 5, 13, 28, 56 or 110 million parameters of the "
-            "text transformer; a key of any YAML, too. With a data.folder of one's own it trains on "
-            "what that holds",
+            "text transformer; a key of any YAML, too. With a data.folder of one's own it trains "
+            "on what that holds",
         )
         parser.add_argument(
             "--init_from",
