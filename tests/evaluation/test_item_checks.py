@@ -22,11 +22,6 @@ WRONG = [
     ("multiple_choice", {**CHOICE, "choices": ["a"]}, "at least two texts. Got ['a'] instead"),
     (
         "multiple_choice",
-        {**CHOICE, "choices": [7, 11]},
-        "digits are numbers: write `[a|string, ...",
-    ),
-    (
-        "multiple_choice",
         {**CHOICE, "choices": [3, 4]},
         "two texts (cells of digits are numbers: write `[a|string, ...]`). Got [3, 4] instead",
     ),

@@ -119,6 +119,6 @@ def test_sections_of_what_the_folder_does_not_hold_are_named(
     mine = tmp_path / "mine"
     shutil.copytree(data_folder, mine, ignore=shutil.ignore_patterns("pictures"))
     with pytest.raises(
-        ValueError, match=r"data.pictures must be null where no pictures was prepared, as"
+        ValueError, match=r"data.pictures must be null where the folder holds no pictures, as"
     ):
         start(arguments, monkeypatch, "--data.folder", str(mine))

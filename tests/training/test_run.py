@@ -91,6 +91,13 @@ def test_scenes_are_checked_on_the_way(arguments, tmp_path, monkeypatch):
     assert {f"scene_eval/{axis}" for axis in AXES} <= set(rows[0])
 
 
+@pytest.mark.parametrize("steps", ["1", "3"])
+def test_the_last_step_learns_too(arguments, tmp_path, monkeypatch, steps):
+    start(arguments, monkeypatch, "--trainer.max_steps", steps)
+    checkpoint = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert all(group["lr"] > 0 for group in checkpoint["optimizer_states"][0]["param_groups"])
+
+
 def test_an_interrupted_run_goes_on_to_the_same_bits(arguments, tmp_path, monkeypatch):
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     start(arguments, monkeypatch)

@@ -119,10 +119,8 @@ class Quarantine:
     def _write(self, tally: Tally, bad: Bad) -> None:
         tally.bad += 1
         tally.empty += bad.is_empty
-        if len(tally.first) < _NAMED:
-            tally.first.append(bad)
-        elif not bad.is_empty and any(b.is_empty for b in tally.first):  # what stops is named
-            tally.first[[b.is_empty for b in tally.first].index(True)] = bad
+        # What can stop the work is named before what cannot.
+        tally.first = sorted([*tally.first, bad], key=lambda b: b.is_empty)[:_NAMED]
         if self.file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.file = self.files.enter_context(self.path.open("w", encoding="utf-8"))

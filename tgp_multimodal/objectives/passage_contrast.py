@@ -57,9 +57,9 @@ class PassageContrast(Objective):
 def _share_a_text(batch: PassageRows) -> Tensor:
     """Which two pairs do, (P, P); the diagonal is False."""
     rows = zip(batch.token_BL.chunk(2), batch.mask_BL.chunk(2), strict=True)
-    ids = [whole_ids(token_BL, mask_BL) for token_BL, mask_BL in rows]
-    equal = [equal_rows(one_PL, other_PL) for one_PL in ids for other_PL in ids]
-    return torch.stack(equal).any(0).fill_diagonal_(False)
+    both = torch.cat([whole_ids(token_BL, mask_BL) for token_BL, mask_BL in rows])
+    pairs = len(both) // 2
+    return equal_rows(both, both).view(2, pairs, 2, pairs).any(2).any(0).fill_diagonal_(False)
 
 
 def info_nce(score_PP: Tensor) -> tuple[Tensor, Tensor]:

@@ -190,8 +190,8 @@ class StreamData(LightningDataModule):
             kind = {"passages": "text", "captions": "pictures"}.get(name, name)
             if stream is not None and there and kind not in there:
                 raise ValueError(
-                    f"data.{name} must be null where no {kind} was prepared, as configs/text.yaml "
-                    "and configs/pictures.yaml have it. "
+                    f"data.{name} must be null where the folder holds no {kind}, as "
+                    "configs/text.yaml and configs/pictures.yaml have it. "
                     f"Got settings of it, and {', '.join(there)} alone in {self.folder}, instead."
                 )
 
