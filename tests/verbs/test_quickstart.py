@@ -1,3 +1,4 @@
+import time
 from unittest.mock import MagicMock
 
 import pytest
@@ -28,6 +29,24 @@ def test_more_time_and_faster_machines_plan_no_fewer_steps(seconds, left, more):
     assert verb.plan(seconds / 2, left) >= verb.plan(seconds, left)
 
 
+@given(seconds=st.floats(0.001, 10), spent=st.floats(0, 1000))
+def test_the_minutes_that_a_short_plan_names_are_enough_and_no_more(seconds, spent):
+    minutes = verb.minutes_to_follow(seconds, spent)
+    assert verb.plan(seconds, minutes * 60 - spent) >= verb._FOLLOWING
+    assert verb.plan(seconds, minutes * 60 - 61 - spent) <= verb._FOLLOWING
+
+
+@pytest.mark.parametrize(("seconds", "is_short"), [(0.2, False), (2.0, True)])
+def test_a_short_plan_says_what_it_lacks(tmp_path, monkeypatch, capsys, seconds, is_short):
+    monkeypatch.setattr("sys.argv", ["tgp"])
+    (cli := MagicMock()).stop.asked, cli.seconds_per_step = False, seconds
+    monkeypatch.setattr(run, "RunCLI", lambda *given, **named: cli)
+    monkeypatch.setattr(checkpoints, "newest", lambda folder: None)
+    config = verb._config_path("configs/quickstart.yaml")
+    verb._pretrain(tmp_path, config, time.monotonic(), 12, None)
+    assert ("here with --minutes 44" in capsys.readouterr().out) == is_short
+
+
 def test_a_run_that_goes_on_keeps_its_number_of_steps(tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"trainer": {"max_steps": 730}}))
     assert verb._planned(tmp_path) == 730
@@ -43,7 +62,7 @@ def test_a_step_is_measured_only_to_plan_with_it(tmp_path, monkeypatch, begun, s
     (cli := MagicMock()).stop.asked, cli.seconds_per_step = False, 1.0
     monkeypatch.setattr(run, "RunCLI", lambda *given, **named: cli)
     monkeypatch.setattr(checkpoints, "newest", lambda folder: begun)
-    verb._pretrain(tmp_path, verb._config_path("configs/quickstart.yaml"), 0.0, steps)
+    verb._pretrain(tmp_path, verb._config_path("configs/quickstart.yaml"), 0.0, 1.0, steps)
     cli.prepare.assert_called_once_with(is_timed=is_timed, is_resumed=begun is not None)
 
 
@@ -52,7 +71,7 @@ def test_who_asks_to_stop_in_the_last_step_waits_for_nothing_else(tmp_path, monk
     (cli := MagicMock()).stop.configure_mock(asked=True, stopped=False, exit_status=130)
     monkeypatch.setattr(run, "RunCLI", lambda *given, **named: cli)
     with pytest.raises(SystemExit) as left:
-        verb._pretrain(tmp_path, verb._config_path("configs/quickstart.yaml"), 0.0, 30)
+        verb._pretrain(tmp_path, verb._config_path("configs/quickstart.yaml"), 0.0, 1.0, 30)
     assert left.value.code == 130
     assert "go on with the same command" in capsys.readouterr().err
 

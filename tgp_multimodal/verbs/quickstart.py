@@ -1,5 +1,6 @@
 """`tgp quickstart`: the whole road once, on this machine, with nothing downloaded."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,16 +14,18 @@ _SHOWN = (
     "code/docstring_retrieval", "code/infilling", "biomedical/wisconsin", "image/digits",
     "image/scene_shape", "image/scene_eval",
 )  # fmt: skip
+_CONFIG = "configs/quickstart.yaml"
 _SCENES = 4000
 _OVERHEAD = 1.45  # time of a training step / of its forward and backward: optimizer, data, checks
 _AFTERWARDS = 300  # exporting, evaluating and drawing take about as long as this many passes
+_FOLLOWING = 700  # steps of the shipped config with which pictures follow their prompts (LOG.md)
 
 
 def quickstart(
     folder: str = "runs/quickstart",
     minutes: float = 12,
     steps: int | None = None,
-    config: str = "configs/quickstart.yaml",
+    config: str = _CONFIG,
     suite: str = "embedded",
     fresh: bool = False,
 ) -> None:
@@ -69,7 +72,7 @@ def quickstart(
         with _stage("preparing text and pictures from this installation"):
             _prepare(run)
         with _stage("pretraining"):
-            _pretrain(run, path, start + minutes * 60, steps)
+            _pretrain(run, path, start, minutes, steps)
         with _stage("exporting"):
             _export(run)
     with _stage("evaluating"):
@@ -131,7 +134,7 @@ def _counts(splits: dict[str, dict[str, int]]) -> str:
     )
 
 
-def _pretrain(run: Path, config: Path, end: float, steps: int | None) -> None:
+def _pretrain(run: Path, config: Path, start: float, minutes: float, steps: int | None) -> None:
     from tgp_multimodal.training.checkpoints import newest
     from tgp_multimodal.training.run import RunCLI
 
@@ -145,8 +148,12 @@ def _pretrain(run: Path, config: Path, end: float, steps: int | None) -> None:
     elif begun:
         planned, why = _planned(run), "as planned when it began"
     else:
-        planned = plan(cli.seconds_per_step, end - time.monotonic())
+        seconds, spent = cli.seconds_per_step, time.monotonic() - start
+        planned = plan(seconds, minutes * 60 - spent)
         why = "what fits"
+        if planned < _FOLLOWING and config.samefile(_config_path(_CONFIG)):
+            why += f"; pictures follow their prompts from about {_FOLLOWING} steps on, here with "
+            why += f"--minutes {minutes_to_follow(seconds, spent)}"
     cli.set_steps(planned)
     print(f"   {planned} steps ({why})")
     cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=begun)
@@ -164,6 +171,17 @@ def plan(seconds: float, left: float) -> int:
     """
     fit = (left / max(seconds, 1e-6) - _AFTERWARDS) / _OVERHEAD
     return int(min(20_000, max(20, round(fit / 10) * 10)))
+
+
+def minutes_to_follow(seconds: float, spent: float) -> int:
+    """Budget with which pictures of the shipped config follow their prompts.
+
+    Args:
+        seconds: of the forward and backward passes of one step.
+        spent: seconds that have passed before training.
+    """
+    steps_and_rest = _FOLLOWING * _OVERHEAD + _AFTERWARDS
+    return math.ceil((spent + steps_and_rest * seconds) / 60)
 
 
 def _planned(run: Path) -> int:
