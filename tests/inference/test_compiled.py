@@ -114,6 +114,7 @@ def test_more_rows_than_are_worth_it_go_the_usual_way(tokenizer, monkeypatch):
 @torch.no_grad()
 def test_where_mkl_is_slow_several_rows_are_worth_it_in_bfloat16(dtype, most, monkeypatch):
     monkeypatch.setattr(products, "_is_intel", lambda: False)
+    monkeypatch.setattr(products, "_packed", torch.Tensor.contiguous)  # for want of AVX-512 none is
     text = text_transformer(320, context=64).to(dtype)
     text.compiles_steps = True
     assert compiled.compiled(text).most_rows == most
