@@ -44,7 +44,7 @@ def test_a_short_plan_says_what_it_lacks(tmp_path, monkeypatch, capsys, seconds,
     monkeypatch.setattr(checkpoints, "newest", lambda folder: None)
     config = verb._config_path("configs/quickstart.yaml")
     verb._pretrain(tmp_path, config, time.monotonic(), 12, None)
-    assert ("here with --minutes 44" in capsys.readouterr().out) == is_short
+    assert ("here with --fresh --minutes 44" in capsys.readouterr().out) == is_short
 
 
 def test_a_run_that_goes_on_keeps_its_number_of_steps(tmp_path):

@@ -153,7 +153,7 @@ def _pretrain(run: Path, config: Path, start: float, minutes: float, steps: int 
         why = "what fits"
         if planned < _FOLLOWING and config.samefile(_config_path(_CONFIG)):
             why += f"; pictures follow their prompts from about {_FOLLOWING} steps on, here with "
-            why += f"--minutes {minutes_to_follow(seconds, spent)}"
+            why += f"--fresh --minutes {minutes_to_follow(seconds, spent)}"
     cli.set_steps(planned)
     print(f"   {planned} steps ({why})")
     cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=begun)
