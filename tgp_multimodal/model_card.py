@@ -139,7 +139,7 @@ def model_card(network: Network, tokenizer: Tokenizer, facts: Mapping[str, Any])
     sections = [
         front_matter(_task(network), name, facts),
         f"# {name}",
-        "\n".join(_sizes(network, tokenizer)),
+        "\n".join(_sizes(network)),
         "\n".join(_data(facts)),
         "\n".join(_numbers(facts)),
         _recipe(facts),
@@ -164,7 +164,7 @@ def _task(network: Network) -> str:
     return "feature-extraction" if is_dual else "text-generation"
 
 
-def _sizes(network: Network, tokenizer: Tokenizer) -> Iterator[str]:
+def _sizes(network: Network) -> Iterator[str]:
     text = network.text
     yield "Pretrained on unlabelled data with no task in mind, by TGP-Multimodal."
     yield ""

@@ -94,6 +94,16 @@ def test_other_strings_in_three_quotes_are_no_docstrings(tokenizer):
     assert {docstring for docstring, _ in found} == set(DOCSTRINGS[:2])
 
 
+def test_the_end_of_one_file_is_no_signature_of_the_next(tokenizer):
+    module = '"""What this module of several words is for."""\nimport this\nimport that\n'
+    for end in ("x = 1\n", "def unfinished():"):
+        ids = tokenizer.encode_batch([FUNCTIONS[0] + end, module])
+        offsets = np.cumsum([0, *map(len, ids)])
+        split = TextSplit(np.concatenate(ids), offsets, np.array([0, 0]), ("code",))
+        found = read(DocstringPairs(split, "code", 60, *marks(tokenizer)), tokenizer)
+        assert {docstring for docstring, _ in found} == {DOCSTRINGS[0]}
+
+
 def test_docstrings_alone_are_enough(tokenizer, text):
     made = passage_batches(text, tokenizer, {}, 24, 4, 0, docstrings={"code": 1.0})
     assert len(made[0].token_BL) == 8

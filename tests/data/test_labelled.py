@@ -39,6 +39,7 @@ def raws(*labels, item="some text"):
         (raws(*map(str, range(13))), "regression"),
         (raws(*map(str, range(12))), "classification"),
         (raws("1", "2", "many"), "classification"),
+        (raws(*(f"1_{i}" for i in range(13))), "classification"),
         (raws(["a", "b"], []), "multi_label"),
         (raws(["O", "B-x"], item=("two", "words")), "tagging"),
         (raws(["O", "B-x"], ["O"], item=("two", "words")), "multi_label"),
@@ -233,7 +234,9 @@ def test_labels_that_training_does_not_know_are_named():
     ("label", "kind", "reason"),
     [
         (5, "multi_label", "label must be a list of names. Got 5 instead"),
+        (["a", None], "multi_label", "label must be a list of names. Got ['a', None] instead"),
         (5, "tagging", "tags must be 2, one for each word. Got 5 instead"),
+        (["O", None], "tagging", "tags must be names. Got ['O', None] instead"),
         (float("nan"), "classification", "label must be a name. Got nan instead"),
     ],
 )

@@ -33,6 +33,18 @@ BIAS = {
     "columns": {name: name for name in ("stereotyping", "other", "category")},
 }
 
+WRITING = {
+    "protocol": "generation",
+    "metric": "exact_match",
+    "columns": {"prompt": "prompt", "references": "[answer]"},
+}
+FEW = {"protocol": "few_labels", "metric": "curve_accuracy"}
+PROGRAMS = {
+    "protocol": "pass_at_k",
+    "metric": "pass_at_1",
+    "columns": {name: name for name in ("prompt", "tests", "function")},
+}
+
 
 def card(folder: Path, **changes: object) -> Path:
     path = folder / "card.yaml"
@@ -85,6 +97,17 @@ def test_pairs_ask_for_what_their_scoring_needs(tmp_path: Path, said: dict[str, 
         ({**PAIRS, "settings": {"scoring": "maskd"}}, "Did you mean masked"),
         ({**PAIRS, "settings": {"scoring": ["causal"]}}, "there are: causal, masked"),
         ({**PAIRS, "settings": {"scorer": "causal"}}, "Did you mean scoring"),
+        ({"settings": {"modality": "picture"}}, "modality must be one that exists"),
+        ({"settings": {"positive": False}}, "positive must be a text (quote it"),
+        ({**WRITING, "settings": {"stop": "END"}}, "stop must be a list of texts. Got 'END'"),
+        ({**WRITING, "settings": {"preamble": None}}, "preamble must be a text"),
+        ({**WRITING, "settings": {"strip": "false"}}, "strip must be true or false"),
+        ({**WRITING, "settings": {"shots": -1}}, "shots must be a whole number of 0 or more"),
+        ({**WRITING, "settings": {"shots": 2.9}}, "shots must be a whole number of 0 or more"),
+        ({**WRITING, "settings": {"max_tokens": 0}}, "max_tokens must be a whole number of 1"),
+        ({**FEW, "settings": {"counts": [1, "5"]}}, "counts must be a list of whole numbers"),
+        ({**PROGRAMS, "settings": {"temperature": -1}}, "temperature must be a number of 0 or mo"),
+        ({**PROGRAMS, "settings": {"top_p": 0}}, "top_p must be a number above 0, at most 1"),
     ],
 )
 def test_a_mistake_is_named_in_one_sentence(

@@ -149,6 +149,16 @@ def test_a_wrong_column_is_answered_with_the_columns(root: Path, said: dict[str,
         _ = Examples(card(**said)).test
 
 
+def test_a_template_does_not_write_none_where_a_value_is_missing(root: Path) -> None:
+    store(root, "test", [{"text": "t", "label": 1, "hint": "h"}, {"text": "u", "label": 0}])
+    with pytest.raises(
+        ValueError, match=r"Got '\{\{ hint \}\}' \(a value that it writes is missing"
+    ):
+        _ = Examples(card(templates={"item": "{{ hint }}"})).test
+    examples = Examples(card(templates={"item": "{{ text }}{{ hint or '' }}"}))
+    assert [e.fields["item"] for e in examples.test] == ["th", "u"]
+
+
 def test_templates_cannot_reach_the_interpreter(root: Path) -> None:
     with pytest.raises(ValueError, match="unsafe"):
         _ = Examples(card(templates={"item": "{{ text.__class__.__mro__ }}"})).test

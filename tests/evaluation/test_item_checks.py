@@ -40,6 +40,16 @@ WRONG = [
     ("generation", {"prompt": "p", "references": []}, "references must be a list of at least one"),
     ("generation", {"prompt": "p", "references": [" "]}, "Got [' '] instead"),
     ("generation", {"prompt": None, "references": ["r"]}, "prompt must be a text. Got None"),
+    (
+        "generation",
+        {"prompt": "p", "references": ["r"], "preamble": None},
+        "preamble must be a text. Got None",
+    ),
+    (
+        "minimal_pairs",
+        {"good": "a", "bad": "b", "paradigm": None, "phenomenon": "x"},
+        "paradigm must be a name. Got None",
+    ),
     ("last_word", {"context": None, "target": "w"}, "context must be a text. Got None instead"),
     ("last_word", {"context": "c", "target": " "}, "target must be a text. Got ' ' instead"),
     ("tagging", {"tokens": ["a"], "tags": None}, "tags must be a list of at least one word"),
@@ -66,6 +76,15 @@ WRONG = [
     ("likeness", {"item": {"bytes": None}, "caption": "a"}, "item must be a picture (rows,"),
     ("retrieval", {"query": None, "relevant": ["1"]}, "query must be a text. Got None instead"),
 ]
+
+
+def test_a_document_without_an_id_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {"test": [QUERY], "corpus": [{"document": "d", "document_id": None}]}
+    monkeypatch.setitem(embedded_tasks.TASKS, "made_up", lambda split: rows.get(split, []))
+    fixed = ("text/x", 1, "text", "d", "l", "c", {"embedded": "made_up"}, "retrieval", "mrr", 0.0)
+    columns = {name: name for name in ("query", "relevant", "document", "document_id")}
+    with pytest.raises(ValueError, match=r"corpus-0: document_id must be a name\. Got None"):
+        _ = Examples(Card(*fixed, columns)).corpus
 
 
 @pytest.mark.parametrize(("protocol", "row", "sentence"), WRONG)

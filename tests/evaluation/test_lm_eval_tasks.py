@@ -113,6 +113,17 @@ def test_solved_examples_description_and_delimiters(tmp_path: Path) -> None:
     assert fewshot.contexts(read, [read.test[4]]) == [expected]
 
 
+def test_a_key_without_a_value_is_left_out(tmp_path: Path) -> None:
+    nothing = ("target_delimiter", "fewshot_delimiter", "description", "include", "filter_list")
+    plain = load(write(tmp_path, **WRITE, doc_to_choice=None, metric_list=None))
+    file = tmp_path / "task.yaml"
+    task = yaml.safe_load(file.read_text("utf-8")) | dict.fromkeys(nothing)
+    task["generation_kwargs"] |= {"temperature": None, "top_k": None}
+    file.write_text(yaml.safe_dump(task), "utf-8")
+    assert load(file) == plain
+    assert plain.settings["delimiter"] == " "
+
+
 def test_a_description_may_be_a_template(tmp_path: Path) -> None:
     read = Examples(load(write(tmp_path, description="About {{key}}. ")))
     assert fewshot.contexts(read, read.test[:1])[0].startswith("About B. Q: 0")
@@ -218,6 +229,7 @@ REFUSED = {
     "target": ({"doc_to_target": "x {{key}}"}, "doc_to_target must be a column, a number, or one"),
     "split": ({"test_split": None}, "test_split must be named, or validation_split"),
     "no such split": ({"test_split": "exam"}, "the split 'exam' must be among the files of json"),
+    "filter of words": ({"filter_list": [{"filter": ["take_first"]}]}, "filter_list"),
     "filter": ({"filter_list": [{"name": "x", "filter": [{"function": "regex"}]}]}, "filter_list"),
     "repeats": ({"repeats": 4}, "repeats must be 1"),
     "samples": (

@@ -118,3 +118,9 @@ def test_of_more_axes_than_are_kept_the_largest_stay_or_sparse_ones_as_they_are(
     monkeypatch.undo()
     expected = rotated.predict(rotate(features, 90).at_NR)
     assert (plain.predict(at) == expected).mean() > 0.97
+
+
+def test_of_one_class_there_is_nothing_to_learn() -> None:
+    found = solve(np.ones((5, 2)), np.ones(2), np.zeros(5, int), 1, 1.0)
+    assert not found.weight_RK.any()
+    assert found.bias_K.tolist() == [0]

@@ -138,6 +138,20 @@ def test_what_the_first_reference_costs_stands_beside(run: Run) -> None:
     assert Generate("p2", 5, ()) in model.asked
 
 
+@pytest.mark.parametrize("end", ["", " ", "\n\n"])
+def test_white_space_that_is_paid_for_is_counted(run: Run, end: str) -> None:
+    def eight_bits(request: Score) -> ScoreAnswer:
+        moved = request.context[len(request.context.rstrip()) :] + request.continuation
+        return ScoreAnswer(-len(moved.encode()) * np.log(256), 1, False)
+
+    model = Planted(generate=lambda r: "", score=eight_bits)
+    rows: Rows = [{"prompt": f"p{end}", "references": ["one"]}]
+    written = run("generation", "rouge_1", rows, model, settings={"max_tokens": 5, "stop": []})
+    assert written.details["reference_bits_per_byte"] == pytest.approx(8)
+    last = run("last_word", "accuracy", [{"context": f"c{end}", "target": "word"}], model)
+    assert last.details["bits_per_byte"] == pytest.approx(8)
+
+
 # Last word ----------------------------------------------------------------------------------------
 
 

@@ -79,3 +79,8 @@ def test_classifier_finds_the_caption_of_least_error(network, tokenizer, monkeyp
     assert score_NK.argmax(axis=1).tolist() == [0, 3, 8]
     assert np.argsort(-score_NK[1], kind="stable").tolist()[:3] in ([3, 2, 4], [3, 4, 2])
     assert sum(asked) == 3 * 4 * (9 + 5 + 3 + 2)
+
+
+def test_without_a_caption_nothing_is_told_apart(network, tokenizer):
+    with pytest.raises(ValueError, match=r"captions must be at least one\. Got none instead\."):
+        classify(network, tokenizer, [np.zeros((16, 16, 3), np.uint8)], [])

@@ -137,5 +137,7 @@ def test_any_picture_is_seen_as_training_pictures_are():
     assert (picture_inputs.pixels(clear, 16) == 1).all()  # nothing is white
     deep = Image.fromarray(np.full((16, 16), 65535, np.uint16))
     assert (picture_inputs.pixels(deep, 16) == 1).all()
+    with pytest.raises(ValueError, match=r"Got uint8 of shape \(0, 5, 3\) instead"):
+        picture_inputs.pixels(np.zeros((0, 5, 3), np.uint8), 16)
     with pytest.raises(ValueError, match=r"a picture must be a PIL image or .* Got str instead"):
         picture_inputs.pixels("photo.png", 16)

@@ -103,3 +103,11 @@ def test_a_word_wider_than_its_cell_is_broken():
     lines = sheets._wrapped("donaudampfschifffahrtsgesellschaftskapitän and more", font, 96)
     assert len(lines) == 3
     assert all(font.getlength(line) <= 100 for line in lines[:2])
+
+
+@pytest.mark.parametrize("word", ["漢字漢字漢字", "WWWWWWWW", "ill"])
+def test_what_is_cut_is_cut_where_it_would_not_fit(word):
+    font = ImageFont.load_default(13)
+    last = sheets._wrapped(" ".join([word] * 60), font, 160)[2]
+    assert last.endswith("…")
+    assert 160 - font.getlength(f" {word}…") <= font.getlength(last) <= 160

@@ -299,6 +299,7 @@ def test_token_counts_that_leave_no_prompt_are_refused(network, tokenizer, count
         ({"top_p": 0.0}, r"top_p must be above 0 and at most 1\. Got 0\.0 instead\."),
         ({"top_p": 1.5}, r"top_p must be above 0 and at most 1\. Got 1\.5 instead\."),
         ({"stop": ("",)}, r"stop must hold no empty string\."),
+        ({"stop": ("\ud83d",)}, r"stop must hold valid Unicode\. Got \['.ud83d'\] instead"),
         ({"temperature": float("nan")}, r"temperature must be at least 0\. Got nan instead\."),
         ({"seed": 2**63}, r"seed must be between -4611686018427387904 and 4611686018427387904\."),
         ({"top_k": -1}, r"top_k must be at least 0\. Got -1 instead\."),

@@ -263,6 +263,8 @@ def test_mistakes_are_one_sentence(loaded):
     for given, settings, message in [
         (splits, Settings(batch=0), "batch must be at least 1. Got 0 instead."),
         (splits, Settings(rate=-1.0), "learning_rate must be auto or above 0. Got -1.0 instead."),
+        (splits, Settings(rate=float("inf")), "must be auto or above 0. Got inf instead."),
+        (splits, Settings(seed=-1), "seed must be from 0 to 4294967295. Got -1 instead."),
         (splits, Settings("lora", rank=0), "rank must be at least 1. Got 0 instead."),
         (splits, Settings(length=2), "length must be at least 4. Got 2 instead."),
         (splits._replace(validation=new), Settings(), "labels of validation must occur"),
@@ -278,13 +280,40 @@ def test_mistakes_are_one_sentence(loaded):
         assert "\n" not in str(caught.value)
 
 
-def test_a_full_device_says_what_to_lower(loaded, monkeypatch):
+def test_a_full_device_says_what_to_lower_and_takes_it(loaded, tmp_path, monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(adapt_runs.AdaptModule, "training_step", full)
-    with pytest.raises(ValueError, match=r"a batch of 8 must fit .*lower --batch or --length\."):
-        learn(loaded, task(), Settings(**QUICK))
+    with monkeypatch.context() as patch:
+        patch.setattr(adapt_runs.AdaptModule, "training_step", full)
+        wanted = r"a batch of 8 must fit .*lower --batch or --length\."
+        with pytest.raises(ValueError, match=wanted):
+            learn(loaded, task(), Settings(**QUICK), tmp_path)
+    learn(loaded, task(), Settings(**QUICK | {"batch": 4, "steps": 2}), tmp_path)
+
+
+def test_a_table_whose_classes_take_turns_starts_with_all_of_them(loaded, monkeypatch):
+    monkeypatch.setattr(adapt, "_START_ITEMS", 20)
+    wet, dry = "river river river stone", "field dog letter gate"
+    turns = [item(f"{(wet, dry)[i % 2]} {i}", ("wet", "dry")[i % 2], i) for i in range(60)]
+    found = learn(loaded, task()._replace(train=turns, validation=turns[:10]), Settings(steps=1))
+    assert found.history[0]["metric"] == 1
+
+
+def test_what_json_cannot_say_is_written_all_the_same(loaded, base, tmp_path):
+    """A loss that is no number, and the name of a file that is no text."""
+    splits, settings = task(), Settings("head")
+    odd = [one._replace(where=f"caf\udce9{i}.txt") for i, one in enumerate(splits.test)]
+    learned = learn(loaded, splits, settings)
+    first = {**learned.history[0], "train_loss": 0.5, "validation_loss": 0.5}
+    broken = {**first, "step": 1.0, "validation_loss": float("nan")}
+    learned = learned._replace(history=[first, broken])
+    given = splits._replace(test=odd)
+    adapt_results.write(tmp_path / "a", loaded, str(base), given, settings, learned)
+    report = json.loads((tmp_path / "a" / "report.json").read_text("utf-8"))
+    assert report["history"][1]["validation_loss"] is None
+    first = (tmp_path / "a" / "predictions.jsonl").read_text("utf-8").splitlines()[0]
+    assert json.loads(first)["item"] == "caf\udce90.txt"
 
 
 @pytest.mark.parametrize("kind", ["multi_label", "regression"])

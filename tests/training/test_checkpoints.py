@@ -33,7 +33,7 @@ def test_the_last_and_the_one_before_are_kept(tmp_path):
     assert load_checkpoint(folder_of(tmp_path) / "previous.ckpt")["step"] == 1
 
 
-@pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "encrypted"])
 def test_a_damaged_one_is_skipped_with_a_warning(tmp_path, damage):
     write(tmp_path, 1)
     write(tmp_path, 2)
@@ -41,7 +41,9 @@ def test_a_damaged_one_is_skipped_with_a_warning(tmp_path, damage):
     content = bytearray(last.read_bytes())
     if damage == "flip":
         content[len(content) // 2] ^= 1
-    last.write_bytes({"cut": content[:-100], "flip": content, "empty": b""}[damage])
+    if damage == "encrypted":  # one bit of the list of records says so
+        content[content.index(b"PK\x01\x02") + 8] ^= 1
+    last.write_bytes({"cut": content[:-100], "empty": b""}.get(damage, content))
     assert not is_whole(last)
     with pytest.warns(UserWarning, match=r"last.ckpt is damaged and was skipped"):
         assert newest(tmp_path).name == "previous.ckpt"

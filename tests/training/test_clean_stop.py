@@ -1,6 +1,7 @@
 """Signals that reach one process of several, while the others wait for it or stop already."""
 
 import signal
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,6 +41,22 @@ def test_a_signal_during_the_decision_counts_in_the_next_step(stop: CleanStop) -
     stop.on_train_batch_end(trainer, None, None, None, 1)  # type: ignore[arg-type]
     assert trainer.should_stop
     assert stop.exit_status == 128 + signal.SIGTERM
+
+
+def test_a_run_beside_the_main_thread_leaves_signals_alone() -> None:
+    before, errors = signal.getsignal(signal.SIGTERM), []
+
+    def start() -> None:
+        try:
+            CleanStop().on_train_start(None, None)  # type: ignore[arg-type]
+        except ValueError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    assert not errors
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_the_first_signal_of_a_process_that_stops_already_lets_it_save(stop: CleanStop) -> None:

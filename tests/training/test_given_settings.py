@@ -76,6 +76,8 @@ def test_a_folder_that_a_config_names_must_be_there_unless_it_wants_the_embedded
     """What sizes and shipped configs say of their own folders does not count for another."""
     (mine := tmp_path / "mine.yaml").write_text("data: {folder: runs/mien}")
     (asking := tmp_path / "asking.yaml").write_text("data: {folder: runs/new, embedded: true}")
+    (tmp_path / "folder.yaml").write_text("{folder: runs/mien}")
+    (apart := tmp_path / "apart.yaml").write_text("data: folder.yaml")
 
     def is_embedded(*configs, options=()):
         words = [word for config in configs for word in ("--config", str(config))]
@@ -86,6 +88,7 @@ def test_a_folder_that_a_config_names_must_be_there_unless_it_wants_the_embedded
     assert is_embedded(nano, asking)
     assert not is_embedded(nano, mine)
     assert not is_embedded(nano, asking, mine)
+    assert not is_embedded(nano, apart)
     assert is_embedded(nano, mine, options=["--data.embedded", "true"])
     assert is_embedded(nano, mine, code)  # which names a folder of its own
     assert is_embedded(nano, '{"model": {"ema": 0.9}}')

@@ -81,6 +81,12 @@ def test_no_time_at_all_is_refused(tmp_path):
         verb.quickstart(str(tmp_path), minutes=0)
 
 
+@pytest.mark.parametrize("name", ["pixels", "xz-trained"])
+def test_a_model_is_not_called_like_a_baseline(tmp_path, name):
+    with pytest.raises(ValueError, match=r"folder must not be called like a baseline \(majority, "):
+        verb.quickstart(str(tmp_path / name))
+
+
 @pytest.mark.parametrize(
     ("names", "is_gone"),
     [

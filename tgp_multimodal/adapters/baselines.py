@@ -115,10 +115,8 @@ class Pixels(Adapter):
         self.channels = 3
 
     def fit(self, items: Iterable[np.ndarray]) -> None:
-        is_grey = all(
-            (i[..., 0] == i[..., 1]).all() and (i[..., 0] == i[..., 2]).all() for i in items
-        )
-        self.channels = 1 if is_grey else 3
+        grey = [(i == i[..., :1]).all() for i in items]
+        self.channels = 1 if grey and all(grey) else 3
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         items = [np.asarray(r.item) for r in requests if isinstance(r, Embed)]

@@ -116,7 +116,7 @@ def evaluate(
 def _threads() -> int:
     from tgp_multimodal.evaluation import environment
 
-    return int(os.environ.get("OMP_NUM_THREADS") or environment.describe()["threads"])
+    return environment.threads() or 1
 
 
 @contextmanager
@@ -220,13 +220,12 @@ def _check_model(model: str, cards: Sequence["Card"], grid: Grid) -> tuple[str, 
     from tgp_multimodal.evaluation import engine
 
     adapter = _open(model, grid.place)
-    reasons = {card.name: reason for card in cards if (reason := adapter.can(card)) is not None}
-    if not grid.unsafe_local:  # settled here, where one task writes what is skipped
-        able = [card for card in cards if card.name not in reasons]
-        found = engine.not_safe(able)
-        reasons |= {name: reason for name, reason in found.items() if reason is not None}
-    engine.evaluate(adapter, [c for c in cards if c.name in reasons], Path(grid.results))
-    return adapter.name, reasons
+    reasons = {card.name: adapter.can(card) for card in cards}
+    if not grid.unsafe_local:
+        reasons |= engine.not_safe([card for card in cards if reasons[card.name] is None])
+    # Settled here for all cards: their tasks, of which several run at once, then change nothing.
+    engine.store_skipped(adapter, Path(grid.results), reasons)
+    return adapter.name, {card: reason for card, reason in reasons.items() if reason is not None}
 
 
 def _pair(model: str, card: "Card", grid: Grid) -> tuple[list["Result"], tuple[str, str, str]]:

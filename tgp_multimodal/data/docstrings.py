@@ -62,8 +62,10 @@ class DocstringPairs:
         inside = place[opens + 1] - place[opens] - 1
         after = split.offsets[document[opens] + 1] - place[opens + 1] - 1
         opens = opens[(inside >= _SHORTEST) & (after >= _SHORTEST)]
-        before = np.maximum(place[opens][:, None] - 1 - np.arange(_NEAR), 0)
-        opens = opens[np.isin(split.tokens[before], colon).any(axis=1)]
+        before = place[opens][:, None] - 1 - np.arange(_NEAR)
+        is_own = before >= split.offsets[document[opens]][:, None]
+        ends = np.isin(split.tokens[np.maximum(before, 0)], colon) & is_own
+        opens = opens[ends.any(axis=1)]
         if not len(opens):
             raise TooLittleError(split, stream, "a docstring")
         self.open, self.close, self.document = place[opens], place[opens + 1], document[opens]

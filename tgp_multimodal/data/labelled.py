@@ -232,7 +232,7 @@ def _is_missing(label: Any) -> bool:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool):
+    if isinstance(value, bool) or (isinstance(value, str) and "_" in value):  # float("1_2") is 12
         return None
     try:
         number = float(value)
@@ -271,6 +271,8 @@ def _names(raw: Raw) -> tuple[Any, tuple[str, ...]]:
         got = "none" if raw.label is None else repr(raw.label)
         raise ValueError(f"label must be a list of names. Got {got} instead")
     several = raw.label.split(SEPARATOR) if isinstance(raw.label, str) else list(raw.label)
+    if any(one is None or one != one for one in several):
+        raise ValueError(f"label must be a list of names. Got {raw.label!r} instead")
     return raw.item, tuple(dict.fromkeys(str(one).strip() for one in several if str(one).strip()))
 
 
@@ -288,6 +290,8 @@ def _tags(raw: Raw) -> tuple[Any, tuple[str, ...]]:
     tags = raw.label.split() if isinstance(raw.label, str) else list(raw.label or ())
     if len(words) != len(tags):
         raise ValueError(f"tags must be {len(words)}, one for each word. Got {len(tags)} instead")
+    if any(map(_is_missing, tags)):
+        raise ValueError(f"tags must be names. Got {raw.label!r} instead")
     return words, tuple(map(str, tags))
 
 

@@ -91,11 +91,6 @@ class Prompt(NamedTuple):
     held_out: bool
 
 
-def axes() -> tuple[str, ...]:
-    """Returns the names of the six axes, in GenEval's order."""
-    return AXES
-
-
 def say(truth: Truth, rng: np.random.Generator, *, is_counted: bool = False) -> str:
     """Puts a statement into words, one of several ways.
 

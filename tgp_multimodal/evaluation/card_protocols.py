@@ -134,6 +134,7 @@ PROTOCOLS = {
         ("good", "bad", "paradigm", "phenomenon"),
         {"scoring": "causal"},
         ("accuracy",),
+        splits=(),
         requests_by="scoring",
     ),
     "perplexity": ProtocolSpec(
@@ -150,6 +151,7 @@ PROTOCOLS = {
         ("prompt", "axis", "truth", "seed", "held_out"),
         {},
         ("mean_axis_accuracy",),
+        splits=(),
     ),
     "zero_shot": ProtocolSpec(
         frozenset({JointEmbed}),
@@ -236,4 +238,9 @@ SCORINGS: dict[str, type[Request]] = {"causal": Score, "masked": MaskedScore}
 COMPARISONS: dict[str, type[Request]] = {"space": JointEmbed, "model": Compare}
 REQUESTS_BY = {"scoring": SCORINGS, "by": COMPARISONS}
 # Settings that take one of a few names, and which.
-CHOICES = {"scoring": tuple(SCORINGS), "space": tuple(SPACES), "by": tuple(COMPARISONS)}
+CHOICES = {
+    "scoring": tuple(SCORINGS),
+    "space": tuple(SPACES),
+    "by": tuple(COMPARISONS),
+    "modality": ("text", "image"),
+}

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from tgp_multimodal import resources
+from tgp_multimodal.evaluation import card_settings
 from tgp_multimodal.evaluation.card_protocols import CHOICES, PROTOCOLS, REQUESTS_BY, ProtocolSpec
 from tgp_multimodal.evaluation.metrics import COSTS
 from tgp_multimodal.evaluation.names import unknown
@@ -238,9 +239,7 @@ def _check(card: Card, path: Path) -> None:
     among("protocol", card.protocol, PROTOCOLS)
     spec = card.spec
     among("metric", card.metric, spec.metrics)
-    for name, value in card.settings.items():
-        among("setting", name, spec.settings)
-        among(name, str(value), CHOICES.get(name, (str(value),)))
+    _check_settings(card, path)
     allowed = [f.removesuffix("?") for f in spec.fields]
     for name in (*card.columns, *card.templates):
         among("field", name, allowed)
@@ -263,6 +262,17 @@ def _check(card: Card, path: Path) -> None:
         raise ValueError(f"{path}: positive must name a label for f1. Got {positive!r} instead.")
     if card.name.split("/")[0] != card.domain:
         raise ValueError(f"{path}: name must start with {card.domain}/. Got {card.name} instead.")
+
+
+def _check_settings(card: Card, path: Path) -> None:
+    defaults = card.spec.settings
+    for name, value in card.settings.items():
+        if name not in defaults:
+            raise ValueError(f"{path}: {unknown('setting', name, defaults)}")
+        if str(value) not in CHOICES.get(name, (str(value),)):
+            raise ValueError(f"{path}: {unknown(name, str(value), CHOICES[name])}")
+    if wrong := card_settings.problem(card.settings, defaults):
+        raise ValueError(f"{path}: {wrong}")
 
 
 def _check_types(card: Card, path: Path) -> None:

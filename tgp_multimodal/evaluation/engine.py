@@ -87,7 +87,7 @@ def evaluate(
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1. Got {limit} instead.")
-    say = progress or _no_progress
+    say = progress or (lambda *event: None)
     reasons = {card.name: adapter.can(card) for card in cards}
     if not unsafe_local:
         reasons |= not_safe([card for card in cards if reasons[card.name] is None])
@@ -99,7 +99,7 @@ def evaluate(
     if not fresh:
         _refuse_overwriting(results_folder, adapter, facts["digest"], limit, able)
     if team.rank == 0:
-        _store_skipped(adapter, results_folder, reasons, say)
+        store_skipped(adapter, results_folder, reasons, say)
     run = _Run(
         adapter=adapter,
         root=results_folder,
@@ -337,9 +337,13 @@ def _refuse_overwriting(
             )
 
 
-def _store_skipped(
-    adapter: Adapter, root: Path, reasons: dict[str, str | None], say: Progress
+def store_skipped(
+    adapter: Adapter,
+    root: Path,
+    reasons: Mapping[str, str | None],
+    say: Progress = lambda *event: None,
 ) -> None:
+    """Writes down which of the cards a model cannot do (with a reason); those that it can go."""
     skipped = {card: reason for card, reason in reasons.items() if reason is not None}
     for card, reason in skipped.items():
         say("skipped", card, f"{adapter.name} {reason}")
@@ -347,13 +351,11 @@ def _store_skipped(
     before = file.read_text("utf-8").splitlines() if file.is_file() else []
     others = {row["card"]: row["reason"] for row in map(json.loads, before)}
     kept = {card: reason for card, reason in others.items() if card not in reasons} | skipped
+    if kept == others:
+        return
     if kept:
         file.parent.mkdir(parents=True, exist_ok=True)
         lines = (json.dumps({"card": c, "reason": r}) for c, r in sorted(kept.items()))
         results.replace(file, "\n".join(lines) + "\n")
     else:
         file.unlink(missing_ok=True)
-
-
-def _no_progress(what: str, card: str, sentence: str) -> None:
-    pass

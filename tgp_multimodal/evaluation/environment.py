@@ -31,14 +31,14 @@ def describe() -> dict[str, Any]:
         **{name: found for name in _PACKAGES if (found := _version(name))},
         "platform": platform.platform(),
         "processor": _processor(),
-        "threads": _threads(),
+        "threads": threads(),
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
         "commit": _commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
-def _threads() -> int | None:
+def threads() -> int | None:
     """Threads of numerical libraries: what the environment asks for, or else one per core."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if asked.isdecimal():
@@ -53,17 +53,14 @@ def corpus_versions() -> str:
 
 
 @lru_cache
-def code_digest(*more: str) -> str:
+def code_digest() -> str:
     """SHA-256 over the text of all code of this package that a number can depend on.
 
     By the version alone, a stored number would be kept while the code behind it is being changed.
     The command line, training and the leaderboard affect no number, and are left out.
-
-    Args:
-        more: further folders of the package that affect this number.
     """
     root = Path(tgp_multimodal.__file__).parent
-    files = [file for name in (*_CODE, *more) for file in (root / name).rglob("*.py")]
+    files = [file for name in _CODE for file in (root / name).rglob("*.py")]
     files += [root / name for name in _CODE if name.endswith(".py")]
     digest = hashlib.sha256()
     for file in sorted(files):

@@ -27,7 +27,18 @@ from tgp_multimodal.evaluation.pairing import paired
 
 # Endings of the files that a card may name.
 FORMATS = ("json", "jsonl", "parquet", "csv")
-_JINJA = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+
+
+def _written(value: Any) -> Any:
+    """What a template writes; a null would be written as the word None."""
+    if value is None:
+        raise ValueError("a value that it writes is missing (null)")
+    return value
+
+
+_JINJA = SandboxedEnvironment(
+    undefined=StrictUndefined, keep_trailing_newline=True, finalize=_written
+)
 _SUBSET_SEED = 20240613
 _TRAIN_PER_TEST = 8  # a limited run keeps at most so many training items for each test item
 

@@ -57,6 +57,13 @@ def _probe(fields: Fields) -> str | None:
     return None
 
 
+def _minimal_pairs(fields: Fields) -> str | None:
+    for name in ("paradigm", "phenomenon"):
+        if fields[name] is None:
+            return f"{name} must be a name. Got None instead."
+    return _texts("good", "bad")(fields)
+
+
 def _similarity(fields: Fields) -> str | None:
     score = fields["score"]
     for name in ("first", "second"):
@@ -71,7 +78,8 @@ def _retrieval(fields: Fields) -> str | None:
     if problem := _texts("query", "document")(fields):
         return problem
     if "relevant" not in fields:  # a document
-        return None
+        has_id = fields["document_id"] is not None
+        return None if has_id else "document_id must be a name. Got None instead."
     relevant = fields["relevant"]
     if not isinstance(relevant, list | tuple) or not relevant:
         return f"relevant must be a list of at least one document id. Got {relevant!r} instead."
@@ -85,6 +93,8 @@ def _retrieval(fields: Fields) -> str | None:
 
 def _generation(fields: Fields) -> str | None:
     references = fields["references"]
+    if problem := _texts("preamble")(fields):
+        return problem
     if fields.get("prompt", "") is None:
         return "prompt must be a text. Got None instead."
     texts = references if isinstance(references, list | tuple) else ()
@@ -184,7 +194,7 @@ _CHECKS: dict[str, Callable[[Fields], str | None]] = {
     "multi_label": _multi_label,
     "perplexity": _texts("text", full="text"),
     "pairwise": _texts("good", "bad"),
-    "minimal_pairs": _texts("good", "bad"),
+    "minimal_pairs": _minimal_pairs,
     "bias": _texts("stereotyping", "other"),
     "conditional_perplexity": _texts("context", "continuation", "suffix", full="continuation"),
     "infilling_match": _texts("prefix", "suffix", "middle"),

@@ -79,7 +79,7 @@ def load(path: Path) -> Card:
     Raises:
         ValueError: the file is no task, or has something that cannot be translated.
     """
-    task = _read(path)
+    task = {key: value for key, value in _read(path).items() if value is not None}
     name = str(task.get("task"))
 
     def refuse(key: str, wanted: str, value: Any) -> ValueError:
@@ -119,7 +119,7 @@ def _read(path: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ValueError(f"{path} must be YAML. Got an error instead: {line}") from None
     if not isinstance(found, dict):
         raise ValueError(f"{path} must be a mapping of keys. Got {type(found).__name__} instead.")
-    includes = found.get("include", [])
+    includes = found.get("include") or []
     for base in [includes] if isinstance(includes, str) else includes:
         found = {**_read(path.parent / base, (*within, place)), **found}
     return found
@@ -152,7 +152,7 @@ def _check_values(task: dict[str, Any], refuse: Refuse) -> None:
     if not isinstance(task.get("fewshot_config") or {}, dict):
         raise refuse("fewshot_config", "a mapping", task["fewshot_config"])
     for one in task.get("filter_list") or ():
-        if [f.get("function") for f in one.get("filter", ())] != ["take_first"]:
+        if one.get("filter") != [{"function": "take_first"}]:
             raise refuse("filter_list", "left out, or take_first alone", one)
 
 
@@ -359,7 +359,8 @@ def _generate(task: dict[str, Any], refuse: Refuse) -> dict[str, Any]:
         raise refuse("doc_to_target", "a column or one {{ expression }}", target)
     is_list = f"({found}) is sequence and ({found}) is not string"
     said.columns["references"] = f"({found}) if {is_list} else [({found})|string]"
-    kwargs = dict(task.get("generation_kwargs") or {})
+    given = dict(task.get("generation_kwargs") or {})
+    kwargs = {key: value for key, value in given.items() if value is not None}
     separator = str(task.get("fewshot_delimiter", "\n\n"))
     stop = kwargs.pop("until", [separator])
     most = int(kwargs.pop("max_gen_toks", _DEFAULT_TOKENS))

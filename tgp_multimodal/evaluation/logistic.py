@@ -125,6 +125,8 @@ def solve(
         steps: at most; only a vanishing penalty on separable items needs more.
     """
     count, axes = at_NR.shape
+    if classes == 1:  # nothing to tell apart
+        return Classifier(np.zeros((axes, 1)), np.zeros(1), 0)
     scale = c / 2 if classes == 2 else c
     # Curvature of the cross-entropy at an even guess; where the model is sure it is less.
     curvature_R = 1 + scale * squares_R * (classes - 1) / classes**2

@@ -80,7 +80,12 @@ def classify(
         captions: what is compared.
         batch: pairs of picture and caption computed at once.
         least: fewest draws before the last two captions are told apart.
+
+    Raises:
+        ValueError: there is no caption.
     """
+    if not captions:
+        raise ValueError("captions must be at least one. Got none instead.")
     text, mask_KL = read_prompts(network, tokenizer, captions)
     rows = [_ranked(network, picture, text, mask_KL, batch, least) for picture in pictures]
     return np.stack(rows) if rows else np.zeros((0, len(captions)), dtype=np.float32)

@@ -34,7 +34,8 @@ def array(picture: object, name: str = "a picture") -> np.ndarray:
             f"{name} must be a PIL image or {_KINDS}. Got {type(picture).__name__} instead."
         )
     shape = picture.shape
-    if picture.dtype != np.uint8 or len(shape) not in (2, 3) or shape[2:] not in _ONE:
+    is_one = len(shape) in (2, 3) and shape[2:] in _ONE and picture.size > 0
+    if picture.dtype != np.uint8 or not is_one:
         raise ValueError(f"{name} must be {_KINDS}. Got {picture.dtype} of shape {shape} instead.")
     return np.broadcast_to(picture.reshape(*shape[:2], -1), (*shape[:2], 3))
 

@@ -6,6 +6,7 @@ temperature, top-k, nucleus (top-p).
 Shape letters: B batch, V vocabulary, K candidates.
 """
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from tgp_multimodal.inference import kinds
 from tgp_multimodal.inference.code_blocks import Block
 
+_SURROGATE = re.compile("[\ud800-\udfff]")  # halves of pairs, which no text holds
 # Between these float32 has a number for every score that is divided or multiplied by them.
 _LEAST_TEMPERATURE, _MOST_TEMPERATURE = 1e-6, 1e4
 _LEAST_PENALTY, _MOST_PENALTY = 1e-3, 1e3
@@ -80,8 +82,10 @@ def check(sampling: Sampling) -> None:
             f"repetition_penalty must be between {_LEAST_PENALTY:g} and {_MOST_PENALTY:g}. "
             f"Got {penalty} instead."
         )
-    if "" in sampling.stop:
-        raise ValueError(f"stop must hold no empty string. Got {list(sampling.stop)} instead.")
+    for one in sampling.stop:
+        if not one or _SURROGATE.search(one):
+            wanted = "valid Unicode" if one else "no empty string"
+            raise ValueError(f"stop must hold {wanted}. Got {list(sampling.stop)} instead.")
     check_seed(sampling.seed)
     if sampling.top_k < 0:
         raise ValueError(f"top_k must be at least 0. Got {sampling.top_k} instead.")

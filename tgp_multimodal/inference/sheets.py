@@ -140,7 +140,14 @@ def _wrapped(caption: str, font: _Font, width: int) -> list[str]:
             lines[-1] = longer
         else:
             lines.append(word)
-    return lines if len(lines) <= 3 else [*lines[:2], lines[2][: width // 8] + "…"]
+    return lines if len(lines) <= 3 else [*lines[:2], _cut(lines[2], font, width)]
+
+
+def _cut(line: str, font: _Font, width: int) -> str:
+    """A line that goes on, as far as it fits before an ellipsis."""
+    while line and font.getlength(line + "…") > width:
+        line = line[:-1]
+    return line + "…"
 
 
 def _parts(word: str, font: _Font, width: int) -> list[str]:

@@ -23,7 +23,7 @@ from tgp_multimodal.data.tokenizer import Tokenizer, WordIds
 from tgp_multimodal.inference import picture_inputs
 from tgp_multimodal.inference.image import read_prompts
 from tgp_multimodal.inference.likelihoods import buckets, padded
-from tgp_multimodal.inference.picture_features import View, feature_count, pooled, usual
+from tgp_multimodal.inference.picture_features import View, feature_count, pooled
 from tgp_multimodal.models.networks import Multimodal, Network
 
 BATCH_TOKENS = 4096  # positions of one forward pass that answers, padding included
@@ -312,15 +312,7 @@ def _features(network: Network, task: Task) -> int:
 
 def moved(batch: Batch, device: torch.device) -> Batch:
     """The batch on a device."""
-    mask, pixels = batch.mask_RL, batch.pixels_BCYX
-    return Batch(
-        batch.token_RL.to(device),
-        None if mask is None else mask.to(device),
-        batch.span_RL.to(device),
-        batch.weight_RL.to(device),
-        batch.spans,
-        None if pixels is None else pixels.to(device),
-    )
+    return Batch._make(x.to(device) if isinstance(x, Tensor) else x for x in batch)
 
 
 @torch.inference_mode()
@@ -362,12 +354,6 @@ def _batches(encoded: Sequence[Encoded], task: Task, batch_tokens: int) -> Itera
         yield from (list(places[i : i + _BATCH_PICTURES]) for i in places[::_BATCH_PICTURES])
         return
     yield from buckets([e.length * len(e.rows) for e in encoded], batch_tokens)
-
-
-def view_of(network: Network) -> View:
-    """Where in the head pictures are looked at, as long as nothing was chosen."""
-    assert isinstance(network, Multimodal)
-    return usual(network.head)
 
 
 def softmax(outputs_NK: np.ndarray) -> np.ndarray:

@@ -101,11 +101,8 @@ def generate(
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     for start in range(0, len(order), batch):
         chosen = order[start : start + batch]
-        own = [int(sampling.seed) + i if seeds is None else seeds[i] for i in chosen]
-        requests = [
-            GenerationRequest(prompts[i], sampling._replace(seed=seed))
-            for i, seed in zip(chosen, own, strict=True)
-        ]
+        own = {i: int(sampling.seed) + i if seeds is None else seeds[i] for i in chosen}
+        requests = [GenerationRequest(prompts[i], sampling._replace(seed=own[i])) for i in chosen]
         writer = BatchGenerator(text, tokenizer, requests)
         while writer.step():
             pass

@@ -7,7 +7,7 @@ training: low-rank matrices beside the projections, or every weight that the ite
 import copy
 import hashlib
 import json
-from collections.abc import Sequence
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from tgp_multimodal.data.json_files import read_object
-from tgp_multimodal.data.labelled import Item, Splits, check_seen, label_names
+from tgp_multimodal.data.labelled import Splits, check_seen, label_names
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.evaluation.results import replace
 from tgp_multimodal.evaluation.task_scores import default_metric
@@ -34,6 +34,7 @@ from tgp_multimodal.training.adapt_runs import (
 )
 from tgp_multimodal.training.adapt_start import (
     Data,
+    at_most,
     best_reading,
     encoded,
     features,
@@ -94,6 +95,8 @@ def learn(
     try:
         return _learn(loaded, splits, settings, folder, say)
     except torch.OutOfMemoryError as error:
+        if folder is not None and newest(folder) is None:
+            (folder / PLAN).unlink(missing_ok=True)  # it holds the batch that did not fit
         lower = "--length or take --method lora" if settings.batch == 1 else "--batch or --length"
         raise ValueError(
             f"the model and a batch of {settings.batch} must fit in the memory of the device."
@@ -141,13 +144,15 @@ def _learn(
 
 
 def _check(settings: Settings, splits: Splits) -> None:
-    for name in ("batch", "patience"):
+    for name in ("batch", "patience", "rank"):
         if (value := getattr(settings, name)) < 1:
             raise ValueError(f"{name} must be at least 1. Got {value} instead.")
     if settings.steps is not None and settings.steps < 1:
         raise ValueError(f"steps must be at least 1. Got {settings.steps} instead.")
-    if settings.rate is not None and settings.rate <= 0:
+    if settings.rate is not None and not 0 < settings.rate < math.inf:
         raise ValueError(f"learning_rate must be auto or above 0. Got {settings.rate} instead.")
+    if not 0 <= settings.seed < 2**32:
+        raise ValueError(f"seed must be from 0 to {2**32 - 1}. Got {settings.seed} instead.")
     if settings.method == "lora" and splits.reads == "picture":
         raise ValueError("method must be full or head for pictures. Got lora instead.")
     if settings.class_weights and (splits.kind == "regression" or settings.method == "head"):
@@ -172,9 +177,9 @@ def _fit_head(
     metric: str,
 ) -> float:
     """Fits the map on frozen features, puts it in, and returns its score on validation."""
-    if settings.method != "head" and len(data.train.items) > _START_ITEMS:
-        few: Sequence[Item] = splits.train[:: -(-len(splits.train) // _START_ITEMS)]
-        data = encoded(splits._replace(train=list(few)), network.task, tokenizer)
+    if settings.method != "head":
+        few = at_most(_START_ITEMS, splits.train)
+        data = encoded(splits._replace(train=few), network.task, tokenizer)
     found = features(network, tokenizer, data)
     is_last = settings.method == "head"
     linear_map = fitted(found, data, network.task, metric, splits.positive, is_last)

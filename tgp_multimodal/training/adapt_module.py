@@ -232,7 +232,10 @@ def answers(found: Sequence[np.ndarray], items: Sequence[Item], task: Task) -> l
 
 
 def warmup_linear_decay(step: int, steps: int) -> float:
-    """Share of the peak rate: linear from 0 over a tenth of the steps, then linear down to 0."""
+    """Share of the peak rate: linear up over a tenth of the steps, then linear down towards 0.
+
+    The first step has a share above 0, as has the last.
+    """
     rising = max(1, round(_WARMUP * steps))
     if step < rising:
         return (step + 1) / rising

@@ -8,6 +8,7 @@ predictions.jsonl report.json report.html
 """
 
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -32,10 +33,6 @@ from tgp_multimodal.training.adapt_sources import copies
 from tgp_multimodal.training.checkpoints import folder_of
 
 REPORT = "report.json"
-_EXACT = (
-    "text",
-    "words",
-)  # whose features are a mean over tokens, which a linear map commutes with
 
 
 def write(
@@ -87,9 +84,10 @@ def write(
     }  # fmt: skip
     rows = [_row(item, p) for item, p in zip(splits.test, predicted, strict=True)]
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    (folder / "predictions.jsonl").write_text(lines, encoding="utf-8")
     page = task_report.render(report, rows)
-    (folder / "report.html").write_text(page, encoding="utf-8")
+    for name, content in (("predictions.jsonl", lines), ("report.html", page)):
+        # Names of files may hold bytes that are no text.
+        (folder / name).write_text(content, encoding="utf-8", errors="backslashreplace")
     _write_json(folder / REPORT, report)
     shutil.rmtree(folder_of(folder), ignore_errors=True)  # nothing to go on from any more
     (folder / PLAN).unlink(missing_ok=True)
@@ -97,9 +95,13 @@ def write(
 
 
 def is_stock(network: TaskNetwork) -> bool:
-    """Whether a stock token classifier gives these outputs; not for pictures or pairs apart."""
+    """Whether a stock token classifier gives these outputs.
+
+    It does where features are a mean over tokens, with which a linear map commutes: not for
+    pictures, nor for pairs that are read apart.
+    """
     task = network.task
-    return task.reads in _EXACT or (task.reads == "pair" and task.pairs == "joint")
+    return task.reads in ("text", "words") or (task.reads == "pair" and task.pairs == "joint")
 
 
 def _plain(network: TaskNetwork) -> Network:
@@ -146,7 +148,7 @@ def _report(
         "items": {name: len(getattr(splits, name)) for name in ("train", "validation", "test")},
         "test": {name: _plain_score(score) for name, score in scored.items()},
         "facts": learned.facts,
-        "history": learned.history,
+        "history": [{k: _finite(v) for k, v in row.items()} for row in learned.history],
         "best": learned.best,
         "environment": environment.describe(),
     }
@@ -155,6 +157,11 @@ def _report(
         bins, error = task_scores.reliability(sure, right)
         found["calibration"] = {"error": error, "bins": [b._asdict() for b in bins]}
     return found
+
+
+def _finite(value: float | None) -> float | None:
+    """Null where a loss was no number: JSON has none such."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _plain_score(score: Score) -> dict[str, float]:

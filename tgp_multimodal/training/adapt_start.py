@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from tgp_multimodal.data.labelled import Splits, label_names
+from tgp_multimodal.data.labelled import Item, Splits, label_names
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.evaluation import task_scores
 from tgp_multimodal.evaluation.task_start import LinearMap, Targets, fit
@@ -22,7 +22,6 @@ from tgp_multimodal.inference.task_network import (
     Words,
     check_reads,
     outputs,
-    view_of,
 )
 from tgp_multimodal.models.networks import Multimodal, Network
 from tgp_multimodal.training.adapt_module import Examples, answers
@@ -57,9 +56,16 @@ def task_of(network: Network, splits: Splits, length: int, pairs: Pairs) -> Task
     if splits.kind == "regression":
         values = np.array([item.label for item in splits.train], dtype=float)
         return replace(task, offset=float(values.mean()), spread=float(values.std()) or 1.0)
-    if splits.reads == "picture":
-        return replace(task, **view_of(network)._asdict())
     return task
+
+
+def at_most(count: int, items: Sequence[Item]) -> list[Item]:
+    """All of the items, or so many of them at random, in their order.
+
+    Every so many-th would miss whole classes of a table whose classes take turns.
+    """
+    chosen = np.random.default_rng(0).permutation(len(items))[:count]
+    return [items[i] for i in np.sort(chosen).tolist()]
 
 
 def best_reading(
@@ -78,7 +84,7 @@ def best_reading(
         tasks = [replace(task, **v._asdict()) for v in views(network.head)]
     else:
         return task
-    few, held = (p[:: max(1, -(-len(p) // _COMPARED))] for p in (splits.train, splits.validation))
+    few, held = (at_most(_COMPARED, part) for part in (splits.train, splits.validation))
     fewer = splits._replace(train=few, validation=held)
     found = _features_of(network, tokenizer, tasks, fewer)
     maps = [

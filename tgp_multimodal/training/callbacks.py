@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -191,7 +192,7 @@ class SampleSheet(Callback):
         if not hasattr(module.network, "head"):
             return
         tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
-        with module.ema_network() as network, torch.random.fork_rng():
+        with module.ema_network() as network:
             if not trainer.is_global_zero:
                 return
             prompts = list(self.prompts or _usual_prompts(trainer))
@@ -241,7 +242,7 @@ class SceneCurve(Callback):
             return
         tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
         wanted = [prompt for chosen in self.prompts.values() for prompt in chosen]
-        with module.ema_network() as network, torch.random.fork_rng():
+        with module.ema_network() as network:
             if not trainer.is_global_zero:
                 return
             pictures = draw(network, tokenizer, [p.text for p in wanted], _drawing(module, 20))
@@ -256,7 +257,8 @@ class SceneCurve(Callback):
 class CleanStop(Callback):
     """On Ctrl-C or SIGTERM, finishes the current step and saves a checkpoint.
 
-    A second Ctrl-C stops at once.
+    A second Ctrl-C stops at once. Beside the main thread, which alone may handle signals, nothing
+    is done.
 
     Attributes:
         stopped: whether the run was stopped this way, before its last step.
@@ -275,6 +277,8 @@ class CleanStop(Callback):
         return 128 + self.signal
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._on_signal)
 

@@ -345,6 +345,9 @@ def _is_embedded(configs: Sequence[Any] | None) -> bool:
     """
     for path in filter(None, reversed(configs or ())):
         data = (yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}).get("data") or {}
+        if isinstance(data, str):  # a file of its own, beside this one
+            own = Path(path).parent / data
+            data = yaml.safe_load(own.read_text(encoding="utf-8")) or {}
         if "folder" in data:
             return bool(data.get("embedded"))
     return True

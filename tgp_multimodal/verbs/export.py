@@ -108,14 +108,16 @@ def _last_metrics(path: Path, steps: int | None) -> tuple[dict[str, float], int 
     at = None
     if not path.is_file():
         return last, at
-    with path.open(newline="", encoding="utf-8") as stream:
-        for row in csv.DictReader(stream):
-            values = {k: v for k, v in row.items() if k and k.startswith("val") and v}
-            step = int(row["step"]) if row.get("step") else None
-            if not values or (step is not None and steps is not None and step >= steps):
-                continue
-            last |= {key: float(value) for key, value in values.items()}
-            at = None if step is None else step + 1
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        lines.pop()  # a kill has cut it, maybe in the middle of a number
+    for row in csv.DictReader(lines):
+        values = {k: v for k, v in row.items() if k and k.startswith("val") and v}
+        step = int(row["step"]) if row.get("step") else None
+        if not values or (step is not None and steps is not None and step >= steps):
+            continue
+        last |= {key: float(value) for key, value in values.items()}
+        at = None if step is None else step + 1
     return last, at
 
 

@@ -15,6 +15,7 @@ _SHOWN = (
     "image/scene_shape", "image/scene_eval",
 )  # fmt: skip
 _CONFIG = "configs/quickstart.yaml"
+_BASELINES = ("majority", "tfidf", "pixels", "xz", "xz:trained")
 _SCENES = 4000
 _OVERHEAD = 1.45  # time of a training step / of its forward and backward: optimizer, data, checks
 _AFTERWARDS = 300  # exporting, evaluating and drawing take about as long as this many passes
@@ -56,6 +57,7 @@ def quickstart(
         raise ValueError(f"steps must be at least 1. Got {steps} instead.")
     if minutes <= 0:
         raise ValueError(f"minutes must be above 0. Got {minutes} instead.")
+    _check_name(run)
     path = _config_path(config)
     if fresh and run.exists():
         if path.resolve().is_relative_to(run.resolve()):
@@ -86,6 +88,16 @@ def quickstart(
     )
     print(f'draw your own:    tgp draw {run / "export"} "a red circle left of a blue square"')
     print(f"all of it took {(time.monotonic() - start) / 60:.1f} minutes")
+
+
+def _check_name(run: Path) -> None:
+    """Refuses a folder after which the model would be called what a baseline is called."""
+    taken = [model.replace(":", "-") for model in _BASELINES]
+    if run.resolve().name in taken:
+        raise ValueError(
+            f"folder must not be called like a baseline ({', '.join(taken)}), since the model is "
+            f"called like its folder. Got {run} instead."
+        )
 
 
 def _config_path(config: str) -> Path:
@@ -206,8 +218,7 @@ def _evaluate(run: Path, suite: str) -> dict[str, list[Any]]:
 
     chosen, found = shelf.suite(suite), {}
     export = run / "export"
-    models = (str(export), f"random:{export}", "majority", "tfidf", "pixels", "xz", "xz:trained")
-    for model in models:
+    for model in (str(export), f"random:{export}", *_BASELINES):
         adapter = make(model)
         start = time.monotonic()
         with live_status(adapter.name) as show:

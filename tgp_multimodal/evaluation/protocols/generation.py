@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from tgp_multimodal.data.tokenizer import move_space
 from tgp_multimodal.evaluation import fewshot
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Examples
@@ -74,11 +75,11 @@ def corpus_bleu(written: Sequence[str], references: Sequence[Sequence[str]]) -> 
 
 
 def _cost(prompts: Sequence[str], texts: Sequence[str], delimiter: str, ask: Ask) -> float:
-    """Bits per byte of delimiter + text after each prompt."""
-    ends = [delimiter + text for text in texts]
-    answers: list[ScoreAnswer] = ask([Score(*pair) for pair in zip(prompts, ends, strict=True)])
+    """Bits per byte of delimiter + text after each prompt, and white space at its end."""
+    pairs = [move_space(p, delimiter + text) for p, text in zip(prompts, texts, strict=True)]
+    answers: list[ScoreAnswer] = ask([Score(*pair) for pair in pairs])
     nats = -math.fsum(a.nats for a in answers)
-    return nats / math.log(2) / sum(len(end.encode()) for end in ends)
+    return nats / math.log(2) / sum(len(end.encode()) for _, end in pairs)
 
 
 def _mean(numbers: Sequence[float]) -> float:

@@ -55,15 +55,16 @@ def request(scoring: str, sentence: str) -> Request:
 
 def _judge(example: Example, good: ScoreAnswer, bad: ScoreAnswer) -> dict[str, Any]:
     fields = example.fields
+    paradigm, phenomenon = str(fields["paradigm"]), str(fields["phenomenon"])
     by_score = {1.0: fields["good"], 0.5: "a tie", 0.0: fields["bad"]}
     score = wins(good.nats, bad.nats)
     return {
         "id": example.id,
         "score": score,
         # The leaderboard weighs axes alike and resamples groups whole.
-        "axis": fields["paradigm"],
-        "group": fields["paradigm"],
-        "phenomenon": fields["phenomenon"],
+        "axis": paradigm,
+        "group": paradigm,
+        "phenomenon": phenomenon,
         "prediction": by_score[score],
         "target": fields["good"],
         "nats": [good.nats, bad.nats],

@@ -52,8 +52,7 @@ def similarity(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
         {"id": e.id, "prediction": float(c), "target": float(s)}
         for e, c, s in zip(test, cosine_N, score_N, strict=True)
     ]
-    low, high = min(value, interval.low), max(value, interval.high)
-    return Outcome(value, Interval(low, high), records, details)
+    return Outcome(value, interval, records, details)
 
 
 def _texts(examples: Examples) -> Iterator[str]:
