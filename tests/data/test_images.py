@@ -91,7 +91,7 @@ def test_a_tag_of_a_wrong_type_costs_no_picture():
     picture = encoded(noise(6, 4), "JPEG", exif=exif)
     with Image.open(io.BytesIO(picture)) as image:
         assert images.turned(image).size == (4, 6)
-        with pytest.raises(TypeError):
+        with pytest.raises((TypeError, ValueError)):  # which, depends on the version
             ImageOps.exif_transpose(image)
     assert images.decode(picture, 4).shape == (4, 4, 3)
     broken = encoded(noise(4, 4), "JPEG", exif=b"Exif\0\0no tags")

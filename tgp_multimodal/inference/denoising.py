@@ -53,7 +53,7 @@ def errors(
         text, mask_BL = read_prompts(network, tokenizer, captions[own])
         for number, time in enumerate(times):
             noise = torch.stack([n[number] for n in noises])
-            found[own, number] = _error(network, data, noise, time, text, mask_BL).cpu()
+            found[own, number] = _error(network, data, noise, time, text, mask_BL).cpu().numpy()
     return found
 
 
