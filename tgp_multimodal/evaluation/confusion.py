@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from tgp_multimodal.evaluation.stats import Interval, widened
+from tgp_multimodal.evaluation.stats import Interval, widened, wilson
 
 Measure: TypeAlias = Callable[[np.ndarray], np.ndarray]  # counts (R, K, K) -> values (R,)
 RESAMPLES = 10_000
@@ -68,6 +68,10 @@ def interval(
 ) -> Interval:
     """95 % percentile interval of a measure, whole groups resampled (Efron 1979).
 
+    Where every item is right, resamples all agree, which tells nothing of the next item. The lower
+    end is then the measure at the lower end of Wilson's interval of the accuracy, as if all labels
+    were as frequent and as often mistaken.
+
     Args:
         measure: of a table.
         predictions: one an item.
@@ -95,6 +99,10 @@ def interval(
         values.append(measure(count_RK.reshape(rows, size, size)))
     low, high = np.quantile(np.concatenate(values), [0.025, 0.975])
     value = float(measure(table(predictions, targets, labels))[0])
+    if value == 1.0 and all(p == t for p, t in zip(predictions, targets, strict=True)):
+        accuracy = wilson(len(count_GC), len(count_GC)).low
+        least_right = (size * accuracy - 1) / (size - 1) if measure is matthews else accuracy
+        return Interval(least_right, 1.0)
     least = -1.0 if measure is matthews else 0.0
     return widened(Interval(float(low), float(high)), value, len(count_GC), least, 1.0)
 

@@ -74,9 +74,13 @@ class Column:
         return self.is_main and normalise(self.best, self.best.value) is not None
 
     @property
-    def visible_gap(self) -> float:
-        """The smallest difference that a card of this size shows, see `stats.detectable`."""
-        return detectable([(r.low, r.high) for r in self.results])
+    def visible_gap(self) -> float | None:
+        """The smallest difference that a card of this size shows, see `stats.detectable`.
+
+        None where every result is of one item, which tells no interval.
+        """
+        intervals = [(r.low, r.high) for r in self.results if r.n > 1]
+        return detectable(intervals) if intervals else None
 
     def of(self, model: str) -> Result | None:
         """The model's result, if it has one."""
@@ -183,6 +187,18 @@ def show(value: float | None, metric: str = "") -> str:
     if value is None:
         return "–"
     return f"{100 * value:.1f}" if is_percent(metric) else f"{value:.3f}"
+
+
+def chance_of(result: Result) -> float | None:
+    """The chance level; None for costs whose 0, the best value, is no level of guessing."""
+    return None if normalise(result, result.value) is None else result.chance
+
+
+def show_interval(result: Result, between: str = ", ") -> str:
+    """The ends of the interval; resampling one item gives it again, which is none."""
+    if result.n == 1:
+        return "one item"
+    return f"{show(result.low, result.metric)}{between}{show(result.high, result.metric)}"
 
 
 def arrow(result: Result) -> str:

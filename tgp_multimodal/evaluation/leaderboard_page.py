@@ -22,9 +22,11 @@ from tgp_multimodal.evaluation.leaderboard import (
     Column,
     Mean,
     arrow,
+    chance_of,
     is_percent,
     normalise,
     show,
+    show_interval,
 )
 from tgp_multimodal.evaluation.results import (
     LARGEST,
@@ -180,14 +182,15 @@ def _domain(board: Board, name: str, ids: dict[int, str]) -> dict[str, Any]:
 
 
 def _scale(column: Column) -> plots.Scale:
-    ends = [x for r in column.results for x in (r.value, r.low, r.high, r.chance)]
+    values = [x for r in column.results for x in (r.value, r.low, r.high, chance_of(r))]
+    ends = [x for x in values if x is not None]
     if is_percent(column.best.metric) and min(ends) >= 0 and max(ends) <= 1:
         return plots.scale_for(ends, 0.0, 1.0)
     return plots.scale_for(ends)
 
 
 def _reading(result: Result) -> plots.Reading:
-    return plots.Reading(result.value, result.low, result.high, result.chance)
+    return plots.Reading(result.value, result.low, result.high, chance_of(result))
 
 
 def _cell(board: Board, column: Column, model: str) -> dict[str, Any]:
@@ -198,7 +201,7 @@ def _cell(board: Board, column: Column, model: str) -> dict[str, Any]:
         return {**empty, "css": "none", "text": "–", "title": why}
     group, score = column.group[model], normalise(result, result.value)
     marks = (("best", result is column.best), ("first", group == 1))
-    notes = (_interval(result), f"n {result.n:,}", _tie(column, model), overlap_note(result))
+    notes = (show_interval(result, " to "), f"n {result.n:,}", _tie(column, model), overlap_note(result))
     return {
         "css": " ".join(word for word, is_on in marks if is_on),
         "order": metrics.quality(result.metric, result.higher_is_better, result.value),
@@ -208,10 +211,6 @@ def _cell(board: Board, column: Column, model: str) -> dict[str, Any]:
         "bar": plots.cell_bar(_scale(column), _reading(result)),
         "title": " · ".join(filter(None, notes)),
     }
-
-
-def _interval(result: Result) -> str:
-    return f"{show(result.low, result.metric)} to {show(result.high, result.metric)}"
 
 
 def _tie(column: Column, model: str) -> str:
@@ -229,7 +228,7 @@ def _card(column: Column, identifier: str, order: list[str]) -> dict[str, Any]:
             "model": r.model,
             "best": r is best,
             "text": show(r.value, r.metric),
-            "interval": _interval(r),
+            "interval": show_interval(r, " to "),
             "group": column.group[r.model],
             "bar": plots.forest_row(scale, _reading(r)),
         }
@@ -247,7 +246,7 @@ def _card(column: Column, identifier: str, order: list[str]) -> dict[str, Any]:
         "n": " to ".join(dict.fromkeys((f"{min(sizes):,}", f"{max(sizes):,}"))),
         "counts": int(column.counts),
         "forest": forest,
-        "axis": plots.forest_axis(scale, f"{metric}{', %' * percent}", percent, best.chance),
+        "axis": plots.forest_axis(scale, f"{metric}{', %' * percent}", percent, chance_of(best)),
         "axes": _axes(column),
         "curves": curves.of_columns([column], order),
         "facts": _card_facts(column),
@@ -287,7 +286,7 @@ def _card_facts(column: Column) -> list[tuple[str, str]]:
         ),
         ("protocol", best.protocol),
         ("metric", f"{best.metric}, {direction}"),
-        ("chance", show(best.chance, best.metric)),
+        ("chance", show(chance_of(best), best.metric)),
         ("compared by", ", ".join(column.tests) or "nothing to compare"),
         (
             "smallest visible gap",

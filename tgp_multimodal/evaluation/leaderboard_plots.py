@@ -31,12 +31,12 @@ class Scale:
 
 
 class Reading(NamedTuple):
-    """A value with its interval and the level of guessing."""
+    """A value with its interval and the level of guessing, if there is one."""
 
     value: float
     low: float
     high: float
-    chance: float
+    chance: float | None
 
 
 class Point(NamedTuple):
@@ -93,7 +93,8 @@ def _strip(
 ) -> Markup:
     middle, left, right = height / 2, scale.at(reading.low), scale.at(reading.high)
     parts = [_line(scale.at(tick), 0, height, "grid") for tick in ticks]
-    parts.append(_line(scale.at(reading.chance), 0, height, "chance"))
+    if reading.chance is not None:
+        parts.append(_line(scale.at(reading.chance), 0, height, "chance"))
     parts.append(
         Markup('<line class="whisker" x1="{}%" x2="{}%" y1="{}" y2="{}"/>').format(
             left, right, middle, middle
@@ -119,16 +120,18 @@ def _line(x: float, top: float, bottom: float, css: str) -> Markup:
     )
 
 
-def forest_axis(scale: Scale, label: str, percent: bool, chance: float) -> Markup:
+def forest_axis(scale: Scale, label: str, percent: bool, chance: float | None) -> Markup:
     """The axis below a forest plot: ticks with numbers, its label, the word at the chance line."""
     parts = []
     for tick in scale.ticks:
         place = scale.at(tick)
         parts.append(_line(place, 0, 5, "tick"))
         parts.append(_text(f"{place}%", 17, axis_text(tick, percent), "axis", _anchor(place)))
-    place = scale.at(chance)
-    word = f"chance {axis_text(chance, percent)}"
-    parts.append(_text(f"{place}%", 32, word, "axis chance-text", _anchor(place)))
+    place = 0.0
+    if chance is not None:
+        place = scale.at(chance)
+        word = f"chance {axis_text(chance, percent)}"
+        parts.append(_text(f"{place}%", 32, word, "axis chance-text", _anchor(place)))
     x, anchor = ("0%", "start") if place > 50 else ("100%", "end")
     parts.append(_text(x, 32, label, "axis", anchor))
     return _svg("strip", 37, label, parts)

@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from tgp_multimodal.evaluation import results
-from tgp_multimodal.evaluation.leaderboard import Board, Column, arrow, normalise, show
+from tgp_multimodal.evaluation.leaderboard import (
+    Board,
+    Column,
+    arrow,
+    chance_of,
+    normalise,
+    show,
+    show_interval,
+)
 from tgp_multimodal.evaluation.leaderboard_page import render
 from tgp_multimodal.evaluation.results import Result, is_contaminated, overlap_note
 
@@ -132,7 +140,7 @@ def as_markdown(board: Board) -> str:
             [_escape(model), *(_cell(column, column.of(model)) for column in columns)]
             for model in board.ranking(domain)
         ]
-        rows.append(["*chance*", *(show(c.best.chance, c.best.metric) for c in columns)])
+        rows.append(["*chance*", *(show(chance_of(c.best), c.best.metric) for c in columns)])
         rows.append(["*smallest gap*", *(show(c.visible_gap, c.best.metric) for c in columns)])
         head = ["model", *map(_head, columns)]
         lines += ["", f"## {_escape(domain.capitalize())}", "", *_table(head, rows)]
@@ -157,9 +165,10 @@ def _mean(board: Board, model: str, domain: str | None) -> str:
 def _cell(column: Column, result: Result | None) -> str:
     if result is None:
         return "–"
-    value, low, high = (show(x, result.metric) for x in (result.value, result.low, result.high))
+    value = show(result.value, result.metric)
     value = f"**{value}**" if result is column.best else value
-    return f"{value}{'†' * is_contaminated(result)} [{low}, {high}] {column.group[result.model]}"
+    seen = "†" * is_contaminated(result)
+    return f"{value}{seen} [{show_interval(result)}] {column.group[result.model]}"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:

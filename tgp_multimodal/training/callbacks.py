@@ -304,7 +304,7 @@ class CleanStop(Callback):
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
             signal.signal(number, signal.SIG_DFL)
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("interrupted; what came after the last checkpoint is lost")
         self.asked = True
         self.signal = number
         print(

@@ -372,11 +372,12 @@ def _expand_home(config: Any) -> None:
 
 @rank_zero_only
 def _make_room(folder: Path, start: str | None) -> None:
-    """Moves aside what another run left, if that got as far as a checkpoint.
+    """Moves aside what another run left, if that got as far as a checkpoint or a curve.
 
     Its export too, unless the new run starts from that, as it will again when it is resumed.
     """
-    if not any(folder_of(folder).glob("*.ckpt")):
+    has_checkpoint = any(folder_of(folder).glob("*.ckpt"))
+    if not has_checkpoint and not (folder / "metrics.csv").is_file():
         return
     aside = next(p for n in count(1) if not (p := folder / f"earlier-{n}").exists())
     aside.mkdir()
@@ -386,11 +387,9 @@ def _make_room(folder: Path, start: str | None) -> None:
     for pattern in (*_OF_A_RUN, *(() if is_start else (own.name,))):
         for path in folder.glob(pattern):
             path.rename(aside / path.name)
-    kept = folder_of(aside) / "last.ckpt"
-    print(
-        f"the run that lay in {folder} was moved to {aside} (--ckpt_path {kept} goes on with it)",
-        file=sys.stderr,
-    )
+    kept = f"--ckpt_path {folder_of(aside) / 'last.ckpt'} goes on with it"
+    told = kept if has_checkpoint else "it had saved no checkpoint"
+    print(f"the run that lay in {folder} was moved to {aside} ({told})", file=sys.stderr)
 
 
 def run(arguments: list[str]) -> RunCLI:

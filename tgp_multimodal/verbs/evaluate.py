@@ -343,6 +343,7 @@ def _table(cards: list[str], found: "dict[str, list[Result]]", limit: int | None
     from rich.text import Text
 
     from tgp_multimodal.evaluation import metrics
+    from tgp_multimodal.evaluation.leaderboard import chance_of
     from tgp_multimodal.evaluation.stats import detectable
 
     note = f", at most {limit} items" if limit else ""
@@ -363,7 +364,9 @@ def _table(cards: list[str], found: "dict[str, list[Result]]", limit: int | None
         cells = (f"{r.value:.3f}\n{_interval(r)}" if r else "-" for r in of.values())
         intervals = [(r.low, r.high) for r in of.values() if r and r.n > 1]
         gap = f"{detectable(intervals):.2g}" if intervals else "-"
-        table.add_row(card, metric, f"{first.chance:.3g}", gap, *map(Text, cells))
+        level = chance_of(first)
+        chance = "-" if level is None else f"{level:.3g}"
+        table.add_row(card, metric, chance, gap, *map(Text, cells))
     table.caption = "visible gap: what two models on separate items show in four of five tries"
     return table
 
