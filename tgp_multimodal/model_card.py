@@ -285,6 +285,8 @@ def _count(part: Any) -> str:
 
 def _licenses(stated: Any) -> Any:
     """What is stated; of several licenses how many files or pictures have which."""
+    if stated is None:
+        return "not stated"
     if not isinstance(stated, dict):
         return stated
     return ", ".join(f"{license} ({count})" for license, count in stated.items())

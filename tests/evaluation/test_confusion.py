@@ -82,3 +82,15 @@ def test_the_interval_holds_the_value_of_a_handful_of_items() -> None:
         found = confusion.interval(confusion.matthews, predictions, targets, LABELS, list("xyz"))
         value = confusion.matthews(confusion.table(predictions, targets, LABELS))[0]
         assert found.low <= value <= found.high
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_who_makes_no_mistake_among_few_is_not_sure(name: str) -> None:
+    """Wilson's interval of 22 of 22, and the measure where so large a share is right."""
+    answers, names = ["a", "b"] * 11, [str(i) for i in range(22)]
+    found = confusion.interval(MEASURES[name][0], answers, answers, ["a", "b"], names)
+    low = 22 / (22 + 1.96**2)
+    assert found.low == pytest.approx(2 * low - 1 if name == "matthews" else low, abs=1e-4)
+    assert found.high == 1
+    grouped = confusion.interval(MEASURES[name][0], answers, answers, ["a", "b"], ["x", "y"] * 11)
+    assert grouped.low < found.low

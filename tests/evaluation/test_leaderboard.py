@@ -8,6 +8,7 @@ from synthetic_results import CARDS, HOSTILE, MODELS, digest, write_all, write_o
 
 from tgp_multimodal.evaluation.leaderboard import build, is_percent, normalise, show
 from tgp_multimodal.evaluation.leaderboard_items import compare, read_items
+from tgp_multimodal.evaluation.leaderboard_page import render
 from tgp_multimodal.evaluation.leaderboard_write import as_data, as_markdown, write
 
 
@@ -53,6 +54,20 @@ def test_planted_differences_are_found_and_planted_ties_are_not(tmp_path):
     assert found.group == {"high": 1, "twin": 1, "low": 2}
     assert found.is_tied("twin")
     assert not found.is_tied("low")
+
+
+def test_one_item_tells_no_interval_and_a_perfect_cost_is_no_guessing(tmp_path):
+    for model in ("a", "b"):
+        write_one(tmp_path, model, "text/bits_per_byte", 0.5, n=1, chance=0.0)
+    found = build(tmp_path)
+    assert found.columns[0].visible_gap is None
+    text = as_markdown(found)
+    assert text.count("[one item]") == 2
+    assert "| *chance* | – |" in text
+    assert "| *smallest gap* | – |" in text
+    page = render(found, "")
+    assert "one item" in page
+    assert "chance-text" not in page.partition("</style>")[2]
 
 
 def test_a_model_of_a_lower_group_may_be_tied_with_the_best_and_legends_say_so(tmp_path):

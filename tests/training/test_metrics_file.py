@@ -134,6 +134,16 @@ def test_another_run_in_the_folder_moves_the_first_aside(every_step, tmp_path, m
     assert steps(run / "earlier-2") == [0, 1]
 
 
+def test_a_run_that_saved_nothing_is_moved_aside_too(tmp_path, capsys):
+    """Its curves would be drawn as those of the next run."""
+    for name in ("metrics.csv", "events.out.tfevents.1"):
+        (tmp_path / name).touch()
+    _make_room(tmp_path, None)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["earlier-1"]
+    assert "was moved to" in (told := capsys.readouterr().err)
+    assert "it had saved no checkpoint" in told
+
+
 @pytest.mark.parametrize("inside", ["export", "export/encoder"])
 def test_what_a_run_starts_from_stays_where_it_is(tmp_path, inside, capsys):
     (tmp_path / "checkpoints").mkdir()

@@ -286,14 +286,17 @@ def test_the_measured_step_counts_a_stream_by_its_share(monkeypatch, bfloat16):
 
 
 @pytest.mark.parametrize(
-    ("bfloat16", "answer", "calls"),
+    ("bfloat16", "is_several", "answer", "calls"),
     [
-        (0.25, "bfloat16", []),  # a unit for it: one product tells
-        (9.0, "float32", []),  # nothing of the kind
-        (1.5, "float32", ["float32"] * 3 + ["bfloat16"]),  # one pass is enough
+        (0.25, False, "bfloat16", []),  # a unit for it: one product tells
+        (9.0, False, "float32", []),  # nothing of the kind
+        (1.5, False, "float32", ["float32"] * 3 + ["bfloat16"]),  # one pass is enough
+        (1.5, True, "float32", ["float32"] * 6 + ["bfloat16"]),  # of the first stream
     ],
 )  # fmt: skip
-def test_steps_are_tried_only_where_a_product_does_not_tell(bfloat16, answer, calls, monkeypatch):
+def test_steps_are_tried_only_where_a_product_does_not_tell(
+    bfloat16, is_several, answer, calls, monkeypatch
+):
     products(monkeypatch, 1.0, bfloat16)
     clock, holder, tried = Clock(monkeypatch), torch.nn.Linear(1, 1), []
 
@@ -302,7 +305,7 @@ def test_steps_are_tried_only_where_a_product_does_not_tell(bfloat16, answer, ca
         clock.now += 0.2 if holder.arithmetic.name == "bfloat16" else 0.01
         return holder(torch.ones(1)).sum()
 
-    assert fastest([(run, 1.0)], holder).name == answer
+    assert fastest([(run, 1.0), (run, 0.25)][: 1 + is_several], holder).name == answer
     assert tried == calls
 
 

@@ -101,7 +101,7 @@ def test_predict_keeps_every_column_and_every_row(adapted, tmp_path, capsys, suf
     assert main(["predict", str(adapted), source, str(output), "--text", "body"]) == 0
     told = capsys.readouterr().out
     assert "9 rows labelled" in told
-    assert "1 rows got no label" in told
+    assert "1 row got no label" in told
     if suffix == ".jsonl":
         found = [json.loads(line) for line in output.read_text().splitlines()]
     else:

@@ -69,6 +69,7 @@ def test_nothing_in_the_folder_is_replaced(folder, tmp_path, capsys):
         (["x", "--seed", "1"], ["002-x.png"]),
         (["x", "y", "--seed", "1"], ["003-x.png", "004-y.png", "sheet-003.png"]),
         (["--grid", str(tmp_path / "prompts.txt")], ["005-x.png", "grid-005.png"]),
+        (["", "--seed", "1"], ["006.png"]),
     ]
     before = {"20240131-holiday.png": b""}
     for arguments, names in expected:

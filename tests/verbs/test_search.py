@@ -135,3 +135,5 @@ def test_mistakes_of_search(folder, tmp_path, capsys):
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
+    assert main(["search", folder, " ", "--path", str(tmp_path)]) == 2
+    assert "query must be a text with something in it. Got ' '" in capsys.readouterr().err

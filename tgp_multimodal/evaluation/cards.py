@@ -136,7 +136,9 @@ def load(path: Path) -> Card:
     known = {f.name: f for f in fields(Card)}
     is_higher_better = found.pop("higher_is_better", None)  # cards had to say it once
     if strange := [name for name in found if name not in known]:
-        raise ValueError(f"{path}: {unknown('key', strange[0], known)}")
+        is_setting = any(strange[0] in spec.settings for spec in PROTOCOLS.values())
+        hint = " It is a setting: write it below `settings`." * is_setting
+        raise ValueError(f"{path}: {unknown('key', strange[0], known)}{hint}")
     required = list(known)[: list(known).index("columns")]
     if missing := [k for k in required if k not in found]:
         raise ValueError(f"{path}: card must say {', '.join(missing)}. Got none instead.")

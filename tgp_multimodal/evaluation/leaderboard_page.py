@@ -201,7 +201,12 @@ def _cell(board: Board, column: Column, model: str) -> dict[str, Any]:
         return {**empty, "css": "none", "text": "–", "title": why}
     group, score = column.group[model], normalise(result, result.value)
     marks = (("best", result is column.best), ("first", group == 1))
-    notes = (show_interval(result, " to "), f"n {result.n:,}", _tie(column, model), overlap_note(result))
+    notes = (
+        show_interval(result, " to "),
+        f"n {result.n:,}",
+        _tie(column, model),
+        overlap_note(result),
+    )
     return {
         "css": " ".join(word for word, is_on in marks if is_on),
         "order": metrics.quality(result.metric, result.higher_is_better, result.value),

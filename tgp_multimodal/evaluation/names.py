@@ -12,10 +12,10 @@ def unknown(kind: str, name: str, there_are: Iterable[str]) -> str:
     """`<kind> must be one that exists ... Did you mean ...?`, for a ValueError."""
     name = str(name)  # YAML has numbers and truth values for keys
     known = sorted(there_are)
-    short = {k.rsplit("/", 1)[-1]: k for k in known}
+    short, own = {k.rsplit("/", 1)[-1]: k for k in known}, name.rsplit("/", 1)[-1]
     close = sorted((k for k in known if len(name) >= _BEGINNING and k.startswith(name)), key=len)
-    close = close or difflib.get_close_matches(name, known, 1, 0.6)
-    close = close or [short[c] for c in difflib.get_close_matches(name, short, 1, 0.6)]
+    # By the last part alone: what is before it would make any two names of a domain alike.
+    close = close or [short[c] for c in difflib.get_close_matches(own, short, 1, 0.6)]
     sentence = f"{kind} must be one that exists. Got {name!r} instead"
     hint = f" Did you mean {close[0]}?" if close else ""
     if close and len(known) > _TOO_LONG:

@@ -68,7 +68,10 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 
 def _read(path: Path) -> dict[str, Line]:
     if not path.is_file():
-        raise ValueError(f"run must hold a {METRICS}, as `tgp fit` writes it. Got {path} instead.")
+        below = sorted(p.parent for p in path.parent.glob(f"*/{METRICS}"))
+        hint = f" Did you mean {', '.join(map(str, below))}?" if below else ""
+        wanted = f"run must hold a {METRICS}, as `tgp fit` writes it"
+        raise ValueError(f"{wanted}. Got {path} instead.{hint}")
     found: dict[str, Line] = {}
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     if lines and not lines[-1].endswith("\n"):

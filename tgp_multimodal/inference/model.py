@@ -283,11 +283,12 @@ class Model:
             read, texts = features_of_layers if layers else text.embed, [str(one) for one in items]
             unread.warn_of_texts(self.network.text, self.tokenizer, texts)
             return read(self.network.text, self.tokenizer, texts)
+        if not is_pixels and any(isinstance(item, str) for item in items):
+            raise ValueError("items must be all texts, or all pictures. Got both instead.")
         if layers:
             raise ValueError("layers must be False where items are pictures. Got True instead.")
-        return picture_features.features(
-            self._with_head(), self.tokenizer, picture_inputs.several(items)
-        )
+        network, pictures = self._with_head(), picture_inputs.several(items)
+        return picture_features.features(network, self.tokenizer, pictures)
 
     def score(self, context: str, continuation: str) -> float:
         """Log-likelihood of the continuation in nats, at most 0; warns where the context is cut."""

@@ -43,8 +43,10 @@ def of_text(text: TextTransformer, tokenizer: Tokenizer, one: str) -> int:
 def warn_of_prompt(unread: int, suffix: str | None = None, name: str = "prompt") -> None:
     """Warns the caller of the caller where something is not read."""
     if unread:
-        which = "its first ones" if suffix is None else "those farthest from the gap"
-        _tell(f"{name} is too long for the network: {unread:,} tokens, {which}, are not read")
+        tokens = "token" if unread == 1 else f"{unread:,} tokens"
+        which = f"first {tokens}" if suffix is None else f"{tokens} farthest from the gap"
+        are = "is" if unread == 1 else "are"
+        _tell(f"{name} is too long for the network: its {which} {are} not read")
 
 
 def warn_of_texts(text: TextTransformer, tokenizer: Tokenizer, texts: Sequence[str]) -> None:

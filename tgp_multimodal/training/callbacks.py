@@ -304,7 +304,9 @@ class CleanStop(Callback):
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
             signal.signal(number, signal.SIG_DFL)
-            raise KeyboardInterrupt("interrupted; what came after the last checkpoint is lost")
+            told = "stopped at once: what came after the last checkpoint is lost"
+            print(f"\n{told}", file=sys.stderr)
+            raise KeyboardInterrupt
         self.asked = True
         self.signal = number
         print(

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 _REPEATS = 2
-_HOPELESS = 5.0  # times as slow as the other arithmetic in its first pass: no need to repeat
+_ROUNDS = 3  # of products in turn, of which the best count: other work disturbs some
+_HOPELESS = 5.0  # times as slow as the other arithmetic in a first pass: no need to go on
 _CLEAR = 1.6  # times as fast in a product of the network's own size: no need to try a step
 _PROBE_ROWS = 512
 
@@ -65,9 +66,14 @@ def fastest(
     limits = [math.inf] * len(losses)
     for name in names:
         holder.arithmetic = Precision(name)
-        each = [_seconds(loss, limit) for (loss, _), limit in zip(losses, limits, strict=True)]
-        limits = [_HOPELESS * one for one in each]
-        seconds[name] = sum(s * share for s, (_, share) in zip(each, losses, strict=True))
+        each: list[float] = []
+        for (loss, _), limit in zip(losses, limits, strict=True):
+            each.append(_seconds(loss, limit))
+            if each[-1] > limit:
+                break
+        else:
+            limits = [_HOPELESS * one for one in each]
+            seconds[name] = sum(s * share for s, (_, share) in zip(each, losses, strict=True))
         holder.zero_grad(set_to_none=True)
     return Precision(min(seconds, key=lambda n: seconds[n]), seconds)
 
@@ -82,11 +88,11 @@ def _candidates(holder: Any) -> tuple[str, ...]:
     if weight.device.type != "cpu":
         return ("float32", "bfloat16")
     x = torch.randn(_PROBE_ROWS, weight.shape[1])
-    seconds = {
-        dtype: product_seconds(x.to(dtype), weight.T.to(dtype))
-        for dtype in (torch.float32, torch.bfloat16)
-    }
-    gain = seconds[torch.float32] / seconds[torch.bfloat16]
+    times: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
+    for _ in range(_ROUNDS):
+        for dtype, found in times.items():
+            found.append(product_seconds(x.to(dtype), weight.T.to(dtype)))
+    gain = min(times[torch.float32]) / min(times[torch.bfloat16])
     if gain >= _CLEAR:
         return ("bfloat16",)
     return ("float32",) if gain < 1 / _HOPELESS else ("float32", "bfloat16")

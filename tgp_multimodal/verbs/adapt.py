@@ -125,7 +125,7 @@ def _check_output(place: Path, plan: str) -> None:
     if other and plan not in there:
         raise ValueError(
             "output must be a new folder, or that of an unfinished run."
-            f" Got {place} with {other[0]} instead."
+            f" Got {place}, which holds {other[0]}, instead; remove it or name another."
         )
 
 

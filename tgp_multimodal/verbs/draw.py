@@ -241,7 +241,7 @@ def _first(place: Any) -> int:
     import re
 
     place.mkdir(parents=True, exist_ok=True)
-    own = re.compile(r"(?:(\d{3,6})-.*|(?:sheet|grid)(?:-(\d{3,6}))?)\.png")
+    own = re.compile(r"(?:(\d{3,6})(?:-.*)?|(?:sheet|grid)(?:-(\d{3,6}))?)\.png")
     ours = (own.fullmatch(path.name) for path in place.iterdir())
     return max((int(one[1] or one[2] or 0) for one in ours if one), default=-1) + 1
 
@@ -255,7 +255,7 @@ def _save(picture: Any, place: Any, number: int, facts: dict[str, Any]) -> Any:
     for key, value in facts.items():
         about.add_itxt(key, str(value))
     words = re.sub(r"\W+", "-", facts["prompt"]).strip("-")[:60]
-    path = place / f"{number:03d}-{words}.png"
+    path = place / (f"{number:03d}-{words}.png" if words else f"{number:03d}.png")
     picture.save(path, pnginfo=about)
     return path
 

@@ -61,11 +61,15 @@ def predict(
     with Quarantine(bad, allow_bad=1) as quarantine:
         labeller = Labeller(model, Columns(text=text, second=second), quarantine)
         _write(labeller, source, target)
-    print(f"{labeller.labelled:,} rows labelled in {output}")
+    print(f"{_rows(labeller.labelled)} labelled in {output}")
     if tally := labeller.tally.bad:
         print(f"{tally:,} could not be read, listed in {bad}; {labeller.tally.named()}")
     if missing := labeller.unlabelled:
-        print(f"{len(missing):,} rows got no label; the first: {missing[0]}")
+        print(f"{_rows(len(missing))} got no label; the first: {missing[0]}")
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"
 
 
 def _write(labeller: "Labeller", source: Path, target: Path) -> None:

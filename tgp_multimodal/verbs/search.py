@@ -46,6 +46,8 @@ def search(
     """
     from tgp_multimodal.inference import ranking
 
+    if not query.strip():
+        raise ValueError(f"query must be a text with something in it. Got {query!r} instead.")
     for name, value in (("lines", lines), ("k", k)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1. Got {value} instead.")
