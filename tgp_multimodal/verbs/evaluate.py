@@ -58,7 +58,8 @@ def evaluate(
             text; for held-out pictures the denoising error, the KID of drawn pictures, and
             retrieval by caption; in place of the suite or beside the cards.
         results: folder to write into, one subfolder per model.
-        limit: at most this many test items of each card, for a quick check.
+        limit: at most this many test items of each card (and eight times as many that a probe
+            learns from), for a quick check. Choosing how a probe reads takes most of its time.
         fresh: recompute stored results, too.
         contamination: folders that `tgp prepare` wrote, with the training text of the models:
             reports which test items occur in it (13-grams and 8-grams of words), and the score on

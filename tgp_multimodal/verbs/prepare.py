@@ -1,5 +1,6 @@
 """`tgp prepare`: raw text and pictures to tokenized, memory-mapped folders."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -244,6 +245,10 @@ def show(done: Any, vocabulary: int | None = None) -> None:
             f"note: the text holds too few different pairs for a vocabulary of {vocabulary:,}"
         )
     console.print(f"tokenizer: {learned:,} ids, {done.tokenizer.digest[:12]}")
+    if done.text or done.pictures:
+        folder = shlex.quote(str(done.folder))
+        fit = f"tgp fit --size nano --data.folder {escape(folder)}"
+        console.print(f"train on it: {fit}", soft_wrap=True)
 
 
 def _emptied(done: Any) -> Iterator[str]:
