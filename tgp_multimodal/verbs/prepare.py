@@ -224,13 +224,8 @@ def show(done: Any, vocabulary: int | None = None) -> None:
     console = consoles.console()
     for table in _tables(done):
         console.print(table)
-    for tally in done.tallies:
-        for bad in tally.first:
-            console.print(f"bad: {escape(bad.source)} {escape(str(bad.row))}: {escape(bad.reason)}")
-        if (more := tally.bad - len(tally.first)) > 0:
-            console.print(f"bad: {more:,} more of {escape(tally.name)}")
-    if any(tally.bad for tally in done.tallies):
-        console.print(f"all bad rows: {escape(str(done.folder / 'quarantine.jsonl'))}")
+    for line in _bad_rows(done):
+        console.print(escape(line))
     for kind, found in (("text", done.text), ("pictures", done.pictures), ("chat", done.chat)):
         if found is not None and "validation" not in found["splits"]:
             console.print(f"note: {kind} has no validation split")
@@ -249,6 +244,16 @@ def show(done: Any, vocabulary: int | None = None) -> None:
         folder = shlex.quote(str(done.folder))
         fit = f"tgp fit --size nano --data.folder {escape(folder)}"
         console.print(f"train on it: {fit}", soft_wrap=True)
+
+
+def _bad_rows(done: Any) -> Iterator[str]:
+    """The first bad rows of each source, and where all of them are listed."""
+    for tally in done.tallies:
+        yield from (f"bad: {bad.source} {bad.row}: {bad.reason}" for bad in tally.first)
+        if (more := tally.bad - len(tally.first)) > 0:
+            yield f"bad: {more:,} more of {tally.name}"
+    if any(tally.bad for tally in done.tallies):
+        yield f"all bad rows: {done.folder / 'quarantine.jsonl'}"
 
 
 def _emptied(done: Any) -> Iterator[str]:
