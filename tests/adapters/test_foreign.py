@@ -142,7 +142,9 @@ def follows_the_tokenizer(model, tokenizer_of) -> None:
     fresh = model.facts()["digest"]
     lower = model.answer([Embed("THE river"), Embed("THE dog " * 30)])[0]
     assert model.facts()["digest"] == fresh
-    tokenizer_of(model).backend_tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
+    backend = tokenizer_of(model).backend_tokenizer
+    other = not backend.normalizer.lowercase  # which it is at first, depends on the version
+    backend.normalizer = normalizers.BertNormalizer(lowercase=other)
     assert np.abs(model.answer([Embed("THE river")])[0] - lower).max() > 0
     assert model.facts()["digest"] != fresh
 
