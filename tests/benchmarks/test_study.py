@@ -9,6 +9,8 @@ import torch
 import yaml
 from benchmark_modules import BENCHMARKS, opened
 
+from tgp_multimodal.evaluation.environment import code_digest
+
 study = opened("study.py")
 Study, last, table = study.Study, study.last, study.table
 
@@ -42,6 +44,11 @@ def counted(monkeypatch, tmp_path):
 
     monkeypatch.setattr(study.subprocess, "run", run)
     return Study(SPEC, tmp_path / "data", tmp_path / "out", jobs=2), calls
+
+
+def test_the_code_of_training_has_a_digest_of_its_own():
+    assert len(study.training_code()) == 64
+    assert study.training_code() != code_digest()
 
 
 def test_runs_of_another_version_of_the_code_are_named(counted, monkeypatch, capsys):

@@ -243,4 +243,5 @@ CHOICES = {
     "space": tuple(SPACES),
     "by": tuple(COMPARISONS),
     "modality": ("text", "image"),
+    "sampling": ("first", "fixed", "per_item"),
 }

@@ -35,11 +35,13 @@ def _fits(value: Any, default: Any, is_label: bool, least: int, most: float) -> 
         return type(value) in ((str, int) if is_label else (str,))
     if isinstance(default, tuple):
         kinds = (str, int) if is_label else (type(default[0]) if default else str,)
-        return isinstance(value, list | tuple) and all(type(one) in kinds for one in value)
+        is_list = isinstance(value, list | tuple)
+        return is_list and all(type(one) in kinds and one != "" for one in value)
     is_number = isinstance(value, int if isinstance(default, int) else int | float)
     # A share may be anything above 0.
     low = least if isinstance(default, int) or least == 0 else math.nextafter(0, 1)
-    return is_number and not isinstance(value, bool) and low <= value <= most
+    is_number = is_number and not isinstance(value, bool) and math.isfinite(value)
+    return is_number and low <= value <= most
 
 
 def _wanted(default: Any, least: int, most: float) -> str:
@@ -49,7 +51,7 @@ def _wanted(default: Any, least: int, most: float) -> str:
         return "a text (quote it, if it is a number or empty)"
     if isinstance(default, tuple):
         of_numbers = default and isinstance(default[0], int)
-        return "a list of " + ("whole numbers" if of_numbers else "texts")
+        return "a list of " + ("whole numbers" if of_numbers else "texts with something in them")
     if isinstance(default, int):
         return f"a whole number of {least} or more"
     return "a number of 0 or more" if least == 0 else f"a number above 0, at most {most:g}"

@@ -53,14 +53,17 @@ def corpus_versions() -> str:
 
 
 @lru_cache
-def code_digest() -> str:
+def code_digest(*more: str) -> str:
     """SHA-256 over the text of all code of this package that a number can depend on.
 
     By the version alone, a stored number would be kept while the code behind it is being changed.
     The command line, training and the leaderboard affect no number, and are left out.
+
+    Args:
+        more: further folders of the package that affect this number.
     """
     root = Path(tgp_multimodal.__file__).parent
-    files = [file for name in _CODE for file in (root / name).rglob("*.py")]
+    files = [file for name in (*_CODE, *more) for file in (root / name).rglob("*.py")]
     files += [root / name for name in _CODE if name.endswith(".py")]
     digest = hashlib.sha256()
     for file in sorted(files):

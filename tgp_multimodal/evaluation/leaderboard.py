@@ -191,7 +191,8 @@ def show(value: float | None, metric: str = "") -> str:
 
 def chance_of(result: Result) -> float | None:
     """The chance level; None for costs whose 0, the best value, is no level of guessing."""
-    return None if normalise(result, result.value) is None else result.chance
+    is_level = result.metric in metrics.IDEAL or normalise(result, result.value) is not None
+    return result.chance if is_level else None
 
 
 def show_interval(result: Result, between: str = ", ") -> str:

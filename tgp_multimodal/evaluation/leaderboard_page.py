@@ -295,7 +295,9 @@ def _card_facts(column: Column) -> list[tuple[str, str]]:
         ("compared by", ", ".join(column.tests) or "nothing to compare"),
         (
             "smallest visible gap",
-            f"{show(column.visible_gap, best.metric)}, two unpaired models at 80 % power",
+            "none: one item"
+            if column.visible_gap is None
+            else f"{show(column.visible_gap, best.metric)}, two unpaired models at 80 % power",
         ),
         ("limit", best.limit),
     ]

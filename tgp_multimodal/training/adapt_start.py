@@ -14,7 +14,7 @@ from tgp_multimodal.data.labelled import Item, Splits, label_names
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.evaluation import task_scores
 from tgp_multimodal.evaluation.task_start import LinearMap, Targets, fit
-from tgp_multimodal.inference.picture_features import features_of_views, views
+from tgp_multimodal.inference.picture_features import features_of_views, usual, views
 from tgp_multimodal.inference.task_network import (
     Pairs,
     Task,
@@ -56,6 +56,9 @@ def task_of(network: Network, splits: Splits, length: int, pairs: Pairs) -> Task
     if splits.kind == "regression":
         values = np.array([item.label for item in splits.train], dtype=float)
         return replace(task, offset=float(values.mean()), spread=float(values.std()) or 1.0)
+    if splits.reads == "picture":  # until a view is chosen
+        assert isinstance(network, Multimodal)
+        return replace(task, **usual(network.head)._asdict())
     return task
 
 
