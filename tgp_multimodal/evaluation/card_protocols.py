@@ -237,11 +237,13 @@ SCORINGS: dict[str, type[Request]] = {"causal": Score, "masked": MaskedScore}
 # How zero-shot classes are compared: by cosines in a joint space, or by scores of the model.
 COMPARISONS: dict[str, type[Request]] = {"space": JointEmbed, "model": Compare}
 REQUESTS_BY = {"scoring": SCORINGS, "by": COMPARISONS}
+# Which training items stand before the question, see `fewshot`.
+SAMPLING = ("first", "fixed", "per_item")
 # Settings that take one of a few names, and which.
 CHOICES = {
     "scoring": tuple(SCORINGS),
     "space": tuple(SPACES),
     "by": tuple(COMPARISONS),
     "modality": ("text", "image"),
-    "sampling": ("first", "fixed", "per_item"),
+    "sampling": SAMPLING,
 }

@@ -9,10 +9,9 @@ import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tgp_multimodal.evaluation.card_protocols import SAMPLING
 from tgp_multimodal.evaluation.examples import Example, Examples
 from tgp_multimodal.evaluation.names import unknown
-
-SAMPLING = ("first", "fixed", "per_item")
 
 
 class Member(NamedTuple):

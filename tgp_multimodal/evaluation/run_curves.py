@@ -66,6 +66,12 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
     ]
 
 
+def whole_lines(path: Path) -> list[str]:
+    """The lines of a `metrics.csv`, but for one that a kill has cut, maybe inside a number."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return lines[:-1] if lines and not lines[-1].endswith("\n") else lines
+
+
 def _read(path: Path) -> dict[str, Line]:
     if not path.is_file():
         below = sorted(p.parent for p in path.parent.glob(f"*/{METRICS}"))
@@ -73,10 +79,7 @@ def _read(path: Path) -> dict[str, Line]:
         wanted = f"run must hold a {METRICS}, as `tgp fit` writes it"
         raise ValueError(f"{wanted}. Got {path} instead.{hint}")
     found: dict[str, Line] = {}
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        lines.pop()  # a kill has cut it, maybe in the middle of a number
-    for row in csv.DictReader(lines):
+    for row in csv.DictReader(whole_lines(path)):
         try:
             step = float(row.pop("step"))
             for name, cell in row.items():

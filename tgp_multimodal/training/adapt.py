@@ -177,7 +177,7 @@ def _fit_head(
     metric: str,
 ) -> float:
     """Fits the map on frozen features, puts it in, and returns its score on validation."""
-    if settings.method != "head":
+    if settings.method != "head" and len(data.train.items) > _START_ITEMS:
         few = at_most(_START_ITEMS, splits.train)
         data = encoded(splits._replace(train=few), network.task, tokenizer)
     found = features(network, tokenizer, data)

@@ -104,14 +104,13 @@ def _last_metrics(path: Path, steps: int | None) -> tuple[dict[str, float], int 
     """
     import csv
 
+    from tgp_multimodal.evaluation.run_curves import whole_lines
+
     last: dict[str, float] = {}
     at = None
     if not path.is_file():
         return last, at
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        lines.pop()  # a kill has cut it, maybe in the middle of a number
-    for row in csv.DictReader(lines):
+    for row in csv.DictReader(whole_lines(path)):
         values = {k: v for k, v in row.items() if k and k.startswith("val") and v}
         step = int(row["step"]) if row.get("step") else None
         if not values or (step is not None and steps is not None and step >= steps):
