@@ -295,7 +295,7 @@ def test_a_full_device_says_what_to_lower_and_takes_it(loaded, tmp_path, monkeyp
 
 
 def test_a_table_whose_classes_take_turns_starts_with_all_of_them(loaded, monkeypatch):
-    monkeypatch.setattr(adapt, "_START_ITEMS", 20)
+    monkeypatch.setattr(adapt, "_START_ITEMS", 30)  # every second one would be of one class
     wet, dry = "river river river stone", "field dog letter gate"
     turns = [item(f"{(wet, dry)[i % 2]} {i}", ("wet", "dry")[i % 2], i) for i in range(60)]
     found = learn(loaded, task()._replace(train=turns, validation=turns[:10]), Settings(steps=1))

@@ -12,7 +12,8 @@ _LABELS = ("labels", "positive")  # which are numbers in some data
 def problem(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> str | None:
     """None, or in one sentence which setting cannot have its value.
 
-    A setting that is read as something else than what was written changes a prompt in silence: `stop: "END"` as the three letters, a key without a value as the word None.
+    A setting that is read as something else than what was written changes a prompt in silence:
+    `stop: "END"` as the three letters, a key without a value as the word None.
 
     Args:
         settings: of a card, all of them settings of its protocol.
