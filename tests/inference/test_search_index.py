@@ -166,17 +166,27 @@ def test_an_index_may_begin_with_nothing(tmp_path, files, embed):
     refreshed(tmp_path, files, embed)
 
 
-def test_fused_ranks_are_the_sum_of_reciprocals():
-    first, second = np.array([3.0, 2.0, 1.0]), np.array([-np.inf, 5.0, 5.0])
-    wanted = [1 / 61, 1 / 62 + 1 / 61, 1 / 63 + 1 / 62]
-    assert ranking.reciprocal_rank_fusion([first, second]) == pytest.approx(wanted)
+def test_a_ranking_counts_by_how_far_it_sets_a_text_apart():
+    """A sure find of one wins over the first of scores that hardly differ."""
+    near, sure = np.array([0.81, 0.80, 0.79, 0.80]), np.array([-np.inf, 9.0, 0.1, -np.inf])
+    assert ranking.best(ranking.fused([near, sure]), 2)[0] == 1
+    apart = ranking.fused([near]) + ranking.fused([sure])
+    assert ranking.fused([near, sure]) == pytest.approx(apart)
+    assert ranking.fused([100 * near - 7, sure]) == pytest.approx(apart)
+    assert ranking.fused([near]).std() == pytest.approx(1)
     assert ranking.best(np.array([1.0, 2.0, 2.0]), 2) == [1, 2]
 
 
-def test_equal_texts_are_as_near_as_they_are():
-    vector_ND = np.array([[1.0, 2.0], [1.0, 2.0]])
-    assert ranking.cosines(vector_ND[0], vector_ND) == pytest.approx([1, 1])
-    assert ranking.cosines(vector_ND[0], vector_ND[:1]) == pytest.approx([1])
+def test_a_ranking_without_an_opinion_changes_nothing():
+    near = np.array([0.8, 0.7, 0.9])
+    for silent in (np.full(3, -np.inf), np.full(3, 0.3)):
+        assert ranking.fused([near, silent]) == pytest.approx(ranking.fused([near]))
+    assert ranking.fused([near[:1], near[:1]]) == pytest.approx([0])
+
+
+def test_cosines_are_those_of_the_vectors_as_they_are():
+    query_D, vector_ND = np.array([3.0, 4.0]), np.array([[4.0, 3.0], [-3.0, -4.0], [0.0, 0.0]])
+    assert ranking.cosines(query_D, vector_ND) == pytest.approx([0.96, -1, 0])
 
 
 def test_lines_are_counted_as_editors_do(tmp_path):

@@ -22,6 +22,7 @@ OVERLAYS = ("text", "pictures", "crops", "gpu", "ddp", "fsdp")
 ADAPTS = {  # overlays, too: behind a size or behind --init_from; and what they learn from
     "biomedical": {"text", "passages"},
     "code": {"text", "passages"},
+    "search": {"text", "passages"},
     "chat": {"chat"},
 }
 APART = ("scenes", "contrastive")  # without text of their own: overlays of parts do not apply

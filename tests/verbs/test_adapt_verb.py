@@ -75,7 +75,9 @@ def test_items_of_test_that_are_in_train_are_told(base, tmp_path, capsys):
     output = tmp_path / "out"
     words = ["adapt", base, str(output), *given, "--label", "team", "--method", "head"]
     assert main(words) == 0
-    assert "3 of 4 items of test are also in train" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "3 of 4 items of test are also in train" in said
+    assert f"label more with: tgp predict {output} INPUT OUTPUT.csv --text body\n" in said
     report = json.loads((output / "report.json").read_text())
     assert report["copies_in_training"] == {"validation": 3, "test": 3}
     assert "3 of validation, 3 of test" in (output / "report.html").read_text()

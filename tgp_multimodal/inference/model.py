@@ -302,8 +302,7 @@ class Model:
     def search(self, query: str, documents: Sequence[str], k: int = 5) -> list[tuple[int, float]]:
         """Indices and scores of the `k` documents nearest to the query, best first.
 
-        The score is the cosine similarity of the embeddings, centred by the mean of the documents:
-        states of a language model share one large direction that carries no information.
+        The score is the cosine similarity of the embeddings, by which cards of retrieval rank, too.
 
         Raises:
             ValueError: there is no document, `documents` are no texts, or `k` is below 1.

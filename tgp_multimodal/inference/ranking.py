@@ -7,19 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-_DAMPING = 60  # of Cormack et al.; hardly matters
+_TINY = 1e-12  # of norms and deviations
 
 
 def cosines(query_D: np.ndarray, vector_ND: np.ndarray) -> np.ndarray:
-    """Cosine similarity of a query with each text, (N,), both centred by the mean of the texts.
-
-    States of a language model share one large direction that carries no information. Equal texts,
-    or a single one, are their own mean: then nothing is subtracted.
-    """
+    """Cosine similarity of a query with each text, (N,); 0 with a vector of zeros."""
     both = np.concatenate([query_D[None], vector_ND])
-    if (vector_ND != vector_ND[:1]).any():
-        both = both - vector_ND.mean(0)
-    both = both / np.maximum(np.linalg.norm(both, axis=1, keepdims=True), 1e-12)
+    both = both / np.maximum(np.linalg.norm(both, axis=1, keepdims=True), _TINY)
     return both[1:] @ both[0]
 
 
@@ -28,16 +22,19 @@ def best(score_N: np.ndarray, k: int) -> list[int]:
     return np.argsort(-score_N, kind="stable")[:k].tolist()
 
 
-def reciprocal_rank_fusion(scores: Sequence[np.ndarray]) -> np.ndarray:
-    """Reciprocal rank fusion (Cormack, Clarke & Buettcher 2009, equation 1) of rankings, (N,).
+def fused(scores: Sequence[np.ndarray]) -> np.ndarray:
+    """Sum of the standard scores of several rankings of the same texts, (N,).
+
+    Each ranking counts by how far it sets a text apart, in standard deviations from its own mean
+    (Montague & Aslam 2001, doi:10.1145/502585.502657). A fusion of ranks alone would count the
+    best of scores that hardly differ as much as a sure find.
 
     Args:
-        scores: of each ranking, (N,); minus infinity where it did not find a text.
+        scores: of each ranking, (N,), the higher the better; where it did not find a text, minus
+            infinity, which counts as 0.
     """
     total_N = np.zeros(len(scores[0]))
     for score_N in scores:
-        order = best(score_N, len(score_N))
-        rank_N = np.empty(len(order))
-        rank_N[order] = np.arange(1, len(order) + 1)
-        total_N += np.where(np.isneginf(score_N), 0.0, 1 / (_DAMPING + rank_N))
+        score_N = np.where(np.isneginf(score_N), 0.0, score_N)
+        total_N += (score_N - score_N.mean()) / max(float(score_N.std()), _TINY)
     return total_N

@@ -1,5 +1,6 @@
 """`tgp adapt`: fine-tunes an export on a task with few labels."""
 
+import shlex
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,7 +99,19 @@ def adapt(
     for name, score in report["test"].items():
         print(f"test {name} {score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]")
     print(f"the adapted model lies in {place}; look at {place / 'report.html'}")
+    if train is not None:
+        print(f"label more with: {_next_command(place, columns)}")
     return 0
+
+
+def _next_command(place: Path, columns: dict[str, Any]) -> str:
+    """How rows of a table like the one that was learned from are labelled."""
+    from tgp_multimodal.data.labelled import Columns
+
+    usual = Columns()._asdict()
+    named = [n for n in ("text", "second") if columns[n] != usual[n]]
+    options = [part for name in named for part in (f"--{name}", columns[name])]
+    return shlex.join(["tgp", "predict", str(place), "INPUT", "OUTPUT.csv", *options])
 
 
 def _load_base(folder: str, method: str) -> Any:

@@ -36,7 +36,7 @@ def search(
         lines: lines per passage; a passage longer than the model's context is truncated.
         k: how many passages to show.
         by: meaning ranks by cosine similarity of embeddings; words by BM25, without the model; both
-            joins the two by reciprocal rank fusion.
+            adds their standard scores.
         index: folder of a saved index of this model; created if there is none.
 
     Examples:
@@ -64,7 +64,7 @@ def search(
     scores = [] if cosine_N is None else [cosine_N]
     if by != "meaning":
         scores.append(_by_words(query, [passage.text for passage in passages]))
-    total = scores[0] if len(scores) == 1 else ranking.reciprocal_rank_fusion(scores)
+    total = scores[0] if len(scores) == 1 else ranking.fused(scores)
     # Where no word of the query stands, a passage has no score.
     best = [number for number in ranking.best(total, k) if total[number] != float("-inf")]
     if not best:
