@@ -25,7 +25,7 @@ VERBS = {
     "chat": "talk with a model that was taught to answer",
     "draw": "draw pictures from prompts",
     "serve": "answer OpenAI's clients: completions, chat, embeddings, pictures",
-    "search": "rank texts by meaning",
+    "search": "rank passages of files by meaning and by words",
     "adapt": "fine-tune an export on a task with few labels",
     "predict": "label a file with an adapted model",
     "export": "turn a checkpoint into one folder that stock libraries load",

@@ -167,21 +167,36 @@ def test_an_index_may_begin_with_nothing(tmp_path, files, embed):
 
 
 def test_a_ranking_counts_by_how_far_it_sets_a_text_apart():
-    """A sure find of one wins over the first of scores that hardly differ."""
-    near, sure = np.array([0.81, 0.80, 0.79, 0.80]), np.array([-np.inf, 9.0, 0.1, -np.inf])
-    assert ranking.best(ranking.fused([near, sure]), 2)[0] == 1
-    apart = ranking.fused([near]) + ranking.fused([sure])
-    assert ranking.fused([near, sure]) == pytest.approx(apart)
-    assert ranking.fused([100 * near - 7, sure]) == pytest.approx(apart)
-    assert ranking.fused([near]).std() == pytest.approx(1)
+    """What stands apart in one wins over what is first and second of both."""
+    near = np.array([0.81, 0.80, 0.79, 0.78, 0.77, 0.76])
+    sure = np.array([1.0, -np.inf, -np.inf, -np.inf, 9.0, -np.inf])
+    total = ranking.sum_of_standard_scores([near, sure])
+    assert ranking.best(total, 1) == [4]
+    apart = sum(ranking.sum_of_standard_scores([one]) for one in (near, sure))
+    assert total == pytest.approx(apart)
+    assert ranking.sum_of_standard_scores([100 * near - 7, sure]) == pytest.approx(total)
+    assert ranking.sum_of_standard_scores([near]).std() == pytest.approx(1)
     assert ranking.best(np.array([1.0, 2.0, 2.0]), 2) == [1, 2]
 
 
 def test_a_ranking_without_an_opinion_changes_nothing():
-    near = np.array([0.8, 0.7, 0.9])
-    for silent in (np.full(3, -np.inf), np.full(3, 0.3)):
-        assert ranking.fused([near, silent]) == pytest.approx(ranking.fused([near]))
-    assert ranking.fused([near[:1], near[:1]]) == pytest.approx([0])
+    near = np.linspace(0.7, 0.9, 7)
+    alone = ranking.sum_of_standard_scores([near])
+    vector_D = np.random.default_rng(0).standard_normal(192).astype(np.float32)
+    equal = ranking.cosines(vector_D[::-1].copy(), np.tile(vector_D, (7, 1)) * np.c_[1:8])
+    for silent in (np.full(7, -np.inf), equal.astype(np.float32)):
+        total = ranking.sum_of_standard_scores([near, silent])
+        assert total == pytest.approx(alone, abs=1e-12)
+    assert ranking.sum_of_standard_scores([near[:1], near[:1]]) == pytest.approx([0])
+
+
+@pytest.mark.parametrize("missing", [-np.inf, np.nan])
+def test_what_is_not_found_is_as_bad_as_the_worst(missing):
+    for lowest in (-5.0, 0.0):
+        given = np.array([lowest, missing, lowest + 2, lowest + 1])
+        total = ranking.sum_of_standard_scores([given])
+        assert ranking.best(total, 2) == [2, 3]
+        assert total[1] == total[0]
 
 
 def test_cosines_are_those_of_the_vectors_as_they_are():

@@ -98,6 +98,7 @@ def test_overlays_that_adapt_leave_text_alone_of_any_size(overlay, size, build):
     for stream in ("text", "passages", "pictures", "captions", "chat"):
         assert (getattr(cli.datamodule, stream) is not None) == (stream in ADAPTS[overlay])
     assert cli.datamodule.embedded == (overlay == "code")
+    assert cli.model.every.get("passages") == {"chat": None, "search": 1}.get(overlay, 4)
 
 
 @pytest.mark.parametrize("overlay", [None, "gpu", "ddp", "fsdp"])

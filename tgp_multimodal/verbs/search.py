@@ -36,7 +36,8 @@ def search(
         lines: lines per passage; a passage longer than the model's context is truncated.
         k: how many passages to show.
         by: meaning ranks by cosine similarity of embeddings; words by BM25, without the model; both
-            adds their standard scores.
+            adds the two, each in standard deviations from its mean over the passages, so that
+            scores around 0 are average.
         index: folder of a saved index of this model; created if there is none.
 
     Examples:
@@ -64,7 +65,7 @@ def search(
     scores = [] if cosine_N is None else [cosine_N]
     if by != "meaning":
         scores.append(_by_words(query, [passage.text for passage in passages]))
-    total = scores[0] if len(scores) == 1 else ranking.fused(scores)
+    total = scores[0] if len(scores) == 1 else ranking.sum_of_standard_scores(scores)
     # Where no word of the query stands, a passage has no score.
     best = [number for number in ranking.best(total, k) if total[number] != float("-inf")]
     if not best:
