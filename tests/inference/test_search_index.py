@@ -54,6 +54,20 @@ def test_passages_say_where_they_begin(files):
     assert list(search_index.passages(files[3], 2)) == []
 
 
+@pytest.mark.parametrize("count", range(1, 14))
+@pytest.mark.parametrize("lines", [1, 4, 5])
+def test_the_last_lines_of_a_file_are_no_scrap(tmp_path, count, lines):
+    file = tmp_path / "a.txt"
+    file.write_text("\n".join(f"line {n}" for n in range(count)))
+    found = list(search_index.passages(file, lines))
+    assert "\n".join(p.text for p in found) == file.read_text()
+    sizes = [p.text.count("\n") + 1 for p in found]
+    assert [p.line for p in found] == [1 + lines * n for n in range(len(found))]
+    assert set(sizes[:-1]) <= {lines}
+    assert sizes[-1] < 1.5 * lines
+    assert len(found) == 1 or sizes[-1] >= lines / 2
+
+
 def test_what_has_not_changed_is_not_embedded_again(tmp_path, files, embed):
     assert len(refreshed(tmp_path, files, embed)) == 6
     before = (tmp_path / "index" / "index.json").stat().st_mtime_ns

@@ -12,12 +12,13 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-FORMAT = 2
+FORMAT = 3
 _ENDS = re.compile(r"\r\n|\r|\n")  # of lines, as editors count them
 _INDEX = "index.json"
 
@@ -53,7 +54,8 @@ def passages(file: Path, lines: int) -> Iterator[Passage]:
 
     Args:
         file: what to read.
-        lines: lines of a passage.
+        lines: lines of a passage. Fewer than half of that at the end of a file belong to the
+            passage before: a line or two resemble whatever is short.
     """
     yield from _passages(file, file.read_bytes(), lines)
 
@@ -63,8 +65,11 @@ def _passages(file: Path, raw: bytes, lines: int) -> Iterator[Passage]:
         rows = _ENDS.split(raw.decode("utf-8"))
     except UnicodeDecodeError:
         return
-    for start in range(0, len(rows), lines):
-        text = "\n".join(rows[start : start + lines]).strip()
+    starts = list(range(0, len(rows), lines))
+    if len(starts) > 1 and 2 * (len(rows) - starts[-1]) < lines:
+        starts.pop()
+    for start, end in pairwise([*starts, len(rows)]):
+        text = "\n".join(rows[start:end]).strip()
         if text and "\0" not in text:
             yield Passage(file, start + 1, text)
 

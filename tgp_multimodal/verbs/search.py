@@ -33,7 +33,8 @@ def search(
         query: what to look for.
         path: files or folders to look in; left out: this folder.
         pattern: which files of a folder to read, for example *.py.
-        lines: lines per passage; a passage longer than the model's context is truncated.
+        lines: lines per passage, up to half as many more at the end of a file; a passage longer
+            than the model's context is truncated.
         k: how many passages to show.
         by: meaning ranks by cosine similarity of embeddings; words by BM25, without the model; both
             adds the two, each in standard deviations from its mean over the passages, so that
