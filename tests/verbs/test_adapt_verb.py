@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -72,12 +73,15 @@ def test_items_of_test_that_are_in_train_are_told(base, tmp_path, capsys):
     train = write_csv(tmp_path / "train.csv", rows)
     test = write_csv(tmp_path / "test.csv", [*rows[:3], ("a new text of river", "wet")])
     given = ["--train", train, "--test", test, "--validation", test, "--text", "body"]
-    output = tmp_path / "out"
+    output = tmp_path / "out of it"
     words = ["adapt", base, str(output), *given, "--label", "team", "--method", "head"]
     assert main(words) == 0
     said = capsys.readouterr().out
     assert "3 of 4 items of test are also in train" in said
-    assert f"label more with: tgp predict {output} INPUT OUTPUT.csv --text body\n" in said
+    line = said.split("label more with: tgp ")[1].split("\n")[0]
+    places = {"INPUT": test, "OUTPUT.csv": str(tmp_path / "labelled.csv")}
+    assert main([places.get(word, word) for word in shlex.split(line)]) == 0
+    assert len((tmp_path / "labelled.csv").read_text().splitlines()) == 5
     report = json.loads((output / "report.json").read_text())
     assert report["copies_in_training"] == {"validation": 3, "test": 3}
     assert "3 of validation, 3 of test" in (output / "report.html").read_text()
