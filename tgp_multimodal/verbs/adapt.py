@@ -106,12 +106,17 @@ def adapt(
 
 def _next_command(place: Path, columns: dict[str, Any]) -> str:
     """How rows of a table like the one that was learned from are labelled."""
+    named = [name for name in _unusual(columns) if name != "label"]
+    options = [part for name in named for part in (f"--{name}", columns[name])]
+    return shlex.join(["tgp", "predict", str(place), "INPUT", "OUTPUT.csv", *options])
+
+
+def _unusual(columns: dict[str, Any]) -> list[str]:
+    """Which columns are not the ones that are taken where none are named."""
     from tgp_multimodal.data.labelled import Columns
 
     usual = Columns()._asdict()
-    named = [n for n in ("text", "second") if columns[n] != usual[n]]
-    options = [part for name in named for part in (f"--{name}", columns[name])]
-    return shlex.join(["tgp", "predict", str(place), "INPUT", "OUTPUT.csv", *options])
+    return [name for name, column in columns.items() if column != usual[name]]
 
 
 def _load_base(folder: str, method: str) -> Any:
@@ -156,9 +161,7 @@ def _task(
     from tgp_multimodal.evaluation.labelled_cards import task_of
     from tgp_multimodal.training import adapt_sources as sources
 
-    usual = Columns()._asdict()
-    given = [name for name, path in files.items() if path is not None]
-    given += [name for name, column in columns.items() if column != usual[name]]
+    given = [name for name, path in files.items() if path is not None] + _unusual(columns)
     if (card is None) == (files["train"] is None):
         got = "both" if card is not None else "neither"
         raise ValueError(f"card or train must be given. Got {got} instead.")
