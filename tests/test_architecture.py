@@ -23,22 +23,23 @@ NETWORKS = {"models", "diffusion"}
 SIBLINGS = {"inference", "objectives", "export", "stock_export", "stock_weights", "model_card"}
 ALLOWED = {
     "resources": set(),
-    "data": {"resources"},
-    "evaluation": {"data", "resources"},
+    "names": set(),
+    "data": {"names", "resources"},
+    "evaluation": {"data", "names", "resources"},
     "models": {"data", "resources"},
     "diffusion": {"data", "resources"},
-    "inference": {"models", "diffusion", "data", "resources"},
+    "inference": {"models", "diffusion", "data", "names", "resources"},
     "objectives": {"models", "diffusion", "data", "resources"},
     "export": {"stock_export", "models", "diffusion", "data", "resources"},
     "stock_export": {"models", "diffusion", "data", "resources"},  # export, second file
     "stock_weights": {"models", "data", "resources"},  # the way back from a stock folder
     "model_card": {"front_matter", "models", "data", "resources"},  # export, third file
     "front_matter": set(),  # export, fourth file
-    "adapters": BELOW_TORCH | NETWORKS | SIBLINGS | {"requirements"},
+    "adapters": BELOW_TORCH | NETWORKS | SIBLINGS | {"names", "requirements"},
     "training": BELOW_TORCH | NETWORKS | SIBLINGS | {"adapters"},
     "serving": {"inference", "export", "models", "data", "resources", "messages", "__init__"},
     "requirements": set(),
-    "messages": {"requirements"},
+    "messages": {"names", "requirements"},
     "consoles": set(),
     "user_text": set(),
     "parsers": set(),
@@ -46,7 +47,7 @@ ALLOWED = {
     | NETWORKS
     | SIBLINGS
     | {"adapters", "training", "serving", "consoles", "requirements", "user_text", "verbs"},
-    "cli": {"verbs", "parsers", "messages"},
+    "cli": {"verbs", "parsers", "messages", "names"},
     "__main__": {"cli"},
     "__init__": {"inference", "export"},
 }

@@ -100,7 +100,7 @@ def _dispatch(argv: list[str]) -> int:
         return 0
     verb, *rest = argv
     if verb not in VERBS:
-        from tgp_multimodal.messages import unknown
+        from tgp_multimodal.names import unknown
 
         raise ValueError(unknown("verb", verb, VERBS, _ALSO_CALLED.get(verb)))
     module = f"tgp_multimodal.verbs.{verb}"

@@ -16,14 +16,13 @@ import sys
 import traceback
 import types
 import typing
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tgp_multimodal.names import unknown
 from tgp_multimodal.requirements import advice
 
 _PACKAGE = "tgp_multimodal"
-_LISTED = 20  # more names than this are a wall, not a help
 _LONGEST = 1000
 
 _PLAIN = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
@@ -40,32 +39,6 @@ _GOT = re.compile(r"(?:Got|Given) value: (.*)")
 _NOT_MET = re.compile(r"Requirement '([^']+)' not met")  # of Lightning's loggers
 # Packages whose classes a config may name; Lightning's are given by their bare name.
 _PLACES = (_PACKAGE, *(f"lightning.pytorch.{p}" for p in ("callbacks", "loggers", "profilers")))
-
-
-def unknown(kind: str, name: str, known: Iterable[str], meant: str | None = None) -> str:
-    """The sentence for a name that does not exist, with the ones that do and the closest.
-
-    Args:
-        kind: what it should name.
-        name: the wrong name.
-        known: the right ones.
-        meant: the right one that goes by this name elsewhere; left out: the closest in spelling.
-    """
-    names = sorted(set(known))
-    close = meant or _closest(name, names)
-    listed = f"; there are: {', '.join(names)}" if 0 < len(names) <= _LISTED else ""
-    hint = f" Did you mean {close}?" if close else ""
-    return f"{kind} must be one that exists. Got {name} instead{listed}.{hint}"
-
-
-def _closest(name: str, names: list[str]) -> str | None:
-    """The closest name; a dotted one is compared by its last part with names of the same prefix."""
-    level, dot, last = name.rpartition(".")
-    siblings = {n[len(level) + 1 :]: n for n in names if n.rpartition(".")[0] == level}
-    if dot and (close := difflib.get_close_matches(last, siblings, n=1, cutoff=0.6)):
-        return siblings[close[0]]
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.75 if dot else 0.5)
-    return close[0] if close else None
 
 
 def sentence(error: BaseException, program: str) -> str | None:

@@ -19,6 +19,13 @@ def model(tokenizer):
     return Model(network, tokenizer, "digest")
 
 
+def test_it_says_what_it_is(model):
+    said = repr(model)
+    assert said.startswith("Model(Multimodal: text 0.")
+    assert f"{model.network.text.context} tokens of context; pictures of " in said
+    assert said.endswith("; on cpu)")
+
+
 def test_write(model, tokenizer):
     written = model.write("The river", max_tokens=10, temperature=0)
     prompt = writing.plain_prompt(tokenizer, "The river", 54)

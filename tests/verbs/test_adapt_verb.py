@@ -87,6 +87,21 @@ def test_items_of_test_that_are_in_train_are_told(base, tmp_path, capsys):
     assert "3 of validation, 3 of test" in (output / "report.html").read_text()
 
 
+def test_new_tables_are_read_in_the_columns_that_were_learned_from(adapted, tmp_path, capsys):
+    rows = [("a river", "near the stone"), ("a field", "far from the bridge")]
+    source = write_csv(tmp_path / "new.csv", rows, ("body", "note"))
+    found = []
+    for given in ([], ["--text", "body"], ["--text", "note"]):
+        output = tmp_path / f"{len(found)}.csv"
+        assert main(["predict", str(adapted), source, str(output), *given]) == 0
+        found.append(output.read_text())
+    assert found[0] == found[1] != found[2]
+    plain = write_csv(tmp_path / "plain.csv", rows, ("text", "note"))
+    assert main(["predict", str(adapted), plain, str(tmp_path / "out.csv")]) == 2
+    assert "text must be a column of" in (said := capsys.readouterr().err)
+    assert "Got 'body' instead; there are: text, note." in said
+
+
 def test_a_row_of_another_kind_of_item_stays_without_a_label(adapted, tmp_path, capsys):
     """And does not end the work on all others."""
     rows = [{"body": "rain and rain"}, {"body": ["rain", "and"]}, {"body": "sand"}]

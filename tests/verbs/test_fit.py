@@ -150,6 +150,15 @@ class TestCommandLine:
             "small, tiny. Did you mean small?\n"
         )
 
+    @pytest.mark.parametrize("overlay", ["search", "biomedical", "text", "gpu", "pictures"])
+    def test_an_overlay_alone_says_that_it_needs_a_network(
+        self, elsewhere, monkeypatch, capsys, overlay
+    ):
+        code, _, err = fit(monkeypatch, capsys, "--config", ours(f"{overlay}.yaml"))
+        assert code == 2
+        assert "tgp: a network must be given: by --size, by --init_from, or as model.network" in err
+        assert f"{overlay}.yaml without a whole one" in err
+
 
 def commands():
     texts = [EXAMPLES, *(page.read_text("utf-8") for page in PAGES)]

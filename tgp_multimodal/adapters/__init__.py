@@ -42,7 +42,7 @@ def make(model: str) -> "Adapter":
     from inspect import signature
     from pathlib import Path
 
-    from tgp_multimodal.evaluation.names import unknown
+    from tgp_multimodal.names import unknown
 
     kind, colon, argument = model.partition(":")
     if kind not in ADAPTERS and Path(model).is_dir():

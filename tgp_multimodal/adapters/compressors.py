@@ -12,8 +12,8 @@ import pyarrow
 
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.cards import Card
-from tgp_multimodal.evaluation.names import unknown
 from tgp_multimodal.evaluation.requests import Answer, Perplexity, PerplexityAnswer, Request
+from tgp_multimodal.names import unknown
 
 # More would cost half a minute; a small model reads about as much in ten minutes on two cores.
 _TRAINING_BYTES = 8_000_000

@@ -15,9 +15,9 @@ from torch.nn import functional
 
 from tgp_multimodal.adapters import foreign
 from tgp_multimodal.evaluation.adapter import Adapter
-from tgp_multimodal.evaluation.names import unknown
 from tgp_multimodal.evaluation.requests import Answer, Embed, JointEmbed, Request
 from tgp_multimodal.inference.devices import default_device
+from tgp_multimodal.names import unknown
 
 _BATCH = 32
 

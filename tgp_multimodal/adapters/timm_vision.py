@@ -11,9 +11,9 @@ from torch import nn
 
 from tgp_multimodal.adapters import foreign
 from tgp_multimodal.evaluation.adapter import Adapter
-from tgp_multimodal.evaluation.names import unknown
 from tgp_multimodal.evaluation.requests import Answer, Embed, Request
 from tgp_multimodal.inference.devices import default_device
+from tgp_multimodal.names import unknown
 
 _BATCH = 32
 # The library drops a classifier that has not as many classes as the network, which has none, if its

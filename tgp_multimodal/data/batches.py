@@ -10,7 +10,6 @@ import math
 import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -24,6 +23,7 @@ from tgp_multimodal.data.prepared import PictureSplit, TextSplit, TooLittleError
 from tgp_multimodal.data.prepared_chat import ChatSplit
 from tgp_multimodal.data.records import PassageRows, TextRows
 from tgp_multimodal.data.tokenizer import Tokenizer
+from tgp_multimodal.names import hint
 
 logging.getLogger("absl").setLevel(
     logging.ERROR
@@ -261,9 +261,7 @@ def check_streams(setting: str, wanted: Iterable[str], there: Sequence[str]) -> 
     """
     for stream in wanted:
         if stream not in there:
-            meant = get_close_matches(stream, there, 1)
             raise ValueError(
                 f"{setting} must name streams of the prepared data, which has "
-                f"{', '.join(there)}. Got {stream} instead."
-                + "".join(f" Did you mean {word}?" for word in meant)
+                f"{', '.join(there)}. Got {stream} instead.{hint(stream, there)}"
             )

@@ -67,6 +67,7 @@ class Splits(NamedTuple):
         name: for messages and reports.
         metric: what decides, a name in `evaluation.task_scores`; "" for the usual one of the kind.
         positive: the label that F1 is of, where that is the metric.
+        columns: where a table had the items; None of other sources.
     """
 
     kind: Kind
@@ -77,6 +78,7 @@ class Splits(NamedTuple):
     name: str
     metric: str = ""
     positive: str = ""
+    columns: "Columns | None" = None
 
 
 class Columns(NamedTuple):

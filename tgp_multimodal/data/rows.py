@@ -5,7 +5,6 @@ from a whole file is an error with the names in it, and one that is missing from
 """
 
 import csv
-import difflib
 import gzip
 import io
 import json
@@ -20,6 +19,7 @@ import pyarrow
 from pyarrow import parquet
 
 from tgp_multimodal.data.quarantine import Bad
+from tgp_multimodal.names import hint
 
 _LINES = (".jsonl", ".ndjson")
 # Packed files that end in .json hold lines too, in every large corpus that has them.
@@ -91,11 +91,9 @@ def column(option: str, name: str, there: Sequence[str], where: object) -> str:
         return name
     if not there:
         raise ValueError(f"{where} must have columns. Got none, as of an empty file, instead.")
-    close = difflib.get_close_matches(name, there, n=1)
-    hint = f" Did you mean {close[0]}?" if close else ""
     raise ValueError(
         f"{option} must be a column of {where}. Got {name!r} instead; "
-        f"there are: {', '.join(there)}.{hint}"
+        f"there are: {', '.join(there)}.{hint(name, there)}"
     )
 
 

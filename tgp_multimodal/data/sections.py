@@ -6,7 +6,6 @@ and what is said of them are read from there.
 
 import inspect
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from textwrap import fill
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from tgp_multimodal.data.batches import passage_batches, text_batches
 from tgp_multimodal.data.packed_chat import chat_batches
 from tgp_multimodal.data.picture_batches import caption_batches, picture_batches
 from tgp_multimodal.data.scenes import Mix
+from tgp_multimodal.names import unknown
 
 _OF_THE_RUN = ("seed", "shard", "held_out")  # arguments that no section gives
 
@@ -59,11 +59,7 @@ def checked_section(name: str, settings: Mapping[str, Any] | None) -> dict[str, 
     known = _parameters(name)
     for key in settings:
         if key not in known:
-            meant = get_close_matches(key, known, 1)
-            raise ValueError(
-                f"keys of data.{name} must be among {', '.join(known)}. Got {key} instead."
-                + "".join(f" Did you mean {word}?" for word in meant)
-            )
+            raise ValueError(unknown(f"key of data.{name}", key, known))
     given = {key: value for key, value in settings.items() if value is not None}
     optional = SECTIONS[name].optional
     missing = [

@@ -4,7 +4,6 @@ A source is named by `path` or `stream=path`. Reading is lazy and may be done ag
 read comes out as `Bad` in its place; what is wrong with a file as a whole raises ValueError.
 """
 
-import difflib
 import glob
 import hashlib
 import json
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 from tgp_multimodal.data import rows
 from tgp_multimodal.data.quarantine import Bad
 from tgp_multimodal.data.records import Document
+from tgp_multimodal.names import closest
 
 PREFIX = "hub:"  # of data sets that `hub.py` reads
 TEXT_SUFFIXES = (".txt", ".md")
@@ -317,5 +317,5 @@ def _kinds(files: Sequence[Path]) -> str:
 
 def _near(path: Path) -> str:
     siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = difflib.get_close_matches(path.name, siblings, n=1)
-    return f" Did you mean {path.parent / close[0]}?" if close else ""
+    meant = closest(path.name, siblings)
+    return f" Did you mean {path.parent / meant}?" if meant else ""

@@ -17,8 +17,8 @@ from tgp_multimodal import resources
 from tgp_multimodal.evaluation import card_settings
 from tgp_multimodal.evaluation.card_protocols import CHOICES, PROTOCOLS, REQUESTS_BY, ProtocolSpec
 from tgp_multimodal.evaluation.metrics import COSTS
-from tgp_multimodal.evaluation.names import unknown
 from tgp_multimodal.evaluation.requests import Request
+from tgp_multimodal.names import unknown
 
 DOMAINS = ("text", "code", "biomedical", "image")
 SPLITS = ("train", "validation", "test", "corpus")

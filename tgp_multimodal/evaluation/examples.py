@@ -22,8 +22,8 @@ from tgp_multimodal.evaluation import embedded_tasks, held_out
 from tgp_multimodal.evaluation.cards import SPLITS, Card, paths_of
 from tgp_multimodal.evaluation.csv_rows import csv_rows, parquet_rows
 from tgp_multimodal.evaluation.item_checks import check
-from tgp_multimodal.evaluation.names import unknown
 from tgp_multimodal.evaluation.pairing import paired
+from tgp_multimodal.names import unknown
 
 # Endings of the files that a card may name.
 FORMATS = ("json", "jsonl", "parquet", "csv")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tgp_multimodal.evaluation.card_protocols import SAMPLING
 from tgp_multimodal.evaluation.examples import Example, Examples
-from tgp_multimodal.evaluation.names import unknown
+from tgp_multimodal.names import unknown
 
 
 class Member(NamedTuple):

@@ -17,7 +17,7 @@ from jinja2 import Environment, TemplateSyntaxError, nodes
 
 from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.examples import FORMATS, Examples
-from tgp_multimodal.evaluation.names import unknown
+from tgp_multimodal.names import unknown
 
 # Keys that decide no number.
 _PROSE = (

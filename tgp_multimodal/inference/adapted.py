@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from tgp_multimodal.data.json_files import read_format
-from tgp_multimodal.data.labelled import Predicted
+from tgp_multimodal.data.labelled import Columns, Predicted
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.inference import kinds, picture_inputs
 from tgp_multimodal.inference.devices import default_device
@@ -122,17 +122,22 @@ def _text(item: Any) -> str:
     return item
 
 
-def write(folder: Path, network: TaskNetwork, about: dict[str, Any]) -> None:
+def write(
+    folder: Path, network: TaskNetwork, about: dict[str, Any], columns: Columns | None = None
+) -> None:
     """Writes the map and what it says, beside the export of the network in `model/`.
 
     Args:
         folder: of the adapted model; it exists.
         network: whose map is written, folded so that it reads raw features.
         about: plain data about how it was adapted.
+        columns: of the table that it learned from, if it was one.
     """
     path = folder / HEAD
     write_weights(network.head.folded(), path)
     content = {"format": FORMAT, "task": asdict(network.task), "about": about}
+    if columns is not None:
+        content["columns"] = columns._asdict()
     (folder / FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
@@ -150,6 +155,18 @@ def read_task(folder: Path) -> Task:
         )
     found = read_format(path, "adapted", FORMAT, "task")
     return Task.from_content(found["task"])
+
+
+def read_columns(folder: Path) -> Columns:
+    """Where tables have what the model of a folder reads: as that from which it learned had.
+
+    Those that are usual, where it learned from something else.
+
+    Raises:
+        ValueError: the folder is none that `write` made.
+    """
+    path = Path(folder) / FILE
+    return Columns(**read_format(path, "adapted", FORMAT).get("columns", {}))
 
 
 def read(

@@ -1,11 +1,11 @@
 """How pictures are drawn: the settings, and what is wrong with them."""
 
-import difflib
 from typing import Any, NamedTuple
 
 from tgp_multimodal.diffusion.samplers import SAMPLERS
 from tgp_multimodal.inference import kinds
 from tgp_multimodal.inference.sampling import check_seed
+from tgp_multimodal.names import unknown
 
 _MOST_PIXELS = 2**22  # some 2,000 x 2,000; attention grows with their square
 _MOST_GUIDANCE = 1000.0  # float32 still has numbers for what it multiplies
@@ -72,12 +72,7 @@ def check(drawing: Drawing, patch: int) -> None:
     for name in ("guidance", "guidance_from", "guidance_to", "guidance_rescale"):
         kinds.number(name, getattr(drawing, name))
     if drawing.sampler not in SAMPLERS:
-        close = difflib.get_close_matches(drawing.sampler, SAMPLERS, 1)
-        hint = f" Did you mean {close[0]}?" if close else ""
-        raise ValueError(
-            f"sampler must be a known one. Got {drawing.sampler} instead; "
-            f"there are: {', '.join(SAMPLERS)}.{hint}"
-        )
+        raise ValueError(unknown("sampler", drawing.sampler, SAMPLERS))
     if kinds.whole("steps", drawing.steps) < 1:
         raise ValueError(f"steps must be at least 1. Got {drawing.steps} instead.")
     sides = rows_columns(drawing, patch)

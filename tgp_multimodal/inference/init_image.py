@@ -12,10 +12,10 @@ import torch
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from tgp_multimodal.data.images import square, to_rgb, to_unit, upright
+from tgp_multimodal.data.images import square, to_rgb, to_unit, turned, upright
 from tgp_multimodal.diffusion.paths import noisy
 from tgp_multimodal.diffusion.samplers import Denoise
-from tgp_multimodal.inference import kinds
+from tgp_multimodal.inference import kinds, picture_inputs
 
 _WHITE = 128  # a mask is white from this brightness on
 
@@ -69,6 +69,33 @@ class InitState(NamedTuple):
         multistep methods keep.
         """
         return lambda x_BCYX, time: self.restore_known(denoise(x_BCYX, time))
+
+
+def init_image_of(
+    image: Image.Image | np.ndarray | None,
+    strength: float | None,
+    mask: Image.Image | np.ndarray | None,
+) -> InitImage | None:
+    """What a user's arguments say; None where there is no picture to start from.
+
+    Raises:
+        ValueError: strength or mask without a picture, or one that is no picture.
+    """
+    if image is None:
+        if strength is None and mask is None:
+            return None
+        alone = "mask" if strength is None else "strength"
+        raise ValueError(f"image must be given with {alone}. Got none instead.")
+    given = None if mask is None else _image("mask", mask)
+    return InitImage(_image("image", image), strength, given)
+
+
+def _image(name: str, picture: Image.Image | np.ndarray) -> Image.Image:
+    if isinstance(picture, Image.Image):
+        return turned(picture)
+    if name == "mask" and isinstance(picture, np.ndarray) and picture.dtype == bool:
+        picture = np.uint8(255) * picture
+    return Image.fromarray(picture_inputs.array(picture, name))
 
 
 def usual_strength(has_mask: bool) -> float:

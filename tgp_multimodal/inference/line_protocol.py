@@ -13,6 +13,7 @@ from tgp_multimodal.inference.code_blocks import enclosing_block
 from tgp_multimodal.inference.gaps import end_of_lines, unix, with_ends
 from tgp_multimodal.inference.model import Model
 from tgp_multimodal.inference.sampling import Sampling, as_stop_strings
+from tgp_multimodal.names import unknown
 
 _SAMPLES = 256  # of one request: others wait meanwhile
 # Each key of a request with the type of its value; a number may be written without a point.
@@ -82,11 +83,8 @@ def _texts(
 
 
 def _check(request: dict[str, Any]) -> None:
-    if unknown := sorted(request.keys() - _KEYS.keys()):
-        raise ValueError(
-            f"key must be one that exists. Got {unknown[0]} instead; there are: "
-            f"{', '.join(sorted(_KEYS))}."
-        )
+    if strange := sorted(request.keys() - _KEYS.keys()):
+        raise ValueError(unknown("key", strange[0], _KEYS))
     if "prefix" not in request:
         raise ValueError("prefix must be given. Got nothing instead.")
     for name, value in request.items():

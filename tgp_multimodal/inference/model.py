@@ -8,7 +8,6 @@ import numpy as np
 from PIL import Image
 
 from tgp_multimodal.data.chat_template import Message
-from tgp_multimodal.data.images import turned
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.inference import (
     chat,
@@ -25,12 +24,12 @@ from tgp_multimodal.inference.code_blocks import enclosing_block
 from tgp_multimodal.inference.compiled import compile_steps
 from tgp_multimodal.inference.drawing import Drawing
 from tgp_multimodal.inference.image import draw, too_long
-from tgp_multimodal.inference.init_image import InitImage
+from tgp_multimodal.inference.init_image import init_image_of
 from tgp_multimodal.inference.sampling import Sampling, as_stop_strings, check
 from tgp_multimodal.inference.text import Query
 from tgp_multimodal.inference.text_features import features_of_layers
 from tgp_multimodal.models.image_tower import ImageTower
-from tgp_multimodal.models.networks import PROMPT_TOKENS, Multimodal, Network
+from tgp_multimodal.models.networks import PROMPT_TOKENS, Multimodal, Network, in_words
 
 Picture = Image.Image | np.ndarray
 Pictures = Sequence[Image.Image] | np.ndarray
@@ -51,6 +50,10 @@ class Model:
     ) -> None:
         self.network, self.tokenizer, self.digest = network, tokenizer, digest
         self.guided = guided
+
+    def __repr__(self) -> str:
+        device = next(self.network.parameters()).device
+        return f"Model({in_words(self.network)}; on {device})"
 
     @property
     def default_guidance(self) -> float:
@@ -251,7 +254,7 @@ class Model:
             steps, guidance, int(cast(int, seed)) if seeds is None else 0, size, sampler,
             negative_prompt, guidance_from, guidance_to, guidance_rescale,
         )  # fmt: skip
-        init_image = _init_image(image, strength, mask)
+        init_image = init_image_of(image, strength, mask)
         network = self._with_head()
         prompts = [*dict.fromkeys(names), kinds.text("negative_prompt", negative_prompt)]
         for name in too_long(self.tokenizer, prompts):
@@ -377,23 +380,3 @@ def _check_texts(prompt: str, suffix: str | None) -> None:
     kinds.text("prompt", prompt)
     if suffix is not None:
         kinds.text("suffix", suffix)
-
-
-def _init_image(
-    image: Picture | None, strength: float | None, mask: Picture | None
-) -> InitImage | None:
-    if image is None:
-        if strength is None and mask is None:
-            return None
-        alone = "mask" if strength is None else "strength"
-        raise ValueError(f"image must be given with {alone}. Got none instead.")
-    given = None if mask is None else _image("mask", mask)
-    return InitImage(_image("image", image), strength, given)
-
-
-def _image(name: str, picture: Picture) -> Image.Image:
-    if isinstance(picture, Image.Image):
-        return turned(picture)
-    if name == "mask" and isinstance(picture, np.ndarray) and picture.dtype == bool:
-        picture = np.uint8(255) * picture
-    return Image.fromarray(picture_inputs.array(picture, name))

@@ -87,6 +87,17 @@ class Multimodal(Network):
         self.head = head
 
 
+def in_words(network: Network) -> str:
+    """Parts with their parameters, the context, and the size of pictures, for people."""
+    parts = {n: sum(p.numel() for p in m.parameters()) for n, m in network.named_children()}
+    listed = ", ".join(f"{part} {count / 1e6:.1f}M" for part, count in parts.items())
+    name, context = type(network).__name__, network.text.context
+    said = f"{name}: {listed} parameters; {context} tokens of context"
+    if isinstance(network, Multimodal):
+        said += f"; pictures of {network.head.size} x {network.head.size} pixels"
+    return said
+
+
 def blocks(network: Network) -> list[nn.Module]:
     """The repeated blocks of all parts, which are compiled, and sharded, one by one."""
     ours = [m for m in network.modules() if isinstance(m, Block | HeadBlock)]

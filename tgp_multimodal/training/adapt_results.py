@@ -72,7 +72,7 @@ def write(
     plain = _plain(network)
     card = model_card(plain, loaded.tokenizer, facts)
     export.save(folder / adapted.MODEL, plain, loaded.tokenizer, facts, card)
-    adapted.write(folder, network, about)
+    adapted.write(folder, network, about, splits.columns)
     if is_stock(network):
         _write_classifier(folder, network, loaded.tokenizer)
     again = export.load(folder / adapted.MODEL)

@@ -80,8 +80,11 @@ def task_of_files(files: Files, folder: Path, allow_bad: float, seed: int) -> tu
     for split in ("validation", "test"):
         if (other := reads(found[split], kind)) != what:
             raise ValueError(f"{split} must hold {what}, as train. Got {other} instead.")
-    name = files.train.name
-    return Splits(kind, what, train, found["validation"], found["test"], name), bad
+    name, columns = files.train.name, None if files.train.is_dir() else files.columns
+    return (
+        Splits(kind, what, train, found["validation"], found["test"], name, columns=columns),
+        bad,
+    )
 
 
 def _raws(path: Path, columns: Columns, option: str) -> Iterator[Raw | Bad]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -191,14 +192,19 @@ class SampleSheet(Callback):
         """Writes the sheet of this step; every process must call it."""
         if not hasattr(module.network, "head"):
             return
+        prompts = list(self.prompts or _usual_prompts(trainer))
+        if (pictures := _drawn(trainer, module, prompts, steps=12)) is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            contact_sheet(list(pictures), prompts).save(self.folder / f"step_{step:06d}.png")
+
+
+def _drawn(trainer: Trainer, module: Any, prompts: list[str], steps: int) -> np.ndarray | None:
+    """Pictures of the averaged weights, in the first process; every process must call it."""
+    with module.ema_network() as network:
+        if not trainer.is_global_zero:
+            return None
         tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
-        with module.ema_network() as network:
-            if not trainer.is_global_zero:
-                return
-            prompts = list(self.prompts or _usual_prompts(trainer))
-            pixels = draw(network, tokenizer, prompts, _drawing(module, 12))
-        self.folder.mkdir(parents=True, exist_ok=True)
-        contact_sheet(list(pixels), prompts).save(self.folder / f"step_{step:06d}.png")
+        return draw(network, tokenizer, prompts, _drawing(module, steps))
 
 
 def _drawing(module: Any, steps: int) -> Drawing:
@@ -240,12 +246,10 @@ class SceneCurve(Callback):
         step = trainer.global_step
         if not _is_due(trainer, self.every) or not hasattr(module.network, "head"):
             return
-        tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
         wanted = [prompt for chosen in self.prompts.values() for prompt in chosen]
-        with module.ema_network() as network:
-            if not trainer.is_global_zero:
-                return
-            pictures = draw(network, tokenizer, [p.text for p in wanted], _drawing(module, 20))
+        pictures = _drawn(trainer, module, [p.text for p in wanted], steps=20)
+        if pictures is None:
+            return
         right: dict[str, list[bool]] = {axis: [] for axis in self.prompts}
         for prompt, picture in zip(wanted, pictures, strict=True):
             right[prompt.axis].append(check(picture, prompt.truth).correct)

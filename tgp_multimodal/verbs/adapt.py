@@ -100,23 +100,8 @@ def adapt(
         print(f"test {name} {score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]")
     print(f"the adapted model lies in {place}; look at {place / 'report.html'}")
     if train is not None:
-        print(f"label more with: {_next_command(place, columns)}")
+        print(f"label more with: tgp predict {shlex.quote(str(place))} INPUT OUTPUT.csv")
     return 0
-
-
-def _next_command(place: Path, columns: dict[str, Any]) -> str:
-    """How rows of a table like the one that was learned from are labelled."""
-    named = [name for name in _unusual(columns) if name != "label"]
-    options = [part for name in named for part in (f"--{name}", columns[name])]
-    return shlex.join(["tgp", "predict", str(place), "INPUT", "OUTPUT.csv", *options])
-
-
-def _unusual(columns: dict[str, Any]) -> list[str]:
-    """Which columns are not the ones that are taken where none are named."""
-    from tgp_multimodal.data.labelled import Columns
-
-    usual = Columns()._asdict()
-    return [name for name, column in columns.items() if column != usual[name]]
 
 
 def _load_base(folder: str, method: str) -> Any:
@@ -161,7 +146,9 @@ def _task(
     from tgp_multimodal.evaluation.labelled_cards import task_of
     from tgp_multimodal.training import adapt_sources as sources
 
-    given = [name for name, path in files.items() if path is not None] + _unusual(columns)
+    usual = Columns()._asdict()
+    given = [name for name, path in files.items() if path is not None]
+    given += [name for name, column in columns.items() if column != usual[name]]
     if (card is None) == (files["train"] is None):
         got = "both" if card is not None else "neither"
         raise ValueError(f"card or train must be given. Got {got} instead.")

@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from argparse import ArgumentError
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,10 @@ def run(argv: list[str]) -> None:
             f"no step was left to do: {end.checkpoint} is at step {end.step} and trainer.max_steps "
             f"is {end.steps}"
         )
+        raise
+    except ArgumentError as error:
+        if said := _without_network(str(error), argv):
+            raise ValueError(said) from None
         raise
     folder = cli.trainer.default_root_dir
     if cli.stop.stopped:
@@ -107,6 +112,18 @@ def _network(folder: str) -> list[str]:
 
     network = network_settings(Path(folder))
     return ["--config", json.dumps({"model": {"network": network}})]
+
+
+def _without_network(refusal: str, options: list[str]) -> str | None:
+    """What to say of a config that leaves the network to the options, if the parser misses one."""
+    is_missing = "required: " in refusal and "model.network" in refusal
+    if not is_missing or _values(options, (*_SIZE, *_START)):
+        return None
+    configs = ", ".join(_values(options, _CONFIG))
+    return (
+        "a network must be given: by --size, by --init_from, or as model.network of a config. "
+        f"Got {configs} without a whole one instead."
+    )
 
 
 def _values(options: list[str], names: tuple[str, ...]) -> list[str]:

@@ -12,7 +12,7 @@ def predict(
     adapted: str,
     input: str,
     output: str,
-    text: str = "text",
+    text: str | None = None,
     second: str | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -28,18 +28,20 @@ def predict(
         adapted: folder that `tgp adapt` wrote.
         input: table (.csv, .tsv, .jsonl, .parquet), or a folder of pictures.
         output: file to write (.csv, .tsv or .jsonl).
-        text: column of the text, or of the words that are tagged.
-        second: column of the second text, where pairs are judged.
+        text: column of the text, or of the words that are tagged; left out: that of the table that
+            the model learned from, or text.
+        second: column of the second text, where pairs are judged; likewise.
         overwrite: replace the output if it is there.
 
     Examples:
-        tgp predict adapted/mail new.csv labelled.csv --text body
+        tgp predict adapted/mail new.csv labelled.csv
         tgp predict adapted/pairs new.parquet labelled.jsonl --text question --second passage
         tgp predict adapted/leaves pictures/ labelled.csv
     """
     import tgp_multimodal
-    from tgp_multimodal.data.labelled import Columns, check_table
+    from tgp_multimodal.data.labelled import check_table
     from tgp_multimodal.data.quarantine import Quarantine
+    from tgp_multimodal.inference.adapted import read_columns
     from tgp_multimodal.inference.labelling import Labeller, check_output
 
     source, target = Path(input), Path(output)
@@ -58,8 +60,10 @@ def predict(
     if source.resolve() == bad.resolve():
         raise ValueError(f"input must be no file that is written anew. Got {input} instead.")
     model = tgp_multimodal.load_adapted(adapted)
+    named = {name: column for name, column in (("text", text), ("second", second)) if column}
+    columns = read_columns(Path(adapted))._replace(**named)
     with Quarantine(bad, allow_bad=1) as quarantine:
-        labeller = Labeller(model, Columns(text=text, second=second), quarantine)
+        labeller = Labeller(model, columns, quarantine)
         _write(labeller, source, target)
     print(f"{_rows(labeller.labelled)} labelled in {output}")
     if tally := labeller.tally.bad:

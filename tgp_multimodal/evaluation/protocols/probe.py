@@ -18,9 +18,9 @@ from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.examples import Example, Examples
 from tgp_multimodal.evaluation.feature_views import best_view, features_by_view
 from tgp_multimodal.evaluation.logistic import FINE, Axes, Classifier, Features, rotate, solve
-from tgp_multimodal.evaluation.names import unknown
 from tgp_multimodal.evaluation.outcome import Ask, Outcome, groups, training_split
 from tgp_multimodal.evaluation.stats import share, wilson
+from tgp_multimodal.names import unknown
 
 DECADES = tuple(10.0**e for e in range(-5, 5))
 _PATIENCE = 2  # decades of C that bring nothing; the largest C cost the most

@@ -1,0 +1,67 @@
+"""Names that do not exist, and which one may have been meant."""
+
+import pytest
+
+from tgp_multimodal.names import closest, unknown
+
+CARDS = ["text/boolq", "text/ag_news", "code/conala", "image/digits"]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("text/agnews", "text/ag_news"),
+        ("ag_news", "text/ag_news"),
+        ("txt/ag_news", "text/ag_news"),
+        ("code/ag_news", "text/ag_news"),
+        ("text/ag", "text/ag_news"),
+        ("text/foo", None),
+        ("text/nothing_of_the_kind", None),
+    ],
+)
+def test_what_is_meant_has_a_like_name_and_not_a_like_domain(name, meant):
+    said = unknown("card", name, CARDS)
+    assert said.startswith(f"card must be one that exists. Got {name} instead")
+    assert ("Did you mean" in said) == (meant is not None)
+    assert meant is None or f"Did you mean {meant}?" in said
+
+
+KEYS = ["data.text.length", "data.text.batch", "model.optimizer.muon_lr", "model.passages.length"]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("data.text.lenght", "data.text.length"),  # the other level has a length, too
+        ("model.optimiser.muon_lr", "model.optimizer.muon_lr"),
+        ("data.text.b", "data.text.batch"),
+        ("data.pictures.length", None),  # no level is like it
+    ],
+)
+def test_what_is_meant_by_a_key_is_on_its_own_level_first(name, meant):
+    assert closest(name, KEYS) == meant
+
+
+def test_options_that_begin_alike_are_not_meant_by_their_dashes():
+    assert closest("--x", ["--seed", "--steps"]) is None
+    assert closest("--ste", ["--seed", "--steps", "--steps_per_image"]) == "--steps"
+
+
+@pytest.mark.parametrize(
+    ("many", "name", "are_listed"), [(20, "name_1", True), (21, "name_1", False)]
+)
+def test_long_lists_are_left_out_where_there_is_a_hint(many, name, are_listed):
+    said = unknown("thing", f"{name}x", [f"name_{i}" for i in range(many)])
+    assert "Did you mean name_1?" in said
+    assert ("there are" in said) == are_listed
+
+
+@pytest.mark.parametrize(("many", "are_listed"), [(40, True), (41, False)])
+def test_without_a_hint_longer_lists_are_given(many, are_listed):
+    said = unknown("thing", True, [f"name_{i}" for i in range(many)])
+    assert said.startswith("thing must be one that exists. Got True instead")
+    assert ("there are" in said) == are_listed
+
+
+def test_a_name_from_elsewhere_is_said_whatever_the_spelling():
+    assert unknown("verb", "train", ["fit", "trim"], "fit").endswith(" Did you mean fit?")
