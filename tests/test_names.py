@@ -35,7 +35,7 @@ KEYS = ["data.text.length", "data.text.batch", "model.optimizer.muon_lr", "model
         ("data.text.lenght", "data.text.length"),  # the other level has a length, too
         ("model.optimiser.muon_lr", "model.optimizer.muon_lr"),
         ("data.text.b", "data.text.batch"),
-        ("data.pictures.length", None),  # no level is like it
+        ("network.head.size", None),
     ],
 )
 def test_what_is_meant_by_a_key_is_on_its_own_level_first(name, meant):

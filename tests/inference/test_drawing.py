@@ -17,10 +17,10 @@ REFUSED = [
     ({"size": (16,)}, r"size must be a side, or \(rows, columns\)\. Got \(16,\) instead\."),
     (
         {"sampler": "eular"},
-        r"sampler must be .* Got eular instead; there are: ancestral, euler, heun, dpm, unipc\."
+        r"sampler must be .* Got eular instead; there are: ancestral, dpm, euler, heun, unipc\."
         r" Did you mean euler\?$",
     ),
-    ({"sampler": "?"}, r"there are: ancestral, euler, heun, dpm, unipc\.$"),
+    ({"sampler": "?"}, r"there are: ancestral, dpm, euler, heun, unipc\.$"),
     ({"guidance_from": 0.8, "guidance_to": 0.2}, TIMES + r" Got 0\.8 and 0\.2 instead\."),
     ({"guidance_from": -0.1}, TIMES + r" Got -0\.1 and 1\.0 instead\."),
     ({"guidance_to": 1.5}, TIMES + r" Got 0\.0 and 1\.5 instead\."),

@@ -295,7 +295,7 @@ def test_mistakes_of_predict(adapted, base, tmp_path, capsys):
     out = str(tmp_path / "out.csv")
     for given, message in [
         ([base, source, out], "adapted folder must be one that `tgp adapt` wrote"),
-        ([str(adapted), source, out], "text must be a column of"),
+        ([str(adapted), source, out, "--text", ""], "text must be a column of"),
         (
             [str(adapted), source, out, "--text", "body", "--second", "team"],
             "second must be left out",

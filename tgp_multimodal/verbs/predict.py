@@ -60,8 +60,9 @@ def predict(
     if source.resolve() == bad.resolve():
         raise ValueError(f"input must be no file that is written anew. Got {input} instead.")
     model = tgp_multimodal.load_adapted(adapted)
-    named = {name: column for name, column in (("text", text), ("second", second)) if column}
-    columns = read_columns(Path(adapted))._replace(**named)
+    named = {"text": text, "second": second}
+    given = {name: column for name, column in named.items() if column is not None}
+    columns = read_columns(Path(adapted))._replace(**given)
     with Quarantine(bad, allow_bad=1) as quarantine:
         labeller = Labeller(model, columns, quarantine)
         _write(labeller, source, target)
