@@ -56,6 +56,9 @@ def test_no_side_is_longer_than_asked_or_leaves_its_file(tokenizer, text):
         docstring, code = pairs[i]
         assert 8 <= len(docstring) <= 24
         assert 8 <= len(code) <= 24
+    asked = DocstringPairs(text, "code", 24, *marks(tokenizer), query_length=10)
+    assert {len(asked[i][0]) for i in range(40)} == {10}
+    assert all((asked[i][1] == pairs[i][1]).all() for i in range(40))
     whole = read(DocstringPairs(text, "code", 4000, *marks(tokenizer)), tokenizer)
     for docstring, code in whole:
         mine = DOCSTRINGS.index(docstring) // 3
@@ -69,12 +72,12 @@ def test_a_batch_mixes_passages_and_docstrings_and_begins_anywhere(tokenizer, te
     firsts = [
         tokenizer.decode(ids[mask])
         for i in range(4)
-        for ids, mask in zip(made[i].token_BL[:8], made[i].mask_BL[:8], strict=True)
+        for ids, mask in zip(made[i].first_BL, made[i].first_mask_BL, strict=True)
     ]
     described = [any(f and d.startswith(f) for d in DOCSTRINGS) for f in firsts]
     assert 0.3 < np.mean(described) < 0.7
     again = passage_batches(text, tokenizer, length=24, batch=8, seed=0, **shares)
-    assert np.array_equal(made[3].token_BL, again[3].token_BL)
+    assert np.array_equal(made[3].second_BM, again[3].second_BM)
 
 
 def test_what_has_no_docstring_is_named(tokenizer, text):
@@ -106,4 +109,4 @@ def test_the_end_of_one_file_is_no_signature_of_the_next(tokenizer):
 
 def test_docstrings_alone_are_enough(tokenizer, text):
     made = passage_batches(text, tokenizer, {}, 24, 4, 0, docstrings={"code": 1.0})
-    assert len(made[0].token_BL) == 8
+    assert len(made[0].first_BL) == 4

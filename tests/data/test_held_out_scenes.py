@@ -22,9 +22,11 @@ def test_held_out_scenes_are_of_the_same_mixture_and_others(tokenizer, tmp_path,
         options = {"captions": {"batch": 100}}
         stream = open_stream(tmp_path, split, tokenizer, None, pictures, 0, **options)
         batch = next(stream.batches())[kind]
+        sides = [batch[:2], batch[2:]] if kind == "captions" else [(batch.token_BL, batch.mask_BL)]
         return [
             tokenizer.decode(row[mask].tolist())
-            for row, mask in zip(batch.token_BL, batch.mask_BL, strict=True)
+            for side in sides
+            for row, mask in zip(*side, strict=True)
         ]
 
     train, held_out = captions("train"), captions("validation")

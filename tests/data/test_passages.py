@@ -46,22 +46,48 @@ def test_batches_are_resumable_and_sharded(text):
     tokenizer = tokenizers.train(["a red circle"], 280)
     whole = passage_batches(text, tokenizer, {"prose": 0.5, "code": 0.5}, 16, 4, seed=3)
     again = passage_batches(text, tokenizer, {"prose": 0.5, "code": 0.5}, 16, 4, seed=3)
-    assert np.array_equal(whole[7].token_BL, again[7].token_BL)
+    assert np.array_equal(whole[7].first_BL, again[7].first_BL)
     parts = [
         passage_batches(text, tokenizer, {"prose": 0.5, "code": 0.5}, 16, 2, 3, (i, 2))[0]
         for i in range(2)
     ]
-    rows = [part.token_BL for part in parts]
-    length = max(r.shape[1] for r in rows)
-    assert length % 8 == 0
-    # Shard 0 has pairs 0 and 2, shard 1 has 1 and 3; first passages come before second ones.
+    assert parts[0].first_BL.shape[1] % 8 == 0
+    # Shard 0 has pairs 0 and 2, shard 1 has 1 and 3.
     for shard, part in enumerate(parts):
-        for row in range(4):
-            pair, side = 2 * (row % 2) + shard, row // 2
-            mine = part.token_BL[row][part.mask_BL[row]]
-            theirs = whole[0].token_BL[pair + 4 * side][whole[0].mask_BL[pair + 4 * side]]
-            assert np.array_equal(mine, theirs)
-    assert (whole[0].token_BL[:, 0] == tokenizer.bos).all()
+        for side in (slice(0, 2), slice(2, 4)):
+            mine, theirs = (
+                [ids[mask] for ids, mask in zip(*rows[side], strict=True)]
+                for rows in (part, whole[0])
+            )
+            assert all(map(np.array_equal, mine, theirs[shard::2]))
+    assert (whole[0].first_BL[:, 0] == tokenizer.bos).all()
+    assert (whole[0].second_BM[:, 0] == tokenizer.bos).all()
+
+
+@given(number=st.integers(0, 2**40), seed=st.integers(0, 2**31), length=st.integers(12, 64))
+def test_a_query_is_short_and_near_what_it_should_find(text, number, seed, length):
+    query, passage = PassagePairs(text, "prose", length, seed, query_length=10)[number]
+    assert 8 <= len(query) <= 10
+    assert len(passage) in {10, min(length, SIZES[passage[0] // 1000 - 1] // 2)}
+    assert query[0] // 1000 == passage[0] // 1000
+    assert abs(int(query[0]) - int(passage[0])) < 2 * (length + 10)
+    for ids in (query, passage):
+        assert (np.diff(ids.astype(int)) == 1).all()
+
+
+def test_queries_have_all_lengths_and_some_find_texts_as_short(text):
+    pairs = PassagePairs(text, "prose", 60, query_length=12)
+    sizes = np.array([[len(side) for side in pairs[i]] for i in range(2000)])
+    assert set(sizes[:, 0]) == {8, 9, 10, 11, 12}
+    assert set(sizes[:, 1]) == {12, 15, 60}  # half of a document of 30 tokens, of 200, of 1,000
+    assert (sizes[:, 1] == 12).mean() == pytest.approx(0.25, abs=0.04)
+
+
+def test_sides_of_a_batch_are_as_wide_as_they_must_be(text):
+    tokenizer = tokenizers.train(["a red circle"], 280)
+    made = passage_batches(text, tokenizer, {"prose": 1.0}, 60, 8, 3, query_length=12)[0]
+    assert made.first_BL.shape == made.first_mask_BL.shape == (8, 16)
+    assert made.second_BM.shape == made.second_mask_BM.shape == (8, 64)
 
 
 def test_what_cannot_give_a_pair_is_named(text):
@@ -69,6 +95,11 @@ def test_what_cannot_give_a_pair_is_named(text):
         PassagePairs(text, "x", 16)
     with pytest.raises(ValueError, match=r"length must be at least 12. Got 4 instead"):
         PassagePairs(text, "prose", 4)
+    for wrong in (7, 17):
+        with pytest.raises(
+            ValueError, match=rf"query_length must be from 8 to length.*Got {wrong}"
+        ):
+            PassagePairs(text, "prose", 16, query_length=wrong)
     short = text._replace(stream=np.array([1, 0, 1, 1, 1, 0]))
     with pytest.raises(ValueError, match=r"'prose' must hold a document of 24 tokens"):
         PassagePairs(short, "prose", 16)

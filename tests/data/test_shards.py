@@ -46,14 +46,12 @@ def make(name, text, tokenizer, shard):
 def samples(batch):
     """The rows of a batch without their padding, as bytes, in an order of their own."""
     fields = batch._asdict()
-    if (mask := fields.pop("mask_BL", None)) is not None:
-        tokens = fields.pop("token_BL")
-        rows = [(t[m].tobytes(),) for t, m in zip(tokens, mask, strict=True)]
-        if not fields:  # pairs of passages or captions
-            half = len(rows) // 2
-            return sorted(a + b for a, b in zip(rows[:half], rows[half:], strict=True))
-    else:
-        rows = [() for _ in next(iter(fields.values()))]
+    rows = [() for _ in next(iter(fields.values()))]
+    masks = {"mask_BL": "token_BL", "first_mask_BL": "first_BL", "second_mask_BM": "second_BM"}
+    for mask, tokens in masks.items():
+        if mask in fields:
+            padded = zip(fields.pop(tokens), fields.pop(mask), strict=True)
+            rows = [(*row, t[m].tobytes()) for row, (t, m) in zip(rows, padded, strict=True)]
     return sorted(
         row + tuple(value[i].tobytes() for value in fields.values()) for i, row in enumerate(rows)
     )

@@ -69,7 +69,8 @@ def test_of_a_step_of_each_objective(train_text):
     pixels = torch.zeros(6, 3, 16, 16, dtype=torch.uint8)
     pictures = CaptionedImages(pixels, token_BL, torch.ones(6, 9, dtype=torch.bool))
     rows = TextRows(token_BL, torch.arange(9).expand(6, 9), torch.ones(6).bool(), torch.arange(6))
-    passages = PassageRows(token_BL, torch.ones(6, 9, dtype=torch.bool))
+    mask_BL = torch.ones(6, 9, dtype=torch.bool)
+    passages = PassageRows(token_BL[:, :4], mask_BL[:, :4], token_BL, mask_BL)
     flow = FlowMatching(repeats=2, train_text=train_text)
     contrast = ImageTextContrast(train_text=train_text)
     for objective, batch in (

@@ -137,6 +137,7 @@ def passage_batches(
     seed: int,
     shard: tuple[int, int] = (0, 1),
     docstrings: Mapping[str, float] = MappingProxyType({}),
+    query_length: int | None = None,
 ) -> "grain.MapDataset[PassageRows]":
     """Pairs of passages of the weighted streams, `batch` pairs at a time.
 
@@ -149,6 +150,8 @@ def passage_batches(
         seed: decides everything that is drawn.
         shard: number of this process, and of how many.
         docstrings: stream of Python files -> share of pairs that are a docstring and its code.
+        query_length: most ids of the first passage of a pair, which then is short as a query is,
+            and of a docstring; left out: as many as of the second.
 
     Raises:
         ValueError: a weight names a stream that is not there, or one without such pairs.
@@ -159,19 +162,18 @@ def passage_batches(
     is_weighted = any(weight > 0 for weight in weights.values())
     names = streams_with_items(weights, split) if is_weighted or not described else []
     samplers: list[tuple[Callable[[], Any], float]] = [
-        (partial(PassagePairs, split, n, length, seed), weights[n]) for n in names
+        (partial(PassagePairs, split, n, length, seed, query_length), weights[n]) for n in names
     ]
     if described:
         marks = ids_with(tokenizer, FENCE), ids_with(tokenizer, COLON)
         samplers += [
-            (partial(DocstringPairs, split, n, length, *marks, seed), docstrings[n])
+            (partial(DocstringPairs, split, n, length, *marks, seed, query_length), docstrings[n])
             for n in described
         ]
     mixed = _mixed(split, samplers)
 
     def collate(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> PassageRows:
-        passages = [[tokenizer.bos, *pair[side].tolist()] for side in (0, 1) for pair in pairs]
-        return PassageRows(*padded(passages, tokenizer.pad))
+        return passage_rows(pairs, tokenizer)
 
     return mixed[shard[0] :: shard[1]].batch(batch, batch_fn=collate)
 
@@ -203,6 +205,22 @@ def _mixed(
         warnings.warn(f"left out: {one}", stacklevel=2)
     sources = [grain.MapDataset.source(RandomAccess(s.__getitem__)) for s in made]
     return grain.MapDataset.mix(sources, weights=shares)
+
+
+def passage_rows(
+    pairs: Sequence[Sequence[np.ndarray | list[int]]],
+    tokenizer: Tokenizer,
+    longest: int | None = None,
+) -> PassageRows:
+    """Pairs of ids as a batch, each with BOS in front, cut to `longest` ids where that is given."""
+    sides = [
+        padded(
+            [[tokenizer.bos, *np.asarray(pair[i]).tolist()][:longest] for pair in pairs],
+            tokenizer.pad,
+        )
+        for i in (0, 1)
+    ]
+    return PassageRows(*sides[0], *sides[1])
 
 
 def padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[np.ndarray, np.ndarray]:

@@ -30,10 +30,11 @@ class DocstringPairs:
     Args:
         split: tokenized documents.
         stream: name of the stream in `split.streams` whose documents are taken.
-        length: most tokens of a docstring and of its code.
+        length: most tokens of the code.
         fence: ids that open and close a docstring.
         colon: ids that may end a signature; other strings in triple quotes have none before them.
         seed: decides every draw.
+        query_length: most tokens of a docstring; None: as many as of its code.
 
     Raises:
         ValueError: the stream is not there or holds no docstring.
@@ -47,12 +48,14 @@ class DocstringPairs:
         fence: np.ndarray,
         colon: np.ndarray,
         seed: int = 0,
+        query_length: int | None = None,
     ) -> None:
         if stream not in split.streams:
             raise ValueError(
                 f"stream must be one of {', '.join(split.streams)}. Got {stream!r} instead."
             )
         self.split, self.length, self.seed = split, length, seed
+        self.query_length = query_length or length
         of_stream = split.stream == split.streams.index(stream)
         place = _where(split.tokens, fence)
         document = np.searchsorted(split.offsets, place, side="right") - 1
@@ -78,7 +81,7 @@ class DocstringPairs:
         tokens = self.split.tokens
         before = tokens[max(start, first - self.length // _BEFORE) : first]
         after = tokens[last + 1 : min(end, last + 1 + self.length - len(before))]
-        docstring = tokens[first + 1 : min(last, first + 1 + self.length)]
+        docstring = tokens[first + 1 : min(last, first + 1 + self.query_length)]
         return docstring, np.concatenate((before, after))
 
 

@@ -21,6 +21,7 @@ from tgp_multimodal.data.batches import (
     check_streams,
     grain,
     padded,
+    passage_rows,
     streams_with_items,
 )
 from tgp_multimodal.data.prepared import PictureSplit
@@ -168,8 +169,7 @@ def caption_batches(
     mixed = grain.MapDataset.mix([source(n) for n in names], weights=[weights[n] for n in names])
 
     def collate(pairs: Sequence[list[list[int]]]) -> PassageRows:
-        ids = [[tokenizer.bos, *pair[side]][:longest] for side in (0, 1) for pair in pairs]
-        return PassageRows(*padded(ids, tokenizer.pad))
+        return passage_rows(pairs, tokenizer, longest)
 
     return mixed[shard[0] :: shard[1]].batch(batch, batch_fn=collate)
 

@@ -98,15 +98,21 @@ class CaptionedImages(NamedTuple):
 
 
 class PassageRows(NamedTuple):
-    """A batch of pairs of passages: rows b and b + B / 2 are from one document.
+    """A batch of pairs of passages: row b of the one side and row b of the other belong together.
+
+    The sides have widths of their own, since queries are shorter than what answers them.
 
     Attributes:
-        token_BL: ids, BOS first, padded; int64.
-        mask_BL: False at padding.
+        first_BL: ids, BOS first, padded; int64.
+        first_mask_BL: False at padding.
+        second_BM: as `first_BL`.
+        second_mask_BM: as `first_mask_BL`.
     """
 
-    token_BL: Array
-    mask_BL: Array
+    first_BL: Array
+    first_mask_BL: Array
+    second_BM: Array
+    second_mask_BM: Array
 
 
 class ChatRows(NamedTuple):

@@ -5,7 +5,7 @@ This objective trains the same weights to represent it, without labels (Neelakan
 arXiv:2201.10005). The embedding is what sentence-transformers computes from an export: the mean of
 the bidirectional, final-normed states.
 
-Shape letters: B rows (two per pair), P pairs, L length in tokens, D width.
+Shape letters: B pairs of this process, P of all, L and M lengths in tokens, D width.
 """
 
 import torch
@@ -41,9 +41,10 @@ class PassageContrast(Objective):
 
     def loss(self, network: Network, batch: PassageRows, progress: float, seed: int) -> Loss:
         """Mean nats of naming the other passage among all of the batch; see `Objective.loss`."""
-        vector_BD = mean_states(network, batch.token_BL, batch.mask_BL.bool(), self.is_causal)
-        sides = F.normalize(vector_BD, dim=-1).chunk(2)
-        first_PD, second_PD = (ranks.whole_batch(side_PD) for side_PD in sides)
+        first_PD, second_PD = (
+            ranks.whole_batch(F.normalize(mean_states(network, *side, self.is_causal), dim=-1))
+            for side in _sides(batch)
+        )
         with torch.autocast(first_PD.device.type, enabled=False):  # else near cosines are equal
             score_PP = first_PD @ second_PD.T / self.temperature
         value, found = info_nce(score_PP.masked_fill(_share_a_text(batch), -torch.inf))
@@ -51,13 +52,20 @@ class PassageContrast(Objective):
 
     def flops(self, network: Network, batch: PassageRows) -> int:
         """Without the comparison itself; see `Objective.flops`."""
-        return 3 * text_flops(network.text, *batch.token_BL.shape)
+        return 3 * sum(text_flops(network.text, *ids.shape) for ids, _ in _sides(batch))
+
+
+def _sides(batch: PassageRows) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Ids and mask of the first passages, and of the second ones."""
+    first, second = batch[:2], batch[2:]
+    return (first[0], first[1].bool()), (second[0], second[1].bool())
 
 
 def _share_a_text(batch: PassageRows) -> Tensor:
     """Which two pairs do, (P, P); the diagonal is False."""
-    rows = zip(batch.token_BL.chunk(2), batch.mask_BL.chunk(2), strict=True)
-    both = torch.cat([whole_ids(token_BL, mask_BL) for token_BL, mask_BL in rows])
+    sides = [whole_ids(*side) for side in _sides(batch)]
+    width = max(side.shape[1] for side in sides)
+    both = torch.cat([F.pad(s, (0, width - s.shape[1]), value=-1.0) for s in sides])
     pairs = len(both) // 2
     return equal_rows(both, both).view(2, pairs, 2, pairs).any(2).any(0).fill_diagonal_(False)
 
