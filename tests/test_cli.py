@@ -347,7 +347,8 @@ for module, file, kind in [
 def test_warnings_of_a_user_s_own_code_stay_as_python_says_them():
     command = [sys.executable, "-c", WARNINGS]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stderr.splitlines() == [
+    told = [line for line in done.stderr.splitlines() if line[0] != " "]  # source, since 3.13
+    assert told == [
         "<string>:5: FutureWarning: said by the user",
         "/home/me/users_own.py:7: FutureWarning: FutureWarning of",
         "users_own",

@@ -31,8 +31,8 @@ def test_shares_of_drawn_scenes_are_explained():
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("text", {"wieghts": {}}, "Got wieghts instead. Did you mean weights?"),
-        ("text", {"seed": 1}, "among weights, infill, length, batch, ramp. Got seed instead"),
+        ("text", {"wieghts": {}}, "ramp, weights. Did you mean weights?"),
+        ("text", {"seed": 1}, "Got seed instead; there are: batch, infill, length, ramp, weights"),
         ("chat", {"length": 8}, "data.chat must have batch. Got none instead"),
         ("passages", {}, "data.passages must have weights, length, batch. Got none instead"),
     ],
