@@ -212,6 +212,7 @@ def test_an_own_program_may_ask(adapted):
     model = tgp_multimodal.load_adapted(adapted)
     assert isinstance(model, tgp_multimodal.Adapted)
     assert model.labels == ("dry", "wet")
+    assert repr(model).startswith("Adapted(classification of texts; 2 labels: dry, wet; on ")
     (found,) = model.predict(["stone bridge"])
     assert isinstance(found, Predicted)
     assert found.probabilities.sum() == pytest.approx(1)

@@ -30,6 +30,7 @@ _ITEMS = {  # of each kind of task
     "words": "texts or lists of words",
     "picture": "pictures",
 }
+_NAMED = 5  # labels that are named where all would be too many
 _OUTSIDE = "O"  # the tag of words beyond what the network reads
 
 
@@ -43,6 +44,13 @@ class Adapted:
 
     def __init__(self, network: TaskNetwork, tokenizer: Tokenizer) -> None:
         self.network, self.tokenizer = network, tokenizer
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.labels[:_NAMED]) + (", ..." if self.labels[_NAMED:] else "")
+        labels = f"; {len(self.labels)} labels: {names}" if names else ""
+        device = next(self.network.parameters()).device
+        task = f"{self.task.kind} of {_ITEMS[self.task.reads]}"
+        return f"Adapted({task}{labels}; on {device})"
 
     @property
     def task(self) -> Task:
