@@ -34,11 +34,25 @@ def test_captions_of_held_out_pictures_of_each_stream_in_turn(folder):
     assert {caption[0] for caption in one.captions_to_draw(4)} == {"b"}
 
 
-def test_scenes_are_asked_for_where_they_are_drawn(folder):
-    drawn = StreamData(folder, pictures={"weights": {"scenes": 1.0}, "longest": 8, "batch": 4})
-    assert _usual_prompts(SimpleNamespace(datamodule=drawn)) == SHEET_PROMPTS
-    stored = StreamData(folder, pictures={"longest": 8, "batch": 4})
-    assert len(_usual_prompts(SimpleNamespace(datamodule=stored))) == 15
+def prompts(folder, **weights):
+    settings = {"weights": weights} if weights else {}
+    data = StreamData(folder, pictures={**settings, "longest": 8, "batch": 4})
+    return _usual_prompts(SimpleNamespace(datamodule=data))
+
+
+def test_scenes_and_digits_are_asked_for_where_they_are_learned(folder):
+    assert prompts(folder, scenes=1.0) == list(SHEET_PROMPTS["scenes"])
+    assert prompts(folder, scenes=0.9, digits=0.1) == [
+        p for own in SHEET_PROMPTS.values() for p in own
+    ]
+
+
+def test_captions_are_asked_for_beside_scenes_and_alone(folder):
+    found = prompts(folder, scenes=0.5, b=0.5)
+    assert found[:7] == list(SHEET_PROMPTS["scenes"])
+    assert len(found) == 16
+    assert {caption[0] for caption in found[7:]} == {"b"}
+    assert len(prompts(folder)) == 15
 
 
 @pytest.mark.parametrize(("taught", "guidance"), [(1.0, 4.0), (3.0, 1.0)])

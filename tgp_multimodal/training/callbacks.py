@@ -27,11 +27,15 @@ from tgp_multimodal.training.peak import peak_flops
 
 _QUIET = 20.0  # seconds between two plain lines
 
-SHEET_PROMPTS = (
-    "a red circle", "a blue square on a white background", "a green triangle",
-    "a yellow circle on a black background", "a red circle left of a blue square",
-    "a purple triangle above a cyan square", "three orange circles", "the digit seven",
-)  # fmt: skip
+SHEET_PROMPTS = {  # by the embedded stream that teaches them
+    "scenes": (
+        "a red circle", "a blue square on a white background", "a green triangle",
+        "a yellow circle on a black background", "a red circle left of a blue square",
+        "a purple triangle above a cyan square", "three orange circles",
+    ),
+    "digits": ("the digit seven",),
+}  # fmt: skip
+_SHEET = 16  # prompts of a sheet, at most
 
 
 class Throughput(Callback):
@@ -172,8 +176,8 @@ class SampleSheet(Callback):
     Args:
         folder: the run's folder.
         every: steps between two sheets; 0 for none.
-        prompts: what to draw; left out: prompts of scenes where the run draws scenes, captions of
-            held-out pictures otherwise.
+        prompts: what to draw; left out: prompts of scenes and digits where the run learns those,
+            and captions of held-out pictures of its other streams.
     """
 
     def __init__(
@@ -213,10 +217,13 @@ def _drawing(module: Any, steps: int) -> Drawing:
     return Drawing(steps=steps, guidance=1.0) if learned else Drawing(steps=steps)
 
 
-def _usual_prompts(trainer: Trainer) -> Sequence[str]:
+def _usual_prompts(trainer: Trainer) -> list[str]:
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
     streams = (data.pictures or {}).get("weights", ())
-    return SHEET_PROMPTS if "scenes" in streams else data.captions_to_draw(16) or SHEET_PROMPTS
+    known = SHEET_PROMPTS if "scenes" in streams else {}
+    prompts = [p for name, own in known.items() if name in streams for p in own]
+    captions: list[str] = data.captions_to_draw(_SHEET - len(prompts), but=known)
+    return prompts + captions or list(SHEET_PROMPTS["scenes"])
 
 
 class SceneCurve(Callback):

@@ -4,7 +4,7 @@ The training stream starts at the trainer's current step; validation batches are
 the settings is the global batch, over all processes; each reads its share of the rows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
@@ -263,16 +263,22 @@ class StreamData(LightningDataModule):
     def val_dataloader(self) -> Loader:
         return FiniteLoader(self._stream("validation"), count=self.validation_batches)
 
-    def captions_to_draw(self, count: int) -> list[str]:
-        """Captions of held-out pictures, of each stream in turn, always the same ones."""
+    def captions_to_draw(self, count: int, but: Collection[str] = ()) -> list[str]:
+        """Captions of held-out pictures, of each stream in turn, always the same ones.
+
+        Args:
+            count: at most so many.
+            but: streams whose captions are not wanted.
+        """
         if (
             self.pictures is None
             or "validation" not in manifest(self.folder / "pictures")["splits"]
         ):
             return []
         seen = open_pictures(self.folder / "pictures", "validation")
-        wanted = self.pictures.get("weights", seen.streams)
-        members = [np.flatnonzero(seen.stream == seen.streams.index(name)) for name in wanted]
+        learned = self.pictures.get("weights", seen.streams)
+        wanted = [i for i, n in enumerate(seen.streams) if n in learned and n not in but]
+        members = [np.flatnonzero(seen.stream == i) for i in wanted]
         rng = np.random.default_rng(0)
         shuffled = [rng.permutation(own).tolist() for own in members]
         turns = [i for turn in zip_longest(*shuffled) for i in turn if i is not None]

@@ -188,8 +188,8 @@ class RunCLI(LightningCLI):
             "--sample_prompts",
             type=list[str] | None,
             default=None,
-            help="what sample sheets show; left out: prompts of scenes, or captions of held-out "
-            "pictures where no scenes are drawn",
+            help="what sample sheets show; left out: prompts of scenes where those are drawn, and "
+            "captions of held-out pictures of other streams",
         )
         parser.add_argument(
             "--scene_eval_every",
