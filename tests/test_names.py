@@ -42,6 +42,42 @@ def test_what_is_meant_by_a_key_is_on_its_own_level_first(name, meant):
     assert closest(name, KEYS) == meant
 
 
+OPTIONS = ["--data.chat", "--model.optimizer.muon_lr", "--seed_everything", "--size", "--help",
+           "--trainer.max_steps", "--trainer.min_steps"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("--lr", "--model.optimizer.muon_lr"),
+        ("--steps", "--trainer.max_steps"),
+        ("--sise", "--size"),
+        ("--seed", "--seed_everything"),
+        ("--batch", None),
+        ("--save", None),
+    ],
+)
+def test_an_option_is_meant_by_a_word_of_its_last_part_where_none_is_alike(name, meant):
+    assert closest(name, OPTIONS) == meant
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "meant"),
+    [
+        ("notes.md", ["note.txt", "other"], "note.txt"),
+        ("corpus.txt", ["corpus-2024-01.txt", "x.txt"], "corpus-2024-01.txt"),
+        (".envv", [".env", "env"], ".env"),
+    ],
+)
+def test_dots_of_files_part_no_levels(name, there, meant):
+    assert closest(name, there, has_levels=False) == meant
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_a_blank_name_is_shown_as_such(name):
+    assert f"Got {name!r} instead" in unknown("suite", name, ["core"])
+
+
 def test_options_that_begin_alike_are_not_meant_by_their_dashes():
     assert closest("--x", ["--seed", "--steps"]) is None
     assert closest("--ste", ["--seed", "--steps", "--steps_per_image"]) == "--steps"

@@ -21,7 +21,8 @@ def unknown(kind: str, name: object, known: Iterable[str], meant: str | None = N
     close = meant or closest(str(name), names)
     most = _LISTED if close else _ALL_LISTED
     listed = f"; there are: {', '.join(names)}" if 0 < len(names) <= most else ""
-    return f"{kind} must be one that exists. Got {name} instead{listed}.{_question(close)}"
+    shown = name if str(name).strip() else repr(name)
+    return f"{kind} must be one that exists. Got {shown} instead{listed}.{_question(close)}"
 
 
 def hint(name: object, known: Iterable[str]) -> str:
@@ -29,24 +30,31 @@ def hint(name: object, known: Iterable[str]) -> str:
     return _question(closest(str(name), known))
 
 
-def closest(name: str, known: Iterable[str]) -> str | None:
-    """The likeliest of the names that exist: one that begins so, else one spelt like it.
+def closest(name: str, known: Iterable[str], has_levels: bool = True) -> str | None:
+    """The likeliest of the names that exist: one that begins so, is spelt so, or has such a word.
 
     Names in levels (`text/sst2`, `model.optimizer.muon_lr`) are compared by their last part: what
     is before it would make any two names of one level alike. Of keys with dots, those of the same
-    level come first.
+    level come first. Dashes in front of options say nothing.
+
+    Args:
+        name: the wrong one.
+        known: the right ones.
+        has_levels: whether dots part levels; in names of files they do not.
     """
-    names = sorted(set(known))
-    begun = [n for n in names if n.startswith(name)]
-    if begun and len(name.lstrip("-")) >= _BEGINNING:
-        return min(begun, key=len)
-    level, dot, last = name.rpartition(".")
-    beside = {n.rpartition(".")[2]: n for n in names if n.rpartition(".")[0] == level}
+    bare = {full.lstrip("-"): full for full in sorted(set(known), reverse=True)}
+    name = name.lstrip("-")
+    if len(name) >= _BEGINNING and (begun := [n for n in bare if n.startswith(name)]):
+        return bare[min(begun, key=lambda n: (len(n), n))]
+    level, dot, last = name.rpartition(".") if has_levels else ("", "", name)
+    beside = {n.rpartition(".")[2]: n for n in bare if n.rpartition(".")[0] == level}
     if dot and (close := get_close_matches(last, beside, 1)):
-        return beside[close[0]]
-    short = {n.rpartition("/")[2]: n for n in names}
-    close = get_close_matches(name.rpartition("/")[2], short, 1, 0.75 if dot else 0.6)
-    return short[close[0]] if close else None
+        return bare[beside[close[0]]]
+    short = {n.rpartition("/")[2]: n for n in bare}
+    if close := get_close_matches(name.rpartition("/")[2], short, 1, 0.75 if dot else 0.6):
+        return bare[short[close[0]]]
+    worded = [n for n in bare if not dot and name in n.rpartition(".")[2].split("_")]
+    return bare[min(worded, key=lambda n: (len(n), n))] if worded else None
 
 
 def _question(meant: str | None) -> str:

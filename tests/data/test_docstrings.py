@@ -59,6 +59,9 @@ def test_no_side_is_longer_than_asked_or_leaves_its_file(tokenizer, text):
     asked = DocstringPairs(text, "code", 24, *marks(tokenizer), query_length=10)
     assert {len(asked[i][0]) for i in range(40)} == {10}
     assert all((asked[i][1] == pairs[i][1]).all() for i in range(40))
+    for wrong in (-300, 0, 7, 25):
+        with pytest.raises(ValueError, match=rf"query_length must be from 8 to .*Got {wrong}"):
+            DocstringPairs(text, "code", 24, *marks(tokenizer), query_length=wrong)
     whole = read(DocstringPairs(text, "code", 4000, *marks(tokenizer)), tokenizer)
     for docstring, code in whole:
         mine = DOCSTRINGS.index(docstring) // 3

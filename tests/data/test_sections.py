@@ -42,6 +42,14 @@ def test_wrong_keys_are_refused(name, settings, message):
         checked_section(name, settings)
 
 
+@pytest.mark.parametrize("key", ["length", "batch", "query_length"])
+@pytest.mark.parametrize("value", [12.5, 12.0, True, "12", [12]])
+def test_numbers_of_tokens_and_rows_are_whole(key, value):
+    settings = {"weights": {"prose": 1.0}, "length": 24, "batch": 2, key: value}
+    with pytest.raises(ValueError, match=rf"data\.passages\.{key} must be a whole number\. Got"):
+        checked_section("passages", settings)
+
+
 def test_what_may_be_left_out():
     assert checked_section("text", None) is None
     for name, settings in (("captions", {"batch": 4}), ("pictures", {"longest": 8, "batch": 4})):

@@ -53,6 +53,9 @@ def test_captions_are_asked_for_beside_scenes_and_alone(folder):
     assert len(found) == 16
     assert {caption[0] for caption in found[7:]} == {"b"}
     assert len(prompts(folder)) == 15
+    assert {caption[0] for caption in prompts(folder, scenes=0.0, a=1.0, b=0.0)} == {"a"}
+    none = StreamData(folder, pictures={"weights": None, "longest": 8, "batch": 4})
+    assert len(_usual_prompts(SimpleNamespace(datamodule=none))) == 15
 
 
 @pytest.mark.parametrize(("taught", "guidance"), [(1.0, 4.0), (3.0, 1.0)])

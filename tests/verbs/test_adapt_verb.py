@@ -12,8 +12,8 @@ from random_networks import language_model, multimodal
 import tgp_multimodal
 from tgp_multimodal import export
 from tgp_multimodal.cli import main
-from tgp_multimodal.data.labelled import Predicted, Raw, folder_of_pictures
-from tgp_multimodal.inference.adapted import Adapted
+from tgp_multimodal.data.labelled import Columns, Predicted, Raw, folder_of_pictures
+from tgp_multimodal.inference.adapted import Adapted, read_columns
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers.*",
@@ -98,8 +98,32 @@ def test_new_tables_are_read_in_the_columns_that_were_learned_from(adapted, tmp_
     assert found[0] == found[1] != found[2]
     plain = write_csv(tmp_path / "plain.csv", rows, ("text", "note"))
     assert main(["predict", str(adapted), plain, str(tmp_path / "out.csv")]) == 2
-    assert "text must be a column of" in (said := capsys.readouterr().err)
+    said = capsys.readouterr().err
+    assert "text (that of training, unless --text names another) must be a column of" in said
     assert "Got 'body' instead; there are: text, note." in said
+    given = ["--text", "x"]
+    assert main(["predict", str(adapted), plain, str(tmp_path / "out.csv"), *given]) == 2
+    assert "text must be a column of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "columns", [None, [], "body", {"text": None}, {"text": 3}, {"text": "a", "second": 1}]
+)
+def test_columns_that_are_damaged_are_told(adapted, tmp_path, columns):
+    content = json.loads((adapted / "adapted.json").read_text())
+    (tmp_path / "adapted.json").write_text(json.dumps(content | {"columns": columns}))
+    with pytest.raises(ValueError, match=r"adapted\.json must be names\. Got"):
+        read_columns(tmp_path)
+
+
+def test_columns_of_later_versions_and_none_of_earlier_ones_are_read(adapted, tmp_path):
+    content = json.loads((adapted / "adapted.json").read_text())
+    for columns, read in ({"text": "a", "new": 1}, Columns("a")), ({}, Columns()):
+        (tmp_path / "adapted.json").write_text(json.dumps(content | {"columns": columns}))
+        assert read_columns(tmp_path) == read
+    del content["columns"]
+    (tmp_path / "adapted.json").write_text(json.dumps(content))
+    assert read_columns(tmp_path) == Columns()
 
 
 def test_a_row_of_another_kind_of_item_stays_without_a_label(adapted, tmp_path, capsys):

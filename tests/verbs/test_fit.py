@@ -159,6 +159,20 @@ class TestCommandLine:
         assert "tgp: a network must be given: by --size, by --init_from, or as model.network" in err
         assert f"{overlay}.yaml without a whole one" in err
 
+    @pytest.mark.parametrize("start", ["", "size: nano\n", "init_from: exp\n"])
+    def test_a_network_of_one_s_own_is_told_which_part_it_lacks(
+        self, elsewhere, monkeypatch, capsys, start
+    ):
+        network = "{class_path: Multimodal, init_args: {text: {class_path: TextTransformer}}}"
+        if start:  # what they bring has the parts of another class
+            monkeypatch.setattr(verb, "_network", lambda folder: [])
+            network = "{class_path: DualEncoder}"
+        Path("own.yaml").write_text(f"{start}model: {{network: {network}}}\n")
+        code, _, err = fit(monkeypatch, capsys, "--config", "own.yaml")
+        assert code == 2
+        assert "a network must be given" not in err
+        assert "must be given" in err or "required" in err
+
 
 def commands():
     texts = [EXAMPLES, *(page.read_text("utf-8") for page in PAGES)]

@@ -8,6 +8,7 @@ are found in the ids of whole source files, so any prepared corpus of Python has
 import numpy as np
 
 from tgp_multimodal.data.packing import hash_unit
+from tgp_multimodal.data.passages import check_query_length
 from tgp_multimodal.data.prepared import TextSplit, TooLittleError
 from tgp_multimodal.data.tokenizer import Tokenizer
 
@@ -37,7 +38,8 @@ class DocstringPairs:
         query_length: most tokens of a docstring; None: as many as of its code.
 
     Raises:
-        ValueError: the stream is not there or holds no docstring.
+        ValueError: the stream is not there or holds no docstring, or a query would be longer than a
+            passage.
     """
 
     def __init__(
@@ -55,7 +57,8 @@ class DocstringPairs:
                 f"stream must be one of {', '.join(split.streams)}. Got {stream!r} instead."
             )
         self.split, self.length, self.seed = split, length, seed
-        self.query_length = query_length or length
+        check_query_length(query_length, length)
+        self.query_length = length if query_length is None else query_length
         of_stream = split.stream == split.streams.index(stream)
         place = _where(split.tokens, fence)
         document = np.searchsorted(split.offsets, place, side="right") - 1

@@ -17,6 +17,19 @@ _FEWEST = 8  # tokens of a query
 _BRIEF = 0.25  # share of the pairs with a query whose other passage is as short as queries may be
 
 
+def check_query_length(query_length: int | None, length: int) -> None:
+    """Refuses queries that would say nothing, or be longer than what is to be found.
+
+    Raises:
+        ValueError: so it is.
+    """
+    if query_length is not None and not _FEWEST <= query_length <= length:
+        raise ValueError(
+            f"query_length must be from {_FEWEST} to length, which is {length}. "
+            f"Got {query_length} instead."
+        )
+
+
 class PassagePairs:
     """The endless pairs of one stream of documents.
 
@@ -51,11 +64,7 @@ class PassagePairs:
             )
         if length < _SHORTEST // 2:
             raise ValueError(f"length must be at least {_SHORTEST // 2}. Got {length} instead.")
-        if query_length is not None and not _FEWEST <= query_length <= length:
-            raise ValueError(
-                f"query_length must be from {_FEWEST} to length, which is {length}. "
-                f"Got {query_length} instead."
-            )
+        check_query_length(query_length, length)
         self.split, self.length, self.seed = split, length, seed
         self.query_length = query_length
         size = np.diff(split.offsets)

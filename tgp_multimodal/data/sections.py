@@ -17,6 +17,7 @@ from tgp_multimodal.data.picture_batches import caption_batches, picture_batches
 from tgp_multimodal.data.scenes import Mix
 from tgp_multimodal.names import unknown
 
+_WHOLE = (int, int | None)  # types of arguments
 _OF_THE_RUN = ("seed", "shard", "held_out")  # arguments that no section gives
 
 
@@ -52,7 +53,8 @@ def checked_section(name: str, settings: Mapping[str, Any] | None) -> dict[str, 
         settings: what it holds; None where there is none.
 
     Raises:
-        ValueError: a key is not known, or one that is needed is missing.
+        ValueError: a key is not known, one that is needed is missing, or a number that should be
+            whole is not.
     """
     if settings is None:
         return None
@@ -61,6 +63,9 @@ def checked_section(name: str, settings: Mapping[str, Any] | None) -> dict[str, 
         if key not in known:
             raise ValueError(unknown(f"key of data.{name}", key, known))
     given = {key: value for key, value in settings.items() if value is not None}
+    for key, value in given.items():
+        if known[key].annotation in _WHOLE and type(value) is not int:
+            raise ValueError(f"data.{name}.{key} must be a whole number. Got {value!r} instead.")
     optional = SECTIONS[name].optional
     missing = [
         key

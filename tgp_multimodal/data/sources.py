@@ -317,5 +317,5 @@ def _kinds(files: Sequence[Path]) -> str:
 
 def _near(path: Path) -> str:
     siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    meant = closest(path.name, siblings)
+    meant = closest(path.name, siblings, has_levels=False)
     return f" Did you mean {path.parent / meant}?" if meant else ""

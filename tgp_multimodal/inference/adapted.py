@@ -171,10 +171,15 @@ def read_columns(folder: Path) -> Columns:
     Those that are usual, where it learned from something else.
 
     Raises:
-        ValueError: the folder is none that `write` made.
+        ValueError: the folder is none that `write` made, or its columns have no names.
     """
     path = Path(folder) / FILE
-    return Columns(**read_format(path, "adapted", FORMAT).get("columns", {}))
+    found = read_format(path, "adapted", FORMAT).get("columns", {})
+    known = {n: found[n] for n in Columns._fields if n in found} if isinstance(found, dict) else {}
+    names = [name for key, name in known.items() if key != "second" or name is not None]
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"columns of {path} must be names. Got {found!r} instead.")
+    return Columns(**known)
 
 
 def read(

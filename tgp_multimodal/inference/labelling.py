@@ -30,6 +30,7 @@ class Labeller:
         columns: of the text, and of the second one.
         quarantine: where rows and files that cannot be read are written down; they are not
             labelled.
+        learned: which of `columns` nobody named: those that the model learned from.
 
     Attributes:
         labelled: number of rows that got a label.
@@ -37,8 +38,15 @@ class Labeller:
         tally: counts of what was read.
     """
 
-    def __init__(self, model: Adapted, columns: Columns, quarantine: Quarantine) -> None:
+    def __init__(
+        self,
+        model: Adapted,
+        columns: Columns,
+        quarantine: Quarantine,
+        learned: Collection[str] = (),
+    ) -> None:
         self.model, self.columns, self.quarantine = model, columns, quarantine
+        self.learned = learned
         self.labelled = 0
         self.unlabelled: list[str] = []
         self.tally = Tally("input")
@@ -66,9 +74,10 @@ class Labeller:
 
     def _all(self, path: Path) -> rows.Choose:
         def choose(there: Sequence[str]) -> Sequence[str]:
-            rows.column("text", self.columns.text, there, path)
-            if self.columns.second is not None:
-                rows.column("second", self.columns.second, there, path)
+            for name in ("text", "second"):
+                if (wanted := getattr(self.columns, name)) is not None:
+                    also = f" (that of training, unless --{name} names another)"
+                    rows.column(name + also * (name in self.learned), wanted, there, path)
             return there
 
         return choose

@@ -219,7 +219,8 @@ def _drawing(module: Any, steps: int) -> Drawing:
 
 def _usual_prompts(trainer: Trainer) -> list[str]:
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
-    streams = (data.pictures or {}).get("weights", ())
+    weights = (data.pictures or {}).get("weights") or {}
+    streams = {name for name, weight in weights.items() if weight > 0}
     known = SHEET_PROMPTS if "scenes" in streams else {}
     prompts = [p for name, own in known.items() if name in streams for p in own]
     captions: list[str] = data.captions_to_draw(_SHEET - len(prompts), but=known)

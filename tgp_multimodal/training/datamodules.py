@@ -18,6 +18,7 @@ from tgp_multimodal.data import tokenizer as tokenizers
 from tgp_multimodal.data.pipeline import Stream, open_stream
 from tgp_multimodal.data.prepare_embedded import prepare_embedded
 from tgp_multimodal.data.prepared import manifest, open_pictures
+from tgp_multimodal.data.sections import checked_section
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.models.networks import PROMPT_TOKENS
 
@@ -115,6 +116,8 @@ class StreamData(LightningDataModule):
             raise ValueError(
                 f"data.folder must be a folder that `tgp prepare` wrote. Got {self.folder} instead."
             )
+        for name, settings in self._streams().items():
+            checked_section(name, settings)
         self._check_streams()
         self._check_kinds()
         self.tokenizer = tokenizers.load(self.folder / "tokenizer")
@@ -276,8 +279,9 @@ class StreamData(LightningDataModule):
         ):
             return []
         seen = open_pictures(self.folder / "pictures", "validation")
-        learned = self.pictures.get("weights", seen.streams)
-        wanted = [i for i, n in enumerate(seen.streams) if n in learned and n not in but]
+        weights = self.pictures.get("weights") or dict.fromkeys(seen.streams, 1.0)
+        learned = {name for name, weight in weights.items() if weight > 0} - {*but}
+        wanted = [i for i, name in enumerate(seen.streams) if name in learned]
         members = [np.flatnonzero(seen.stream == i) for i in wanted]
         rng = np.random.default_rng(0)
         shuffled = [rng.permutation(own).tolist() for own in members]

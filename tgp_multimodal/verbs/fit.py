@@ -104,6 +104,12 @@ def _says_head_size(model: Any) -> bool:
     return model is not None
 
 
+def _says_parts(model: Any) -> bool:
+    """Whether a `model` section of a YAML has a network with parts of its own."""
+    network = model.get("network") if isinstance(model, dict) else None
+    return isinstance(network, dict) and bool(network.get("init_args"))
+
+
 def _network(folder: str) -> list[str]:
     """The network of a folder, as a config."""
     import json
@@ -115,9 +121,13 @@ def _network(folder: str) -> list[str]:
 
 
 def _without_network(refusal: str, options: list[str]) -> str | None:
-    """What to say of a config that leaves the network to the options, if the parser misses one."""
+    """What to say of configs that leave the network to the options, if the parser misses one."""
     is_missing = "required: " in refusal and "model.network" in refusal
-    if not is_missing or _values(options, (*_SIZE, *_START)):
+    paths = _values(_with_paths(options), _CONFIG)
+    is_said = _values(options, (*_SIZE, *_START)) or any(
+        _values_in_files(paths, name) for name in ("size", "init_from")
+    )
+    if not is_missing or is_said or any(map(_says_parts, _values_in_files(paths, "model"))):
         return None
     configs = ", ".join(_values(options, _CONFIG))
     return (

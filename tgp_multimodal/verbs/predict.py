@@ -64,7 +64,7 @@ def predict(
     given = {name: column for name, column in named.items() if column is not None}
     columns = read_columns(Path(adapted))._replace(**given)
     with Quarantine(bad, allow_bad=1) as quarantine:
-        labeller = Labeller(model, columns, quarantine)
+        labeller = Labeller(model, columns, quarantine, learned=named.keys() - given.keys())
         _write(labeller, source, target)
     print(f"{_rows(labeller.labelled)} labelled in {output}")
     if tally := labeller.tally.bad:
