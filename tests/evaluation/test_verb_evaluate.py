@@ -143,8 +143,11 @@ def test_a_narrow_table_cuts_no_name(
             ["majority", "--cards", "text/pydoc"],
             "Did you mean text/pydoc_package? `tgp evaluate --list` shows all.",
         ),
-        (["majority", "--cards", "zzzzzzz"], "text/wnut17. `tgp evaluate --list` shows all."),
-        (["--list", "--cards", "zzzzzzz"], "text/wnut17. `tgp evaluate --list` shows all."),
+        (
+            ["majority", "--cards", "zzzzzzz"],
+            "Got zzzzzzz instead. `tgp evaluate --list` shows all.",
+        ),
+        (["--list", "--cards", "zzzzzzz"], "Got zzzzzzz instead. `tgp evaluate --list` shows all."),
         (["--list", "majority"], "models must be left out with list. Got majority instead."),
         (["--cards", "image/digits"], "models must be given. Got nothing instead"),
         (["majority", "--seeds", "20"], "few_labels must be given with seeds. Got seeds 20 alone"),

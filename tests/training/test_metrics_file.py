@@ -182,8 +182,12 @@ def test_a_mistyped_checkpoint_changes_nothing(every_step, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("option", "value", "complaint"),
     [
-        ("--data.text.lenght", "64", r"data\.text .* Got lenght instead\. Did you mean length\?"),
-        ("--data.passages.bach", "8", r"data\.passages .* Got bach instead\. Did you mean batch\?"),
+        ("--data.text.lenght", "64", r"data\.text .* Got lenght instead; .* Did you mean length\?"),
+        (
+            "--data.passages.bach",
+            "8",
+            r"data\.passages .* Got bach instead; .* Did you mean batch\?",
+        ),
         ("--data.text", "{batch: 2}", r"data\.text must have weights, length\. Got none"),
     ],
 )

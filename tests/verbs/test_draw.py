@@ -221,7 +221,7 @@ MISTAKES = [
     (["x", "--size", "16x18"], "size must be a positive multiple of 4 (the patch). Got (16, 18)"),
     (["x", "--guidance_from", "0.9", "--guidance_to", "0.1"], "Got 0.9 and 0.1 instead."),
     (["x", "--seed", "9" * 20], f"seed must be between -{2**62} and {2**62}. Got {'9' * 20} inst"),
-    (["x", "--sampler", "dmp"], "dpm, unipc. Did you mean dpm?"),
+    (["x", "--sampler", "dmp"], "euler, heun, unipc. Did you mean dpm?"),
     (["--steps", "3"], "prompts must hold at least one prompt. Got none instead."),
 ]
 

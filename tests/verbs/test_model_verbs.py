@@ -340,7 +340,7 @@ def test_one_picture_needs_no_sheet(folder, tmp_path, monkeypatch):
         (["-"], "prompts must hold at least one prompt. Got none instead."),
         ([], "prompts"),
         (["x", "--guidance", "0"], "guidance must be at least 1. Got 0.0 instead."),
-        (["x", "--sampler", "eular"], "there are: ancestral, euler, heun"),
+        (["x", "--sampler", "eular"], "there are: ancestral, dpm, euler, heun"),
     ],
 )
 def test_mistakes_of_draw(folder, tmp_path, capsys, monkeypatch, arguments, message):
