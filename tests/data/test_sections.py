@@ -50,6 +50,14 @@ def test_numbers_of_tokens_and_rows_are_whole(key, value):
         checked_section("passages", settings)
 
 
+@pytest.mark.parametrize("value", [["prose"], 3, "code", 0.5, {"prose": "x"}])
+@pytest.mark.parametrize(("name", "key"), [("text", "infill"), ("passages", "docstrings")])
+def test_shares_are_numbers_by_stream(name, key, value):
+    settings = {"weights": {"prose": 1.0}, "length": 24, "batch": 2, key: value}
+    with pytest.raises(ValueError, match=rf"data\.{name}\.{key} must be numbers by stream, like"):
+        checked_section(name, settings)
+
+
 def test_what_may_be_left_out():
     assert checked_section("text", None) is None
     for name, settings in (("captions", {"batch": 4}), ("pictures", {"longest": 8, "batch": 4})):

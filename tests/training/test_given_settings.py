@@ -39,6 +39,8 @@ pytestmark = QUIET
         (["--data.text.length", "4096"], "data.text.length must be at most 1024, the context of"),
         (["--data.pictures.longest", "65"], "data.pictures.longest must be at most 64"),
         (["--data.text.batch", "0"], r"batch of data.text must be at least 1. Got 0 instead"),
+        (["--data.passages.batch", "1"], r"batch of data.passages must be at least 2. Got 1 inst"),
+        (["--data.passages.weights", "prose"], r"weights must be numbers by stream.*Got 'prose'"),
         (["--data.captions", "null"], r"must be those of model.objectives \(captions, passages,"),
     ],
 )

@@ -315,6 +315,14 @@ def test_mistakes_of_adapt(base, tmp_path, capsys):
     assert "thesis.txt" in error
 
 
+def test_a_table_with_semicolons_is_told(base, tmp_path, capsys):
+    (tmp_path / "semi.csv").write_text("text;label\na river;wet\n")
+    given = [base, str(tmp_path / "out"), "--train", str(tmp_path / "semi.csv")]
+    assert main(["adapt", *given]) == 2
+    said = capsys.readouterr().err
+    assert "must be separated by commas, or by tabs in a .tsv. Got one column, 'text;label'" in said
+
+
 def test_mistakes_of_predict(adapted, base, tmp_path, capsys):
     source = write_csv(tmp_path / "new.csv", lines(3))
     out = str(tmp_path / "out.csv")

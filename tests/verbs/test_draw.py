@@ -226,6 +226,15 @@ MISTAKES = [
 ]
 
 
+def test_a_file_is_no_place_for_pictures(folder, tmp_path, capsys):
+    place = tmp_path / "scene.png"
+    assert main(["draw", folder, "x", "--output", str(place)]) == 2
+    assert (
+        f"output must be a folder, for pictures and a sheet. Got {place}" in capsys.readouterr().err
+    )
+    assert not place.exists()
+
+
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES)
 def test_mistakes_are_one_line(folder, mask, tmp_path, capsys, arguments, message):
     (tmp_path / "empty.txt").write_text("\n \n")

@@ -35,6 +35,15 @@ def elsewhere(monkeypatch, tmp_path):
     return tmp_path
 
 
+def test_options_override_configs_wherever_they_stand(elsewhere):
+    Path("a.yaml").write_text("a: 1")
+    Path("b.yaml").write_text("b: 1")
+    configs = ["--config", "a.yaml", "--config", "b.yaml"]
+    given = ["--x", "1", "-c", "a.yaml", "--y=2", "--config=b.yaml", "--z"]
+    assert with_configs(given) == [*configs, "--x", "1", "--y=2", "--z"]
+    assert with_configs(["--x", "1", "--config"])[-3:] == ["--x", "1", "--config"]
+
+
 def test_without_a_config_nano_is_read(elsewhere):
     assert with_configs([]) == ["--config", ours("nano.yaml")]
     assert with_configs(["--a", "1"]) == ["--config", ours("nano.yaml"), "--a", "1"]
@@ -44,7 +53,7 @@ def test_without_a_config_nano_is_read(elsewhere):
 @pytest.mark.parametrize("given", ["configs/tiny.yaml", "tiny.yaml"])
 def test_a_shipped_config_is_found_by_its_name(elsewhere, capsys, given):
     assert with_configs(["--config", given]) == ["--config", ours("tiny.yaml")]
-    assert with_configs([f"-c={given}"]) == [f"-c={ours('tiny.yaml')}"]
+    assert with_configs([f"-c={given}"]) == ["--config", ours("tiny.yaml")]
     assert f"no file {given} here; reading {ours('tiny.yaml')}" in capsys.readouterr().err
 
 

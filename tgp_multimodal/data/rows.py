@@ -30,6 +30,7 @@ Row = tuple[str, dict[str, Any]]  # which one, for messages; its columns
 Choose = Callable[[Sequence[str]], Sequence[str]]  # columns there are -> columns to read
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_SEPARATORS = {";", "|", "\t"}  # of tables that call themselves .csv
 _BATCH = 64  # rows of a parquet file; a row may be a picture
 _PROBE = 100  # lines that show which columns a file of JSON lines has
 _PARQUET_BUFFER = 1 << 20
@@ -91,6 +92,11 @@ def column(option: str, name: str, there: Sequence[str], where: object) -> str:
         return name
     if not there:
         raise ValueError(f"{where} must have columns. Got none, as of an empty file, instead.")
+    if len(there) == 1 and (parts := _SEPARATORS & set(there[0])):
+        raise ValueError(
+            f"columns of {where} must be separated by commas, or by tabs in a .tsv. "
+            f"Got one column, {there[0]!r}, with {' and '.join(sorted(parts))} in it instead."
+        )
     raise ValueError(
         f"{option} must be a column of {where}. Got {name!r} instead; "
         f"there are: {', '.join(there)}.{hint(name, there)}"

@@ -18,6 +18,7 @@ from tgp_multimodal.data.scenes import Mix
 from tgp_multimodal.names import unknown
 
 _WHOLE = (int, int | None)  # types of arguments
+_SHARES = Mapping[str, float]
 _OF_THE_RUN = ("seed", "shard", "held_out")  # arguments that no section gives
 
 
@@ -66,6 +67,11 @@ def checked_section(name: str, settings: Mapping[str, Any] | None) -> dict[str, 
     for key, value in given.items():
         if known[key].annotation in _WHOLE and type(value) is not int:
             raise ValueError(f"data.{name}.{key} must be a whole number. Got {value!r} instead.")
+        if known[key].annotation == _SHARES and not _are_shares(value):
+            raise ValueError(
+                f"data.{name}.{key} must be numbers by stream, like {{prose: 0.5}}. "
+                f"Got {value!r} instead."
+            )
     optional = SECTIONS[name].optional
     missing = [
         key
@@ -75,6 +81,10 @@ def checked_section(name: str, settings: Mapping[str, Any] | None) -> dict[str, 
     if missing:
         raise ValueError(f"data.{name} must have {', '.join(missing)}. Got none instead.")
     return given
+
+
+def _are_shares(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(n, int | float) for n in value.values())
 
 
 def describe_section(name: str) -> str:

@@ -22,6 +22,7 @@ from tgp_multimodal.data.sections import checked_section
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.models.networks import PROMPT_TOKENS
 
+_FEWEST = {"passages": 2, "captions": 2}  # of a batch: contrast needs another pair
 _LARGEST_SEED = 2**32 - 1  # grain's limit; a step's seed is seed * 1,000,003 + step
 
 
@@ -320,6 +321,8 @@ def _numbers(name: str, setting: Any) -> Any:
     if isinstance(setting, str):
         number = yaml.safe_load(setting)
         if not isinstance(number, int | float):
+            if name.count(".") == 1:
+                return setting  # `checked_section` knows what it should be
             raise ValueError(f"data.{name} must be a number. Got {setting!r} instead.")
         return number
     return setting
@@ -327,8 +330,11 @@ def _numbers(name: str, setting: Any) -> Any:
 
 def _share(name: str, stream: dict[str, Any] | None, processes: int) -> dict[str, Any] | None:
     """The settings of a stream, with the batches of one of several processes."""
-    if stream is not None and stream.get("batch", 1) < 1:
-        raise ValueError(f"batch of data.{name} must be at least 1. Got {stream['batch']} instead.")
+    least = _FEWEST.get(name, 1)
+    if stream is not None and stream.get("batch", least) < least:
+        raise ValueError(
+            f"batch of data.{name} must be at least {least}. Got {stream['batch']} instead."
+        )
     ramp = (stream or {}).get("ramp") or ()
     stages = [_share(f"{name}.ramp", stage, processes) for stage in ramp]
     if stream is None or processes == 1 or "batch" not in stream:

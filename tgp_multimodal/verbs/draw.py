@@ -68,11 +68,16 @@ def draw(
     from pathlib import Path
 
     import tgp_multimodal
+    from tgp_multimodal.data import images
     from tgp_multimodal.inference.init_image import usual_strength
 
     if count < 1:
         raise ValueError(f"count must be at least 1. Got {count} instead.")
     place = Path(output)
+    if place.suffix.lower() in images.SUFFIXES and not place.is_dir():
+        raise ValueError(
+            f"output must be a folder, for pictures and a sheet. Got {output} instead."
+        )
     there = next(p for p in (place, *place.absolute().parents) if p.exists())
     if not there.is_dir():  # told of before minutes of work
         raise ValueError(f"output must be a folder, or a new one. Got the file {there} instead.")

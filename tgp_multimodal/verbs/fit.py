@@ -25,8 +25,9 @@ def run(argv: list[str]) -> None:
     from tgp_multimodal.training.run import run as run_cli
 
     sys.path.append(str(Path.cwd()))  # configs may name classes of files there, as for a script
+    options = with_configs(argv)
     try:
-        cli = run_cli(["fit", *with_configs(argv)])
+        cli = run_cli(["fit", *options])
     except NothingLeft as end:
         _say(
             f"no step was left to do: {end.checkpoint} is at step {end.step} and trainer.max_steps "
@@ -34,7 +35,7 @@ def run(argv: list[str]) -> None:
         )
         raise
     except ArgumentError as error:
-        if said := _without_network(str(error), argv):
+        if said := _without_network(str(error), options):
             raise ValueError(said) from None
         raise
     folder = cli.trainer.default_root_dir
@@ -49,19 +50,20 @@ def run(argv: list[str]) -> None:
 
 
 def with_configs(options: list[str]) -> list[str]:
-    """The options, preceded by the config they build on, with paths of shipped configs filled in.
+    """The options behind all configs, which they override wherever they stand.
 
-    That is the shipped config of the size, from `--size` or else from the key `size` of the last
-    YAML that has it; nano where no config is given at all. The network of `--init_from`, or of the
-    key `init_from`, comes next, and then what a size trains on in a folder of one's own.
+    First comes the config that these build on: the shipped one of the size, from `--size` or else
+    from the key `size` of the last YAML that has it; nano where no config is given at all. The
+    network of `--init_from`, or of the key `init_from`, comes next, and then what a size trains on
+    in a folder of one's own.
 
     Args:
         options: the words after `tgp fit`.
     """
     if {"-h", "--help"} & set(options):
         return options
-    options = _with_paths(options)
-    paths = _values(options, _CONFIG)
+    paths, options = _apart(options)
+    configs = [word for path in paths for word in ("--config", path)]
     sizes = _values(options, _SIZE) or _values_in_files(paths, "size")
     folders = _values(options, _START) or _values_in_files(paths, "init_from")
     start = None
@@ -71,9 +73,9 @@ def with_configs(options: list[str]) -> list[str]:
         start = shipped_config("nano.yaml")
     network = _network(folders[-1]) if folders else []
     if start is None:
-        return [*network, *options]
+        return [*network, *configs, *options]
     own = _of_data(start, options, paths, bool(folders)) if start.stem in SIZES else []
-    return ["--config", str(start), *network, *own, *options]
+    return ["--config", str(start), *network, *own, *configs, *options]
 
 
 def _of_data(size: Path, options: list[str], paths: list[str], has_network: bool) -> list[str]:
@@ -123,13 +125,13 @@ def _network(folder: str) -> list[str]:
 def _without_network(refusal: str, options: list[str]) -> str | None:
     """What to say of configs that leave the network to the options, if the parser misses one."""
     is_missing = "required: " in refusal and "model.network" in refusal
-    paths = _values(_with_paths(options), _CONFIG)
+    paths = _values(options, _CONFIG)
     is_said = _values(options, (*_SIZE, *_START)) or any(
         _values_in_files(paths, name) for name in ("size", "init_from")
     )
     if not is_missing or is_said or any(map(_says_parts, _values_in_files(paths, "model"))):
         return None
-    configs = ", ".join(_values(options, _CONFIG))
+    configs = ", ".join(paths)
     return (
         "a network must be given: by --size, by --init_from, or as model.network of a config. "
         f"Got {configs} without a whole one instead."
@@ -148,18 +150,19 @@ def _values(options: list[str], names: tuple[str, ...]) -> list[str]:
     return found
 
 
-def _with_paths(options: list[str]) -> list[str]:
-    """The options with the paths of shipped configs in the place of their names."""
-    changed = []
-    for before, word in pairwise(["", *options]):
+def _apart(options: list[str]) -> tuple[list[str], list[str]]:
+    """Paths of the configs, those of shipped ones in the place of their names; all other words."""
+    paths, others = list[str](), list[str]()
+    words = iter(options)
+    for word in words:
         name, equals, value = word.partition("=")
-        if before in _CONFIG:
-            changed.append(_path(word))
-        elif equals and name in _CONFIG:
-            changed.append(f"{name}={_path(value)}")
+        if name not in _CONFIG:
+            others.append(word)
+        elif given := value if equals else next(words, ""):
+            paths.append(_path(given))
         else:
-            changed.append(word)
-    return changed
+            others.append(word)  # the parser says what is wrong
+    return paths, others
 
 
 def _path(given: str) -> str:
