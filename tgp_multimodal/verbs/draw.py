@@ -65,24 +65,12 @@ def draw(
         tgp draw runs/nano/export "a blue circle" --image photo.png --strength 0.9
         tgp draw runs/nano/export --grid prompts.txt --count 4
     """
-    from pathlib import Path
-
     import tgp_multimodal
-    from tgp_multimodal.data import images
     from tgp_multimodal.inference.init_image import usual_strength
 
     if count < 1:
         raise ValueError(f"count must be at least 1. Got {count} instead.")
-    place = Path(output)
-    if place.suffix.lower() in images.SUFFIXES and not place.is_dir():
-        raise ValueError(
-            f"output must be a folder, for pictures and a sheet. Got {output} instead."
-        )
-    there = next(p for p in (place, *place.absolute().parents) if p.exists())
-    if not there.is_dir():  # told of before minutes of work
-        raise ValueError(f"output must be a folder, or a new one. Got the file {there} instead.")
-    if not os.access(there, os.W_OK):
-        raise ValueError(f"output must be a folder to write into. Got {output}, closed, instead.")
+    place = _place(output)
     wanted = [prompt for prompt in _prompts(prompts, grid) for _ in range(count)]
     # The rows of a grid share their seeds, so that a column shows one noise under each prompt.
     seeds = [seed + (i % count if grid else i) for i in range(len(wanted))]
@@ -239,6 +227,25 @@ def progress_bar(total: int) -> Iterator[Callable[[float], None] | None]:
     task = bar.add_task("", total=total)
     with bar:
         yield lambda drawn: bar.update(task, completed=drawn)
+
+
+def _place(output: str) -> Any:
+    """The folder for pictures, checked before minutes of work."""
+    from pathlib import Path
+
+    from tgp_multimodal.data import images
+
+    place = Path(output)
+    if place.suffix.lower() in images.SUFFIXES and not place.is_dir():
+        raise ValueError(
+            f"output must be a folder, for pictures and a sheet. Got {output} instead."
+        )
+    there = next(p for p in (place, *place.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise ValueError(f"output must be a folder, or a new one. Got the file {there} instead.")
+    if not os.access(there, os.W_OK):
+        raise ValueError(f"output must be a folder to write into. Got {output}, closed, instead.")
+    return place
 
 
 def _first(place: Any) -> int:
