@@ -51,8 +51,12 @@ def serving(model: Model, token: str | None = None, **limits: int) -> Iterator[R
     served = ServedModel(model, NAME, 1, Limits(**limits))
     with listen_at("127.0.0.1", 0, token) as listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        # uvicorn's configuration of logging closes the stream that absl took at import: pytest's.
         config = uvicorn.Config(
-            application(served, token), log_level="critical", timeout_graceful_shutdown=2
+            application(served, token),
+            log_config=None,
+            log_level="critical",
+            timeout_graceful_shutdown=2,
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
