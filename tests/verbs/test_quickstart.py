@@ -1,39 +1,12 @@
-import time
 from unittest.mock import MagicMock
 
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tgp_multimodal.resources import shipped
 from tgp_multimodal.training import checkpoints, run
+from tgp_multimodal.training.budget import Budget
 from tgp_multimodal.verbs import quickstart as verb
-
-SECONDS = st.floats(0.001, 100)
-
-
-@given(seconds=SECONDS, left=st.floats(-100, 1e5))
-def test_a_plan_fits_into_what_is_left_unless_that_is_nothing(seconds, left):
-    steps = verb.plan(seconds, left)
-    assert 20 <= steps <= 20_000
-    if 20 < steps < 20_000:
-        # Training and what comes after it take what is left, but for rounding to ten steps.
-        training, rounding = (n * seconds * verb._OVERHEAD for n in (steps, 5.001))
-        assert training + verb._AFTERWARDS * seconds == pytest.approx(left, abs=rounding)
-
-
-@given(seconds=SECONDS, left=st.floats(1, 1e5), more=st.floats(0, 1e4))
-def test_more_time_and_faster_machines_plan_no_fewer_steps(seconds, left, more):
-    assert verb.plan(seconds, left + more) >= verb.plan(seconds, left)
-    assert verb.plan(seconds / 2, left) >= verb.plan(seconds, left)
-
-
-@given(seconds=st.floats(0.001, 10), spent=st.floats(0, 1000))
-def test_the_minutes_that_a_short_plan_names_are_enough_and_no_more(seconds, spent):
-    minutes = verb.minutes_to_follow(seconds, spent)
-    assert verb.plan(seconds, minutes * 60 - spent) >= verb._FOLLOWING
-    assert verb.plan(seconds, minutes * 60 - 61 - spent) <= verb._FOLLOWING
 
 
 @pytest.mark.parametrize(("seconds", "is_short"), [(0.2, False), (2.0, True)])
@@ -43,8 +16,8 @@ def test_a_short_plan_says_what_it_lacks(tmp_path, monkeypatch, capsys, seconds,
     monkeypatch.setattr(run, "RunCLI", lambda *given, **named: cli)
     monkeypatch.setattr(checkpoints, "newest", lambda folder: None)
     config = verb._config_path("configs/quickstart.yaml")
-    verb._pretrain(tmp_path, config, time.monotonic(), 12, None)
-    assert ("here with --fresh --minutes 44" in capsys.readouterr().out) == is_short
+    verb._pretrain(tmp_path, config, Budget(12), None)
+    assert ("here with --fresh --minutes 43" in capsys.readouterr().out) == is_short
 
 
 def test_a_run_that_goes_on_keeps_its_number_of_steps(tmp_path):
@@ -62,7 +35,7 @@ def test_a_step_is_measured_only_to_plan_with_it(tmp_path, monkeypatch, begun, s
     (cli := MagicMock()).stop.asked, cli.seconds_per_step = False, 1.0
     monkeypatch.setattr(run, "RunCLI", lambda *given, **named: cli)
     monkeypatch.setattr(checkpoints, "newest", lambda folder: begun)
-    verb._pretrain(tmp_path, verb._config_path("configs/quickstart.yaml"), 0.0, 1.0, steps)
+    verb._pretrain(tmp_path, verb._config_path("configs/quickstart.yaml"), Budget(1.0, 0.0), steps)
     cli.prepare.assert_called_once_with(is_timed=is_timed, is_resumed=begun is not None)
 
 
@@ -71,7 +44,7 @@ def test_who_asks_to_stop_in_the_last_step_waits_for_nothing_else(tmp_path, monk
     (cli := MagicMock()).stop.configure_mock(asked=True, stopped=False, exit_status=130)
     monkeypatch.setattr(run, "RunCLI", lambda *given, **named: cli)
     with pytest.raises(SystemExit) as left:
-        verb._pretrain(tmp_path, verb._config_path("configs/quickstart.yaml"), 0.0, 1.0, 30)
+        verb._pretrain(tmp_path, verb._config_path("configs/quickstart.yaml"), Budget(1.0, 0.0), 30)
     assert left.value.code == 130
     assert "go on with the same command" in capsys.readouterr().err
 

@@ -374,7 +374,6 @@ class Manifest(Callback):
                 n: sum(p.numel() for p in m.parameters())
                 for n, m in module.network.named_children()
             },
-            "max_steps": trainer.max_steps,
         }
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "manifest.json").write_text(json.dumps(content, indent=2), encoding="utf-8")

@@ -29,6 +29,7 @@ class StepBar:
     def __init__(self, label: str) -> None:
         self.label = label
         self._bar: Progress | None = None
+        self._trainer: Trainer | None = None
 
     @property
     def is_shown(self) -> bool:
@@ -44,7 +45,7 @@ class StepBar:
             TextColumn("{task.description}"), TimeElapsedColumn(), TextColumn("elapsed,"),
             TimeRemainingColumn(), TextColumn("left"),
         )  # fmt: skip
-        self._bar = Progress(*columns)
+        self._bar, self._trainer = Progress(*columns), trainer
         self._bar.add_task("", total=trainer.max_steps, completed=trainer.global_step)
         self._bar.start()
 
@@ -55,8 +56,9 @@ class StepBar:
             step: steps that are done.
             text: what stands behind them; None leaves it as it is.
         """
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=step, description=text)
+        if self._bar is not None and self._trainer is not None:
+            steps = self._trainer.max_steps  # which may change on the way
+            self._bar.update(self._bar.task_ids[0], completed=step, description=text, total=steps)
 
     def stop(self) -> None:
         """Leaves the bar as it stands."""

@@ -44,12 +44,7 @@ from tgp_multimodal.training.datamodules import StreamData
 from tgp_multimodal.training.inner_options import merge_nested, split_nested
 from tgp_multimodal.training.metrics_file import Board, MetricsFile, TruncateMetrics
 from tgp_multimodal.training.module import TrainingModule
-from tgp_multimodal.training.refusals import (
-    as_list,
-    check_given,
-    check_intervals,
-    check_trainer,
-)
+from tgp_multimodal.training.refusals import as_list, check_given, check_intervals, check_trainer
 from tgp_multimodal.training.resume import ResumeCounters
 from tgp_multimodal.training.sizes import SizeName, differences
 
@@ -324,9 +319,12 @@ class RunCLI(LightningCLI):
         return chosen.seconds.get(chosen.name, 1.0) if chosen else 1.0
 
     def set_steps(self, steps: int) -> None:
-        """Changes the length of the run before it starts."""
+        """Changes the length of the run, before it starts or in its midst."""
         self.trainer.fit_loop.epoch_loop.max_steps = steps
         self.config["trainer"]["max_steps"] = steps
+        for writer in self.trainer.callbacks if self.trainer.global_step else ():
+            if isinstance(writer, WriteConfig):  # what it wrote at the start is no longer true
+                writer.save_config(self.trainer, self.model, "fit")
 
 
 def _explain_sections(parser: LightningArgumentParser) -> None:

@@ -1,6 +1,5 @@
 """`tgp quickstart`: the whole road once, on this machine, with nothing downloaded."""
 
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,8 +16,6 @@ _SHOWN = (
 _CONFIG = "configs/quickstart.yaml"
 _BASELINES = ("majority", "tfidf", "pixels", "xz", "xz:trained")
 _SCENES = 4000
-_OVERHEAD = 1.45  # time of a training step / of its forward and backward: optimizer, data, checks
-_AFTERWARDS = 300  # exporting, evaluating and drawing take about as long as this many passes
 _FOLLOWING = 700  # steps of the shipped config with which pictures follow their prompts (LOG.md)
 
 
@@ -40,7 +37,7 @@ def quickstart(
     Args:
         folder: the run's folder; everything lies in it.
         minutes: rough time budget for everything; the number of steps is planned from one measured
-            step.
+            step, and once more after forty of them.
         steps: number of training steps, in place of `minutes`.
         config: YAML config of the run.
         suite: benchmark suite.
@@ -67,14 +64,16 @@ def quickstart(
         if any(run.iterdir()) and not _is_run(run):
             raise ValueError(f"folder must be new or a run's. Got {run} instead.")
         shutil.rmtree(run)
-    start = time.monotonic()
+    from tgp_multimodal.training.budget import Budget
+
+    budget = Budget(minutes)
     if (run / "export" / "tgp.json").is_file():
         print(f"pretrained already: {run / 'export'} (--fresh starts over)")
     else:
         with _stage("preparing text and pictures from this installation"):
             _prepare(run)
         with _stage("pretraining"):
-            _pretrain(run, path, start, minutes, steps)
+            _pretrain(run, path, budget, steps)
         with _stage("exporting"):
             _export(run)
     with _stage("evaluating"):
@@ -87,7 +86,7 @@ def quickstart(
         f"leaderboard page: {page}\nsample sheet:     {sheet}\nmodel:            {run / 'export'}"
     )
     print(f'draw your own:    tgp draw {run / "export"} "a red circle left of a blue square"')
-    print(f"all of it took {(time.monotonic() - start) / 60:.1f} minutes")
+    print(f"all of it took {(time.monotonic() - budget.start) / 60:.1f} minutes")
 
 
 def _check_name(run: Path) -> None:
@@ -146,7 +145,8 @@ def _counts(splits: dict[str, dict[str, int]]) -> str:
     )
 
 
-def _pretrain(run: Path, config: Path, start: float, minutes: float, steps: int | None) -> None:
+def _pretrain(run: Path, config: Path, budget: Any, steps: int | None) -> None:
+    from tgp_multimodal.training.budget import PlanAgain
     from tgp_multimodal.training.checkpoints import newest
     from tgp_multimodal.training.run import RunCLI
 
@@ -155,45 +155,30 @@ def _pretrain(run: Path, config: Path, start: float, minutes: float, steps: int 
     begun = newest(run)
     cli = RunCLI(["--config", str(config), *where], run=False)
     cli.prepare(is_timed=steps is None and begun is None, is_resumed=begun is not None)
+
+    def set_steps(planned: int, why: str) -> None:
+        cli.set_steps(planned)
+        print(f"   {planned} steps ({why})", flush=True)
+
     if steps is not None:
-        planned, why = steps, "as asked"
+        set_steps(steps, "as asked")
     elif begun:
-        planned, why = _planned(run), "as planned when it began"
+        set_steps(_planned(run), "as planned when it began")
     else:
-        seconds, spent = cli.seconds_per_step, time.monotonic() - start
-        planned = plan(seconds, minutes * 60 - spent)
-        why = "what fits"
+        seconds = cli.seconds_per_step
+        set_steps(planned := budget.steps(seconds), "what fits, by one measured pass")
+        again = partial(set_steps, why="what fits, by steps of this run")
+        cli.trainer.callbacks.insert(0, PlanAgain(budget, seconds, again))
         if planned < _FOLLOWING and config.samefile(_config_path(_CONFIG)):
-            why += f"; pictures follow their prompts from about {_FOLLOWING} steps on, here with "
-            why += f"--fresh --minutes {minutes_to_follow(seconds, spent)}"
-    cli.set_steps(planned)
-    print(f"   {planned} steps ({why})")
+            enough = budget.minutes_for(_FOLLOWING, seconds)
+            print(
+                f"   pictures follow their prompts from about {_FOLLOWING} steps on, here with "
+                f"--fresh --minutes {enough}"
+            )
     cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=begun)
     if cli.stop.asked:  # in the last step, too: what comes next takes minutes
         print("stopped and saved; go on with the same command", file=sys.stderr)
         raise SystemExit(cli.stop.exit_status)
-
-
-def plan(seconds: float, left: float) -> int:
-    """Training steps that leave time for the rest, to the nearest ten, between 20 and 20,000.
-
-    Args:
-        seconds: of the forward and backward passes of one step.
-        left: seconds until all must be done.
-    """
-    fit = (left / max(seconds, 1e-6) - _AFTERWARDS) / _OVERHEAD
-    return int(min(20_000, max(20, round(fit / 10) * 10)))
-
-
-def minutes_to_follow(seconds: float, spent: float) -> int:
-    """Budget with which pictures of the shipped config follow their prompts.
-
-    Args:
-        seconds: of the forward and backward passes of one step.
-        spent: seconds that have passed before training.
-    """
-    steps_and_rest = _FOLLOWING * _OVERHEAD + _AFTERWARDS
-    return math.ceil((spent + steps_and_rest * seconds) / 60)
 
 
 def _planned(run: Path) -> int:
