@@ -118,7 +118,8 @@ def edited(file: Path, edit: Edit) -> None:
         (lambda r: r.update(seconds=0.1), "the file was edited"),
         (lambda r: r["model_facts"].update(digest="other"), "the file was edited"),
         (lambda r: r.update(digest=""), "must have a digest. Got none"),
-        (lambda r: r.pop("card"), "must be a result file"),
+        (lambda r: r.pop("card"), "must have the fields of a result. Got no card instead"),
+        (lambda r: r.update(cost=1), "must have the fields of a result. Got cost instead"),
         (lambda r: r.update(metric="macro_f1"), "the file was edited"),
         (lambda r: r.update(aggregate="median"), "records must give a median. Got KeyError"),
         (lambda r: r.update(aggregate=[1]), "aggregate must be a text. Got [1] instead"),
@@ -220,6 +221,26 @@ def test_a_folder_without_results_is_a_mistake(
     assert main(["verify", str(tmp_path)]) == 2
     assert "folder must hold <model>/<domain>__<task>.json" in capsys.readouterr().err
     assert main(["verify", str(tmp_path / "none")]) == 2
+
+
+def test_other_files_beside_results_are_no_complaint(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    count = len(list(folder.glob("*/*.json")))
+    (folder / "leaderboard.json").write_text("{}")
+    (folder / "dummy/notes.json").write_text("[]")
+    (folder / "dummy/losses.jsonl").write_text("{}\n")
+    assert main(["verify", str(folder)]) == 0
+    assert f"{count} results verified" in capsys.readouterr().out
+
+
+def test_a_folder_above_the_results_hears_where_they_are(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = folder.rename(folder.with_name("results")).parent
+    (run / "manifest.json").write_text("{}")
+    assert main(["verify", str(run)]) == 2
+    assert f"Got {run} instead. Did you mean {run / 'results'}?" in capsys.readouterr().err
 
 
 def test_a_run_that_is_under_way_is_no_complaint(folder: Path) -> None:

@@ -9,7 +9,7 @@ import reprlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,11 @@ class Result:
     digest: str = ""
     format: int = FORMAT
 
+
+_FIELDS = {f.name for f in fields(Result)}
+_REQUIRED = {
+    f.name for f in fields(Result) if f.default is MISSING and f.default_factory is MISSING
+}
 
 def folder(root: Path, model: str) -> Path:
     """Folder of a model's results: its name, in letters of any script."""
@@ -155,11 +160,17 @@ def read(file: Path) -> Result:
     try:
         text = file.read_text(encoding="utf-8")
         found = json.loads(text, parse_constant=number, parse_float=number)
-        result = Result(**found) if found.get("format") == FORMAT else None
-    except (ValueError, RecursionError, TypeError, AttributeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} must be a result file. Got {error} instead.") from None
-    if result is None:
-        raise ValueError(f"{file} must have format {FORMAT}. Got {found.get('format')} instead.")
+    if not isinstance(found, dict):
+        raise ValueError(f"{file} must be a result file. Got {reprlib.repr(found)} instead.")
+    if found.get("format") != FORMAT:
+        got = found.get("format", "none")
+        raise ValueError(f"{file} must have format {FORMAT}. Got {got} instead.")
+    if differing := sorted(found.keys() - _FIELDS | _REQUIRED - found.keys()):
+        which = ", ".join(f"{'' if name in found else 'no '}{name}" for name in differing)
+        raise ValueError(f"{file} must have the fields of a result. Got {which} instead.")
+    result = Result(**found)
     for name, kind, is_one in _kinds():
         value = getattr(result, name)
         if not is_one(value):

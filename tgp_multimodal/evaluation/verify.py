@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from tgp_multimodal.evaluation import aggregates, contamination, results
 from tgp_multimodal.evaluation.results import Result
 
-_OTHER = "skipped.jsonl"  # lies beside results and is none
+_NAME = "*__*"  # of a result's files, in which this parts domain and task
 
 
 class Report(NamedTuple):
@@ -45,24 +45,29 @@ def verify(folder: Path) -> Report:
     if not folder.is_dir():
         raise FileNotFoundError(f"folder must hold result files. Got {folder} instead.")
     files, items = (
-        # What begins with a dot is of runs that are under way, or were killed in a write.
+        # What begins with a dot is of runs that are under way, or were killed in a write; other
+        # files may lie there, too.
         sorted(_two_levels(folder, ending))
         for ending in (".json", ".jsonl")
     )
     if not files and not items:
-        raise ValueError(f"folder must hold <model>/<domain>__<task>.json. Got {folder} instead.")
+        below = next((f.parents[1] for f in sorted(folder.glob(f"*/*/{_NAME}.json"))), None)
+        meant = f" Did you mean {below}?" if below else ""
+        raise ValueError(
+            f"folder must hold <model>/<domain>__<task>.json. Got {folder} instead.{meant}"
+        )
     complaints = [c for file in files if (c := check(file)) is not None]
     for item in items:
         result = item.with_suffix(".json")
-        if item.name != _OTHER and not result.is_file():
+        if not result.is_file():
             complaints.append(f"{result} must lie beside its items. Got no such file instead.")
     by_digest = [file for file in files if _is_by_digest(file)]
     return Report(files, by_digest, complaints)
 
 
 def _two_levels(folder: Path, ending: str) -> Iterator[Path]:
-    yield from folder.glob(f"[!.]*{ending}")
-    yield from folder.glob(f"[!.]*/[!.]*{ending}")
+    yield from folder.glob(f"[!.]{_NAME}{ending}")
+    yield from folder.glob(f"[!.]*/[!.]{_NAME}{ending}")
 
 
 def check(file: Path) -> str | None:
