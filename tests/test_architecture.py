@@ -30,13 +30,13 @@ ALLOWED = {
     "diffusion": {"data", "resources"},
     "inference": {"models", "diffusion", "data", "names", "resources"},
     "objectives": {"models", "diffusion", "data", "resources"},
-    "export": {"stock_export", "models", "diffusion", "data", "resources"},
+    "export": {"stock_export", "models", "diffusion", "data", "names", "resources"},
     "stock_export": {"models", "diffusion", "data", "resources"},  # export, second file
     "stock_weights": {"models", "data", "resources"},  # the way back from a stock folder
     "model_card": {"front_matter", "models", "data", "resources"},  # export, third file
     "front_matter": set(),  # export, fourth file
     "adapters": BELOW_TORCH | NETWORKS | SIBLINGS | {"names", "requirements"},
-    "training": BELOW_TORCH | NETWORKS | SIBLINGS | {"adapters"},
+    "training": BELOW_TORCH | NETWORKS | SIBLINGS | {"adapters", "names"},
     "serving": {"inference", "export", "models", "data", "resources", "messages", "__init__"},
     "requirements": set(),
     "messages": {"names", "requirements"},

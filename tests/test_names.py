@@ -2,7 +2,7 @@
 
 import pytest
 
-from tgp_multimodal.names import closest, unknown
+from tgp_multimodal.names import beside, closest, unknown
 
 CARDS = ["text/boolq", "text/ag_news", "code/conala", "image/digits"]
 
@@ -101,3 +101,10 @@ def test_without_a_hint_longer_lists_are_given(many, are_listed):
 
 def test_a_name_from_elsewhere_is_said_whatever_the_spelling():
     assert unknown("verb", "train", ["fit", "trim"], "fit").endswith(" Did you mean fit?")
+
+
+def test_what_lies_beside_is_meant_where_a_path_is_not_there(tmp_path):
+    (tmp_path / "export").mkdir()
+    assert beside(tmp_path / "expor") == f" Did you mean {tmp_path / 'export'}?"
+    assert beside(tmp_path / "photos") == ""
+    assert beside(tmp_path / "none" / "export") == ""

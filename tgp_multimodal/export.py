@@ -35,6 +35,7 @@ from tgp_multimodal.models.networks import (
     from_description,
 )
 from tgp_multimodal.models.weights_file import write_weights
+from tgp_multimodal.names import beside
 
 FORMAT = 1
 _TEXT = "model.safetensors"
@@ -199,7 +200,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"checkpoint must be a file or a run's folder. Got {path} instead.")
+        raise FileNotFoundError(
+            f"checkpoint must be a file or a run's folder. Got {path} instead.{beside(path)}"
+        )
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises anything from KeyError to UnpicklingError here
@@ -324,4 +327,6 @@ def _write_json(path: Path, content: Any) -> None:
 
 def _hint(folder: Path) -> str:
     inside = folder / "export"
-    return f" Did you mean {inside}?" if (inside / "tgp.json").is_file() else ""
+    if (inside / "tgp.json").is_file():
+        return f" Did you mean {inside}?"
+    return "" if folder.exists() else beside(folder)

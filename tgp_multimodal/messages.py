@@ -29,6 +29,18 @@ _PLAIN = {"int": "a whole number", "float": "a number", "bool": "true or false",
 
 _MISTAKES = ("MisconfigurationException",)  # Lightning's errors that are its user's
 
+# What options of `tgp fit` are called by other trainers.
+_ELSEWHERE = {
+    "batch": "--data.text.batch",
+    "batch_size": "--data.text.batch",
+    "learning_rate": "--model.optimizer.muon_lr",
+    "epochs": "--trainer.max_steps",
+    "num_train_epochs": "--trainer.max_steps",
+    "seed": "--seed_everything",
+    "output": "--trainer.default_root_dir",
+    "output_dir": "--trainer.default_root_dir",
+}
+
 _SUBPARSERS = argparse._SubParsersAction
 
 _KEY = re.compile(r'Parser key "([^"]+)"(?: element \d+)?:')
@@ -88,7 +100,8 @@ def parser_sentence(message: str, parser: argparse.ArgumentParser | None, progra
         name = found[1].partition("=")[0]
         if not name.startswith("-"):
             return f"arguments must be those of `{program} --help`. Got {name} too many instead."
-        return unknown(f"option of `{program}`", name, options)
+        meant = _ELSEWHERE.get(name.lstrip("-").replace("-", "_")) if program == "tgp fit" else None
+        return unknown(f"option of `{program}`", name, options, meant)
     if found := re.search(r"arguments? (?:is|are) required: (.*)", message):
         name = re.sub(r"\bfit\.", "", found[1])  # LightningCLI's sub-command
         return f"{name} must be given. Got nothing instead; `{program} --help` shows how."

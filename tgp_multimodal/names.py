@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 _BEGINNING = 3  # from so many letters on, a name that starts with them is the likeliest one
 _LISTED = 20  # more names than this are a wall, not a help
@@ -28,6 +29,13 @@ def unknown(kind: str, name: object, known: Iterable[str], meant: str | None = N
 def hint(name: object, known: Iterable[str]) -> str:
     """` Did you mean ...?` for the end of a sentence; nothing where no name comes close."""
     return _question(closest(str(name), known))
+
+
+def beside(path: Path) -> str:
+    """The same for a file or folder that is not there, by what lies beside it."""
+    there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    meant = closest(path.name, there, has_levels=False)
+    return _question(str(path.parent / meant) if meant else None)
 
 
 def closest(name: str, known: Iterable[str], has_levels: bool = True) -> str | None:

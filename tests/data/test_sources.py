@@ -265,6 +265,20 @@ def test_names_of_streams(place, stream):
 
 
 @pytest.mark.parametrize(
+    ("name", "short", "two"),
+    [
+        ("a/b/c.txt", "c.txt", "b/c.txt"),
+        ("corpora/general/*.parquet", "general/*.parquet", "general/*.parquet"),
+        ("a/src/**/*.py", "src/**/*.py", "src/**/*.py"),
+        ("*.py", "*.py", "*.py"),
+        ("hub:owner/name", "name", "hub:owner/name"),
+    ],
+)
+def test_a_short_name_tells_a_pattern_from_others(name, short, two):
+    assert (sources.short_name(name), sources.short_name(name, 2)) == (short, two)
+
+
+@pytest.mark.parametrize(
     ("card", "content"),
     [
         ("a-00000.card.json", {"license": "MIT"}),

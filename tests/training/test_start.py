@@ -80,7 +80,7 @@ def test_data_of_another_tokenizer_are_refused(tokenizer, tmp_path):
     module = SimpleNamespace(network=None, start_tokenizer=tokenizer.digest)
     data.trainer = SimpleNamespace(lightning_module=module)
     with pytest.raises(
-        ValueError, match=r"data\.folder must have the tokenizer of model\.init_from"
+        ValueError, match=r"data\.folder must be prepared with the tokenizer of model\.init_from"
     ):
         data.setup("fit")
 
@@ -92,7 +92,7 @@ def test_ids_of_another_size_are_refused_as_what_they_are(tokenizer, tmp_path):
     module = SimpleNamespace(network=language_model(300), start_tokenizer=tokenizer.digest)
     data.trainer = SimpleNamespace(lightning_module=module)
     with pytest.raises(
-        ValueError, match=r"data\.folder must have the tokenizer of model\.init_from"
+        ValueError, match=r"data\.folder must be prepared with the tokenizer of model\.init_from"
     ):
         data.setup("fit")
 

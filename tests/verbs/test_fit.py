@@ -169,6 +169,34 @@ class TestCommandLine:
         assert f"{overlay}.yaml without a whole one" in err
 
     @pytest.mark.parametrize(
+        ("word", "meant"),
+        [
+            ("--batch-size", "--data.text.batch"),
+            ("--learning_rate", "--model.optimizer.muon_lr"),
+            ("--epochs", "--trainer.max_steps"),
+            ("--output", "--trainer.default_root_dir"),
+        ],
+    )
+    def test_names_of_other_trainers_lead_to_ours(
+        self, elsewhere, monkeypatch, capsys, word, meant
+    ):
+        code, _, err = fit(monkeypatch, capsys, word, "3")
+        assert code == 2
+        assert err.endswith(f"Got {word} instead. Did you mean {meant}?\n")
+        _, shown, _ = fit(monkeypatch, capsys, "--size", "nano", "--print_config")
+        config = yaml.safe_load(shown)
+        for key in meant.lstrip("-").split("."):
+            config = config[key]  # it is there
+
+    def test_pictures_of_a_folder_of_text_are_missed_there(self, elsewhere, monkeypatch, capsys):
+        (elsewhere / "a.txt").write_text(" ".join(str(n * n) for n in range(3000)))
+        assert cli.main(["prepare", "data", "--text", "a.txt", "--validation_share", "0"]) == 0
+        words = ("--size", "nano", "--config", ours("pictures.yaml"), "--data.folder", "data")
+        code, _, err = fit(monkeypatch, capsys, *words)
+        assert code == 2
+        assert "data.folder must hold pictures, which a config is to learn from. Got data" in err
+
+    @pytest.mark.parametrize(
         ("start", "part"),
         [("", "head"), ("size: nano\n", "tower"), ("init_from: exp\n", "text, tower")],
     )

@@ -115,3 +115,17 @@ def test_hidden_pictures_are_passed_over(tmp_path):
         labeller = labelling.Labeller(Judge(), Columns(), quarantine)
         (rows,) = labeller.pictures(tmp_path / "in")
     assert [row["file"] for row in rows] == ["a.png", "in/b.png"]
+
+
+def test_a_model_of_numbers_writes_no_column_of_probabilities(tokenizer, tmp_path):
+    export.save(tmp_path / "base", language_model(tokenizer.vocabulary), tokenizer, {}, "card")
+    rows = [[text, str(len(text))] for text in ("a", "river", "river stone", "a bridge") * 8]
+    with (tmp_path / "train.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["text", "label"], *rows])
+    given = ["--train", str(tmp_path / "train.csv"), "--kind", "regression", "--steps", "2"]
+    assert main(["adapt", str(tmp_path / "base"), str(tmp_path / "out"), *given]) == 0
+    source, output = table(tmp_path / "new.csv", ["river", "stone"]), tmp_path / "labelled.csv"
+    assert main(["predict", str(tmp_path / "out"), str(source), str(output)]) == 0
+    (first, second) = read(output)
+    assert first.keys() == second.keys() == {"text", "label"}
+    assert all(float(row["label"]) == float(row["label"]) for row in (first, second))

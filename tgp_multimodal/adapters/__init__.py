@@ -42,7 +42,7 @@ def make(model: str) -> "Adapter":
     from inspect import signature
     from pathlib import Path
 
-    from tgp_multimodal.names import unknown
+    from tgp_multimodal.names import beside, unknown
 
     kind, colon, argument = model.partition(":")
     if kind not in ADAPTERS and Path(model).is_dir():
@@ -51,7 +51,7 @@ def make(model: str) -> "Adapter":
         if not colon and ("/" in model or Path(model).exists()):
             raise ValueError(
                 "model must be a folder that `tgp export` wrote, or KIND:MODEL, like"
-                f" hf:{model}. Got {model} instead."
+                f" hf:{model}. Got {model} instead.{beside(Path(model))}"
             )
         raise ValueError(unknown("model, which may be a folder,", kind, ADAPTERS))
     module, name = ADAPTERS[kind].split(":")

@@ -5,7 +5,6 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any, TypeVar
 
 from tgp_multimodal.data.duplicates import ExactDuplicates, NearDuplicates, PictureDuplicates
@@ -14,7 +13,7 @@ from tgp_multimodal.data.picture_sources import decoded
 from tgp_multimodal.data.prepare_settings import Progress, Settings
 from tgp_multimodal.data.quarantine import Quarantine, Tally
 from tgp_multimodal.data.records import Document
-from tgp_multimodal.data.sources import Source
+from tgp_multimodal.data.sources import Source, short_name
 from tgp_multimodal.data.splits import Keyed
 
 T = TypeVar("T")
@@ -137,7 +136,7 @@ class Intake:
 
     def _told(self, source: Source, rows: Iterable[T], verb: str, tally: Tally) -> Iterator[T]:
         """Passes rows on and says now and then how many there were."""
-        label, limit = f"{verb} {Path(source.name).name}", self.settings.limit
+        label, limit = f"{verb} {short_name(source.name)}", self.settings.limit
         if self._labels.setdefault(label, source.name) != source.name:
             label = f"{verb} {source.name}"  # two files of one name have a bar each
         total = min(source.rows, limit or source.rows) if source.rows else limit

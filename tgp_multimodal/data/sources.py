@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from tgp_multimodal.data import rows
 from tgp_multimodal.data.quarantine import Bad
 from tgp_multimodal.data.records import Document
-from tgp_multimodal.names import closest
+from tgp_multimodal.names import beside
 
 PREFIX = "hub:"  # of data sets that `hub.py` reads
 TEXT_SUFFIXES = (".txt", ".md")
@@ -123,7 +123,7 @@ def find(place: str, wanted: Callable[[Path], bool], what: str, kinds: str) -> l
     files = [Path(p) for p in sorted(found) if Path(p).is_file()]
     if not files:
         there = f"{place}, which does not exist,"
-        raise ValueError(f"{what} must be a file or a folder. Got {there} instead.{_near(path)}")
+        raise ValueError(f"{what} must be a file or a folder. Got {there} instead.{beside(path)}")
     return files
 
 
@@ -190,6 +190,18 @@ def root_of(place: str, files: Sequence[Path]) -> Path:
         return files[0].parent
     magic = next((i for i, part in enumerate(path.parts) if glob.has_magic(part)), None)
     return Path(*path.parts[:magic])
+
+
+def short_name(name: str, last: int = 1) -> str:
+    """The end of a source's name that tells it from others.
+
+    Args:
+        name: of the source.
+        last: parts of a path at least; a pattern has all of its parts, and the folder before them.
+    """
+    parts = Path(name).parts
+    magic = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    return str(Path(*parts[max(0, min(magic - 1, len(parts) - last)) :]))
 
 
 def stream_of(place: str) -> str:
@@ -313,9 +325,3 @@ def _kinds(files: Sequence[Path]) -> str:
     kinds = Counter(f.suffix.lower() or f.name for f in files).most_common(5)
     listed = ", ".join(f"{n} {suffix}" for suffix, n in kinds)
     return f"with {listed}" if kinds else "with no files"
-
-
-def _near(path: Path) -> str:
-    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    meant = closest(path.name, siblings, has_levels=False)
-    return f" Did you mean {path.parent / meant}?" if meant else ""

@@ -87,6 +87,7 @@ _REQUIRED = {
     f.name for f in fields(Result) if f.default is MISSING and f.default_factory is MISSING
 }
 
+
 def folder(root: Path, model: str) -> Path:
     """Folder of a model's results: its name, in letters of any script."""
     name = re.sub(r"[^\w.+=-]+", "-", model).strip("-.")

@@ -103,22 +103,25 @@ class Labeller:
         return item
 
     def _filled(self, found: list[Row], items: list[Any], places: list[int]) -> list[Row]:
-        """Rows with their two new columns, which are empty where there is no item."""
+        """Rows with their new columns, which are empty where there is no item."""
         if self._names is None and found:
             self._names = _free_names({name for row in found for name in row})
         label, probability = self._names or ("label", "probability")
+        is_tags = self.model.task.kind == "tagging"
+        has_probability = self.model.task.kind != "regression"
         for row in found:
             if taken := {label, probability} & row.keys():
                 raise ValueError(
                     f"columns of the input must be in its first {_CHUNK} rows where they are named"
                     f" as ours are. Got {', '.join(sorted(taken))} further down instead."
                 )
-            row |= {label: None, probability: None}
-        is_tags = self.model.task.kind == "tagging"
+            row |= dict.fromkeys((label, probability) if has_probability else (label,))
         answers = self.model.predict(items) if items else []
         for place, answer in zip(places, answers, strict=True):
             given = list(answer.label) if is_tags else answer.label
-            found[place] |= {label: given, probability: answer.probability}
+            found[place][label] = given
+            if has_probability:
+                found[place][probability] = answer.probability
         self.labelled += len(items)
         return found
 

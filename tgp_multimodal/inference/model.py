@@ -290,6 +290,9 @@ class Model:
             raise ValueError("items must be all texts, or all pictures. Got both instead.")
         if layers:
             raise ValueError("layers must be False where items are pictures. Got True instead.")
+        if isinstance(first := next(iter(items), None), int | float | dict):
+            found = type(first).__name__
+            raise ValueError(f"items must be texts or pictures. Got a list of {found} instead.")
         network, pictures = self._with_head(), picture_inputs.several(items)
         return picture_features.features(network, self.tokenizer, pictures)
 

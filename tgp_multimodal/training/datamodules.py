@@ -21,6 +21,7 @@ from tgp_multimodal.data.prepared import manifest, open_pictures
 from tgp_multimodal.data.sections import checked_section
 from tgp_multimodal.data.tokenizer import Tokenizer
 from tgp_multimodal.models.networks import PROMPT_TOKENS
+from tgp_multimodal.names import beside
 
 _FEWEST = {"passages": 2, "captions": 2}  # of a batch: contrast needs another pair
 _LARGEST_SEED = 2**32 - 1  # grain's limit; a step's seed is seed * 1,000,003 + step
@@ -116,6 +117,7 @@ class StreamData(LightningDataModule):
         if not self.folder.is_dir():
             raise ValueError(
                 f"data.folder must be a folder that `tgp prepare` wrote. Got {self.folder} instead."
+                f"{beside(self.folder)}"
             )
         for name, settings in self._streams().items():
             checked_section(name, settings)
@@ -131,8 +133,8 @@ class StreamData(LightningDataModule):
         start_tokenizer = getattr(self._module, "start_tokenizer", None)
         if start_tokenizer not in (None, self.tokenizer.digest):
             raise ValueError(
-                "data.folder must have the tokenizer of model.init_from (see --tokenizer of "
-                f"`tgp prepare`). Got {self.folder} with another one instead."
+                "data.folder must be prepared with the tokenizer of model.init_from (--tokenizer "
+                f"of `tgp prepare`). Got {self.folder} with another one instead."
             )
         network = getattr(self._module, "network", None)
         if network is not None and network.text.vocabulary < self.tokenizer.vocabulary:

@@ -322,7 +322,9 @@ class RunCLI(LightningCLI):
         """Changes the length of the run, before it starts or in its midst."""
         self.trainer.fit_loop.epoch_loop.max_steps = steps
         self.config["trainer"]["max_steps"] = steps
-        for writer in self.trainer.callbacks if self.trainer.global_step else ():
+        if self.trainer.global_step == 0:
+            return
+        for writer in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(writer, WriteConfig):  # what it wrote at the start is no longer true
                 writer.save_config(self.trainer, self.model, "fit")
 

@@ -1,6 +1,7 @@
 """The verb `evaluate`."""
 
 from collections.abc import Iterable
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from tgp_multimodal.evaluation.asking import Team
     from tgp_multimodal.evaluation.cards import Card
     from tgp_multimodal.evaluation.results import Result
+
+_SLOW = 20.0  # seconds of one card without a word, where there is no terminal
 
 # Columns of a terminal that shows a column of the cards whole; a pipe shows all of them.
 _LEAST_WIDTH = {"protocol": 95, "license": 115, "suites": 145}
@@ -304,11 +307,15 @@ def team() -> "Team":
 
 
 class _Progress:
-    """One line for each card that is done or skipped; on a terminal also what is going on."""
+    """One line for each card that is done or skipped, and what is going on.
+
+    That is shown at once on a terminal, and elsewhere, in a line of its own, when it takes long.
+    """
 
     def __init__(self, console: Any, model: str, cards: int) -> None:
         self.console, self.model, self.cards, self.count = console, model, cards, 0
         self.status = console.status(f"{model}: starting")
+        self._slow: Timer | None = None
 
     def __enter__(self) -> "_Progress":
         if self.console.is_terminal:
@@ -316,15 +323,28 @@ class _Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._forget()
         self.status.stop()
 
     def __call__(self, what: str, card: str, sentence: str) -> None:
+        self._forget()
         if what in ("data", "asking"):
-            self.status.update(f"{self.model} [{self.count + 1}/{self.cards}] {card}: {sentence}")
+            now = f"{self.model} [{self.count + 1}/{self.cards}] {card}: {sentence}"
+            self.status.update(now)
+            if not self.console.is_terminal:
+                self._slow = Timer(_SLOW, self._print, (f"{now} ...",))
+                self._slow.daemon = True
+                self._slow.start()
             return
         self.count += 1
         word = f"  {what}" if what in ("skipped", "failed") else ""
-        line = f"{self.model} [{self.count}/{self.cards}] {card}{word}: {sentence}"
+        self._print(f"{self.model} [{self.count}/{self.cards}] {card}{word}: {sentence}")
+
+    def _forget(self) -> None:
+        if self._slow is not None:
+            self._slow.cancel()
+
+    def _print(self, line: str) -> None:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

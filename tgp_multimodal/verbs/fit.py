@@ -90,11 +90,17 @@ def _of_data(size: Path, options: list[str], paths: list[str], has_network: bool
     found = own_data.choose(size, Path(os.path.expanduser(folder[0])))  # noqa: PTH111 (may fail)
     if found is None:
         return []
-    said = [
-        (kind, section[kind]) for section in sections for kind in own_data.KINDS if kind in section
-    ]
-    if not any(value for _, value in said):
-        _say(found.told([kind for kind, _ in said]))  # an overlay says null of what it leaves out
+    said = {
+        kind: section[kind] for section in sections for kind in own_data.KINDS if kind in section
+    }
+    if lacking := [kind for kind, value in said.items() if value and kind not in found.data]:
+        there = " and ".join(kind for kind in own_data.KINDS if kind in found.data)
+        raise ValueError(
+            f"data.folder must hold {lacking[0]}, which a config is to learn from. "
+            f"Got {folder[0]} with {there} alone instead."
+        )
+    if not any(said.values()):
+        _say(found.told(said.keys()))  # an overlay says null of what it leaves out
     has_size = has_network or any(_HEAD_SIZE in word for word in options)
     return found.words(has_size or any(map(_says_head_size, _values_in_files(paths, "model"))))
 

@@ -20,9 +20,10 @@ def predict(
 
     Rows are processed a few hundred at a time, so a file may be of any size. All columns are kept,
     and `label` and `probability` are appended (`predicted_label` and `predicted_probability` where
-    the file has such columns); they are empty for a row without text. Several labels are separated
-    by |, tags by spaces. Rows and pictures that cannot be read are left out and listed in
-    OUTPUT.quarantine.jsonl. What an interrupted call has labelled is in OUTPUT.partial.
+    the file has such columns); they are empty for a row without text. A model that predicts numbers
+    gives no probability. Several labels are separated by |, tags by spaces. Rows and pictures that
+    cannot be read are left out and listed in OUTPUT.quarantine.jsonl. What an interrupted call has
+    labelled is in OUTPUT.partial.
 
     Args:
         adapted: folder that `tgp adapt` wrote.

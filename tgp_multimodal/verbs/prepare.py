@@ -3,7 +3,10 @@
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _MOST_COLUMNS = 5  # streams side by side in 80 characters
 _TEXT = {  # numbers of the manifest: their title and their form
@@ -160,7 +163,7 @@ def prepare(
             )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_interrupted(folder)) from None
-    show(done, None if given else vocabulary)
+    show(done, None if given else vocabulary, given)
 
 
 def _interrupted(output: Any) -> str:
@@ -210,12 +213,13 @@ def progress_bar() -> Iterator[Callable[[str, int, int | None], None]]:
         yield report
 
 
-def show(done: Any, vocabulary: int | None = None) -> None:
+def show(done: Any, vocabulary: int | None = None, model: "Path | None" = None) -> None:
     """Prints what a prepared set holds and what was left out of it.
 
     Args:
         done: what `data.prepare.prepare` returned.
         vocabulary: ids that a tokenizer was to be trained with; None if none was.
+        model: folder of the tokenizer that was used; an export of ours can be trained further.
     """
     from rich.markup import escape
 
@@ -242,8 +246,10 @@ def show(done: Any, vocabulary: int | None = None) -> None:
     console.print(f"tokenizer: {learned:,} ids, {done.tokenizer.digest[:12]}")
     if done.text or done.pictures:
         folder = shlex.quote(str(done.folder))
-        fit = f"tgp fit --size nano --data.folder {escape(folder)}"
-        console.print(f"train on it: {fit}", soft_wrap=True)
+        has_weights = model is not None and (model / "tgp.json").is_file()
+        start = f"--init_from {shlex.quote(str(model))}" if has_weights else "--size nano"
+        fit = f"tgp fit {start} --data.folder {folder}"
+        console.print(f"train on it: {escape(fit)}", soft_wrap=True)
 
 
 def _bad_rows(done: Any) -> Iterator[str]:
@@ -295,10 +301,10 @@ def _splits_table(kind: str, found: dict[str, Any]) -> Any:
 
 
 def _sources_table(done: Any) -> Any:
-    from pathlib import Path
-
     from rich.markup import escape
     from rich.table import Table
+
+    from tgp_multimodal.data.sources import short_name
 
     table = Table(title="sources", title_justify="left")
     table.add_column("source", overflow="fold")
@@ -309,7 +315,7 @@ def _sources_table(done: Any) -> Any:
         for fact in found["sources"] if found else ():
             numbers = [f"{fact[name]:,}" for name in ("rows", "bad", "duplicates")]
             size = f"{fact['bytes'] / 1e6:,.1f}" if fact["bytes"] else ""
-            short = "/".join(Path(fact["name"]).parts[-2:])  # the manifest has all of it
+            short = short_name(fact["name"], 2)  # the manifest has all of it
             table.add_row(escape(short), escape(fact["stream"]), *numbers, size)
     return table
 

@@ -168,7 +168,8 @@ def _pretrain(run: Path, config: Path, budget: Any, steps: int | None) -> None:
         seconds = cli.seconds_per_step
         set_steps(planned := budget.steps(seconds), "what fits, by one measured pass")
         again = partial(set_steps, why="what fits, by steps of this run")
-        cli.trainer.callbacks.insert(0, PlanAgain(budget, seconds, again))
+        callbacks: list[Any] = cli.trainer.callbacks  # type: ignore[attr-defined]
+        callbacks.insert(0, PlanAgain(budget, seconds, again))
         if planned < _FOLLOWING and config.samefile(_config_path(_CONFIG)):
             enough = budget.minutes_for(_FOLLOWING, seconds)
             print(
