@@ -7,6 +7,7 @@ from random_networks import language_model, multimodal, randomise
 
 from tgp_multimodal.inference import picture_features, text
 from tgp_multimodal.inference.task_network import Task, TaskNetwork, encode, outputs
+from tgp_multimodal.inference.text_features import features_of_layers
 from tgp_multimodal.inference.word_states import word_states
 
 LABELS = ("a", "b", "c")
@@ -30,6 +31,25 @@ def test_texts_are_read_as_probes_read_them(tokenizer, corpus):
     found = np.concatenate(told(made, tokenizer, corpus, is_features=True))
     expected = text.embed(made.network.text, tokenizer, corpus)
     np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_all_layers_of_texts_are_read_as_probes_read_them(tokenizer, corpus, causal):
+    task = Task("classification", "text", LABELS, length=64, states="layers", causal=causal)
+    made = network(tokenizer, task)
+    found = np.concatenate(told(made, tokenizer, corpus, is_features=True))
+    expected = features_of_layers(made.network.text, tokenizer, corpus, causal)
+    assert found.shape[1] == (made.network.text.depth + 1) * made.network.text.width
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_all_layers_of_words_are_what_taggers_read(tokenizer, corpus):
+    sentences = [line.split() for line in corpus]
+    made = network(tokenizer, Task("tagging", "words", LABELS, length=64, states="layers"))
+    found = told(made, tokenizer, sentences, is_features=True)
+    expected = word_states(made.network.text, tokenizer, sentences)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5)
 
 
 def test_words_are_the_last_part_of_what_taggers_read(tokenizer, corpus):
@@ -97,15 +117,24 @@ def test_a_task_that_does_not_say_reads_the_stream(tokenizer):
     assert made.head.linear.in_features == 5 * made.network.head.width
 
 
-@pytest.mark.parametrize("reads", ["text", "pair", "words"])
-def test_no_answer_depends_on_its_company(tokenizer, corpus, reads):
+@pytest.mark.parametrize(
+    ("reads", "states"),
+    [
+        ("text", "last"),
+        ("pair", "last"),
+        ("words", "last"),
+        ("text", "layers"),
+        ("words", "layers"),
+    ],
+)
+def test_no_answer_depends_on_its_company(tokenizer, corpus, reads, states):
     items = {
         "text": corpus,
         "pair": list(zip(corpus, corpus[::-1], strict=True)),
         "words": [line.split() for line in corpus],
     }[reads]
     kind = "tagging" if reads == "words" else "classification"
-    made = network(tokenizer, Task(kind, reads, LABELS, length=48))
+    made = network(tokenizer, Task(kind, reads, LABELS, length=48, states=states))
     together = told(made, tokenizer, items)
     for item, expected in zip(items[:6], together, strict=False):
         (alone,) = told(made, tokenizer, [item])

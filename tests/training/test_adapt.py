@@ -14,8 +14,8 @@ from tgp_multimodal import export
 from tgp_multimodal.data.labelled import Splits
 from tgp_multimodal.evaluation.task_scores import value
 from tgp_multimodal.inference.adapted import Adapted
-from tgp_multimodal.inference.task_network import Task, TaskNetwork
-from tgp_multimodal.training import adapt, adapt_results, adapt_runs
+from tgp_multimodal.inference.task_network import Task, TaskNetwork, feature_count
+from tgp_multimodal.training import adapt, adapt_results, adapt_runs, adapt_start
 from tgp_multimodal.training.adapt import learn, set_trainable
 from tgp_multimodal.training.adapt_runs import Settings
 from tgp_multimodal.training.adapt_watch import trainable_weights
@@ -79,7 +79,34 @@ def test_every_rate_is_tried_from_the_same_weights(loaded, monkeypatch):
 def test_the_head_alone_is_the_probe_and_leaves_the_network_as_it_is(loaded):
     found = learn(loaded, task(), Settings("head"))
     assert export.weights_digest(found.network.network) == loaded.digest
-    assert found.facts["trained_parameters"] == 64 * 2 + 2
+    features = feature_count(loaded.network, found.network.task)
+    assert found.facts["trained_parameters"] == features * 2 + 2
+
+
+@pytest.mark.parametrize("kind", ["classification", "tagging"])
+def test_the_head_alone_reads_all_layers_where_they_say_more(loaded, base, tmp_path, kind):
+    """A last norm without gains leaves the last states nothing to say."""
+    blind = copy.deepcopy(loaded.network)
+    torch.nn.init.zeros_(blind.text.norm.weight)
+    export.save(tmp_path / "blind", blind, loaded.tokenizer, {}, "card")
+    loaded = export.load(tmp_path / "blind")
+    settings = Settings("head")
+    found = learn(loaded, task(kind), settings)
+    assert found.network.task.states == "layers"
+    assert found.history[0]["metric"] > 0.9
+    splits = task(kind)
+    adapt_results.write(tmp_path / "a", loaded, str(base), splits, settings, found)
+    assert not (tmp_path / "a" / "classifier").exists()
+    model, items = tgp_multimodal.load_adapted(tmp_path / "a"), [i.item for i in splits.test]
+    said = [p.label for p in model.predict(items)]
+    assert said == [p.label for p in Adapted(found.network, loaded.tokenizer).predict(items)]
+    assert value(found.facts["metric"], splits.test, model.predict(items)) > 0.8
+    assert learn(loaded, splits, Settings("full", **QUICK)).network.task.states == "last"
+
+
+def test_all_layers_are_read_where_there_is_room_alone(loaded, monkeypatch):
+    monkeypatch.setattr(adapt_start, "_MOST_NUMBERS", 100)
+    assert learn(loaded, task(), Settings("head")).network.task.states == "last"
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
@@ -320,7 +347,7 @@ def test_what_json_cannot_say_is_written_all_the_same(loaded, base, tmp_path):
 
 @pytest.mark.parametrize("kind", ["multi_label", "regression"])
 def test_other_kinds_are_written_and_read_again(loaded, base, tmp_path, kind):
-    settings = Settings("head")
+    settings = Settings("full", **QUICK) if kind == "regression" else Settings("head")
     done = learn(loaded, task(kind), settings)
     report = adapt_results.write(tmp_path / "a", loaded, str(base), task(kind), settings, done)
     model = tgp_multimodal.load_adapted(tmp_path / "a")

@@ -1,8 +1,9 @@
 """A network with a linear head on its states: the model that is adapted to a task.
 
 The head reads the mean over the tokens of a text (BOS included), of both texts of a pair, or of
-each word; for a picture, pooled features of the diffusion head. A linear map and a mean commute, so
-for texts and words the head is also a stock token classifier (`stock_export`).
+each word, of their last states or of those of all layers side by side; for a picture, pooled
+features of the diffusion head. A linear map and a mean commute, so on last states of texts and
+words the head is also a stock token classifier (`stock_export`).
 
 Shape letters: N items, R rows of tokens, L length, D width, S spans (texts or words), F features, K
 outputs, C channels, Y rows, X columns of pixels, B pictures.
@@ -20,17 +21,22 @@ from torch import Tensor, nn
 
 from tgp_multimodal.data.labelled import Kind
 from tgp_multimodal.data.tokenizer import Tokenizer, WordIds
-from tgp_multimodal.inference import picture_inputs
+from tgp_multimodal.inference import picture_features, picture_inputs
+from tgp_multimodal.inference.fused import causal_mask, fused
 from tgp_multimodal.inference.image import read_prompts
 from tgp_multimodal.inference.likelihoods import buckets, padded
-from tgp_multimodal.inference.picture_features import View, feature_count, pooled
+from tgp_multimodal.inference.picture_features import View, pooled
+from tgp_multimodal.inference.text_features import MOST_OF_A_TEXT, places
+from tgp_multimodal.inference.word_states import MOST_OF_A_WORD
 from tgp_multimodal.models.networks import Multimodal, Network
+from tgp_multimodal.models.text_transformer import TextTransformer
 
 BATCH_TOKENS = 4096  # positions of one forward pass that answers, padding included
 _BATCH_PICTURES = 64
 
 Pairs = Literal["apart", "joint"]
 Words = Literal["mean", "last"]
+States = Literal["last", "layers"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,9 @@ class Task:
         pairs: two texts "apart" give [u, v, |u - v|, u * v] of their means; "joint" they are one
             row, BOS first EOS second, in which they see each other.
         words: a word is the "mean" of its tokens or its "last" one.
+        states: of texts and words: the "last" ones, or those of all "layers" side by side, as
+            `features_of_layers` and `word_states` read them; the network must not be trained then.
+        causal: whether a token sees those before it alone, where all layers are read.
         block, time, grid, units: where in the diffusion head pictures are looked at; see `View`.
             Folders written before units were read do not say, and read the stream.
         offset, spread: mean and deviation of a quantity; the network gives it in these units.
@@ -56,6 +65,8 @@ class Task:
     length: int = 256
     pairs: Pairs = "apart"
     words: Words = "mean"
+    states: States = "last"
+    causal: bool = False
     block: int = 0
     time: float = 0.0
     grid: int = 2
@@ -234,7 +245,7 @@ class TaskNetwork(nn.Module):
         check_reads(network, task.reads)
         self.network, self.task = network, task
         device = network.text.embed_tokens.weight.device
-        self.head = TaskHead(_features(network, task), task.outputs).to(device)
+        self.head = TaskHead(feature_count(network, task), task.outputs).to(device)
 
     def forward(self, batch: Batch, prompt: "Prompt | None" = None) -> Tensor:
         """Outputs of each item or word, (N, K)."""
@@ -250,7 +261,10 @@ class TaskNetwork(nn.Module):
         if batch.pixels_BCYX is not None:
             assert prompt is not None
             return self._of_pictures(batch.pixels_BCYX, prompt)
-        state_RLD = self.network.text(batch.token_RL, None, False, batch.mask_RL).float()
+        if self.task.states == "layers":
+            state_RLD = self._of_layers(batch)
+        else:
+            state_RLD = self.network.text(batch.token_RL, None, False, batch.mask_RL).float()
         weighted = (state_RLD * batch.weight_RL[:, :, None]).flatten(0, 1)
         total = weighted.new_zeros(batch.spans + 1, weighted.shape[1])
         span_SD = total.index_add(0, batch.span_RL.flatten(), weighted)[:-1]
@@ -258,6 +272,18 @@ class TaskNetwork(nn.Module):
             return span_SD
         u, v = span_SD[::2], span_SD[1::2]
         return torch.cat((u, v, (u - v).abs(), u * v), dim=1)
+
+    @torch.no_grad()
+    def _of_layers(self, batch: Batch) -> Tensor:
+        """States of several layers side by side, (R, L, places x D)."""
+        text, (rows, length) = self.network.text, batch.token_RL.shape
+        allowed = None if batch.mask_RL is None else batch.mask_RL[:, None]
+        if self.task.causal:  # padding is behind every token
+            allowed = causal_mask(length, batch.token_RL.device)
+        network, read = fused(text), _places(text, self.task.reads)
+        walk = network.walk(batch.token_RL, None, allowed)
+        chosen = [network.normed(state) for place, state in enumerate(walk) if place in read]
+        return torch.cat(chosen, dim=1).view(rows, length, -1)
 
     def _of_pictures(self, pixels_BCYX: Tensor, prompt: "Prompt") -> Tensor:
         assert isinstance(self.network, Multimodal)
@@ -302,12 +328,20 @@ def check_reads(network: Network, reads: str) -> None:
         )
 
 
-def _features(network: Network, task: Task) -> int:
+def feature_count(network: Network, task: Task) -> int:
+    """Features of an item or word, F."""
     if task.reads == "picture":
         assert isinstance(network, Multimodal)
-        return feature_count(network.head, task.view)
+        return picture_features.feature_count(network.head, task.view)
     width = network.text.width
+    if task.states == "layers":
+        return len(_places(network.text, task.reads)) * width
     return 4 * width if task.reads == "pair" and task.pairs == "apart" else width
+
+
+def _places(text: TextTransformer, reads: str) -> range:
+    most = MOST_OF_A_WORD if reads == "words" else MOST_OF_A_TEXT
+    return places(text.depth + 1, text.width, most)
 
 
 def moved(batch: Batch, device: torch.device) -> Batch:

@@ -16,7 +16,7 @@ from tgp_multimodal.models.layers import token_means
 from tgp_multimodal.models.text_transformer import TextTransformer
 
 LAYERS, CAUSAL_LAYERS = "layers", "layers, causal"
-_MOST = 4096  # features of a text
+MOST_OF_A_TEXT = 4096  # features
 
 
 @torch.inference_mode()
@@ -68,7 +68,7 @@ def last_of_layers(text: TextTransformer, features_ND: np.ndarray) -> np.ndarray
     return features_ND[:, -text.width :] * gain_D
 
 
-def places(count: int, width: int, most: int = _MOST) -> range:
+def places(count: int, width: int, most: int = MOST_OF_A_TEXT) -> range:
     """Which of `count` states are read side by side, the last one always.
 
     Args:

@@ -15,7 +15,7 @@ from tgp_multimodal.inference.text import BATCH_TOKENS, device_of
 from tgp_multimodal.inference.text_features import places
 from tgp_multimodal.models.text_transformer import TextTransformer
 
-_MOST = 1536  # features of a word: texts have thousands of words
+MOST_OF_A_WORD = 1536  # features: texts have thousands of words
 
 
 @torch.inference_mode()
@@ -42,7 +42,7 @@ def word_states(
     """
     encoded = tokenizer.encode_words(sentences)
     rows = [[tokenizer.bos, *ids][: text.context] for ids, _ in encoded]
-    network, read = fused(text), places(text.depth + 1, text.width, _MOST)
+    network, read = fused(text), places(text.depth + 1, text.width, MOST_OF_A_WORD)
     states = [np.zeros((0, len(read) * text.width), dtype=np.float32)] * len(rows)
     for chosen in buckets([len(row) for row in rows], batch_tokens):
         token_BL, mask_BL = padded([rows[i] for i in chosen], tokenizer.pad, device_of(text))

@@ -114,7 +114,8 @@ def _learn(
     network = copy.deepcopy(loaded.network).to(default_device())
     if plan is None:
         task = task_of(network, splits, settings.length, settings.pairs)
-        task = best_reading(network, loaded.tokenizer, task, splits, metric)
+        is_frozen = settings.method == "head"
+        task = best_reading(network, loaded.tokenizer, task, splits, metric, is_frozen)
         plan = {**identity, "task": asdict(task), "rate": settings.rate, "tried": {}}
         _write_plan(folder, plan)
     task = Task.from_content(plan["task"])

@@ -97,10 +97,12 @@ def write(
 def is_stock(network: TaskNetwork) -> bool:
     """Whether a stock token classifier gives these outputs.
 
-    It does where features are a mean over tokens, with which a linear map commutes: not for
-    pictures, nor for pairs that are read apart.
+    It does where features are a mean of last states over tokens, with which a linear map commutes:
+    not for pictures, nor for pairs that are read apart, nor where all layers are read.
     """
     task = network.task
+    if task.states != "last":
+        return False
     return task.reads in ("text", "words") or (task.reads == "pair" and task.pairs == "joint")
 
 

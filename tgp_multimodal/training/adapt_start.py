@@ -21,11 +21,13 @@ from tgp_multimodal.inference.task_network import (
     TaskNetwork,
     Words,
     check_reads,
+    feature_count,
     outputs,
 )
 from tgp_multimodal.models.networks import Multimodal, Network
 from tgp_multimodal.training.adapt_module import Examples, answers
 
+_MOST_NUMBERS = 10**8  # features of all items together: 0.8 GB in float64, a few times over
 _COMPARED = 1000  # most training items, and validation items, on which ways to read are compared
 
 
@@ -72,20 +74,29 @@ def at_most(count: int, items: Sequence[Item]) -> list[Item]:
 
 
 def best_reading(
-    network: Network, tokenizer: Tokenizer, task: Task, splits: Splits, metric: str
+    network: Network,
+    tokenizer: Tokenizer,
+    task: Task,
+    splits: Splits,
+    metric: str,
+    is_frozen: bool = False,
 ) -> Task:
     """The task with the way of reading items whose linear map scores best on validation.
 
     Words are the mean of their tokens or the last one; pictures are read at one of several depths,
-    times and activations of the diffusion head; texts have one way. Ties keep the first.
+    times and activations of the diffusion head. Where the network stays as it is, the states of all
+    layers are another way to read texts (from both sides, and causally) and words. Ties keep the
+    first.
     """
-    if task.reads == "words":
-        ways: tuple[Words, ...] = ("mean", "last")
-        tasks = [replace(task, words=way) for way in ways]
-    elif task.reads == "picture":
+    if task.reads == "picture":
         assert isinstance(network, Multimodal)
         tasks = [replace(task, **v._asdict()) for v in views(network.head)]
     else:
+        ways: tuple[Words, ...] = ("mean", "last") if task.reads == "words" else ("mean",)
+        tasks = [replace(task, words=way) for way in ways]
+        if is_frozen:
+            tasks += _of_layers(network, tasks, splits)
+    if len(tasks) == 1:
         return task
     few, held = (at_most(_COMPARED, part) for part in (splits.train, splits.validation))
     fewer = splits._replace(train=few, validation=held)
@@ -95,6 +106,19 @@ def best_reading(
         for one, (features, data) in zip(tasks, found, strict=True)
     ]
     return max(zip(maps, tasks, strict=True), key=lambda pair: pair[0].score)[1]
+
+
+def _of_layers(network: Network, tasks: Sequence[Task], splits: Splits) -> list[Task]:
+    """The tasks with all layers to read, where there is room for their features; none of pairs."""
+    task = tasks[0]
+    if task.reads == "pair":
+        return []
+    items = [*splits.train, *splits.validation]
+    count = sum(len(item.item) for item in items) if task.reads == "words" else len(items)
+    wide = [replace(one, states="layers") for one in tasks]
+    if task.reads == "text":
+        wide.append(replace(wide[0], causal=True))
+    return wide if count * feature_count(network, wide[0]) <= _MOST_NUMBERS else []
 
 
 def _features_of(
