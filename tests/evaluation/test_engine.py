@@ -11,7 +11,13 @@ from pyarrow import parquet
 from tgp_multimodal.evaluation import embedded_tasks, engine, environment, results
 from tgp_multimodal.evaluation.asking import asker
 from tgp_multimodal.evaluation.cards import Card
-from tgp_multimodal.evaluation.requests import Embed, PerplexityAnswer
+from tgp_multimodal.evaluation.requests import (
+    Embed,
+    Perplexity,
+    PerplexityAnswer,
+    Score,
+    ScoreAnswer,
+)
 
 
 @pytest.fixture
@@ -52,8 +58,15 @@ def test_a_result_file_says_everything(made_up: list[Card], tmp_path: Path) -> N
     assert results.read(tmp_path / "dummy/text__two.json") == second
 
 
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (ValueError("pictures of planted must be finite. Got NaN instead."), "pictures of"),
+        (IndexError("index out of range"), r"IndexError: index out of range \(.*test_engine.py, l"),
+    ],
+)
 def test_a_card_that_fails_keeps_no_other_from_being_measured(
-    made_up: list[Card], tmp_path: Path
+    made_up: list[Card], tmp_path: Path, failure: Exception, reason: str
 ) -> None:
     """Its reason is told on the way and at the end; the same command again asks for it alone."""
     from dataclasses import replace
@@ -63,12 +76,12 @@ def test_a_card_that_fails_keeps_no_other_from_being_measured(
     def embed(request: Any) -> Any:
         broken.append(request)
         if len(broken) == 1:
-            raise ValueError("pictures of planted must be finite. Got NaN instead.")
+            raise failure
         return hashed(request)
 
     told: list[tuple[str, ...]] = []
     cards = [made_up[0], replace(made_up[0], name="text/another")]
-    with pytest.raises(engine.CardsFailedError, match=rf"Got 1 .*{cards[0].name}: pictures of"):
+    with pytest.raises(engine.CardsFailedError, match=rf"Got 1 .*{cards[0].name}: {reason}"):
         engine.evaluate(
             Planted(embed=embed), cards, tmp_path, progress=lambda *event: told.append(event)
         )
@@ -268,3 +281,30 @@ def test_pictures_are_told_apart_by_shape_too() -> None:
     first, second = asker(model)([Embed(flat), Embed(tall)])
     assert first.tolist() == [2, 8, 3]
     assert second.tolist() == [8, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("request_", "answer"),
+    [
+        (Score("a", "b"), ScoreAnswer(0.5, 1, True)),
+        (Score("a", "b"), ScoreAnswer(float("nan"), 1, True)),
+        (Score("a", "b"), 0.5),
+        (Perplexity("a"), PerplexityAnswer(-5.0, 1, 1)),
+    ],
+)
+def test_answers_that_are_none_are_refused(request_: Any, answer: Any) -> None:
+    model = Planted(score=lambda r: answer, perplexity=lambda r: answer)
+    with pytest.raises(ValueError, match=r"nats of planted, which .*, must be at (most|least) 0"):
+        asker(model)([request_])
+
+
+def test_fewer_answers_than_requests_are_refused() -> None:
+    model = Planted(score=lambda r: ScoreAnswer(-1.0, 1, True))
+    model.answer = lambda requests: []  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match=r"must answer each of 1 requests. Got 0 instead"):
+        asker(model)([Score("a", "b")])
+
+
+def test_cards_are_cards(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"cards must be a list of cards .* Got 'text/sst2' in it"):
+        engine.evaluate(dummy(), ["text/sst2"], tmp_path)  # type: ignore[list-item]

@@ -257,7 +257,11 @@ def test_broken_lines_of_items_are_counted(tmp_path):
     path = write_one(tmp_path, "one", "image/digits", 0.5).with_suffix(".jsonl")
     path.write_bytes(path.read_bytes() + b'{"id": \n\xff\n[]\n')
     found = build(tmp_path)
-    assert "3 broken lines" in found.problems[0]
+    edited, broken = found.problems
+    assert edited.endswith(
+        "one/image__digits.json was edited after it was measured; see `tgp verify`."
+    )
+    assert "3 broken lines" in broken
     assert found.columns[0].samples["one"].words == ("right", "wrong")
 
 
@@ -266,6 +270,18 @@ def test_a_line_that_no_reader_can_hold_takes_no_board_down(tmp_path, line):
     path = write_one(tmp_path, "one", "image/digits", 0.5).with_suffix(".jsonl")
     path.write_text(path.read_text() + line + "\n")
     assert [r.model for r in build(tmp_path).results] == ["one"]
+
+
+def test_results_of_some_items_alone_and_edited_ones_are_told_of(tmp_path):
+    write_one(tmp_path, "one", "image/digits", 0.5, limit=40)
+    edit(write_one(tmp_path, "two", "image/digits", 0.6, limit=40), value=0.9)
+    board = build(tmp_path)
+    assert board.warnings == [
+        "2 of 2 results are of at most 40 test items (--limit), for a first look."
+    ]
+    (problem,) = board.problems
+    assert "two/image__digits.json was edited" in problem
+    assert "at most 40 test items" in as_markdown(board)
 
 
 def test_the_newer_of_two_equal_results_counts(tmp_path):

@@ -64,9 +64,13 @@ def test_oracle_and_anti_oracle(run: Any, scoring: str) -> None:
     assert right.records[0]["nats"] == [-1.0, -2.0]
 
 
+def cost(sentence: str) -> float:
+    return -float(len(sentence))
+
+
 def test_whole_sentences_are_asked_for_in_the_way_of_the_setting(run: Any) -> None:
-    assert run(len, "causal").details["asked"][:2] == [Score("", "1 good"), Score("", "1 bad")]
-    masked = run(len, "masked").details["asked"]
+    assert run(cost, "causal").details["asked"][:2] == [Score("", "1 good"), Score("", "1 bad")]
+    masked = run(cost, "masked").details["asked"]
     assert masked[:2] == [MaskedScore("1 good"), MaskedScore("1 bad")]
     assert len(masked) == 10
 
@@ -79,7 +83,7 @@ def test_ties_count_half(run: Any) -> None:
     assert found.records[0]["prediction"] == "a tie"
     # One tie, one right, one wrong in p; q right; r wrong.
     nats = {"1 good": 1, "1 bad": 1, "2 good": 2, "3 bad": 2, "4 good": 1, "5 bad": 1}
-    found = run(lambda s: nats.get(s, 0))
+    found = run(lambda s: nats.get(s, 0) - 2.0)
     assert [r["score"] for r in found.records] == [0.5, 1, 0, 1, 0]
     assert found.details["ties"] == 1
 

@@ -109,7 +109,8 @@ def test_infilling_gives_prefix_and_suffix(run: Any) -> None:
 
     def alphabet(request: Score) -> float:
         between = chr(ord(request.context) + 1)
-        return float(request.continuation == between and request.suffix == chr(ord(between) + 1))
+        fits = request.continuation == between and request.suffix == chr(ord(between) + 1)
+        return float(fits) - 1
 
     found = run("infilling", rows, scorer(alphabet))
     assert found.value == 1
@@ -252,6 +253,20 @@ def test_retrieval_with_known_neighbours(run: Any) -> None:
     assert found.details["recall_at_1"] == 0.5
     assert found.details["recall_at_10"] == 1
     assert found.details["documents"] == 3
+
+
+def test_ids_that_no_document_has_are_no_answers(run: Any) -> None:
+    rows: Rows = {
+        "test": [{"query": "p", "relevant": ["X"]}, {"query": "q", "relevant": ["A"]}],
+        "corpus": [{"document": d, "document_id": d.upper()} for d in "ab"],
+    }
+    model = Planted(embed=lambda r: np.ones(2))
+    assert run("retrieval", rows, model).details["queries_without_document"] == 1
+    rows["test"][1]["relevant"] = ["a"]
+    with pytest.raises(
+        ValueError, match=r"must name documents of the corpus .*'A'. Got 'X' instead"
+    ):
+        run("retrieval", rows, model)
 
 
 def test_what_answers_a_query_answers_it_wherever_it_is_asked(run: Any) -> None:

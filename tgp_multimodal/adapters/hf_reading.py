@@ -8,6 +8,7 @@ Shape letters: B batch, L length, M prefix and nodes, N asked positions, V vocab
 
 import copy
 import inspect
+import reprlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,12 +81,18 @@ class StockTokenizer:
         needs_start: whether a model reads it that needs something in front of the first token.
 
     Raises:
-        ValueError: `needs_start`, and it has neither BOS nor EOS, and puts nothing in front.
+        ValueError: it has no id for a text, as one that was made up for a folder without
+            tokenizer; or `needs_start`, and it has neither BOS nor EOS, and puts nothing in front.
     """
 
     def __init__(self, stock: Any, needs_start: bool = True) -> None:
         self.stock = stock
         bare, whole = self.encode_batch(["a"])[0], list(stock("a")["input_ids"])
+        if not bare:
+            raise ValueError(
+                "tokenizer must have an id for the text 'a', as one has that was trained with the "
+                "model. Got none instead; is it in the model's folder?"
+            )
         places = [i for i in range(len(whole)) if whole[i : i + len(bare)] == bare]
         self.front = whole[: places[0]] if places else []
         self.back = whole[places[0] + len(bare) :] if places else []
@@ -107,6 +114,24 @@ class StockTokenizer:
         if not texts:
             return []
         return self.stock(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+
+    def encode_known(self, texts: Sequence[str]) -> list[list[int]]:
+        """The same where the ids are judged by their likelihood.
+
+        Raises:
+            ValueError: a text holds what has no id of its own: an id that stands for anything is
+                cheap, and says nothing of how likely the text was.
+        """
+        found = self.encode_batch(texts)
+        unknown = self.stock.unk_token_id
+        lost = [text for text, ids in zip(texts, found, strict=True) if unknown in ids]
+        if lost:
+            raise ValueError(
+                "texts that are judged by likelihood must be known to the tokenizer. Got its "
+                f"{self.stock.unk_token} in {len(lost)} of {len(texts)} instead, first in "
+                f"{reprlib.repr(lost[0])}."
+            )
+        return found
 
     def encode(self, text: str) -> list[int]:
         """Ids of one text."""

@@ -170,7 +170,7 @@ class HfTransformers(Adapter):
             for request, (before, after) in zip(requests, pairs, strict=True)
             for text in (before, before + after, after, request.suffix or "")
         )
-        ids = dict(zip(wanted, self.tokenizer.encode_batch(list(wanted)), strict=True))
+        ids = dict(zip(wanted, self.tokenizer.encode_known(list(wanted)), strict=True))
         rows = [
             self._row(ids, *pair, request.suffix)
             for request, pair in zip(requests, pairs, strict=True)
@@ -198,7 +198,7 @@ class HfTransformers(Adapter):
         return sum_windows(scorer, cut, self.batch_tokens)
 
     def _perplexity(self, requests: Sequence[Perplexity]) -> list[Answer]:
-        encoded = self.tokenizer.encode_batch([r.text for r in requests])
+        encoded = self.tokenizer.encode_known([r.text for r in requests])
         rows = [Row([*self.tokenizer.start, *ids], len(ids)) for ids in encoded]
         return [
             PerplexityAnswer(-found.nats, len(r.text.encode()), found.tokens)

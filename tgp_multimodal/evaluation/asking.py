@@ -8,6 +8,7 @@ work: each chunk always has the same requests in the same order.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Real
 from typing import Any, NamedTuple, TypeAlias
 
 from tgp_multimodal.evaluation.adapter import Adapter
@@ -18,6 +19,7 @@ from tgp_multimodal.evaluation.requests import (
     Embed,
     EmbedTokens,
     JointEmbed,
+    MaskedScore,
     Perplexity,
     Request,
     Score,
@@ -44,6 +46,8 @@ class Team(NamedTuple):
 
 
 ALONE = Team()
+_SIGNS = {Score: 1, MaskedScore: 1, Perplexity: -1}  # of nats that may not be above 0
+_ROUNDING = 1e-3  # nats above 0 that are a likelihood of 1
 # Answers to chunks, by the keys of their requests.
 AnswerCache: TypeAlias = dict[tuple[str, ...], list[Answer]]
 
@@ -78,7 +82,7 @@ def asker(
             return found
         start = time.perf_counter()
         found = adapter.answer(list(chunk.values()))
-        assert len(found) == len(chunk), f"{adapter.name} answered {len(found)} of {len(chunk)}"
+        _check(adapter.name, list(chunk.values()), found)
         if is_cached:
             store.add(tuple(chunk), found, time.perf_counter() - start)
         return found
@@ -101,6 +105,29 @@ def asker(
         return [of[k] for k in keys]
 
     return ask
+
+
+def _check(name: str, requests: Sequence[Request], found: Sequence[Answer]) -> None:
+    """Refuses answers that are no answers to the requests, which scores would not show.
+
+    Raises:
+        ValueError: there are more or fewer of them, or a likelihood is above 1 or no number.
+    """
+    if len(found) != len(requests):
+        raise ValueError(
+            f"{name} must answer each of {len(requests)} requests. Got {len(found)} instead."
+        )
+    for request, answer in zip(requests, found, strict=True):
+        sign = _SIGNS.get(type(request))
+        nats = getattr(answer, "nats", None)
+        if sign is None:
+            continue
+        if not isinstance(nats, Real) or not sign * float(nats) <= _ROUNDING:
+            side = "at most" if sign > 0 else "at least"
+            raise ValueError(
+                f"nats of {name}, which answer {type(request).__name__}, must be {side} 0. "
+                f"Got {answer if nats is None else nats} instead."
+            )
 
 
 def chunks(distinct: dict[str, Request]) -> Iterator[dict[str, Request]]:

@@ -2,6 +2,7 @@
 
 import json
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -87,6 +88,12 @@ def evaluate(
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1. Got {limit} instead.")
+    for card in cards:
+        if not isinstance(card, Card):
+            raise ValueError(
+                f"cards must be a list of cards (`cards.find`). Got {card!r} in it instead."
+            )
+    results_folder = Path(results_folder)
     say = progress or (lambda *event: None)
     reasons = {card.name: adapter.can(card) for card in cards}
     if not unsafe_local:
@@ -95,7 +102,8 @@ def evaluate(
     for card in able:
         check_source(card)
     facts = adapter.facts()
-    assert facts.get("digest"), f"{adapter.name} must say its digest"
+    if not facts.get("digest"):
+        raise ValueError(f"facts of {adapter.name} must have a digest. Got {facts} instead.")
     if not fresh:
         _refuse_overwriting(results_folder, adapter, facts["digest"], limit, able)
     if team.rank == 0:
@@ -133,19 +141,27 @@ class _Run(NamedTuple):
 def _measure_cards(run: _Run, cards: Sequence[Card]) -> list[Result]:
     """One card after another; one that cannot be measured does not keep the others from it."""
     found: list[Result] = []
-    reasons: dict[str, Exception] = {}
+    reasons: dict[str, Exception | str] = {}
     for card in cards:
         try:
             found.append(_measure_card(run, card))
-        except (ValueError, FileNotFoundError) as error:
+        except Exception as error:
             # Other processes would wait for this one; a server that is gone stays gone.
             if run.team.world > 1 or getattr(error, "is_transient", False):
                 raise
-            reasons[card.name] = error
-            run.say("failed", card.name, str(error))
+            reasons[card.name] = _told(error)
+            run.say("failed", card.name, str(reasons[card.name]))
     if reasons:
         raise CardsFailedError(found, reasons)
     return found
+
+
+def _told(error: Exception) -> Exception | str:
+    """A mistake as it is; of a model's own failure, what it is and where."""
+    if isinstance(error, ValueError | FileNotFoundError):
+        return error
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"
 
 
 def not_safe(cards: Sequence[Card]) -> dict[str, str | None]:

@@ -7,7 +7,7 @@ is said beside it. `leaderboard_write.py` and `leaderboard_page.py` print what i
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from tgp_multimodal.evaluation import cards, metrics, results
 from tgp_multimodal.evaluation.cards import Card
 from tgp_multimodal.evaluation.leaderboard_items import Items, Samples, compare, read_items
+from tgp_multimodal.evaluation.leaderboard_warnings import limited, mixed_weights
 from tgp_multimodal.evaluation.results import Result
 from tgp_multimodal.evaluation.stats import detectable
 
@@ -237,7 +238,7 @@ def build(folder: Path, card_folder: Path | None = None) -> Board:
     folders = {f.result.model: f.path.parent for f in files}
     board = Board(columns, [], problems, [], _skipped(folders), folders)
     _leave_curves_out(columns)
-    board.warnings += [*_split(columns), *_mixed_weights(board.results)]
+    board.warnings += [*_split(columns), *mixed_weights(board.results), *limited(board.results)]
     for column in columns:
         column.card = _shipped(card_folder, column.best)
         _compare(column, {id(f.result): f.path for f in files}, problems)
@@ -272,6 +273,8 @@ def read(folder: Path) -> tuple[list[File], list[str]]:
     for path in sorted(folder.glob("*/*.json")):
         try:
             file = File(results.read(path), path)
+            if results.is_edited(path, file.result):
+                problems.append(f"{path} was edited after it was measured; see `tgp verify`.")
         except (ValueError, OSError) as error:
             problems.append(str(error))
             continue
@@ -338,18 +341,6 @@ def _split(columns: Sequence[Column]) -> list[str]:
             f" They do not compare and stand apart; means use {versions[0].mark}."
         )
     return warnings
-
-
-def _mixed_weights(found: Iterable[Result]) -> list[str]:
-    digests: dict[str, set[str]] = defaultdict(set)
-    for result in found:
-        if digest := result.model_facts.get("digest"):
-            digests[result.model].add(str(digest)[:8])
-    return [
-        f"{model} has results of {len(seen)} sets of weights: {', '.join(sorted(seen))}."
-        for model, seen in sorted(digests.items())
-        if len(seen) > 1
-    ]
 
 
 def _skipped(folders: dict[str, Path]) -> dict[tuple[str, str], str]:

@@ -127,6 +127,12 @@ def is_intact(file: Path, result: Result) -> bool:
     return digest(result) == result.digest and items == result.items_digest
 
 
+def is_edited(file: Path, result: Result) -> bool:
+    """Whether a result that has a digest, or its items, are no longer what was measured."""
+    has_items = file.with_suffix(".jsonl").is_file()
+    return bool(result.digest) and (not has_items or not is_intact(file, result))
+
+
 def digest(result: Result) -> str:
     """SHA-256 of the content of a result, whatever its `digest` says."""
     return _sha256(asdict(result) | {"digest": ""})

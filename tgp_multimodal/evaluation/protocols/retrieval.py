@@ -34,7 +34,7 @@ def retrieval(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     treated specially.
 
     Raises:
-        ValueError: there is no document.
+        ValueError: there is no document, or none of those that answer queries.
     """
     test, corpus = examples.test, examples.corpus
     if not corpus:
@@ -43,17 +43,25 @@ def retrieval(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     adapter.fit(lazy_field(examples, "corpus", "document"))
     documents = [e.fields["document"] for e in corpus]
     names = np.array([str(e.fields["document_id"]) for e in corpus])
+    known, gains = set(names.tolist()), _gains(test)
+    lost = sum(known.isdisjoint(own) for own in gains.values())
+    if lost == len(gains):
+        raise ValueError(
+            f"{examples.card.name}: relevant must name documents of the corpus by their "
+            f"document_id, as {names[0]!r}. Got {next(iter(next(iter(gains.values()))))!r} instead."
+        )
     queries = [Embed(e.fields["query"], role="query") for e in test]
     features = stack(ask(queries + [Embed(text, role="document") for text in documents]))
     rankings = rank(features[: len(test)], features[len(test) :], names)
     metric = examples.card.metric
-    gains = _gains(test)
     rows = [
         _judge(e.id, gains[e.fields["query"]], ranking, metric)
         for e, ranking in zip(test, rankings, strict=True)
     ]
     details: dict[str, Any] = {m: float(np.mean([row[m] for row in rows])) for m in _METRICS}
     details["documents"] = len(corpus)
+    if lost:
+        details["queries_without_document"] = lost
     interval = share([row[metric] for row in rows], [1.0] * len(rows), groups(test))
     return Outcome(details[metric], interval, rows, details)
 
