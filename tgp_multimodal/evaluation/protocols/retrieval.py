@@ -48,7 +48,7 @@ def retrieval(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     if lost == len(gains):
         raise ValueError(
             f"{examples.card.name}: relevant must name documents of the corpus by their "
-            f"document_id, as {names[0]!r}. Got {next(iter(next(iter(gains.values()))))!r} instead."
+            f"document_id, as {str(names[0])!r}. Got {next(iter(next(iter(gains.values()))))!r} instead."
         )
     queries = [Embed(e.fields["query"], role="query") for e in test]
     features = stack(ask(queries + [Embed(text, role="document") for text in documents]))
