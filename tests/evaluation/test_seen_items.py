@@ -172,8 +172,9 @@ def test_an_index_of_eight_words_is_made_once(
 def test_the_verb_reports_and_names_a_folder_that_is_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["evaluate", "pixels", "--cards", "image/digits", "--limit", "20"]
-    given += ["--results", str(tmp_path / "r"), "--contamination"]
+    # Majority has read nothing, so nothing is said of it; xz:trained has.
+    given = ["evaluate", "xz:trained", "majority", "--limit", "5", "--results", str(tmp_path / "r")]
+    given += ["--cards", "text/prose_bits_per_byte", "biomedical/wisconsin", "--contamination"]
     assert main([*given, str(tmp_path)]) == 2
     assert "contamination must be a prepared folder with text" in capsys.readouterr().err
     assert main([*given, str(corpus(tmp_path / "data", True))]) == 0

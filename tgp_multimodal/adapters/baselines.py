@@ -30,6 +30,7 @@ class Majority(Adapter):
     """Gives the answer that is most frequent in training, whatever the question."""
 
     name = "majority"
+    has_read = False
     supports = frozenset({Embed, Score})
 
     def can(self, card: Card) -> str | None:
@@ -56,6 +57,7 @@ class Longest(Adapter):
     """
 
     name = "longest"
+    has_read = False
     supports = frozenset({Score})
 
     def can(self, card: Card) -> str | None:
@@ -79,6 +81,7 @@ class TfIdf(Adapter):
     """
 
     name = "tfidf"
+    has_read = False
     supports = frozenset({Embed})
     embeds = frozenset({"text"})
 
@@ -108,6 +111,7 @@ class Pixels(Adapter):
     """The picture itself as numbers from 0 to 1; one channel if all training pictures are grey."""
 
     name = "pixels"
+    has_read = False
     supports = frozenset({Embed})
     embeds = frozenset({"image"})
 

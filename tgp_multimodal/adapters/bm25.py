@@ -29,6 +29,7 @@ class Bm25(Adapter):
     """
 
     name = "bm25"
+    has_read = False
     supports = frozenset({Embed})
     embeds = frozenset({"text"})
 

@@ -43,7 +43,7 @@ class Compressor(Adapter):
     def __init__(self, argument: str = "") -> None:
         if argument not in ("", "trained"):
             raise ValueError(unknown(f"argument of {self.kind}", argument, ["trained"]))
-        self.is_trained = argument == "trained"
+        self.is_trained = self.has_read = argument == "trained"
         self.name = f"{self.kind}-trained" if self.is_trained else self.kind
         self.training = b""
 

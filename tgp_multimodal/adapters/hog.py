@@ -14,6 +14,7 @@ class Hog(Adapter):
     """Histograms of oriented gradients on a grid of 8 x 8 cells, 1,764 numbers a picture."""
 
     name = "hog"
+    has_read = False
     supports = frozenset({Embed})
     embeds = frozenset({"image"})
 

@@ -270,6 +270,8 @@ class Native(Adapter):
 class RandomTwin(Native):
     """The network of an export with fresh weights, see `random_twin`: what training adds."""
 
+    has_read = False
+
     def _network(self, trained: Network) -> Network:
         self.trained_on = {}  # what these weights have seen
         return random_twin(trained)

@@ -25,6 +25,7 @@ class WordFeatures(Adapter):
     """
 
     name = "words"
+    has_read = False
     supports = frozenset({EmbedTokens})
     embeds = frozenset({"text"})
 

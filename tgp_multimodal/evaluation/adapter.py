@@ -19,6 +19,7 @@ class Adapter(ABC):
         embeds: which items `Embed` may hold, "text" and "image".
         specification: what `adapters.make` was given; empty where the model was made by hand.
         picture_size: side in pixels of the pictures that `Denoise` compares, if it can.
+        has_read: whether it was trained on text before, in which test items may have stood.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Adapter(ABC):
     embeds: frozenset[str] = frozenset({"text", "image"})
     specification: str = ""
     picture_size: int | None = None
+    has_read: bool = True
 
     @abstractmethod
     def answer(self, requests: Sequence[Request]) -> list[Answer]:

@@ -199,7 +199,7 @@ def _measure_card(run: _Run, card: Card) -> Result:
     result = _as_result(run, examples, outcome, where, seconds)
     stored = None
     if run.team.rank == 0:
-        if run.corpora is not None:
+        if run.corpora is not None and run.adapter.has_read:
             seen = report(result, outcome.records, examples.test, run.corpora)
             result = replace(result, contamination=seen)
         stored = results.read(results.write(run.root, result, outcome.records))
@@ -218,7 +218,9 @@ def _measure_card(run: _Run, card: Card) -> Result:
 
 def _with_contamination(run: _Run, examples: Examples, standing: Result) -> Result:
     """A result that stands, and what of its items is in the training text that is asked about."""
-    if run.corpora is None or standing.contamination.get("corpora") == run.corpora.digests:
+    if run.corpora is None or not run.adapter.has_read:
+        return standing
+    if standing.contamination.get("corpora") == run.corpora.digests:
         return standing
     if run.team.rank == 0:
         records = results.read_records(results.path(run.root, standing.model, standing.card))

@@ -1,7 +1,6 @@
 """The verb `evaluate`."""
 
 from collections.abc import Iterable
-from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
     from tgp_multimodal.evaluation.asking import Team
     from tgp_multimodal.evaluation.cards import Card
     from tgp_multimodal.evaluation.results import Result
-
-_SLOW = 20.0  # seconds of one card without a word, where there is no terminal
 
 # Columns of a terminal that shows a column of the cards whole; a pipe shows all of them.
 _LEAST_WIDTH = {"protocol": 95, "license": 115, "suites": 145}
@@ -102,7 +99,6 @@ def evaluate(
 
     from tgp_multimodal import consoles
     from tgp_multimodal.adapters.ray_grid import Grid
-    from tgp_multimodal.evaluation import curves
 
     if list:
         if models:
@@ -113,10 +109,8 @@ def evaluate(
         told = "Got nothing instead; `tgp evaluate --help` shows how"
         raise ValueError(f"models must be given. {told}, `--list` what there is to measure.")
     chosen = _chosen(suite or "embedded", cards, held_out, lm_eval_task)
-    if few_labels is not None:
-        chosen = curves.cards(chosen, few_labels, 5 if seeds is None else seeds)
-    elif seeds is not None:
-        raise ValueError(f"few_labels must be given with seeds. Got seeds {seeds} alone instead.")
+    if few_labels is not None or seeds is not None:
+        chosen = _curves(chosen, few_labels, seeds, are_named=bool(cards))
     console = consoles.console(quiet=int(os.environ.get("RANK", "0")) > 0)
     if executor == "local":
         given = (Path(results), limit, fresh, contamination, unsafe_local)
@@ -135,6 +129,23 @@ def evaluate(
     console.print(f"results: {results}", markup=False, highlight=False, soft_wrap=True)
     if failed:
         raise ValueError("; ".join(failed))
+
+
+def _curves(
+    chosen: "list[Card]", few_labels: list[int] | None, seeds: int | None, are_named: bool
+) -> "list[Card]":
+    """Learning curves in the place of probes; other cards that were named are told of."""
+    import sys
+
+    from tgp_multimodal.evaluation import curves
+
+    if few_labels is None:
+        raise ValueError(f"few_labels must be given with seeds. Got seeds {seeds} alone instead.")
+    found = curves.cards(chosen, few_labels, 5 if seeds is None else seeds)
+    others = [card.name for card in chosen if card.protocol != "probe"]
+    if are_named and others:
+        print(f"note: no probe, so no curve: {', '.join(others)}", file=sys.stderr)
+    return found
 
 
 def _chosen(
@@ -225,6 +236,7 @@ def _here(
     """
     from pathlib import Path
 
+    from tgp_multimodal import consoles
     from tgp_multimodal.adapters import ModelSlot
     from tgp_multimodal.evaluation import engine
     from tgp_multimodal.evaluation.contamination import open_corpora
@@ -241,7 +253,7 @@ def _here(
     failed: list[str] = []
     how = (together, corpora, unsafe_local)
     for model, name in zip(models, names, strict=True):
-        with _Progress(console, name, len(chosen)) as progress:
+        with consoles.CardProgress(console, name, len(chosen)) as progress:
             try:
                 found[name] = engine.evaluate(
                     held.open(model), chosen, folder, limit, fresh, progress, *how
@@ -260,15 +272,16 @@ def _on_ray(
     console: "Console",
 ) -> "tuple[dict[str, list[Result]], list[str]]":
     """The same by the machines of a cluster."""
+    from tgp_multimodal import consoles
     from tgp_multimodal.adapters import ray_grid
 
     kind, _, address = executor.partition(":")
     if kind != "ray":
         raise ValueError(f"executor must be local, ray or ray:HOST:PORT. Got {executor} instead.")
-    progress: dict[str, _Progress] = {}
+    progress: dict[str, consoles.CardProgress] = {}
 
     def say(model: str, *event: str) -> None:
-        told = progress.setdefault(model, _Progress(console, model, len(chosen)))
+        told = progress.setdefault(model, consoles.CardProgress(console, model, len(chosen)))
         told(*event)
 
     return ray_grid.evaluate(models, chosen, grid, address, say)
@@ -304,48 +317,6 @@ def team() -> "Team":
         return found
 
     return Team(distributed.get_rank(), world, gather)
-
-
-class _Progress:
-    """One line for each card that is done or skipped, and what is going on.
-
-    That is shown at once on a terminal, and elsewhere, in a line of its own, when it takes long.
-    """
-
-    def __init__(self, console: Any, model: str, cards: int) -> None:
-        self.console, self.model, self.cards, self.count = console, model, cards, 0
-        self.status = console.status(f"{model}: starting")
-        self._slow: Timer | None = None
-
-    def __enter__(self) -> "_Progress":
-        if self.console.is_terminal:
-            self.status.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._forget()
-        self.status.stop()
-
-    def __call__(self, what: str, card: str, sentence: str) -> None:
-        self._forget()
-        if what in ("data", "asking"):
-            now = f"{self.model} [{self.count + 1}/{self.cards}] {card}: {sentence}"
-            self.status.update(now)
-            if not self.console.is_terminal:
-                self._slow = Timer(_SLOW, self._print, (f"{now} ...",))
-                self._slow.daemon = True
-                self._slow.start()
-            return
-        self.count += 1
-        word = f"  {what}" if what in ("skipped", "failed") else ""
-        self._print(f"{self.model} [{self.count}/{self.cards}] {card}{word}: {sentence}")
-
-    def _forget(self) -> None:
-        if self._slow is not None:
-            self._slow.cancel()
-
-    def _print(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _seen(found: "dict[str, list[Result]]") -> list[str]:

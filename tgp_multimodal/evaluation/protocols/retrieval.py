@@ -46,9 +46,10 @@ def retrieval(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     known, gains = set(names.tolist()), _gains(test)
     lost = sum(known.isdisjoint(own) for own in gains.values())
     if lost == len(gains):
+        wanted = next(name for own in gains.values() for name in own)
         raise ValueError(
             f"{examples.card.name}: relevant must name documents of the corpus by their "
-            f"document_id, as {str(names[0])!r}. Got {next(iter(next(iter(gains.values()))))!r} instead."
+            f"document_id, as {str(names[0])!r}. Got {wanted!r} instead."
         )
     queries = [Embed(e.fields["query"], role="query") for e in test]
     features = stack(ask(queries + [Embed(text, role="document") for text in documents]))

@@ -6,14 +6,14 @@ import time
 import pytest
 from rich.console import Console
 
-from tgp_multimodal.verbs import evaluate as verb
+from tgp_multimodal import consoles
 
 
 def said(monkeypatch: pytest.MonkeyPatch, slow: float, wait: float, is_terminal: bool) -> str:
     """What one card prints that takes `wait` seconds, where `slow` ones are told of."""
-    monkeypatch.setattr(verb, "_SLOW", slow)
+    monkeypatch.setattr(consoles, "_SLOW", slow)
     console = Console(file=io.StringIO(), force_terminal=is_terminal, width=100)
-    with verb._Progress(console, "mine", 2) as progress:
+    with consoles.CardProgress(console, "mine", 2) as progress:
         progress("data", "text/one", "reading the data")
         progress("asking", "text/one", "7 items")
         time.sleep(wait)
