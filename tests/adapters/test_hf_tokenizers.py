@@ -1,5 +1,7 @@
 """Tokenizers of transformers whose ids say nothing of a text."""
 
+import json
+
 import pytest
 import stock_models
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -15,6 +17,18 @@ def test_a_folder_without_a_tokenizer_is_refused(tokenizer, tmp_path):
         path.unlink()
     with pytest.raises(ValueError, match=r"tokenizer must |that transformers opens"):
         make(f"hf:{folder}")
+
+
+def test_an_end_of_text_in_a_text_is_not_unknown_to_bytes(tokenizer, tmp_path):
+    folder = stock_models.causal(tmp_path / "gpt2", tokenizer, "gpt2")
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    stock = make(f"hf:{folder}").tokenizer.stock
+    settings["unk_token"] = stock.eos_token
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    model = make(f"hf:{folder}")
+    assert model.tokenizer.stock.unk_token_id == stock.eos_token_id
+    (answer,) = model.answer([Perplexity(f"a river {stock.eos_token} a boat")])
+    assert answer.nats > 0
 
 
 def test_what_has_no_id_of_its_own_has_no_likelihood(tokenizer, tmp_path):
