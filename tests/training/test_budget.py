@@ -5,14 +5,19 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.training.test_run import QUIET
 from tgp_multimodal.training import budget as module
 from tgp_multimodal.training.budget import Budget, PlanAgain
 from tgp_multimodal.training.checkpoints import newest
 from tgp_multimodal.training.run import RunCLI
 
 SECONDS = st.floats(0.001, 100)
-pytestmark = QUIET
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*LeafSpec.*",  # Lightning against newer torch
+    "ignore:.*litlogger.*",
+    "ignore:.*does not have many workers.*",
+    "ignore:.*exists and is not empty.*",
+    "ignore:.*weights_only.*",
+)
 
 
 class Clock:
