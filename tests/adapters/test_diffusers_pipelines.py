@@ -90,7 +90,7 @@ def test_nan_is_no_black_picture(folder, monkeypatch):
 
 def test_cards_that_it_cannot_do_are_known(stock):
     reasons = {name: stock.can(cards.find(name)) for name in ("image/digits", "image/scene_eval")}
-    assert reasons == {"image/digits": "cannot answer Embed", "image/scene_eval": None}
+    assert reasons == {"image/digits": "cannot give features (Embed)", "image/scene_eval": None}
 
 
 def test_the_digest_follows_the_settings_of_the_parts(folder, stock, tmp_path):

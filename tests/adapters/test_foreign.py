@@ -10,8 +10,10 @@ import stock_models
 import torch
 from PIL import Image
 from random_networks import language_model, multimodal
+from safetensors.torch import load_file, save_file
 from tokenizers import normalizers
 from torch import nn
+from transformers.utils import logging as transformers_logging
 
 from tgp_multimodal import export
 from tgp_multimodal.adapters import foreign, make
@@ -296,6 +298,21 @@ def test_texts_of_a_search_get_the_prompts_of_sentence_encoders(tokenizer, tmp_p
     ]
     expected = bare.encode(["text: apple", "search: apple", "a apple", "text: pear"])
     np.testing.assert_allclose(np.stack(model.answer(asked)), expected, atol=1e-5)
+
+
+def test_sentence_encoders_with_made_up_weights_are_refused(corpus, tmp_path):
+    pytest.importorskip("sentence_transformers")
+    folder = stock_models.masked(tmp_path / "bert", corpus)
+    weights = load_file(folder / "model.safetensors")
+    without = {k: v for k, v in weights.items() if "layer.1.output.dense" not in k}
+    save_file(without, folder / "model.safetensors", metadata={"format": "pt"})
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # as `tgp` does
+    try:
+        with pytest.raises(ValueError, match=r"must be whole. Got none for .*layer.1.output.dense"):
+            make(f"st:{folder}")
+    finally:
+        transformers_logging.set_verbosity(verbosity)
 
 
 def test_the_digest_of_sentence_encoders_follows_their_tokenizer(corpus, tmp_path):

@@ -243,8 +243,10 @@ def test_a_long_text_has_no_more_ids_than_positions(family, context, corpus, tmp
 def test_what_it_can_follows_the_architecture(stock, masked, folder):
     assert "cannot fill a gap" not in str(make(f"hf:{folder}").can(cards.find("code/infilling")))
     assert masked.can(cards.find("text/blimp_masked")) is None
-    assert "cannot answer Score" in str(masked.can(cards.find("text/blimp")))
-    assert "cannot answer MaskedScore" in str(stock.can(cards.find("text/blimp_masked")))
+    assert "cannot score a continuation (Score)" in str(masked.can(cards.find("text/blimp")))
+    assert "cannot score a text by its masked tokens (MaskedScore)" in str(
+        stock.can(cards.find("text/blimp_masked"))
+    )
     assert "cannot embed image" in str(stock.can(cards.find("image/digits")))
     assert make(f"hf:{folder}/encoder").supports == {Embed}
 

@@ -87,3 +87,23 @@ def test_labels_of_two_kinds_are_refused(card: Path, capsys: pytest.CaptureFixtu
     assert main(["evaluate", "tfidf", "--cards", str(card), "--results", "results"]) != 0
     wanted = "label must be text in all splits or in none. Got numbers in test, text in train"
     assert wanted in capsys.readouterr().err
+
+
+def test_labels_that_nothing_teaches_are_told(
+    card: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("new.csv").write_text("text,label\none fish,1\nthree cats,3\nfour cats,3\n")
+    card.write_text(CARD.replace("TEST", "new.csv"))
+    assert main(["evaluate", "tfidf", "--cards", str(card), "--results", "results"]) == 0
+    assert "2 of 3 have labels that are not learned: 3" in capsys.readouterr().out
+
+
+def test_a_positive_label_that_a_limited_run_does_not_meet_is_told(
+    card: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = CARD.replace("TEST", "test.csv").replace("metric: accuracy", "metric: f1")
+    card.write_text(said + "settings: {positive: 9}\n")
+    given = ["evaluate", "tfidf", "--cards", str(card), "--results", "results"]
+    assert main([*given, "--limit", "4"]) == 0
+    assert "no item has the label 9, which F1 is of" in capsys.readouterr().out
+    assert main([*given, "--fresh"]) == 2

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pyarrow
 import pytest
+import torch
 from planted_models import Planted, dummy, hashed
 from pyarrow import parquet
 
@@ -218,9 +219,12 @@ def test_what_a_model_cannot_do_is_known_before_data_are_read(
     said: list[tuple[str, ...]] = []
     model = Planted(draw=hashed)
     assert engine.evaluate(model, made_up, tmp_path, progress=lambda *w: said.append(w)) == []
-    assert said[0] == ("skipped", "text/one", "planted cannot answer Embed")
+    assert said[0] == ("skipped", "text/one", "planted cannot give features (Embed)")
     stored = (tmp_path / "planted/skipped.jsonl").read_text().splitlines()
-    assert json.loads(stored[1]) == {"card": "text/two", "reason": "cannot answer Perplexity"}
+    assert json.loads(stored[1]) == {
+        "card": "text/two",
+        "reason": "cannot score a whole text (Perplexity)",
+    }
     engine.evaluate(model, made_up[1:], tmp_path)  # says nothing of the first card
     assert (tmp_path / "planted/skipped.jsonl").read_text().splitlines() == stored
     monkeypatch.setitem(embedded_tasks.TASKS, "made_up", lambda split: [])
@@ -296,6 +300,22 @@ def test_answers_that_are_none_are_refused(request_: Any, answer: Any) -> None:
     model = Planted(score=lambda r: answer, perplexity=lambda r: answer)
     with pytest.raises(ValueError, match=r"nats of planted, which .*, must be at (most|least) 0"):
         asker(model)([request_])
+
+
+@pytest.mark.parametrize(
+    ("answers", "got"),
+    [
+        ([[1.0, 2.0]] * 2, "must be vectors of NumPy, or sparse rows. Got builtins.list instead"),
+        ([np.ones((1, 2))] * 2, r"Got numpy.ndarray of shape \(1, 2\) instead"),
+        ([torch.ones(2)] * 2, r"Got torch.Tensor of shape \(2,\) instead"),
+        ([np.ones(2), np.ones(3)], "must have one length. Got 2 and 3 instead"),
+    ],
+)
+def test_features_that_are_no_vectors_are_refused(answers: list[Any], got: str) -> None:
+    model = Planted(embed=lambda r: np.ones(2))
+    model.answer = lambda requests: answers  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match=got):
+        asker(model)([Embed("a"), Embed("b")])
 
 
 def test_fewer_answers_than_requests_are_refused() -> None:

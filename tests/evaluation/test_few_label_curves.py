@@ -1,3 +1,5 @@
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -203,3 +205,17 @@ def test_on_the_command_line(tmp_path, capsys: pytest.CaptureFixture[str]) -> No
     assert main(["evaluate", "tfidf", "--cards", "code/infilling", *where]) == 2
     error = capsys.readouterr().err
     assert "few_labels must have a card of protocol probe. Got code/infilling instead." in error
+
+
+def test_the_terminal_shows_every_point_and_what_has_too_few(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    given = ["--cards", "image/digits", "--few_labels", "5", "9999", "--seeds", "1"]
+    where = ["--results", str(tmp_path), "--limit", "20"]
+    assert main(["evaluate", "pixels", "majority", *given, *where]) == 0
+    out = capsys.readouterr().out
+    stored = json.loads((tmp_path / "pixels" / "image__digits_curve.json").read_text())
+    at = {count: point["value"] for count, point in stored["details"]["curve"].items()}
+    row = f"│ pixels   │ {at['5']:.3f} │ {at['9999']:.3f}* │ {at['all']:.3f} │"
+    assert row in out
+    assert "* image/digits_curve: 10 classes have fewer than 9999; " in out

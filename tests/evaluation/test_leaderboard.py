@@ -348,6 +348,18 @@ def test_markdown_shows_every_model_and_lets_no_markup_through(board):
     assert "(2/7)" in text  # raw-pixels has two of seven cards
 
 
+def test_equal_best_values_are_all_bold(tmp_path):
+    for model, skill in (("one", 1.0), ("two", 1.0), ("three", 0.0)):
+        write_one(tmp_path, model, "image/digits", skill)
+    board = build(tmp_path)
+    (column,) = board.columns
+    values = {r.model: r.value for r in column.results}
+    assert values["one"] == values["two"] > values["three"]
+    rows = [line for line in as_markdown(board).splitlines() if line.startswith(("| one", "| t"))]
+    marked = {row.split(" | ")[0].strip("| ") for row in rows if "**" in row}
+    assert marked == {"one", "two"}
+
+
 def report(flagged, value):
     clean = {"value": value, "low": 0.1, "high": 0.9, "n": 300 - flagged}
     overlap = {f"test-{i}": 1.0 for i in range(flagged)}

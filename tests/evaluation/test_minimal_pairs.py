@@ -111,7 +111,10 @@ def test_baselines_say_that_they_cannot() -> None:
             assert make(model).can(cards.find(name)), (model, name)
     only_causal = Planted(score=lambda r: ScoreAnswer(-1.0, 1, False))
     assert only_causal.can(cards.find("text/blimp")) is None
-    assert only_causal.can(cards.find("text/blimp_masked")) == "cannot answer MaskedScore"
+    assert (
+        only_causal.can(cards.find("text/blimp_masked"))
+        == "cannot score a text by its masked tokens (MaskedScore)"
+    )
 
 
 def test_without_data_the_cards_are_refused_in_one_sentence(

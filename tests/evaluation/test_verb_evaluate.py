@@ -22,7 +22,7 @@ def test_evaluate_prints_progress_and_a_table(
     given = ["evaluate", "majority", "pixels", *where, "image/digits", "image/scene_eval"]
     assert main(given) == 0
     out = capsys.readouterr().out
-    assert "pixels [1/2] image/scene_eval  skipped: pixels cannot answer Draw" in out
+    assert "pixels [1/2] image/scene_eval  skipped: pixels cannot draw (Draw)" in out
     assert "pixels [2/2] image/digits: accuracy 0." in out
     assert "at most 10 items" in out
     stored = json.loads((tmp_path / "pixels/image__digits.json").read_text())

@@ -91,6 +91,9 @@ def test_programs_can_read_what_is_wrong(running):
     with pytest.raises(openai.BadRequestError) as caught:
         running.client.completions.create(model=NAME, prompt="x" * 99)
     assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "prompt")
+    with pytest.raises(openai.BadRequestError) as caught:
+        running.client.completions.create(model=NAME, prompt="x", max_tokens=97)
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "max_tokens")
     with pytest.raises(openai.NotFoundError) as caught:
         running.client.models.retrieve("gpt")
     assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
@@ -104,7 +107,7 @@ OTHERS = [
     ("embeddings", {"input": "a", "encoding_format": "x"}, 422, "encoding_format must be 'float'"),
     ("images/generations", {"prompt": "x" * 64}, 400, "prompt must be at most 64 tokens. Got more"),
     ("images/generations", {"prompt": "a", "negative_prompt": "x" * 64}, 400, "negative_pro"),
-    ("images/generations", {"prompt": "a", "size": "9x9"}, 400, "size must be a positive multiple"),
+    ("images/generations", {"prompt": "a", "size": "16x9"}, 400, "size must have sides that are"),
     ("images/generations", {"prompt": "a", "size": "big"}, 400, "size must be WIDTHxHEIGHT or"),
     ("images/generations", {"prompt": "a", "size": "16x999"}, 400, "side of size must be between"),
     ("images/generations", {"prompt": "a", "size": "64x64"}, 400, "patches of size must be"),

@@ -52,7 +52,7 @@ class TestWithRay:
         capsys.readouterr()
         assert run(there, "--executor", "ray") == 0
         out = capsys.readouterr().out
-        assert "skipped: tfidf cannot answer Score" in out
+        assert "skipped: tfidf cannot score a continuation (Score)" in out
         names = sorted(p.relative_to(here) for p in here.rglob("*.*"))
         assert names == sorted(p.relative_to(there) for p in there.rglob("*.*"))
         for name in names:

@@ -1,10 +1,13 @@
 """Encoders of sentence-transformers, which has to be installed for them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from logging import WARNING, LogRecord, getLogger
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
+from transformers.utils import logging
 
 from tgp_multimodal.adapters import foreign
 from tgp_multimodal.evaluation.adapter import Adapter
@@ -25,7 +28,8 @@ class SentenceEncoder(Adapter):
             pass over padding read one at a time.
 
     Raises:
-        ValueError: the library is not installed, or cannot open the model.
+        ValueError: the library is not installed, or cannot open the model, or its weights are not
+            whole.
     """
 
     supports = frozenset({Embed})
@@ -36,8 +40,10 @@ class SentenceEncoder(Adapter):
         self.version, self.batch = library.__version__, batch
         self._minds_padding: bool | None = None  # asked once, of the first texts
         self.name = foreign.display_name("st", model)
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
-            with foreign.same_randomness():  # a pooler may have no weights
+            # A pooler may have no weights.
+            with foreign.same_randomness(), _missing_weights() as missing:
                 self.encoder = library.SentenceTransformer(
                     model,
                     device=str(default_device()),
@@ -49,6 +55,10 @@ class SentenceEncoder(Adapter):
                 "st model must be a folder or hub name that sentence-transformers opens."
                 f" Got {model} instead ({foreign.first_line(error)})."
             ) from error
+        if missing:
+            raise ValueError(
+                f"weights of {model} must be whole. Got none for {', '.join(missing[:3])} instead."
+            )
         self.encoder.eval().requires_grad_(False)
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
@@ -92,3 +102,29 @@ class SentenceEncoder(Adapter):
             "torch": torch.__version__,
             "sentence_transformers": self.version,
         }
+
+
+@contextmanager
+def _missing_weights() -> Iterator[list[str]]:
+    """Names of weights that transformers makes up inside, but for poolers; its report is not shown.
+
+    sentence-transformers gives none of what `from_pretrained` returns beside the network, so they
+    are read from the rows of the report in the log.
+    """
+    found: list[str] = []
+
+    def read(record: LogRecord) -> bool:
+        rows = (line.split("|") for line in record.getMessage().splitlines())
+        keys = [row[0].strip() for row in rows if len(row) > 1 and "MISSING" in row[1]]
+        found.extend(key for key in keys if "pooler" not in key)
+        return "LOAD REPORT" not in record.getMessage()
+
+    logger = getLogger("transformers.modeling_utils")
+    level = logger.level
+    logger.addFilter(read)
+    logger.setLevel(WARNING)  # it is not written at all where only errors are shown
+    try:
+        yield found
+    finally:
+        logger.removeFilter(read)
+        logger.setLevel(level)

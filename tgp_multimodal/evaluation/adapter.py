@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tgp_multimodal.evaluation.requests import Answer, Embed, Request
+from tgp_multimodal.evaluation.requests import ABILITIES, Answer, Embed, Request
 
 if TYPE_CHECKING:
     from tgp_multimodal.evaluation.cards import Card
@@ -43,9 +43,9 @@ class Adapter(ABC):
 
     def can(self, card: "Card") -> str | None:
         """None, or the reason why this model cannot run the card. Called before data are loaded."""
-        missing = sorted(r.__name__ for r in card.requests - self.supports)
+        missing = sorted(card.requests - self.supports, key=lambda r: r.__name__)
         if missing:
-            return f"cannot answer {', '.join(missing)}"
+            return f"cannot {' or '.join(f'{ABILITIES[r]} ({r.__name__})' for r in missing)}"
         if Embed in card.requests and card.modality not in self.embeds:
             return f"cannot embed {card.modality}"
         return None

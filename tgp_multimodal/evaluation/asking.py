@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from numbers import Real
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
+from scipy import sparse
+
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.journal import AnswerJournal
 from tgp_multimodal.evaluation.outcome import Ask
@@ -111,12 +114,15 @@ def _check(name: str, requests: Sequence[Request], found: Sequence[Answer]) -> N
     """Refuses answers that are no answers to the requests, which scores would not show.
 
     Raises:
-        ValueError: there are more or fewer of them, or a likelihood is above 1 or no number.
+        ValueError: there are more or fewer of them, a likelihood is above 1 or no number, or
+            features are no vectors of one length.
     """
     if len(found) != len(requests):
         raise ValueError(
             f"{name} must answer each of {len(requests)} requests. Got {len(found)} instead."
         )
+    if isinstance(requests[0], Embed | JointEmbed):
+        _check_vectors(name, requests, found)
     for request, answer in zip(requests, found, strict=True):
         sign = _SIGNS.get(type(request))
         nats = getattr(answer, "nats", None)
@@ -128,6 +134,25 @@ def _check(name: str, requests: Sequence[Request], found: Sequence[Answer]) -> N
                 f"nats of {name}, which answer {type(request).__name__}, must be {side} 0. "
                 f"Got {answer if nats is None else nats} instead."
             )
+
+
+def _check_vectors(name: str, requests: Sequence[Request], found: Sequence[Answer]) -> None:
+    """Refuses features that are no vectors, or of several lengths in one view."""
+    lengths: dict[str, set[int]] = {}
+    for request, answer in zip(requests, found, strict=True):
+        is_row = sparse.issparse(answer) and answer.shape[0] == 1
+        if not is_row and not (isinstance(answer, np.ndarray) and answer.ndim == 1):
+            shape = f" of shape {tuple(answer.shape)}" if hasattr(answer, "shape") else ""
+            raise ValueError(
+                f"features of {name} must be vectors of NumPy, or sparse rows. Got"
+                f" {type(answer).__module__.partition('.')[0]}.{type(answer).__name__}{shape}"
+                " instead."
+            )
+        lengths.setdefault(str(getattr(request, "view", "")), set()).add(answer.shape[-1])
+    for of in lengths.values():
+        if len(of) > 1:
+            numbers = " and ".join(map(str, sorted(of)[:2]))
+            raise ValueError(f"features of {name} must have one length. Got {numbers} instead.")
 
 
 def chunks(distinct: dict[str, Request]) -> Iterator[dict[str, Request]]:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, cast
 
-from tgp_multimodal.evaluation import environment, results
+from tgp_multimodal.evaluation import environment, results, split_checks
 from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.aggregates import Number, rule_of
 from tgp_multimodal.evaluation.asking import ALONE, AnswerCache, Team, asker
@@ -206,12 +206,7 @@ def _measure_card(run: _Run, card: Card) -> Result:
     stored = run.team.gather(stored)[0]
     if run.team.rank == 0:
         journal.remove()
-    copies = stored.details.get("copies_in_training", 0)
-    told = (
-        f"; {copies} of {count} test items are among those that are learned from, too"
-        if copies
-        else ""
-    )
+    told = split_checks.sentence(stored.details, count)
     run.say("done", card.name, f"{card.metric} {stored.value:.4f}, {seconds:.1f} s{told}")
     return stored
 
@@ -246,19 +241,8 @@ def _run_protocol(run: _Run, examples: Examples, journal: AnswerJournal) -> Outc
     for record in outcome.records:
         if record["id"] in group:
             record.setdefault("group", group[record["id"]])
-    if copies := _copies(examples):
-        outcome.details["copies_in_training"] = copies
+    outcome.details.update(split_checks.facts(examples))
     return outcome
-
-
-def _copies(examples: Examples) -> int:
-    """Test items of a card with a probe that are also in what it learns from, in every field."""
-    spec = examples.card.spec
-    if not spec.fits:
-        return 0
-    learned = (examples.train, examples.validation) if spec.fits_validation else (examples.train,)
-    known = {e.digest for split in learned for e in split}
-    return sum(e.digest in known for e in examples.test)
 
 
 def _as_result(

@@ -87,6 +87,10 @@ class Column:
         """The model's result, if it has one."""
         return next((r for r in self.results if r.model == model), None)
 
+    def is_best(self, result: Result) -> bool:
+        """Whether no result is better, as several of one value may be."""
+        return _quality(result)[0] == _quality(self.best)[0]
+
     def is_tied(self, model: str) -> bool:
         """Whether the model is the best or does not differ significantly from it."""
         return self.p_value[model] >= LEVEL

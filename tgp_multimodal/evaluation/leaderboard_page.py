@@ -200,7 +200,7 @@ def _cell(board: Board, column: Column, model: str) -> dict[str, Any]:
         empty = dict.fromkeys(("order", "score", "group", "bar"), "")
         return {**empty, "css": "none", "text": "–", "title": why}
     group, score = column.group[model], normalise(result, result.value)
-    marks = (("best", result is column.best), ("first", group == 1))
+    marks = (("best", column.is_best(result)), ("first", group == 1))
     notes = (
         show_interval(result, " to "),
         f"n {result.n:,}",

@@ -23,8 +23,8 @@ _LEGEND = (
     "Values with 95 % intervals; accuracies and their like in percent. The number after the"
     " interval is the rank group: models of group 1 cannot be told from the best (paired tests on"
     " the same items, Holm-corrected, 5 %). A lower group may still hold a model that is tied with"
-    " the best, for a group ends at the first model that differs from its own best. The best value"
-    " is bold. A mean with a fraction lacks cards and does not compare with the whole ones. The"
+    " the best, for a group ends at the first model that differs from its own best. The best values"
+    " are bold. A mean with a fraction lacks cards and does not compare with the whole ones. The"
     " smallest gap is what two models on separate items would show in four of five tries; pairs on"
     " the same items show smaller ones."
 )
@@ -166,7 +166,7 @@ def _cell(column: Column, result: Result | None) -> str:
     if result is None:
         return "–"
     value = show(result.value, result.metric)
-    value = f"**{value}**" if result is column.best else value
+    value = f"**{value}**" if column.is_best(result) else value
     seen = "†" * is_contaminated(result)
     return f"{value}{seen} [{show_interval(result)}] {column.group[result.model]}"
 

@@ -219,6 +219,21 @@ DENOISE_TIMES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 Answer: TypeAlias = Any
 
 
+# What a model that does not answer a kind of request cannot do.
+ABILITIES: dict[type[Request], str] = {
+    Score: "score a continuation",
+    MaskedScore: "score a text by its masked tokens",
+    Perplexity: "score a whole text",
+    Generate: "write",
+    Embed: "give features",
+    EmbedTokens: "give features of words",
+    JointEmbed: "put texts and pictures into one space",
+    Draw: "draw",
+    Compare: "compare a picture with texts",
+    Denoise: "denoise pictures",
+}
+
+
 def key(request: Request) -> str:
     """SHA-256 of a request's content: two requests with one key have one answer."""
     digest = hashlib.sha256(type(request).__name__.encode())

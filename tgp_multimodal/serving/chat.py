@@ -76,7 +76,7 @@ def _requests(served: ServedModel, form: forms.ChatRequest) -> list[GenerationRe
     most = given.pop() if given else None
     if most is None:
         most = max(1, served.context - len(ids))
-    served.require_range("max_tokens", most, 1, served.context)
+    served.require_new_tokens(most, 1)
     served.require_fit("messages", len(ids), most)
     base = sampling(form, most)
     own = [base._replace(seed=base.seed + i) for i in range(form.samples)]

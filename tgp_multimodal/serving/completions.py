@@ -128,7 +128,7 @@ def usage(prompts: Sequence[int], new: int, n: int) -> dict[str, int]:
 
 def _check(served: ServedModel, form: forms.CompletionRequest, most: int) -> None:
     served.require_range("n", form.samples, 1, served.limits.n)
-    served.require_range("max_tokens", most, 0 if form.echo else 1, served.context)
+    served.require_new_tokens(most, 0 if form.echo else 1)
     if form.logprobs is not None:
         served.require_range("logprobs", form.logprobs, 0, served.limits.logprobs)
         if form.stream:

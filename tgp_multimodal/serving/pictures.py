@@ -34,7 +34,8 @@ def router(served: ServedModel) -> APIRouter:
         count = 1 if form.n is None else form.n
         served.require_range("n", count, 1, served.limits.pictures)
         served.require_range("steps", form.steps, 1, served.limits.steps)
-        size = _size(served, form.size)
+        patch = served.model.network.head.patch
+        size = _size(served, form.size, patch)
         seed = secrets.randbits(31) if form.seed is None else form.seed
         served.require_range("seed", seed, 0, 2**62)
 
@@ -47,7 +48,6 @@ def router(served: ServedModel) -> APIRouter:
                     "context_length_exceeded",
                 )
 
-        patch = served.model.network.head.patch
         rows, columns = size or (served.model.network.head.size,) * 2
         patches = -(-rows // patch) * -(-columns // patch)
         served.require_range("patches of size", patches, 1, served.limits.patches)
@@ -69,7 +69,7 @@ def router(served: ServedModel) -> APIRouter:
     return routes
 
 
-def _size(served: ServedModel, given: str | None) -> tuple[int, int] | None:
+def _size(served: ServedModel, given: str | None, patch: int) -> tuple[int, int] | None:
     """Rows and columns of WIDTHxHEIGHT."""
     if given in (None, "auto"):
         return None
@@ -80,6 +80,9 @@ def _size(served: ServedModel, given: str | None) -> tuple[int, int] | None:
     columns, rows = int(found[1]), int(found[2])
     for side in (rows, columns):
         served.require_range("side of size", side, 1, served.limits.side)
+    if rows % patch or columns % patch:
+        message = f"size must have sides that are multiples of {patch}. Got {given} instead."
+        raise ApiError(400, message, "size")
     return rows, columns
 
 

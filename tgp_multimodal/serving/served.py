@@ -80,12 +80,18 @@ class ServedModel:
                 404, f"model must be {self.name}. Got {model} instead.", "model", "model_not_found"
             )
 
-    def require_range(self, name: str, value: int, least: int, most: int) -> None:
+    def require_range(
+        self, name: str, value: int, least: int, most: int, code: str | None = None
+    ) -> None:
         """Refuses a number out of its range, with 400."""
         if not least <= value <= most:
-            raise ApiError(
-                400, f"{name} must be between {least} and {most}. Got {value} instead.", name
-            )
+            message = f"{name} must be between {least} and {most}. Got {value} instead."
+            raise ApiError(400, message, name, code)
+
+    def require_new_tokens(self, new: int, least: int) -> None:
+        """Refuses to write more tokens than the context holds, or fewer than `least`."""
+        code = "context_length_exceeded" if new > self.context else None
+        self.require_range("max_tokens", new, least, self.context, code)
 
     def require_fit(self, name: str, tokens: int, new: int = 0) -> None:
         """Refuses rows that are longer than the context, with 400."""

@@ -7,7 +7,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import Console
-    from rich.table import Table
 
     from tgp_multimodal.adapters.ray_grid import Grid
     from tgp_multimodal.evaluation.asking import Team
@@ -123,12 +122,26 @@ def evaluate(
         folder = str(Path(results).resolve())
         grid = Grid(str(Path.cwd()), folder, limit, fresh, tuple(contamination or ()), unsafe_local)
         found, failed = _on_ray(models, chosen, grid, executor, console)
-    console.print(_table([card.name for card in chosen], found, limit))
-    for line in _seen(found):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    _print_results(console, [card.name for card in chosen], found, limit)
     console.print(f"results: {results}", markup=False, highlight=False, soft_wrap=True)
     if failed:
         raise ValueError("; ".join(failed))
+
+
+def _print_results(
+    console: "Console", cards: list[str], found: "dict[str, list[Result]]", limit: int | None
+) -> None:
+    """Tables of what was measured, and lines of what occurs in training text."""
+    from tgp_multimodal.evaluation import result_tables
+
+    if not any(found.values()):  # what each card lacks is told already
+        return
+    console.print(result_tables.values(cards, found, limit))
+    curves = result_tables.curves(cards, found)
+    if curves is not None:
+        console.print(curves)
+    for line in result_tables.seen(found):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _curves(
@@ -317,52 +330,3 @@ def team() -> "Team":
         return found
 
     return Team(distributed.get_rank(), world, gather)
-
-
-def _seen(found: "dict[str, list[Result]]") -> list[str]:
-    """A line for each result with items that stand in training text, and one for all others."""
-    from tgp_multimodal.evaluation.results import is_contaminated, overlap_note
-
-    reported = [r for of in found.values() for r in of if r.contamination]
-    flagged = [r for r in reported if is_contaminated(r)]
-    lines = [f"{r.model} {r.card}: {overlap_note(r)}; {overlap_note(r, 8)}" for r in flagged]
-    rest = len(reported) - len(flagged)
-    return [*lines, *([f"no item in training text: {rest} results"] if rest else [])]
-
-
-def _table(cards: list[str], found: "dict[str, list[Result]]", limit: int | None) -> "Table":
-    from rich.table import Table
-    from rich.text import Text
-
-    from tgp_multimodal.evaluation import metrics
-    from tgp_multimodal.evaluation.leaderboard import chance_of
-    from tgp_multimodal.evaluation.stats import detectable
-
-    note = f", at most {limit} items" if limit else ""
-    table = Table(title=f"Value and 95 % interval{note}", title_justify="left")
-    for name in ("card", "metric", "chance", "visible gap", *found):
-        # Folded, not cut off: beginnings of names tell no two rows apart.
-        is_text = name in ("card", "metric")
-        table.add_column(Text(name), justify="left" if is_text else "right", overflow="fold")
-    for card in cards:
-        of = {model: next((r for r in rs if r.card == card), None) for model, rs in found.items()}
-        first = next((r for r in of.values() if r), None)
-        if first is None:
-            table.add_row(card, "", "", "", *("-" for _ in of))
-            continue
-        direction = metrics.direction(first.metric, first.higher_is_better)
-        plain = direction == "higher is better"
-        metric = first.metric if plain else f"{first.metric} ({direction})"
-        cells = (f"{r.value:.3f}\n{_interval(r)}" if r else "-" for r in of.values())
-        intervals = [(r.low, r.high) for r in of.values() if r and r.n > 1]
-        gap = f"{detectable(intervals):.2g}" if intervals else "-"
-        level = chance_of(first)
-        chance = "-" if level is None else f"{level:.3g}"
-        table.add_row(card, metric, chance, gap, *map(Text, cells))
-    table.caption = "visible gap: what two models on separate items show in four of five tries"
-    return table
-
-
-def _interval(result: "Result") -> str:
-    """Its ends; resampling one item gives it again, which is no interval."""
-    return f"[{result.low:.2f}, {result.high:.2f}]" if result.n > 1 else "[one item]"
