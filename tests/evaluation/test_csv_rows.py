@@ -107,3 +107,13 @@ def test_a_positive_label_that_a_limited_run_does_not_meet_is_told(
     assert main([*given, "--limit", "4"]) == 0
     assert "no item has the label 9, which F1 is of" in capsys.readouterr().out
     assert main([*given, "--fresh"]) == 2
+
+
+def test_a_card_with_a_mistake_is_told_before_a_model_opens(
+    card: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card.write_text(CARD.replace("TEST", "test.csv").replace("label: label", "label: lable"))
+    assert main(["evaluate", "hf:no/model", "--cards", str(card)]) == 2
+    told = capsys.readouterr()
+    assert "label must be one of the columns text, label. Got 'lable' instead" in told.err
+    assert told.out == ""

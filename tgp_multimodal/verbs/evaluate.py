@@ -108,6 +108,7 @@ def evaluate(
         told = "Got nothing instead; `tgp evaluate --help` shows how"
         raise ValueError(f"models must be given. {told}, `--list` what there is to measure.")
     chosen = _chosen(suite or "embedded", cards, held_out, lm_eval_task)
+    _check_own(chosen)
     if few_labels is not None or seeds is not None:
         chosen = _curves(chosen, few_labels, seeds, are_named=bool(cards))
     console = consoles.console(quiet=int(os.environ.get("RANK", "0")) > 0)
@@ -180,6 +181,22 @@ def _chosen(
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"cards must have different names. Got {twice[0]} twice instead.")
     return chosen
+
+
+def _check_own(chosen: "list[Card]") -> None:
+    """Reads an item of each card of files that does not ship: mistakes surface before models open.
+
+    Raises:
+        ValueError: one has none, or it is not as its protocol needs it.
+    """
+    from tgp_multimodal.evaluation import cards as card_files
+    from tgp_multimodal.evaluation.examples import Examples, check_source
+
+    shipped = card_files.names()
+    for card in chosen:
+        if card.name not in shipped and "files" in card.source:
+            check_source(card)
+            Examples(card, 1).read()
 
 
 def _print_list(chosen: "list[Card]") -> None:
