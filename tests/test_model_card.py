@@ -8,7 +8,7 @@ import yaml
 from huggingface_hub import ModelCard
 from random_networks import dual_encoder, language_model, multimodal
 
-from tgp_multimodal.front_matter import front_matter
+from tgp_multimodal.front_matter import front_matter, sources
 from tgp_multimodal.model_card import model_card
 from tgp_multimodal.verbs.export import run_facts
 
@@ -170,3 +170,38 @@ def test_limits_say_what_it_is_not_for():
     part = " ".join(card.partition("## Intended use and limits\n")[2].split())
     for said in ("not for use in production", "generates false text", "small network"):
         assert said in part
+
+
+PICTURES = {
+    "streams": ["signs", "photos"],
+    "splits": {},
+    "digest": "d",
+    "sources": [
+        {"name": "signs.tar", "stream": "signs", "license": None},
+        {"name": "photos.tar", "stream": "photos", "license": "CC-BY-NC-4.0"},
+    ],
+    "quality": {"signs": {"licenses": {"CC0-1.0": 124, "cc0-1.0": 16}}, "photos": {}},
+}
+
+
+def test_the_card_has_the_licenses_that_pictures_state_and_says_what_was_not_learned_from():
+    config = {"data": {"pictures": {"weights": {"signs": 1.0, "photos": 0.0}}}}
+    facts = {"data": {"pictures": PICTURES}, "config": config}
+    text = model_card(multimodal(), Unspoken(), facts)
+    (signs,) = (line for line in text.splitlines() if "signs.tar" in line)
+    (photos,) = (line for line in text.splitlines() if "photos.tar" in line)
+    assert "license: CC0-1.0 (124), cc0-1.0 (16)" in signs
+    assert "not learned from" not in signs
+    assert photos.endswith("(not learned from)")
+    assert metadata(facts)["license"] == "cc0-1.0"
+    assert metadata({"data": {"pictures": PICTURES}})["license"] == "other"
+
+
+def test_streams_of_passages_are_learned_from_too():
+    named = ("general", "code", "letters")
+    listed = [{"name": name, "stream": name, "license": "MIT"} for name in named]
+    text = {"text": {"weights": {"general": 1.0}}, "passages": {"docstrings": {"code": 1.0}}}
+    facts = {"data": {"text": {"splits": {}, "sources": listed}}, "config": {"data": text}}
+    assert [is_learned for _, _, is_learned in sources(facts)] == [True, True, False]
+    facts["config"]["data"]["passages"] = {"length": 8}  # of all streams
+    assert all(is_learned for _, _, is_learned in sources(facts))

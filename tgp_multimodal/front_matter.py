@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+NOT_STATED = "not stated"  # what manifests say of pictures without a license
 _HUB = "hub:"  # sources that are data sets of the hub: hub:owner/name[:config[:split]]
 _FRESH = "random:"  # what an adapted model is called that started from random weights
 _EMBEDDED = re.compile(r"embedded (train|validation|test) (\w+)")  # is in English
@@ -78,13 +79,50 @@ def base_model(facts: Mapping[str, Any]) -> str | None:
     return None if not started or started.startswith(_FRESH) else str(started)
 
 
-def _sources(facts: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    for manifest in (facts.get("data") or {}).values():
-        yield from manifest.get("sources", [])
+def sources(facts: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
+    """Each source with the kind of its data, and whether the run learned from its stream.
+
+    A source of pictures that states no license has what those of its stream state.
+
+    Args:
+        facts: as of `model_card`.
+    """
+    for kind, manifest in (facts.get("data") or {}).items():
+        learned = _streams(facts, kind)
+        for source in manifest.get("sources", []):
+            of_stream = manifest.get("quality", {}).get(source.get("stream"), {})
+            license = source.get("license") or _of_pictures(of_stream)
+            is_learned = learned is None or source.get("stream") in learned
+            yield kind, {**source, "license": license}, is_learned
+
+
+def _streams(facts: Mapping[str, Any], kind: str) -> set[str] | None:
+    """The streams of one kind that the config of the run names; None for all."""
+    config = (facts.get("config") or {}).get("data") or {}
+    found: set[str] = set()
+    for name in (kind, "passages") if kind == "text" else (kind,):
+        section = config.get(name)
+        if not isinstance(section, Mapping):
+            continue
+        if not section.get("weights") and not section.get("docstrings"):
+            return None
+        for named in ("weights", "docstrings"):
+            found |= {stream for stream, share in (section.get(named) or {}).items() if share}
+    return found or None
+
+
+def _of_pictures(quality: Mapping[str, Any]) -> Any:
+    """How many pictures state which license; None where none does."""
+    stated = quality.get("licenses") or {}
+    return stated if set(stated) - {NOT_STATED} else None
+
+
+def _learned(facts: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield from (source for _, source, is_learned in sources(facts) if is_learned)
 
 
 def _names(facts: Mapping[str, Any]) -> list[str]:
-    return [str(source["name"]) for source in _sources(facts) if source.get("name")]
+    return [str(source["name"]) for source in _learned(facts) if source.get("name")]
 
 
 def _is_embedded(facts: Mapping[str, Any]) -> bool:
@@ -94,7 +132,7 @@ def _is_embedded(facts: Mapping[str, Any]) -> bool:
 
 def _license(facts: Mapping[str, Any]) -> str | None:
     """The license of all sources; `other` if they differ or one is unknown, None if no source."""
-    stated = [one for source in _sources(facts) for one in _stated(source.get("license"))]
+    stated = [one for source in _learned(facts) for one in _stated(source.get("license"))]
     if not stated:
         return None
     shared = str(stated[0]).lower()

@@ -6,7 +6,13 @@ from typing import Any
 import yaml
 
 from tgp_multimodal.data.tokenizer import Tokenizer
-from tgp_multimodal.front_matter import base_model, front_matter, own_results
+from tgp_multimodal.front_matter import (
+    NOT_STATED,
+    base_model,
+    front_matter,
+    own_results,
+    sources,
+)
 from tgp_multimodal.models.networks import PROMPT_TOKENS, DualEncoder, Multimodal, Network
 
 _TEXT = """\
@@ -205,11 +211,10 @@ def _data(facts: Mapping[str, Any]) -> Iterator[str]:
             size = ", ".join(f"{v:,} {k}" for k, v in sizes.items() if isinstance(v, int))
             yield f"| {folder} | {split} | {size} | `{manifest.get('digest', '')[:12]}` |"
     yield ""
-    for folder, manifest in known.items():
-        for source in manifest.get("sources", []):
-            told = {**source, "license": _licenses(source.get("license"))}
-            facts_of = "; ".join(f"{k}: {v}" for k, v in told.items() if not _is_long(v))
-            yield f"* {folder}: {facts_of}"
+    for folder, source, is_learned in sources(facts):
+        told = {**source, "license": _licenses(source.get("license"))}
+        facts_of = "; ".join(f"{k}: {v}" for k, v in told.items() if not _is_long(v))
+        yield f"* {folder}: {facts_of}{'' if is_learned else ' (not learned from)'}"
 
 
 def _numbers(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -286,7 +291,7 @@ def _count(part: Any) -> str:
 def _licenses(stated: Any) -> Any:
     """What is stated; of several licenses how many files or pictures have which."""
     if stated is None:
-        return "not stated"
+        return NOT_STATED
     if not isinstance(stated, dict):
         return stated
     return ", ".join(f"{license} ({count})" for license, count in stated.items())

@@ -124,6 +124,31 @@ def test_what_was_drawn_before_gives_the_loss_of_the_batch(network):
     assert objective.flops(network, drawn) == objective.flops(network, batch)
 
 
+@pytest.mark.parametrize("infill", [None, "some"])
+def test_held_out_numbers_do_not_depend_on_the_share_of_masked_rows(network, infill):
+    batch = rows()
+    if infill:
+        batch = batch._replace(infill_B=batch.row_B % 3 == 0)
+    few, many, none = (
+        HybridLanguage(masked_rows=(0.0, share)).held_out(network, batch, 7)
+        for share in (0.06, 0.5, 0.0)
+    )
+    assert set(few) == {"value", "causal_nats_per_token", "masked_nats_per_token"}
+    assert set(none) == {"value", "causal_nats_per_token"}
+    for name in ("causal_nats_per_token", "masked_nats_per_token"):
+        assert few[name] == many[name]
+    assert none["causal_nats_per_token"] == few["causal_nats_per_token"]
+    assert few["masked_nats_per_token"] != few["causal_nats_per_token"]
+
+
+def test_the_held_out_value_is_the_loss_with_that_share_in_the_mean(network):
+    batch = rows(2000)
+    objective = HybridLanguage(masked_rows=(0.0, 0.25))
+    drawn = [objective.loss(network, batch, 1.0, seed).value.item() for seed in range(5)]
+    held_out = objective.held_out(network, batch, 0)["value"].item()
+    assert held_out == pytest.approx(sum(drawn) / 5, abs=4 * 0.003)
+
+
 def test_fresh_zero_initialised_networks_start_near_the_uniform_loss():
     network = LanguageModel(TextTransformer(40, 32, 2, 48, 2, 1))
     value = HybridLanguage(z_loss=0.0).loss(network, rows(), 0.0, 0).value

@@ -106,7 +106,7 @@ def draw_pixels(
     denoise = guided(head, *read_prompts(network, tokenizer, names), drawing)
     times, x = euler_times(drawing.steps), noise().to(device)
     if start:
-        times, x, denoise = start.time * times, start.at(x), start.with_known_pixels(denoise)
+        times, x, denoise = start.below(times), start.at(x), start.with_known_pixels(denoise)
     if progress:
         denoise = _watched(denoise, progress, float(times[0]))
     pixels = find(drawing.sampler)(denoise, x, lambda: noise().to(device), times)

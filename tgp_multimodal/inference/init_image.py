@@ -18,6 +18,7 @@ from tgp_multimodal.diffusion.samplers import Denoise
 from tgp_multimodal.inference import kinds, picture_inputs
 
 _WHITE = 128  # a mask is white from this brightness on
+_NEAR = 1e-6  # times are float32, and 0.6 is not the same there
 
 
 class InitImage(NamedTuple):
@@ -26,7 +27,7 @@ class InitImage(NamedTuple):
     Attributes:
         picture: of any size and mode.
         strength: time at which the walk starts, above 0 and at most 1; the larger, the less of the
-            picture is left. All steps lie below it. None: 0.6, and 1 with a mask.
+            picture is left. Only the steps below it are taken. None: 0.6, and 1 with a mask.
         mask: as large as the picture: white is drawn anew, black is kept.
     """
 
@@ -47,6 +48,14 @@ class InitState(NamedTuple):
     clean_CYX: Tensor
     time: float
     redrawn_YX: Tensor | None
+
+    def below(self, times: Tensor) -> Tensor:
+        """The time where the walk starts, then those of a grid that lie below it.
+
+        So a weaker walk takes fewer steps, as in other tools. With as many steps as from noise, a
+        stochastic sampler would replace the picture as often however little noise there is.
+        """
+        return torch.cat((times.new_tensor([self.time]), times[times < self.time - _NEAR]))
 
     def at(self, noise_BCYX: Tensor) -> Tensor:
         """The picture under noise, as it is at the time where the walk starts."""

@@ -228,7 +228,7 @@ class Model:
 
         Args:
             prompts: what to draw.
-            steps: sampling steps; over an image all of them lie below its strength.
+            steps: sampling steps; over an image those below its strength, 13 of 20 at 0.6.
             guidance: how strictly the prompt is followed; 1 is no guidance and half the work. Left
                 out: 4, and 1 where training put guidance into the weights.
             seed: of the first picture, or one for each.

@@ -53,9 +53,11 @@ def draw(
         guidance_from: guidance applies from this diffusion time on, 0 (picture) to 1 (noise);
             outside the interval a step costs half.
         guidance_to: guidance applies up to this time.
-        guidance_rescale: how much of the contrast that guidance adds is removed, 0 to 1.
+        guidance_rescale: how far predictions are scaled back to their contrast without guidance, 0
+            to 1.
         image: picture file to start from (image-to-image), centre-cropped to the shape of size.
         strength: how much of the image is redrawn, above 0 to 1; left out: 0.6, or 1 with a mask.
+            Only the steps below it are taken, 13 of 20 at 0.6.
         mask: inpainting mask, a picture file as large as the image: white is redrawn, black kept.
 
     Examples:
