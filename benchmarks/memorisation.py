@@ -13,7 +13,7 @@ Shape letters: N pictures, M training pictures, D width.
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,20 +51,24 @@ def nearest(vector_ND: np.ndarray, among_MD: np.ndarray) -> tuple[np.ndarray, np
 
 
 def report(
-    drawn_ND: np.ndarray, own_N: np.ndarray, held_out_ND: np.ndarray, train_MD: np.ndarray
+    drawn_ND: np.ndarray,
+    own: Sequence[Collection[int]],
+    held_out_ND: np.ndarray,
+    train_MD: np.ndarray,
 ) -> dict[str, Any]:
     """Numbers of the comparison.
 
     Args:
         drawn_ND: drawings.
-        own_N: the training picture whose caption each was drawn from; -1 where it was not.
+        own: for each the training pictures that have the caption it was drawn from; none for a
+            caption of held-out pictures alone.
         held_out_ND: real pictures that were not trained on.
         train_MD: training pictures.
     """
     index_N, distance_N = nearest(drawn_ND, train_MD)
     _, usual_N = nearest(held_out_ND, train_MD)
     bound = float(np.quantile(usual_N, _SUSPECT))
-    has_own_caption = own_N >= 0
+    is_own = [i in of for i, of in zip(index_N.tolist(), own, strict=True) if of]
     return {
         "drawings": len(drawn_ND),
         "training_pictures": len(train_MD),
@@ -72,9 +76,7 @@ def report(
         "median_distance_held_out": float(np.median(usual_N)),
         "suspect_below": bound,
         "suspect_share": float((distance_N < bound).mean()),
-        "nearest_is_the_captions_own": float((index_N == own_N)[has_own_caption].mean())
-        if has_own_caption.any()
-        else 0.0,
+        "nearest_has_the_caption": float(np.mean(is_own)) if is_own else 0.0,
         "nearest": index_N.tolist(),
         "distances": distance_N.tolist(),
     }
@@ -139,11 +141,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = [rng.permutation(x)[: given.count] for x in (known, new)]
     prompts = [train.captions[i][0] for i in asked[0]] + [held_out.captions[i][0] for i in asked[1]]
     drawn = np.stack([np.asarray(picture) for picture in model.draw(prompts)])
-    at = {number: place for place, number in enumerate(known.tolist())}
-    own_N = np.array([at[int(i)] for i in asked[0]] + [-1] * len(asked[1]))
+    having: dict[str, set[int]] = {}
+    for place, number in enumerate(known.tolist()):
+        for caption in train.captions[number]:
+            having.setdefault(caption, set()).add(place)
     found = report(
         downsampled(drawn),
-        own_N,
+        [having.get(prompt, set()) for prompt in prompts],
         downsampled(held_out.pixels[new]),
         downsampled(train.pixels[known]),
     )

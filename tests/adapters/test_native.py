@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from random_networks import dual_encoder, language_model, multimodal
+from random_networks import dual_encoder, language_model, multimodal, with_tower
 
 from tgp_multimodal import export
 from tgp_multimodal.adapters import make
@@ -244,7 +244,7 @@ def test_a_tower_answers_for_texts_and_pictures_in_one_space(tokenizer, tmp_path
     pairs = Native(tmp_path / "pairs")
     assert JointEmbed in pairs.supports
     assert Draw not in pairs.supports
-    assert pairs.embeds == {"text"}
+    assert pairs.embeds == {"text", "image"}
     items = ["a circle", picture(0), "", picture(1), "a circle"]
     requests = [JointEmbed(item) for item in items]
     together = pairs.answer(requests)
@@ -260,8 +260,22 @@ def test_a_tower_answers_for_texts_and_pictures_in_one_space(tokenizer, tmp_path
             same(one, two)
     text = pairs.answer([Embed("a circle")])[0]
     np.testing.assert_allclose(text / np.linalg.norm(text), together[0], atol=1e-6)
+    same(pairs.answer([Embed(picture(0))])[0], together[1])
+    assert list(pairs.views("image")) == [""]
     twin = RandomTwin(tmp_path / "pairs").answer(requests)
     assert np.abs(twin[1] - together[1]).max() > 0.01
+
+
+def test_a_tower_beside_a_head_is_one_more_view_of_pictures(tokenizer, tmp_path):
+    export.save(tmp_path / "both", with_tower(tokenizer.vocabulary), tokenizer, {}, "")
+    both = Native(tmp_path / "both")
+    views = both.views("image")
+    assert views[-1] == "tower"
+    requests = [Embed(picture(0), view) for view in views]
+    found = both.answer(requests)
+    same(found[-1], both.answer([JointEmbed(picture(0))])[0])
+    for request, vector in zip(requests, found, strict=True):
+        same(both.answer([request])[0], vector)
 
 
 def test_random_twin_is_a_bag_of_tokens_and_always_the_same(folder, tokenizer):

@@ -24,11 +24,11 @@ def test_copies_are_suspect_and_new_pictures_are_not():
     train, held_out = pictures(300, 0), pictures(200, 1)
     noisy = np.clip(train[:20].astype(int) + 3, 0, 255).astype(np.uint8)
     parts = [memorisation.downsampled(p) for p in (noisy, held_out, train)]
-    copied = memorisation.report(parts[0], np.arange(20), *parts[1:])
+    having = [{i, i + 100} if i < 15 else {i + 1} for i in range(19)]  # captions that are shared
+    copied = memorisation.report(parts[0], [*having, ()], *parts[1:])
     assert copied["suspect_share"] == 1
-    assert copied["nearest_is_the_captions_own"] == 1
-    new = memorisation.report(
-        memorisation.downsampled(pictures(50, 2)), np.full(50, -1), *parts[1:]
-    )
+    assert copied["nearest_has_the_caption"] == 15 / 19
+    new = memorisation.report(memorisation.downsampled(pictures(50, 2)), [()] * 50, *parts[1:])
+    assert new["nearest_has_the_caption"] == 0
     assert new["suspect_share"] < 0.1
     assert new["median_distance_drawn"] == pytest.approx(new["median_distance_held_out"], rel=0.1)

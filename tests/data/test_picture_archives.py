@@ -1,4 +1,7 @@
-"""No part of an archive is lost without a word: neither what lies behind its end nor a link."""
+"""No part of an archive is lost without a word: neither what lies behind its end nor a link.
+
+And several captions in one text are several.
+"""
 
 import gzip
 import io
@@ -49,6 +52,28 @@ def test_archives_one_behind_the_other_are_all_read(tmp_path, suffix, mode):
     path = tmp_path / f"0{suffix}"
     path.write_bytes(archive(ONE, mode) + archive(TWO, mode) + bytes(700))
     assert read(path) == ([(RED, ("red",)), (BLUE, ("blue",))], [])
+
+
+def test_each_line_of_a_text_is_a_caption(tmp_path):
+    path = tmp_path / "0.tar"
+    path.write_bytes(archive({"0.png": RED, "0.txt": b"red\na red thing\n"}))
+    assert read(path) == ([(RED, ("red", "a red thing"))], [])
+
+
+@pytest.mark.parametrize(
+    ("cell", "captions"),
+    [
+        ('"[""red"", ""a red thing""]"', ("red", "a red thing")),  # JSON
+        ("\"['red', 'a red thing']\"", ("red", "a red thing")),  # as pandas writes lists
+        ("[red] thing", ("[red] thing",)),
+        ('"[1, 2]"', ("[1, 2]",)),
+        ("[", ("[",)),
+    ],
+)
+def test_lists_in_cells_of_csv_files(tmp_path, cell, captions):
+    (tmp_path / "a.png").write_bytes(RED)
+    (tmp_path / "metadata.csv").write_text(f"file_name,captions\na.png,{cell}\n")
+    assert read(tmp_path) == ([(RED, captions)], [])
 
 
 def test_an_archive_in_several_parts_of_gzip_is_read_whole(tmp_path):

@@ -177,9 +177,9 @@ def test_missing_columns_are_named(tmp_path, columns, expected):
 
 
 def test_captions_in_text_files_beside_the_pictures(tmp_path):
-    names = {"a__png": RED, "a__txt": b"a red\nthing\n", "sub_in_b__png": BLUE}
+    names = {"a__png": RED, "a__txt": b" a red thing\r\n\nred\n", "sub_in_b__png": BLUE}
     files(tmp_path, **names, sub_in_c__png=BLUE, sub_in_c__txt=b"\xff")
-    assert found(tmp_path) == [(RED, ("a red thing",))]
+    assert found(tmp_path) == [(RED, ("a red thing", "red"))]
     assert bad(tmp_path) == [
         ("sub/b.png", "no caption (b.txt does not exist)"),
         ("sub/c.png", "not UTF-8 (byte 0xff at 0)"),

@@ -55,6 +55,8 @@ from tgp_multimodal.inference.text_features import (
 )
 from tgp_multimodal.models.networks import Multimodal, Network, describe, random_twin
 
+_TOWER = "tower"  # a view of pictures
+
 
 class Native(Adapter):
     """A folder that `tgp export` wrote, on the device of `default_device`.
@@ -62,10 +64,10 @@ class Native(Adapter):
     Text features are mean-pooled bidirectional, final-normed states, as sentence-transformers
     computes them from the folder; probes choose between them and the states of all layers, read in
     one direction or in both (`views`). Picture features are pooled MLP activations or the residual
-    stream of a block of the diffusion head, chosen likewise. An image tower, if there is one, maps
-    pictures into the space of the text features. Pictures are drawn with the settings of `Drawing`,
-    without guidance if training put it into the weights. New text may take half of the context, so
-    that a prompt keeps the other half.
+    stream of a block of the diffusion head, chosen likewise, or the vector of an image tower, if
+    there is one, which maps pictures into the space of the text features. Pictures are drawn with
+    the settings of `Drawing`, without guidance if training put it into the weights. New text may
+    take half of the context, so that a prompt keeps the other half.
 
     Args:
         folder: the export.
@@ -93,7 +95,7 @@ class Native(Adapter):
         has_tower = self.network.tower is not None
         drawn = (Draw, Denoise, Compare) if has_head else ()
         self.supports = frozenset({*text_alone, *drawn, *([JointEmbed] * has_tower)})
-        self.embeds = frozenset({"text", "image"} if has_head else {"text"})
+        self.embeds = frozenset({"text", "image"} if has_head or has_tower else {"text"})
 
     def _network(self, trained: Network) -> Network:
         return trained
@@ -144,14 +146,18 @@ class Native(Adapter):
         }
 
     def views(self, modality: str) -> Sequence[str]:
-        """Of pictures by block, time and fineness of places; of texts by layers and direction."""
+        """Of pictures by block, time and fineness of places; of texts by layers and direction.
+
+        A network with an image tower and no head has its vectors alone.
+        """
         if modality == "text":
             own = self.network.text
             has_room = len(places(own.depth + 1, own.width)) > 1
             return ("", LAYERS, CAUSAL_LAYERS) if has_room else ("", CAUSAL_LAYERS)
         if not isinstance(self.network, Multimodal):
             return ("",)
-        return [str(view) for view in picture_features.views(self.network.head)]
+        of_head = [str(view) for view in picture_features.views(self.network.head)]
+        return of_head + [_TOWER] * (self.network.tower is not None)
 
     def _score(self, requests: Sequence[Score]) -> list[Answer]:
         queries = [Query(r.context, r.continuation, r.suffix) for r in requests]
@@ -220,13 +226,23 @@ class Native(Adapter):
         return [found[view] for view in views]
 
     def _of_pictures(self, pictures: Sequence[Any], views: Sequence[str]) -> list[np.ndarray]:
-        network = self._with_head()
-        known = {str(view): view for view in picture_features.views(network.head)}
-        known[""] = picture_features.usual(network.head)
-        wanted = [known[name] for name in views]
-        return picture_features.features_of_views(
-            network, self.tokenizer, [np.asarray(p) for p in pictures], wanted, self.batch
+        read = [np.asarray(picture) for picture in pictures]
+        if not isinstance(self.network, Multimodal):
+            return [self._of_tower(read)] * len(views)
+        head = self.network.head
+        known = {str(view): view for view in picture_features.views(head)}
+        known[""] = picture_features.usual(head)
+        wanted = [known[name] for name in views if name != _TOWER]
+        of_head = iter(
+            picture_features.features_of_views(
+                self.network, self.tokenizer, read, wanted, self.batch
+            )
         )
+        return [self._of_tower(read) if name == _TOWER else next(of_head) for name in views]
+
+    def _of_tower(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        assert self.network.tower is not None, "the engine asks `can` first"
+        return matching.picture_vectors(self.network.tower, pictures, self.batch)
 
     def _joint_embed(self, requests: Sequence[JointEmbed]) -> list[Answer]:
         assert self.network.tower is not None, "the engine asks `can` first"

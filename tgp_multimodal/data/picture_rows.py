@@ -1,5 +1,6 @@
 """Rows of tables to captioned pictures: which columns count, and what makes a row a bad one."""
 
+import ast
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -176,8 +177,29 @@ def _plain(path: Path) -> Path:
 
 def _captions(value: Any, column: str) -> tuple[str, ...]:
     several = value if isinstance(value, list) else [value]
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        several = _written_list(value) or several
     some = [v for v in several if v and not (isinstance(v, str) and v.isspace())] or several[:1]
     return cleaned([valid_text(v, column) for v in some])
+
+
+def _written_list(text: str) -> list[str]:
+    """The texts of a list as JSON or Python writes it, which CSV files have; none of other text."""
+    try:
+        found = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return []
+    is_list = isinstance(found, list) and all(isinstance(one, str) for one in found)
+    return found if is_list else []
+
+
+def caption_lines(content: bytes, name: str) -> list[str]:
+    """Captions of a text file, one on each line that is not blank.
+
+    Raises:
+        ValueError: there is none, or it is no text; the message is a reason for a bad row.
+    """
+    return [line for line in valid_text(content, name).splitlines() if line.strip()]
 
 
 def licensed(item: Captioned | Bad, license: Any) -> Captioned | Bad:

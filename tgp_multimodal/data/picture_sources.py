@@ -24,6 +24,7 @@ from tgp_multimodal.data.picture_rows import (
     SPLIT,
     Captioned,
     Columns,
+    caption_lines,
     captioned,
     facts_of,
     inside,
@@ -160,7 +161,7 @@ def _loose(
     with_text = any(f.with_suffix(".txt").is_file() for f in files)
     for file in files:
         try:
-            captions = cleaned([_beside(file) if with_text else _label(file, root)])
+            captions = cleaned(_beside(file) if with_text else [_label(file, root)])
             found = Captioned(file.read_bytes(), captions, stream, str(root), _name(file, root))
             yield licensed(found, of_cards[file])
         except (ValueError, OSError) as error:
@@ -204,11 +205,11 @@ def _listed(
         yield Bad(str(root), _name(file, root), f"{metadata.name} does not name it")
 
 
-def _beside(file: Path) -> str:
+def _beside(file: Path) -> list[str]:
     text = file.with_suffix(".txt")
     if not text.is_file():
         raise ValueError(f"no caption ({text.name} does not exist)")
-    return " ".join(valid_text(text.read_bytes()).split())
+    return caption_lines(text.read_bytes(), text.name)
 
 
 def _label(file: Path, root: Path) -> str:
@@ -324,7 +325,7 @@ def _sample(
                 raise ValueError(f"no {columns.caption!r} in its .json")
             caption = columns.caption
         elif caption != ".json":
-            row = {**row, caption: parts[caption]}
+            row = {**row, caption: caption_lines(parts[caption], caption)}
         elif not (caption := next((name for name in CAPTION_COLUMNS if name in row), "")):
             raise ValueError(f"no {' or '.join(CAPTION_COLUMNS)} in its .json")
         about = {"captions": caption, LICENSE: LICENSE, SPLIT: SPLIT}

@@ -25,7 +25,7 @@ _LONGEST = 4_000  # characters of a document
 _TRAINING = 8_000_000  # characters of training text, for compressors
 _MOST = {"denoising": 200, "likeness": 200, "picture_retrieval": 1000}  # pictures of a card
 _FEWEST = 20  # pictures of a stream that are compared as a set
-_SPLITS = ("test", "validation")  # of each stream the first one that has something
+_SPLITS = ("test", "validation")  # of each stream the first one that has enough
 _COUNTED = {"text": "documents", "pictures": "pictures"}
 
 
@@ -62,25 +62,34 @@ def rows(card: Card, split: str) -> list[dict[str, Any]]:
 
 
 def _of_kind(folder: Path, kind: str) -> list[Card]:
-    """The cards of one kind; each stream has its own split, the first in which it has something."""
+    """The cards of one kind; each stream has its own split.
+
+    That is the first in which it has something, or of pictures enough to compare them as a set.
+    """
     found = manifest(folder / kind)
-    cards: dict[str, list[Card]] = {}
-    for split in _SPLITS:
-        if not found["splits"].get(split, {}).get(_COUNTED[kind]):
+    read = open_text if kind == "text" else open_pictures
+    opened = {
+        split: read(folder / kind, split)
+        for split in _SPLITS
+        if found["splits"].get(split, {}).get(_COUNTED[kind])
+    }
+    cards: list[Card] = []
+    for stream in found["streams"]:
+        count = {split: len(_members(seen, stream)) for split, seen in opened.items()}
+        if not any(count.values()):
             continue
-        opened = (open_text if kind == "text" else open_pictures)(folder / kind, split)
-        count_S = np.bincount(opened.stream, minlength=len(opened.streams))
-        for stream, count in zip(opened.streams, count_S.tolist(), strict=True):
-            if not count or stream in cards:
-                continue
-            source: dict[str, Any] = {"prepared": str(folder), "stream": stream}
-            source |= {"digest": str(found["digest"]), "splits": {"test": split}}
-            cards[stream] = (
-                _picture_cards(stream, source, count, _says_several(opened, stream))
-                if isinstance(opened, PictureSplit)
-                else [_text_card(stream, source)]
-            )
-    return [card for stream in found["streams"] for card in cards.get(stream, [])]
+        enough = _FEWEST if kind == "pictures" else 1
+        most = max(count, key=lambda split: count[split])
+        split = next((split for split, n in count.items() if n >= enough), most)
+        source: dict[str, Any] = {"prepared": str(folder), "stream": stream}
+        source |= {"digest": str(found["digest"]), "splits": {"test": split}}
+        seen = opened[split]
+        cards += (
+            _picture_cards(stream, source, count[split], _says_several(seen, stream))
+            if isinstance(seen, PictureSplit)
+            else [_text_card(stream, source)]
+        )
+    return cards
 
 
 def _text_rows(folder: Path, stream: str, split: str) -> list[dict[str, Any]]:
@@ -162,7 +171,8 @@ def _picture_cards(
     found = "found by caption, and captions by picture"
     cards = [_picture_card("denoising", stream, cleaned, source, both, "squared_error", 0.0)]
     if count < _FEWEST:
-        told = f"{stream} holds back {count} of the {_FEWEST} pictures that KID and retrieval need"
+        of = f"{count} of the {_FEWEST} pictures that KID and retrieval need"
+        told = f"{stream} holds back {of} in its {source['splits']['test']} split"
         warnings.warn(f"{told}: only its denoising error is measured", stacklevel=2)
         return cards
     cards.append(_picture_card("likeness", stream, drawn, source, both, "kid", 0.0))
@@ -189,7 +199,8 @@ def _picture_card(
         name=f"image/{protocol}_{stream}",
         version=1,
         domain="image",
-        description=f"Pictures of {stream} {said}; at most {most} of those held back.",
+        description=f"Pictures of {stream} {said}; at most {most} of its "
+        f"{source['splits']['test']} split.",
         license="see the manifest of the prepared folder",
         citation="see the manifest of the prepared folder",
         source=source,

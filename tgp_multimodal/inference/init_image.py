@@ -137,7 +137,11 @@ def _redrawn(mask: Image.Image, size: tuple[int, int], rows: int, columns: int) 
         )
     white_YX = fitted(mask, rows, columns).mean(-1) >= _WHITE
     if not white_YX.any():
-        raise ValueError("mask must be white where to draw. Got one without white instead.")
+        brightest = fitted(mask, rows, columns).mean(-1).max()
+        raise ValueError(
+            f"mask must be white (at least {_WHITE} of 255, or truth values) where to draw."
+            f" Got {brightest:.0f} at most instead."
+        )
     return torch.from_numpy(white_YX)
 
 

@@ -268,6 +268,9 @@ class Model:
     def embed(self, items: Sequence[str] | Pictures, layers: bool = False) -> np.ndarray:
         """Feature vectors (N, D) of texts, or of pictures (D differs between the two).
 
+        Those of pictures are of the diffusion head, or, without one, of the image tower, in the
+        space of the texts and of unit length.
+
         Warns where texts are longer than the context.
 
         Args:
@@ -276,7 +279,7 @@ class Model:
                 one's vector; a classifier on top learns more from them, cosines do not.
 
         Raises:
-            ValueError: the items are no such list, or there is no head for pictures.
+            ValueError: the items are no such list, or there is neither head nor tower for pictures.
         """
         if isinstance(items, str) or not hasattr(items, "__len__"):
             raise ValueError(f"items must be a list of texts or pictures. Got {items!r} instead.")
@@ -293,7 +296,10 @@ class Model:
         if isinstance(first := next(iter(items), None), int | float | dict):
             found = type(first).__name__
             raise ValueError(f"items must be texts or pictures. Got a list of {found} instead.")
-        network, pictures = self._with_head(), picture_inputs.several(items)
+        pictures = picture_inputs.several(items)
+        if self.network.tower is not None and not isinstance(self.network, Multimodal):
+            return matching.picture_vectors(self.network.tower, pictures)
+        network = self._with_head()
         return picture_features.features(network, self.tokenizer, pictures)
 
     def score(self, context: str, continuation: str) -> float:
@@ -373,7 +379,7 @@ class Model:
     def _with_head(self) -> Multimodal:
         if not isinstance(self.network, Multimodal):
             raise ValueError(
-                "model must have a diffusion head to draw, or to embed pictures. "
+                "model must have a diffusion head to draw, or to embed pictures (or a tower). "
                 f"Got a {type(self.network).__name__} instead."
             )
         return self.network

@@ -118,11 +118,25 @@ def _section(usual: Section, weights: dict[str, float], manifest: Section) -> Se
 
 
 def _head(usual: Section, there: Mapping[str, Section]) -> Section:
-    """A head for the pictures of the folder: of as many patches, or of patches as large."""
+    """A head for the pictures of the folder: of as many patches, or about as large ones.
+
+    Raises:
+        ValueError: no patch divides their side.
+    """
     if "pictures" not in there:
         return {}
     size, patch = there["pictures"]["splits"]["train"]["rows"], usual["patch"]
-    scaled, left = divmod(patch * size, usual["size"])
-    if size == usual["size"] or (left and size % patch):
+    if size == usual["size"]:
         return {}
-    return {"size": size, "patch": patch if left else scaled}
+    scaled, left = divmod(patch * size, usual["size"])
+    if left:
+        scaled = patch
+    if size % scaled:
+        fitting = [n for n in range(2, size // 2 + 1) if not size % n]
+        if not fitting:
+            raise ValueError(
+                "pictures of data.folder must have a side that patches divide, as 32 or 48"
+                f" (--size of `tgp prepare`). Got {size} instead."
+            )
+        scaled = min(fitting, key=lambda n: abs(n - patch))
+    return {"size": size, "patch": scaled}

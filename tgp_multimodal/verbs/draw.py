@@ -7,6 +7,8 @@ from typing import Any
 
 from tgp_multimodal.user_text import input_lines, read_file
 
+_EMPTY = "(empty)"  # a prompt on a sheet
+
 
 def draw(
     folder: str,
@@ -96,7 +98,6 @@ def draw(
     facts = _facts(settings | {"image": image, "mask": mask}, model.digest)
     drawn, first = _drawn(model, wanted, seeds, settings | given, place, facts)
     _save_sheet(drawn, wanted, seeds, count if grid else None, place, first)
-    _tell_size(drawn[0].size, model.training_size)
 
 
 def _drawn(
@@ -113,11 +114,12 @@ def _drawn(
     pictures: list[Any] = []
     paths: list[Any] = []
     first = 0
+    notes = _size_note(settings["size"], model.training_size)
     try:
         with progress_bar(len(prompts)) as progress:
             for start in range(0, len(prompts), BATCH):
                 batch = slice(start, start + BATCH)
-                share = _behind(start, progress)
+                share = _behind(start, progress, notes)
                 drawn = model.draw(prompts[batch], seed=seeds[batch], **settings, progress=share)
                 if not start:
                     first = _first(place)
@@ -131,9 +133,19 @@ def _drawn(
     return pictures, first
 
 
-def _behind(start: int, progress: Callable[[float], None] | None) -> Callable[[float], None] | None:
-    """Tells of a batch that so many pictures came before it."""
-    return progress and (lambda count: progress(start + count))
+def _behind(
+    start: int, progress: Callable[[float], None] | None, notes: list[str]
+) -> Callable[[float], None]:
+    """Tells of a batch that so many pictures came before it, and the notes once it is under way."""
+    import sys
+
+    def told(count: float) -> None:
+        while notes:
+            print(notes.pop(0), file=sys.stderr)
+        if progress:
+            progress(start + count)
+
+    return told
 
 
 def _facts(settings: dict[str, Any], weights: str) -> dict[str, Any]:
@@ -144,17 +156,15 @@ def _facts(settings: dict[str, Any], weights: str) -> dict[str, Any]:
     return given | {"weights": weights, "software": f"tgp-multimodal {tgp_multimodal.__version__}"}
 
 
-def _tell_size(drawn: tuple[int, int], trained: int) -> None:
-    """Says so where pictures are not nearly as large as those of training."""
-    import sys
-
-    columns, rows = drawn
-    if not trained**2 / 2 <= rows * columns <= 2 * trained**2:
-        print(
-            f"note: {rows}x{columns} is far from {trained}x{trained}, the size of training: expect "
-            "more, fewer or broken things",
-            file=sys.stderr,
-        )
+def _size_note(size: int | tuple[int, int] | None, trained: int) -> list[str]:
+    """A line where pictures will not be nearly as large as those of training, or none."""
+    rows, columns = size if isinstance(size, tuple) else (size or trained,) * 2
+    if trained**2 / 2 <= rows * columns <= 2 * trained**2:
+        return []
+    return [
+        f"note: {rows}x{columns} is far from {trained}x{trained}, the size of training: expect "
+        "more, fewer or broken things"
+    ]
 
 
 def _prompts(prompts: list[str] | None, grid: str | None) -> list[str]:
@@ -286,8 +296,8 @@ def _save_sheet(
     elif len(pictures) > 1:
         captions = prompts
         if len(set(prompts)) < len(prompts):
-            captions = [f"{p}, seed {seed}" for p, seed in zip(prompts, seeds, strict=True)]
-        name, sheet = "sheet", contact_sheet(pictures, captions)
+            captions = [f"{p or _EMPTY}, seed {s}" for p, s in zip(prompts, seeds, strict=True)]
+        name, sheet = "sheet", contact_sheet(pictures, [caption or _EMPTY for caption in captions])
     else:
         return
     path = place / (f"{name}-{first:03d}.png" if first else f"{name}.png")

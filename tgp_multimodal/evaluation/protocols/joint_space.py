@@ -48,11 +48,16 @@ def zero_shot(examples: Examples, adapter: Adapter, ask: Ask) -> Outcome:
     else:
         score_NT = _cosines(ask, pictures, texts)
     predictions = [labels[best] for best in score_NT.argmax(axis=1)]
-    details = {
+    details: dict[str, Any] = {
         "accuracy": metrics.accuracy(predictions, targets),
         "macro_f1": metrics.macro_f1(predictions, targets),
     }
     correct = [p == t for p, t in zip(predictions, targets, strict=True)]
+    details["by_label"] = {
+        label: float(np.mean([c for c, t in zip(correct, targets, strict=True) if t == label]))
+        for label in labels
+        if label in targets
+    }
     records = [
         {"id": e.id, "correct": c, "prediction": p, "target": t}
         for e, c, p, t in zip(test, correct, predictions, targets, strict=True)
