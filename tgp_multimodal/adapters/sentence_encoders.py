@@ -14,6 +14,9 @@ from tgp_multimodal.evaluation.adapter import Adapter
 from tgp_multimodal.evaluation.requests import Answer, Embed, Request
 from tgp_multimodal.inference.devices import default_device
 
+# Which of them writes what transformers has found of weights depends on its version.
+_REPORTERS = ("transformers.modeling_utils", "transformers.utils.loading_report")
+
 
 class SentenceEncoder(Adapter):
     """A model of sentence-transformers as `encode` gives it, with its pooling and limit.
@@ -119,12 +122,13 @@ def _missing_weights() -> Iterator[list[str]]:
         found.extend(key for key in keys if "pooler" not in key)
         return "LOAD REPORT" not in record.getMessage()
 
-    logger = getLogger("transformers.modeling_utils")
-    level = logger.level
-    logger.addFilter(read)
-    logger.setLevel(WARNING)  # it is not written at all where only errors are shown
+    loggers = {logger: logger.level for logger in map(getLogger, _REPORTERS)}
+    for logger in loggers:
+        logger.addFilter(read)
+        logger.setLevel(WARNING)  # it is not written at all where only errors are shown
     try:
         yield found
     finally:
-        logger.removeFilter(read)
-        logger.setLevel(level)
+        for logger, level in loggers.items():
+            logger.removeFilter(read)
+            logger.setLevel(level)

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -186,7 +187,9 @@ def _captions(value: Any, column: str) -> tuple[str, ...]:
 def _written_list(text: str) -> list[str]:
     """The texts of a list as JSON or Python writes it, which CSV files have; none of other text."""
     try:
-        found = ast.literal_eval(text.strip())
+        with warnings.catch_warnings():  # of escapes, in what is no list after all
+            warnings.simplefilter("ignore")
+            found = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return []
     is_list = isinstance(found, list) and all(isinstance(one, str) for one in found)
