@@ -205,3 +205,44 @@ def test_streams_of_passages_are_learned_from_too():
     assert [is_learned for _, _, is_learned in sources(facts)] == [True, True, False]
     facts["config"]["data"]["passages"] = {"length": 8}  # of all streams
     assert all(is_learned for _, _, is_learned in sources(facts))
+
+
+@pytest.mark.parametrize(
+    ("config", "learned"),
+    [
+        ({"data": {"text": None, "pictures": {"weights": {"signs": 1.0}}}}, (False, True)),
+        ({"data": {"text": {"weights": {"notes": 0.0}}, "pictures": None}}, (False, False)),
+        ({"data": {"text": {}, "pictures": {"weights": {"photos": 1}}}}, (True, False)),
+        (
+            {
+                "data": {
+                    "pictures": {"weights": {"photos": 1}},
+                    "captions": {"weights": {"signs": 1}},
+                }
+            },
+            (False, True),
+        ),
+        ({"data": {"pictures": {"weights": {"photos": 1}}, "captions": {}}}, (False, False)),
+        ({}, (True, True)),
+        (None, (True, True)),
+    ],
+)
+def test_a_kind_that_is_switched_off_is_not_learned_from(config, learned):
+    notes = {"streams": ["notes"], "sources": [{"name": "notes.txt", "stream": "notes"}]}
+    facts = {"data": {"text": notes, "pictures": PICTURES}, "config": config}
+    said = {source["name"]: is_learned for _, source, is_learned in sources(facts)}
+    assert (said["notes.txt"], said["signs.tar"]) == learned
+
+
+def test_a_source_with_a_column_of_streams_counts_with_all_of_them():
+    source = {"name": "raw.parquet", "stream": "raw", "license": None}
+    config = {"data": {"pictures": {"weights": {"signs": 1.0, "photos": 0.0}}}}
+    quality = PICTURES["quality"] | {"photos": {"licenses": {"not stated": 3, "CC0-1.0": 1}}}
+    pictures = PICTURES | {"sources": [source], "quality": quality}
+    facts = {"data": {"pictures": pictures}, "config": config}
+    ((_, found, is_learned),) = sources(facts)
+    assert is_learned
+    assert found["license"] == {"CC0-1.0": 125, "cc0-1.0": 16, "not stated": 3}
+    assert metadata(facts)["license"] == "other"
+    config["data"]["pictures"]["weights"] = {"signs": 0.0, "photos": 0.0}
+    assert not next(sources(facts))[2]

@@ -6,6 +6,7 @@ a run starts from is a folder, and its name need not be one of the hub.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -27,6 +28,10 @@ _LICENSES = {
     "isc", "lgpl-2.1", "lgpl-3.0", "lppl-1.3c", "mit", "mpl-2.0", "ms-pl", "ncsa", "ofl-1.1",
     "osl-3.0", "postgresql", "unlicense", "wtfpl", "zlib",
 }  # fmt: skip
+# Kind of data -> sections of a config that learn from it; all streams where they name none, or
+# those of the first section.
+_SECTIONS = {"text": ("text", "passages"), "pictures": ("pictures", "captions")}
+_LIKE_OTHERS = {"captions"}
 # Metric -> task of the hub; what tells classes apart is named after the domain of the card.
 _TASKS = {
     **dict.fromkeys(("bits_per_byte", "exact_match", "pass_at_1", "rouge_1"), "text-generation"),
@@ -82,7 +87,8 @@ def base_model(facts: Mapping[str, Any]) -> str | None:
 def sources(facts: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
     """Each source with the kind of its data, and whether the run learned from its stream.
 
-    A source of pictures that states no license has what those of its stream state.
+    A source of pictures that states no license has what those of its stream state. Where a column
+    put its rows into several streams, it counts with all of them.
 
     Args:
         facts: as of `model_card`.
@@ -90,31 +96,44 @@ def sources(facts: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], 
     for kind, manifest in (facts.get("data") or {}).items():
         learned = _streams(facts, kind)
         for source in manifest.get("sources", []):
-            of_stream = manifest.get("quality", {}).get(source.get("stream"), {})
-            license = source.get("license") or _of_pictures(of_stream)
-            is_learned = learned is None or source.get("stream") in learned
+            streams = _streams_of(source, manifest)
+            license = source.get("license") or _of_pictures(streams, manifest.get("quality", {}))
+            is_learned = learned is None or not learned.isdisjoint(streams)
             yield kind, {**source, "license": license}, is_learned
 
 
+def _streams_of(source: Mapping[str, Any], manifest: Mapping[str, Any]) -> set[Any]:
+    """The streams that rows of a source may be in: its own, or else all (a column names them)."""
+    stream = source.get("stream")
+    there = manifest.get("streams") or [stream]
+    return {stream} if stream in there else set(there)
+
+
 def _streams(facts: Mapping[str, Any], kind: str) -> set[str] | None:
-    """The streams of one kind that the config of the run names; None for all."""
-    config = (facts.get("config") or {}).get("data") or {}
+    """The streams of one kind that the config of the run learns from; None for all."""
+    config = (facts.get("config") or {}).get("data")
+    if not isinstance(config, Mapping):
+        return None
     found: set[str] = set()
-    for name in (kind, "passages") if kind == "text" else (kind,):
+    for name in _SECTIONS.get(kind, (kind,)):
         section = config.get(name)
         if not isinstance(section, Mapping):
             continue
         if not section.get("weights") and not section.get("docstrings"):
+            if name in _LIKE_OTHERS:
+                continue
             return None
         for named in ("weights", "docstrings"):
             found |= {stream for stream, share in (section.get(named) or {}).items() if share}
-    return found or None
+    return found
 
 
-def _of_pictures(quality: Mapping[str, Any]) -> Any:
-    """How many pictures state which license; None where none does."""
-    stated = quality.get("licenses") or {}
-    return stated if set(stated) - {NOT_STATED} else None
+def _of_pictures(streams: set[Any], quality: Mapping[str, Any]) -> Any:
+    """How many pictures of some streams state which license; None where none does."""
+    stated: Counter[str] = Counter()
+    for stream in sorted(map(str, streams)):
+        stated.update((quality.get(stream) or {}).get("licenses") or {})
+    return dict(stated) if set(stated) - {NOT_STATED} else None
 
 
 def _learned(facts: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -34,3 +34,10 @@ def test_sources_clean_every_caption_and_refuse_what_is_left_empty(tmp_path):
     first, second = pictures(str(tmp_path)).read()
     assert first.captions == ("a dog's & cat",)
     assert second.reason == "empty text"
+
+
+def test_lines_of_a_caption_file_end_where_lines_of_files_do(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"a")
+    (tmp_path / "a.txt").write_bytes("a red\u2028square\x0b\r\n\r\na\x85square\rit".encode())
+    (found,) = pictures(str(tmp_path)).read()
+    assert found.captions == ("a red\nsquare", "a…square", "it")  # as `clean` mends them

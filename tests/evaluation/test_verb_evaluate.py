@@ -240,3 +240,30 @@ def test_a_worker_holds_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(Large.alive) == 1
     ray_grid._open("majority", str(tmp_path))
     assert not Large.alive
+
+
+def own_card(folder: Path, name: str, label: str) -> str:
+    rows = [{"words": f"{name} {i}", "label": i % 2} for i in range(8)]
+    for split in ("train", "test"):
+        lines = "\n".join(json.dumps(row) for row in rows)
+        (folder / f"{name}.{split}.jsonl").write_text(lines)
+    files = ", ".join(f"{s}: {folder}/{name}.{s}.jsonl" for s in ("train", "test"))
+    (folder / f"{name}.yaml").write_text(
+        f"{{name: text/{name}, version: 1, domain: text, description: d, license: MIT, "
+        f"citation: c, source: {{files: {{{files}}}}}, protocol: probe, metric: accuracy, "
+        f"chance: 0.5, columns: {{item: words, label: {label}}}}}"
+    )
+    return str(folder / f"{name}.yaml")
+
+
+def test_a_mistake_in_a_card_surfaces_before_a_model_opens_or_in_its_turn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, bad = own_card(tmp_path, "good", "label"), own_card(tmp_path, "bad", "lable")
+    where = ["--results", str(tmp_path / "results")]
+    wrong = "label must be one of the columns words, label"
+    assert main(["evaluate", "native:no/such/folder", *where, "--cards", bad]) == 2
+    assert wrong in capsys.readouterr().err
+    assert main(["evaluate", "majority", *where, "--cards", bad, good]) == 2
+    assert wrong in capsys.readouterr().err
+    assert (tmp_path / "results/majority/text__good.json").is_file()

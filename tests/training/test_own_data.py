@@ -11,6 +11,8 @@ from tgp_multimodal.resources import shipped_config
 from tgp_multimodal.training.run import RunCLI
 from tgp_multimodal.verbs.fit import with_configs
 
+PATCH = "--model.network.init_args.head.init_args.patch"
+
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*litlogger.*")
 
 
@@ -74,12 +76,27 @@ def test_pictures_alone_are_drawn_as_large_as_they_are(folder):
         (28, (), (28, 4)),  # 4 x 28 / 32 is no whole patch
         (64, ("--model.network.init_args.head.init_args.size", "64"), (64, 4)),
         (33, (), (33, 3)),  # nor is 4; 3 is the nearest that fits
+        (34, (PATCH, "17"), (34, 17)),  # 2 and 17 are more than a factor of 2 away
+        (37, (f"{PATCH}=37",), (37, 37)),
+        (34, ("--model.network.init_args.head.init_args.size=32",), (32, 4)),
+        (64, (PATCH, "16"), (64, 16)),
     ],
 )
 def test_the_head_of_other_pictures(folder, rows, given, shape):
     hold(folder, "pictures", {"photos": 30}, rows=rows)
     head = config(folder, *given)[1].model.network.head
     assert (head.size, head.patch) == shape
+
+
+@pytest.mark.parametrize("rows", [34, 37])
+def test_pictures_that_no_usual_patch_divides_are_refused_where_they_are_drawn(folder, rows):
+    hold(folder, "pictures", {"photos": 30}, rows=rows)
+    told = f"patches of about 1/8 of it divide, as 32 .*init_args.patch.* Got {rows} instead"
+    with pytest.raises(ValueError, match=told):
+        config(folder)
+    hold(folder, "text", {"books": 1000})
+    made = config(folder, "--config", str(shipped_config("text.yaml")))[1]
+    assert type(made.model.network).__name__ == "LanguageModel"
 
 
 def test_pictures_that_are_called_scenes_are_read_and_those_of_the_package_drawn(folder):

@@ -116,19 +116,22 @@ def _missing_weights() -> Iterator[list[str]]:
     """
     found: list[str] = []
 
+    loggers = [getLogger(name) for name in _REPORTERS]
+    levels = {logger.name: (logger.level, logger.getEffectiveLevel()) for logger in loggers}
+
     def read(record: LogRecord) -> bool:
         rows = (line.split("|") for line in record.getMessage().splitlines())
         keys = [row[0].strip() for row in rows if len(row) > 1 and "MISSING" in row[1]]
         found.extend(key for key in keys if "pooler" not in key)
-        return "LOAD REPORT" not in record.getMessage()
+        is_wanted = record.levelno >= levels[record.name][1]
+        return is_wanted and "LOAD REPORT" not in record.getMessage()
 
-    loggers = {logger: logger.level for logger in map(getLogger, _REPORTERS)}
     for logger in loggers:
         logger.addFilter(read)
         logger.setLevel(WARNING)  # it is not written at all where only errors are shown
     try:
         yield found
     finally:
-        for logger, level in loggers.items():
+        for logger in loggers:
             logger.removeFilter(read)
-            logger.setLevel(level)
+            logger.setLevel(levels[logger.name][0])

@@ -1,8 +1,7 @@
 """Rows of tables to captioned pictures: which columns count, and what makes a row a bad one."""
 
-import ast
 import os
-import warnings
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,9 +10,11 @@ from tgp_multimodal.data import rows
 from tgp_multimodal.data.captions import cleaned
 from tgp_multimodal.data.quarantine import Bad
 from tgp_multimodal.data.sources import valid_text
+from tgp_multimodal.data.written_lists import members
 
 CAPTION_COLUMNS = ("captions", "caption", "text")  # the first that there is
 LICENSE, SPLIT = "license", "split"  # columns that are obeyed where a table has them
+_LINE_END = re.compile(r"\r\n|\r|\n")  # str.splitlines knows others, which texts hold
 _SPLITS = {  # what such a column says: the split; None may be trained on
     "train": None,
     "training": None,
@@ -179,21 +180,10 @@ def _plain(path: Path) -> Path:
 def _captions(value: Any, column: str) -> tuple[str, ...]:
     several = value if isinstance(value, list) else [value]
     if isinstance(value, str) and value.lstrip().startswith("["):
-        several = _written_list(value) or several
+        listed = members(value)
+        several = [value] if listed is None else listed
     some = [v for v in several if v and not (isinstance(v, str) and v.isspace())] or several[:1]
     return cleaned([valid_text(v, column) for v in some])
-
-
-def _written_list(text: str) -> list[str]:
-    """The texts of a list as JSON or Python writes it, which CSV files have; none of other text."""
-    try:
-        with warnings.catch_warnings():  # of escapes, in what is no list after all
-            warnings.simplefilter("ignore")
-            found = ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return []
-    is_list = isinstance(found, list) and all(isinstance(one, str) for one in found)
-    return found if is_list else []
 
 
 def caption_lines(content: bytes, name: str) -> list[str]:
@@ -202,7 +192,7 @@ def caption_lines(content: bytes, name: str) -> list[str]:
     Raises:
         ValueError: there is none, or it is no text; the message is a reason for a bad row.
     """
-    return [line for line in valid_text(content, name).splitlines() if line.strip()]
+    return [line for line in _LINE_END.split(valid_text(content, name)) if line.strip()]
 
 
 def licensed(item: Captioned | Bad, license: Any) -> Captioned | Bad:

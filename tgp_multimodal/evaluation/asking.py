@@ -137,7 +137,7 @@ def _check(name: str, requests: Sequence[Request], found: Sequence[Answer]) -> N
 
 
 def _check_vectors(name: str, requests: Sequence[Request], found: Sequence[Answer]) -> None:
-    """Refuses features that are no vectors, or of several lengths in one view."""
+    """Refuses features that are no vectors, or of several lengths in one view and one chunk."""
     lengths: dict[str, set[int]] = {}
     for request, answer in zip(requests, found, strict=True):
         is_row = sparse.issparse(answer) and answer.shape[0] == 1

@@ -1,5 +1,6 @@
 """Results as tables for a terminal: values with intervals, and learning curves."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from rich.table import Table
@@ -31,7 +32,7 @@ def values(cards: Sequence[str], found: Found, limit: int | None) -> Table:
         of = {model: _result(own, card) for model, own in found.items()}
         first = next((r for r in of.values() if r), None)
         if first is None:
-            table.add_row(card, "", "", "", *("-" for _ in of))
+            table.add_row(Text(card), "", "", "", *("-" for _ in of))
             continue
         direction = metrics.direction(first.metric, first.higher_is_better)
         plain = direction == "higher is better"
@@ -41,7 +42,7 @@ def values(cards: Sequence[str], found: Found, limit: int | None) -> Table:
         gap = f"{detectable(intervals):.2g}" if intervals else "-"
         level = chance_of(first)
         chance = "-" if level is None else f"{level:.3g}"
-        table.add_row(card, metric, chance, gap, *map(Text, cells))
+        table.add_row(*map(Text, (card, metric, chance, gap, *cells)))
     table.caption = "visible gap: what two models on separate items show in four of five tries"
     return table
 
@@ -57,7 +58,7 @@ def curves(cards: Sequence[str], found: Found) -> Table | None:
     results = [r for r in results if r.protocol == "few_labels"]
     if not results:
         return None
-    counts = list(dict.fromkeys(count for r in results for count in r.details["curve"]))
+    counts = sorted({count for r in results for count in r.details["curve"]}, key=_labels)
     table = Table(title="Accuracy by labels per class", title_justify="left")
     for name in ("card", "model"):
         table.add_column(name, overflow="fold")
@@ -71,7 +72,8 @@ def curves(cards: Sequence[str], found: Found) -> Table | None:
         table.add_row(*map(Text, (result.card, result.model, *points)))
     lacking = {r.card: r.details["short"] for r in results if r.details["short"]}
     if lacking:
-        table.caption = "\n".join(f"* {card}: {_few(s)}" for card, s in lacking.items())
+        told = "\n".join(f"* {card}: {_few(s)}" for card, s in lacking.items())
+        table.caption = Text(told)  # labels are no markup
     return table
 
 
@@ -91,6 +93,11 @@ def _result(own: Sequence[Result], card: str) -> Result | None:
 def _interval(result: Result) -> str:
     """Its ends; resampling one item gives it again, which is no interval."""
     return f"[{result.low:.2f}, {result.high:.2f}]" if result.n > 1 else "[one item]"
+
+
+def _labels(count: str) -> float:
+    """A count as a number; "all" comes last."""
+    return float(count) if count.isdecimal() else math.inf
 
 
 def _few(short: Mapping[str, Mapping[str, int]]) -> str:

@@ -55,7 +55,8 @@ class InitState(NamedTuple):
         So a weaker walk takes fewer steps, as in other tools. With as many steps as from noise, a
         stochastic sampler would replace the picture as often however little noise there is.
         """
-        return torch.cat((times.new_tensor([self.time]), times[times < self.time - _NEAR]))
+        later = times[(times < self.time - _NEAR) | (times == 0)]
+        return torch.cat((times.new_tensor([self.time]), later))
 
     def at(self, noise_BCYX: Tensor) -> Tensor:
         """The picture under noise, as it is at the time where the walk starts."""

@@ -25,13 +25,16 @@ class Choice(NamedTuple):
         overlay: the kind of data, where the folder holds one alone; "" for both.
         data: sections of the config.
         head: size and patch of a head for the pictures of the folder; empty for those of the size.
+            The patch is None where none fits.
         small: streams that are too small for a row.
+        usual: settings of the head of the size.
     """
 
     overlay: str
     data: Section
     head: Section
     small: list[str]
+    usual: Section
 
     def told(self, left_out: Container[str] = ()) -> str:
         """The choice in a line, without the kinds of data that are not trained on after all."""
@@ -40,16 +43,26 @@ class Choice(NamedTuple):
         but = f"; too small for a row: {', '.join(self.small)}" if self.small else ""
         return f"training on what the folder holds, {' and '.join(named)}, by size{but}"
 
-    def words(self, has_size: bool) -> list[str]:
+    def words(self, given: Container[str] = ()) -> list[str]:
         """Words of `tgp fit` that follow the config of the size.
 
         Args:
-            has_size: whether the size of the head is given elsewhere.
+            given: what of the head is given elsewhere: "size", which its patch goes with, "patch".
+
+        Raises:
+            ValueError: no patch of about the usual share of a side divides that of the pictures.
         """
         config: Section = {"data": self.data}
-        if self.head and not has_size:
-            shape = {"head": {"init_args": self.head}}
-            config["model"] = {"network": {"init_args": shape}}
+        if self.head and "size" not in given:
+            head = {name: value for name, value in self.head.items() if name not in given}
+            if head.get("patch", 0) is None:
+                raise ValueError(
+                    "pictures of data.folder must have a side that patches of about"
+                    f" 1/{_across(self.usual)} of it divide, as {self.usual['size']}"
+                    " (--size of `tgp prepare`), or a patch must be given"
+                    f" (model.network.init_args.head.init_args.patch). Got {head['size']} instead."
+                )
+            config["model"] = {"network": {"init_args": {"head": {"init_args": head}}}}
         overlay = ["--config", str(shipped_config(f"{self.overlay}.yaml"))] if self.overlay else []
         return [*overlay, "--config", json.dumps(config)]
 
@@ -80,10 +93,10 @@ def choose(size: Path, folder: Path) -> Choice | None:
         for name, kind in (("text", "text"), ("passages", "text"), ("pictures", "pictures"))
         if kind in there
     }
-    head = _head(config["model"]["network"]["init_args"]["head"]["init_args"], there)
+    usual = config["model"]["network"]["init_args"]["head"]["init_args"]
     overlay = "" if len(there) == len(KINDS) else next(iter(there))
     small = [s for kind, found in there.items() for s in found["streams"] if s not in weights[kind]]
-    return Choice(overlay, {"embedded": False} | sections, head, small)
+    return Choice(overlay, {"embedded": False} | sections, _head(usual, there), small, usual)
 
 
 def _manifest(folder: Path) -> Section | None:
@@ -118,25 +131,20 @@ def _section(usual: Section, weights: dict[str, float], manifest: Section) -> Se
 
 
 def _head(usual: Section, there: Mapping[str, Section]) -> Section:
-    """A head for the pictures of the folder: of as many patches, or about as large ones.
+    """A head for the pictures of the folder, of as many patches across as there are, or about.
 
-    Raises:
-        ValueError: no patch divides their side.
+    At least half and at most twice as many: what costs four times as much, or has a quarter of the
+    cells, is nobody's choice but the user's.
     """
     if "pictures" not in there:
         return {}
-    size, patch = there["pictures"]["splits"]["train"]["rows"], usual["patch"]
+    size = there["pictures"]["splits"]["train"]["rows"]
     if size == usual["size"]:
         return {}
-    scaled, left = divmod(patch * size, usual["size"])
-    if left:
-        scaled = patch
-    if size % scaled:
-        fitting = [n for n in range(2, size // 2 + 1) if not size % n]
-        if not fitting:
-            raise ValueError(
-                "pictures of data.folder must have a side that patches divide, as 32 or 48"
-                f" (--size of `tgp prepare`). Got {size} instead."
-            )
-        scaled = min(fitting, key=lambda n: abs(n - patch))
-    return {"size": size, "patch": scaled}
+    wanted = usual["patch"] * size / usual["size"]
+    fitting = [n for n in range(2, size) if not size % n and wanted / 2 <= n <= wanted * 2]
+    return {"size": size, "patch": min(fitting, key=lambda n: abs(n - wanted), default=None)}
+
+
+def _across(usual: Section) -> int:
+    return int(usual["size"] // usual["patch"])

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tgp_multimodal.evaluation.cards import Card
     from tgp_multimodal.evaluation.results import Result
 
+_SMALL = 20_000_000  # bytes that are read in the time that a model takes to open
 # Columns of a terminal that shows a column of the cards whole; a pipe shows all of them.
 _LEAST_WIDTH = {"protocol": 95, "license": 115, "suites": 145}
 
@@ -184,19 +185,23 @@ def _chosen(
 
 
 def _check_own(chosen: "list[Card]") -> None:
-    """Reads an item of each card of files that does not ship: mistakes surface before models open.
+    """Reads the files of a card of one's own that is alone, unless they are large.
+
+    So its mistakes surface before models open. Among several cards a bad one is told of in its
+    turn, and the others are measured.
 
     Raises:
-        ValueError: one has none, or it is not as its protocol needs it.
+        ValueError: it has no item, or one is not as its protocol needs it.
     """
-    from tgp_multimodal.evaluation import cards as card_files
+    from tgp_multimodal.evaluation.cards import paths_of
     from tgp_multimodal.evaluation.examples import Examples, check_source
 
-    shipped = card_files.names()
-    for card in chosen:
-        if card.name not in shipped and "files" in card.source:
-            check_source(card)
-            Examples(card, 1).read()
+    if len(chosen) > 1 or "files" not in chosen[0].source:
+        return
+    check_source(chosen[0])
+    paths = [path for files in chosen[0].source["files"].values() for path in paths_of(files)]
+    if sum(path.stat().st_size for path in paths) <= _SMALL:
+        Examples(chosen[0], 1).read()
 
 
 def _print_list(chosen: "list[Card]") -> None:

@@ -1,6 +1,7 @@
 """`tgp fit`: LightningCLI."""
 
 import os
+import re
 import shlex
 import sys
 from argparse import ArgumentError
@@ -12,7 +13,6 @@ from tgp_multimodal.resources import shipped_config
 from tgp_multimodal.training.sizes import SIZES
 
 _CONFIG, _SIZE, _START = ("-c", "--config"), ("--size",), ("--init_from",)
-_HEAD_SIZE = "head.init_args.size"
 
 
 def run(argv: list[str]) -> None:
@@ -101,15 +101,19 @@ def _of_data(size: Path, options: list[str], paths: list[str], has_network: bool
         )
     if not any(said.values()):
         _say(found.told(said.keys()))  # an overlay says null of what it leaves out
-    has_size = has_network or any(_HEAD_SIZE in word for word in options)
-    return found.words(has_size or any(map(_says_head_size, _values_in_files(paths, "model"))))
+    if has_network or not said.get("pictures", True):
+        return found.words({"size"})  # that of the network, or of one that draws nothing
+    models = _values_in_files(paths, "model")
+    return found.words({name for name in ("size", "patch") if _is_of_head(name, options, models)})
 
 
-def _says_head_size(model: Any) -> bool:
-    """Whether a `model` section of a YAML has a size of the head."""
-    for key in ("network", "init_args", "head", "init_args", "size"):
-        model = model.get(key) if isinstance(model, dict) else None
-    return model is not None
+def _is_of_head(name: str, options: list[str], models: list[Any]) -> bool:
+    """Whether options or `model` sections of YAMLs have a setting of the head."""
+    found = [*models]
+    for key in ("network", "init_args", "head", "init_args", name):
+        found = [part[key] for part in found if isinstance(part, dict) and key in part]
+    option = re.compile(rf"--model\..*\bhead\.(init_args\.)?{name}(=|$)")
+    return bool(found) or any(map(option.match, options))
 
 
 def _says_parts(model: Any) -> bool:
