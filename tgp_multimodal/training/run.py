@@ -72,6 +72,7 @@ _OF_A_RUN = (
     "events.out.tfevents.*",
 )  # fmt: skip
 
+USAGE = "tgp fit [--size SIZE] [--config FILE]... [--data.folder FOLDER] [options]"
 EXAMPLES = """examples:
     tgp fit
     tgp fit --size nano --data.folder data/mine --trainer.default_root_dir runs/mine
@@ -144,6 +145,7 @@ class RunCLI(LightningCLI):
                 "fit": {
                     "exit_on_error": False,
                     "allow_abbrev": False,
+                    "usage": USAGE,  # argparse's own lists every option, a hundred lines of them
                     "description": "Pretrains from YAML configs; later ones and options win.",
                     "epilog": EXAMPLES,
                 },
