@@ -33,6 +33,7 @@ from tgp_multimodal.models.networks import PROMPT_TOKENS, Multimodal, Network, i
 
 Picture = Image.Image | np.ndarray
 Pictures = Sequence[Image.Image] | np.ndarray
+_NO_ITEM = (int, float, dict, bytes, type(None))  # a table has NaN where a text is missing
 
 
 class Model:
@@ -289,13 +290,13 @@ class Model:
             read, texts = features_of_layers if layers else text.embed, [str(one) for one in items]
             unread.warn_of_texts(self.network.text, self.tokenizer, texts)
             return read(self.network.text, self.tokenizer, texts)
+        if not is_pixels and (strange := [one for one in items if isinstance(one, _NO_ITEM)]):
+            found = f"{type(strange[0]).__name__} ({strange[0]!r:.40}) among them"
+            raise ValueError(f"items must be texts or pictures. Got {found} instead.")
         if not is_pixels and any(isinstance(item, str) for item in items):
             raise ValueError("items must be all texts, or all pictures. Got both instead.")
         if layers:
             raise ValueError("layers must be False where items are pictures. Got True instead.")
-        if isinstance(first := next(iter(items), None), int | float | dict):
-            found = type(first).__name__
-            raise ValueError(f"items must be texts or pictures. Got a list of {found} instead.")
         pictures = picture_inputs.several(items)
         if self.network.tower is not None and not isinstance(self.network, Multimodal):
             return matching.picture_vectors(self.network.tower, pictures)
