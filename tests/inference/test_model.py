@@ -117,7 +117,11 @@ def test_embed_texts_and_pictures(model):
     for one_item in ("one text", Image.new("RGB", (16, 16))):
         with pytest.raises(ValueError, match="items must be a list"):
             model.embed(one_item)
-    for items, found in ((["a", float("nan")], r"float \(nan\)"), ([3, "a"], "int"), ([{}], "dict")):
+    for items, found in (
+        (["a", float("nan")], r"float \(nan\)"),
+        ([3, "a"], "int"),
+        ([{}], "dict"),
+    ):
         with pytest.raises(ValueError, match=f"must be texts or pictures. Got {found}.* among"):
             model.embed(items)
 
