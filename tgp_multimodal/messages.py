@@ -99,7 +99,8 @@ def parser_sentence(message: str, parser: argparse.ArgumentParser | None, progra
     if found := re.search(r"unrecognized arguments: (\S+)", message, re.IGNORECASE):
         name = found[1].partition("=")[0]
         if not name.startswith("-"):
-            return f"arguments must be those of `{program} --help`. Got {name} too many instead."
+            more = message[found.start(1) :].partition(" --")[0].strip()
+            return f"arguments must be those of `{program} --help`. Got {more!r} besides instead."
         meant = _ELSEWHERE.get(name.lstrip("-").replace("-", "_")) if program == "tgp fit" else None
         return unknown(f"option of `{program}`", name, options, meant)
     if found := re.search(r"arguments? (?:is|are) required: (.*)", message):

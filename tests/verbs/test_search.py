@@ -6,6 +6,7 @@ from random_networks import multimodal
 import tgp_multimodal as tgp
 from tgp_multimodal import export as exports
 from tgp_multimodal.cli import main
+from tgp_multimodal.verbs.search import _files
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +25,11 @@ def test_search(folder, tmp_path, corpus, capsys):
     (notes / "d.txt").write_bytes(b"\xff\xfe\x00")  # no text: passed over
     (notes / ".hidden.txt").write_text(corpus[3])
     (notes / "e.txt").write_text(" " * 1_000_001)  # left out, and said so
+    (notes / "f.txt").write_bytes("café".encode("latin-1"))
     options = ["--path", str(notes), "--pattern", "*.txt", "--lines", "1", "--k", "2"]
     assert main(["search", folder, corpus[3], *options, "--by", "meaning"]) == 0
     captured = capsys.readouterr()
+    assert f"a file whose text is not UTF-8 left out, as {notes / 'f.txt'}" in captured.err
     assert (
         f"a file above a megabyte (name one to search it) left out, as {notes / 'e.txt'}"
         in captured.err
@@ -137,3 +140,9 @@ def test_mistakes_of_search(folder, tmp_path, capsys):
         assert error.count("\n") == 1
     assert main(["search", folder, " ", "--path", str(tmp_path)]) == 2
     assert "query must be a text with something in it. Got ' '" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("start", ["", "."])
+def test_a_long_file_is_looked_at_to_a_whole_character(tmp_path, start):
+    (tmp_path / "a.txt").write_text(start + "é" * 40_000, encoding="utf-8")
+    assert _files([tmp_path], "*", None) == [tmp_path / "a.txt"]

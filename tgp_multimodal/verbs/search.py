@@ -1,5 +1,6 @@
 """`tgp search`: ranks passages of files by meaning, by words, or by both."""
 
+import codecs
 import os
 import sys
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from typing import Any, Literal
 
 from tgp_multimodal.user_text import decoded
 
+_LOOK = 1 << 16  # bytes that say whether a file is text
 _LARGEST = 1_000_000  # bytes; a larger file is data, not text to read
 
 
@@ -24,7 +26,8 @@ def search(
     """Rank passages of text files.
 
     Files are split into passages of a few lines; each is embedded and compared with the query. In
-    a folder, hidden files, those above a megabyte and those that are not UTF-8 text are skipped.
+    a folder, hidden files, those above a megabyte and those that are not UTF-8 text are skipped;
+    all but hidden and binary ones are told of.
     With --index the embeddings are saved: the next search embeds only the files that changed, and
     Ctrl-C keeps what is done.
 
@@ -137,8 +140,7 @@ def _tell_left_out(why: str, files: list[Path]) -> None:
 def _files(paths: list[Path], pattern: str, index: Path | None) -> list[Path]:
     """The files to search, each once; says which of a folder are left out."""
     found: dict[Path, Path] = {}
-    large: list[Path] = []
-    closed: list[Path] = []
+    large, closed, foreign = list[Path](), list[Path](), list[Path]()
     for path in paths:
         for file in _all(path, pattern, index):
             if file == path:
@@ -149,10 +151,25 @@ def _files(paths: list[Path], pattern: str, index: Path | None) -> list[Path]:
             elif file.stat().st_size > _LARGEST:
                 large.append(file)
                 continue
+            elif _is_foreign(file):
+                foreign.append(file)
+                continue
             found.setdefault(file.resolve(), file)
     _tell_left_out("above a megabyte (name one to search it)", large)
     _tell_left_out("that may not be read", closed)
+    _tell_left_out("whose text is not UTF-8", foreign)
     return list(found.values())
+
+
+def _is_foreign(file: Path) -> bool:
+    """Whether a file begins as text of another encoding; one with a zero byte is no text at all."""
+    with file.open("rb") as stream:
+        start = stream.read(_LOOK)
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(start)  # which may end within a character
+    except UnicodeDecodeError:
+        return b"\0" not in start
+    return False
 
 
 def _all(path: Path, pattern: str, index: Path | None) -> Iterator[Path]:
