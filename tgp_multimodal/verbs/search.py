@@ -166,7 +166,8 @@ def _is_foreign(file: Path) -> bool:
     with file.open("rb") as stream:
         start = stream.read(_LOOK)
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(start)  # which may end within a character
+        is_whole = len(start) < _LOOK  # else it may end within a character
+        codecs.getincrementaldecoder("utf-8")().decode(start, is_whole)
     except UnicodeDecodeError:
         return b"\0" not in start
     return False
