@@ -45,6 +45,9 @@ def raws(*labels, item="some text"):
         (raws(["O", "B-x"], ["O"], item=("two", "words")), "multi_label"),
         (raws(*[["O", "B-x"]] * 19, ["O"], None, item=("two", "words")), "tagging"),
         (raws("0.5", "1", "", None, float("nan"), "2"), "regression"),
+        (raws(*map(str, range(20)), "nan", "inf"), "regression"),
+        (raws(*map(str, range(9)), "other"), "classification"),
+        (raws(*map(str, range(20)), "a", "b", "c"), "classification"),
     ],
 )
 def test_kind_follows_from_the_labels(found, kind):

@@ -37,6 +37,17 @@ def test_write(model, tokenizer):
     assert stopped == written[: written.index(written[2])]
 
 
+def test_the_default_type_of_the_process_draws_nothing_else(model):
+    written, drawn = model.write("The river", 10), model.draw("a dot", 2)[0]
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert model.write("The river", 10) == written
+        found = model.draw("a dot", 2)[0]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert np.abs(np.asarray(found).astype(int) - np.asarray(drawn)).max() <= 1
+
+
 def test_fill_reads_both_sides(model):
     filled = model.fill("def f():", "return x", max_tokens=10, temperature=0)
     assert filled != model.fill("def f():", "pass", max_tokens=10, temperature=0)

@@ -22,7 +22,7 @@ KINDS: tuple[Kind, ...] = ("classification", "multi_label", "regression", "taggi
 SEPARATOR = "|"  # between the labels of a multi-label cell of text
 
 _FEW_NUMBERS = 12  # so many different whole numbers may be classes; more are a quantity
-_MOST = 0.9  # share of lists that must be as long as their words to be tags
+_MOST = 0.9  # share of lists as long as their words that are tags, of numbers that are a quantity
 _SHOWN = 5
 
 
@@ -208,18 +208,17 @@ def kind_of(found: Sequence[Raw]) -> Kind:
 
     Lists that are as long as their list of words, but for a few that are wrong, are tags, other
     lists several labels. Numbers with a fraction, or more than twelve different whole ones, are a
-    quantity. All else are classes. A label that is missing says nothing.
+    quantity, but for a few that are no numbers. All else are classes, and missing labels nothing.
     """
     found = [raw for raw in found if not _is_missing(raw.label)]
     if any(isinstance(raw.label, list | tuple) for raw in found):
         is_words = all(isinstance(raw.item, tuple) for raw in found)
         return "tagging" if is_words and _as_long(found) else "multi_label"
-    numbers = [_number(raw.label) for raw in found]
-    if any(n is None for n in numbers):
-        return "classification"
-    different = {n for n in numbers if n is not None}
-    is_whole = all(n == int(n) for n in different)
-    return "classification" if is_whole and len(different) <= _FEW_NUMBERS else "regression"
+    numbers = [n for raw in found if (n := _number(raw.label)) is not None]
+    is_whole = all(n == int(n) for n in numbers)
+    are_few = is_whole and len({*numbers}) <= _FEW_NUMBERS
+    is_classes = are_few or len(numbers) < _MOST * len(found)
+    return "classification" if is_classes else "regression"
 
 
 def _as_long(found: Sequence[Raw]) -> bool:

@@ -205,7 +205,7 @@ def _facts(report: Row) -> list[tuple[str, str]]:
         "trained parameters": f"{facts['trained_parameters']:,} of {facts['parameters']:,}"
         f" ({100 * facts['trained_parameters'] / facts['parameters']:.2f} %)",
         "rows that could not be used": str(report["bad_rows"]),
-        "items that are also in train": _shown(
+        "items that are also learned from": _shown(
             ", ".join(
                 f"{count} of {split}" for split, count in report["copies_in_training"].items()
             )

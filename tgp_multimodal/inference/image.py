@@ -150,7 +150,8 @@ def own_noise(seeds: Sequence[int], rows: int, columns: int) -> Callable[[], Ten
     The first noise of a seed is what the stock pipeline draws for it.
     """
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    return lambda: torch.stack([torch.randn((3, rows, columns), generator=g) for g in generators])
+    shape, kind = (3, rows, columns), torch.float32  # whatever the default of the process is
+    return lambda: torch.stack([torch.randn(shape, generator=g, dtype=kind) for g in generators])
 
 
 def to_bytes(pixels_BCYX: Tensor) -> np.ndarray:

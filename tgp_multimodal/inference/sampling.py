@@ -152,7 +152,7 @@ def sample_tokens(
     score_BV = logits_BV / sampling.temperature
     if sampling.top_k or sampling.top_p < 1:
         score_BV = score_BV.masked_fill(score_BV < _threshold_B1(score_BV, sampling), -torch.inf)
-    uniform_BV = torch.empty(score_BV.shape)
+    uniform_BV = torch.empty(score_BV.shape, dtype=torch.float32)
     for uniform_V, generator in zip(uniform_BV, generators, strict=True):
         uniform_V.uniform_(generator=generator)
     # One in 2^24 draws is 0, whose noise would be minus infinity even for the only candidate.

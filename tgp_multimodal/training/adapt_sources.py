@@ -1,5 +1,6 @@
 """Where the items come from that a model is adapted to: a card, tables, a folder of pictures."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,12 +17,14 @@ from tgp_multimodal.data.labelled import (
     draw,
     folder_of_pictures,
     kind_of,
+    label_names,
     labelled,
     reads,
     table,
 )
 from tgp_multimodal.data.quarantine import Bad, Quarantine, Tally
 
+_SHOWN = 5  # labels of a note
 SHARE = 0.15  # of the items that is held back where a split is not given
 
 
@@ -110,17 +113,53 @@ def described(splits: Splits, bad: int) -> Iterable[str]:
     yield f"train / validation / test: {counts}"
     if bad:
         yield f"{bad} rows could not be used; they stand in the quarantine files"
+    learned = {"validation": "train", "test": "train or validation"}
     for split, count in copies(splits).items():
         if count:
             whole = len(getattr(splits, split))
-            yield f"note: {count} of {whole} items of {split} are also in train"
+            yield f"note: {count} of {whole} items of {split} are also in {learned[split]}"
+    yield from _labels_to_look_at(splits)
 
 
 def copies(splits: Splits) -> dict[str, int]:
-    """Items of validation and of test that are items of train, too, whatever their labels."""
-    trained = {_key(item) for item in splits.train}
-    held_out = {"validation": splits.validation, "test": splits.test}
-    return {name: sum(_key(i) in trained for i in items) for name, items in held_out.items()}
+    """Items that are held out and learned from, too, whatever their labels.
+
+    Returns:
+        how many of validation are in train, and how many of test in either.
+    """
+    known = {_key(item) for item in splits.train}
+    found = {"validation": sum(_key(item) in known for item in splits.validation)}
+    known |= {_key(item) for item in splits.validation}
+    return found | {"test": sum(_key(item) in known for item in splits.test)}
+
+
+def _labels_to_look_at(splits: Splits) -> Iterator[str]:
+    """Notes on labels that are likely mistakes: nothing refuses them, and the scores are bad."""
+    if splits.kind not in ("classification", "multi_label"):
+        return
+    names = label_names(splits.train, splits.kind)
+    alike = defaultdict[str, list[str]](list)
+    for name in names:
+        alike[name.casefold()].append(name)
+    for several in [several for several in alike.values() if len(several) > 1][:_SHOWN]:
+        yield f"note: labels that differ in case alone: {', '.join(map(repr, several))}"
+    new = {name: 0 for name in label_names(splits.test, splits.kind) if name not in set(names)}
+    for item in splits.test:
+        for name in new.keys() & set(_names_of(item)):
+            new[name] += 1
+    if new:
+        shown = ", ".join(f"{name!r} ({count} items)" for name, count in [*new.items()][:_SHOWN])
+        yield f"note: labels of test that nothing teaches: {shown}"
+    labels = defaultdict[Any, set[frozenset[str]]](set)
+    items = (*splits.train, *splits.validation, *splits.test)
+    for item in items:
+        labels[_key(item)].add(frozenset(_names_of(item)))
+    if count := sum(len(labels[_key(item)]) > 1 for item in items):
+        yield f"note: {count} of {len(items)} items occur with different labels"
+
+
+def _names_of(item: Item) -> tuple[str, ...]:
+    return (item.label,) if isinstance(item.label, str) else item.label
 
 
 def _key(item: Item) -> Any:
