@@ -112,6 +112,14 @@ def test_a_row_with_a_stray_comma_is_named_by_its_line(tmp_path):
     assert len(found) == 3
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_names_of_columns_in_another_encoding(tmp_path, encoding):
+    path = tmp_path / "mine.csv"
+    path.write_text("text,étiquette\na,b\n", encoding=encoding)
+    with pytest.raises(ValueError, match=r"mine.csv must be UTF-8 text. Got a first line in an"):
+        list(table(path, Columns("text", "label")))
+
+
 def test_a_missing_column_is_answered_with_those_there_are(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("body,team\na,b\n")

@@ -33,6 +33,7 @@ def test_write(model, tokenizer):
     assert written == writing.generate(model.network.text, tokenizer, [prompt], sampling)[0]
     assert model.write("The river", max_tokens=10) == model.write("The river", max_tokens=10)
     assert model.write("The river", max_tokens=10, seed=1) != model.write("The river", 10, seed=2)
+    assert model.write("The river", 10, temperature=0, stop=None) == written
     stopped = model.write("The river", 10, temperature=0, stop=[written[2]])
     assert stopped == written[: written.index(written[2])]
 
@@ -125,7 +126,7 @@ def test_embed_texts_and_pictures(model):
     assert model.embed(pixels[:0]).shape == (0, vectors.shape[1])
     alone = Model(language_model(model.tokenizer.vocabulary), model.tokenizer, "digest")
     assert alone.embed([]).shape == (0, alone.embed(["a"]).shape[1])
-    for one_item in ("one text", Image.new("RGB", (16, 16))):
+    for one_item in ("one text", {"a": 1}, Image.new("RGB", (16, 16))):
         with pytest.raises(ValueError, match="items must be a list"):
             model.embed(one_item)
     for items, found in (

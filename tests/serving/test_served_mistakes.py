@@ -94,6 +94,9 @@ def test_programs_can_read_what_is_wrong(running):
     with pytest.raises(openai.BadRequestError) as caught:
         running.client.completions.create(model=NAME, prompt="x", max_tokens=97)
     assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "max_tokens")
+    with pytest.raises(openai.BadRequestError) as caught:
+        running.client.completions.create(model=NAME, prompt=[1, 320])
+    assert caught.value.param == "prompt"
     with pytest.raises(openai.NotFoundError) as caught:
         running.client.models.retrieve("gpt")
     assert (caught.value.code, caught.value.param) == ("model_not_found", "model")

@@ -40,8 +40,11 @@ def test_labels_that_nothing_teaches(test, note):
     assert found == ([f"note: labels of test that nothing teaches: {note}"] if note else [])
 
 
-@pytest.mark.parametrize(("wrap", "kind"), [(str, "classification"), (lambda x: (x,), "multi_label")])
-def test_labels_that_are_likely_one(wrap, kind):
+@pytest.mark.parametrize("kind", ["classification", "multi_label"])
+def test_labels_that_are_likely_one(kind):
+    def wrap(label):
+        return label if kind == "classification" else (label,)
+
     train = [("a", wrap("pos")), ("b", wrap("POS")), ("c", wrap("neg")), ("a", wrap("neg"))]
     assert notes(train, [("c", wrap("neg"))], [("d", wrap("pos"))], kind) == [
         "note: 1 of 1 items of validation are also in train",

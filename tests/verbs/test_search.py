@@ -143,6 +143,14 @@ def test_mistakes_of_search(folder, tmp_path, capsys):
     assert "query must be a text with something in it. Got ' '" in capsys.readouterr().err
 
 
+def test_a_name_stays_in_its_line(folder, tmp_path, capsys):
+    (tmp_path / "two\nlines é.txt").write_text("The old bridge")
+    options = ["--path", str(tmp_path), "--by", "words"]
+    assert main(["search", folder, "bridge", *options]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "two\\nlines é.txt:1  The old bridge" in line
+
+
 @pytest.mark.parametrize("start", ["", "."])
 def test_a_long_file_is_looked_at_to_a_whole_character(tmp_path, start):
     (tmp_path / "a.txt").write_text(start + "é" * 40_000, encoding="utf-8")

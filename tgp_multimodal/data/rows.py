@@ -216,6 +216,17 @@ def _quoting(path: Path) -> Literal[0, 3]:
     return csv.QUOTE_MINIMAL
 
 
+def _wanted(choose: Choose, there: list[str], path: Path) -> Sequence[str]:
+    """The chosen columns; of names that are no text it is said that they are not."""
+    try:
+        return choose(there)
+    except ValueError:
+        if any(map(_SURROGATE.search, there)):
+            got = "a first line in another encoding"
+            raise ValueError(f"{path} must be UTF-8 text. Got {got} instead.") from None
+        raise
+
+
 def _csv(path: Path, choose: Choose, delimiter: str) -> Iterator[Row | Bad]:
     csv.field_size_limit(_LONGEST_FIELD)
     # Bytes that are not UTF-8 come through as surrogates, so that they cost their row only.
@@ -225,7 +236,7 @@ def _csv(path: Path, choose: Choose, delimiter: str) -> Iterator[Row | Bad]:
         reader = csv.DictReader(file, delimiter=delimiter, quoting=quoting, strict=True)
         try:
             there = list(reader.fieldnames or ())
-            wanted = choose(there)
+            wanted = _wanted(choose, there, path)
             if twice := [name for name in wanted if there.count(name) > 1]:
                 got = f"{twice[0]!r} {there.count(twice[0])} times"
                 raise ValueError(f"{path} must name each column once. Got {got} instead.")

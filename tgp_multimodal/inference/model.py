@@ -86,7 +86,7 @@ class Model:
         temperature: float = 0.8,
         top_p: float = 0.95,
         seed: int = 0,
-        stop: str | Sequence[str] = (),
+        stop: str | Sequence[str] | None = (),
         top_k: int = 0,
         repetition_penalty: float = 1.0,
         stop_at_dedent: bool = False,
@@ -111,7 +111,7 @@ class Model:
         temperature: float = 0.2,
         top_p: float = 0.95,
         seed: int = 0,
-        stop: str | Sequence[str] = (),
+        stop: str | Sequence[str] | None = (),
         top_k: int = 0,
         repetition_penalty: float = 1.0,
         stop_at_dedent: bool = False,
@@ -141,7 +141,7 @@ class Model:
         temperature: float = 0.7,
         top_p: float = 0.95,
         seed: int = 0,
-        stop: str | Sequence[str] = (),
+        stop: str | Sequence[str] | None = (),
         top_k: int = 0,
         repetition_penalty: float = 1.0,
     ) -> str:
@@ -282,7 +282,7 @@ class Model:
         Raises:
             ValueError: the items are no such list, or there is neither head nor tower for pictures.
         """
-        if isinstance(items, str) or not hasattr(items, "__len__"):
+        if isinstance(items, str | dict) or not hasattr(items, "__len__"):
             raise ValueError(f"items must be a list of texts or pictures. Got {items!r} instead.")
         # An array may be one of texts, and one of pictures may hold none.
         is_pixels = isinstance(items, np.ndarray) and items.dtype.kind not in "OU"

@@ -103,13 +103,13 @@ def _check_kinds(sampling: Sampling) -> None:
         raise kinds.refusal("block", "a Block, or None", sampling.block)
 
 
-def as_stop_strings(stop: str | Sequence[str]) -> tuple[str, ...]:
-    """Stop strings; a single one may stand alone.
+def as_stop_strings(stop: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Stop strings; a single one may stand alone, and None is none.
 
     Raises:
         ValueError: there is something else than texts.
     """
-    return tuple(kinds.text_or_texts("stop", stop))
+    return () if stop is None else tuple(kinds.text_or_texts("stop", stop))
 
 
 def check_seed(seed: int) -> None:

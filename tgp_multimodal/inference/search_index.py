@@ -231,7 +231,8 @@ def _opened(folder: Path, lines: int, model: str) -> tuple[dict[str, Any], np.nd
         count = sum(len(entry["passages"]) for entry in found["files"].values())
     except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError) as error:
         raise ValueError(
-            f"index must be a whole one (remove {folder} to make it anew). Got {error!r} instead."
+            f"index must be a whole one (remove {folder} to make it anew). Got a damaged one"
+            f" ({error}) instead."
         ) from error
     for name, now in (("format", FORMAT), ("model", model), ("lines", lines)):
         if there[name] != now:

@@ -22,7 +22,7 @@ class ApiError(Exception):
     Args:
         status: of the answer.
         message: one sentence, `<name> must be <constraint>. Got <value> instead.`
-        param: which part of the request it is about.
+        param: which part of the request it is about; "token of prompt" is about `prompt`.
         code: a word that programs can compare.
         headers: of the answer.
     """
@@ -36,7 +36,7 @@ class ApiError(Exception):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
-        self.status, self.message, self.param = status, message, param
+        self.status, self.message, self.param = status, message, param and param.split()[-1]
         self.code, self.headers = code or _CODES.get(status), headers
 
 

@@ -78,6 +78,7 @@ def search(
         file, line, text = passages[number]
         # Names of files may hold bytes that are no text.
         name = os.fsencode(file).decode("utf-8", "backslashreplace")
+        name = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
         print(f"{total[number]:6.3f}  {name}:{line}  {' '.join(text.split())[:100]}")
 
 
