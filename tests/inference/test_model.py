@@ -66,6 +66,8 @@ def test_samples_are_those_of_their_seeds(model):
         assert len(set(found)) > 1
     with pytest.raises(ValueError, match=r"n must be at least 1\. Got 0 instead\."):
         model.samples("x", None, 0, sampling)
+    with pytest.raises(ValueError, match="max_tokens must be"):
+        model.stream("x", None, sampling._replace(max_tokens=-3))  # before a piece is asked for
 
 
 def test_stop_at_dedent_ends_at_the_end_of_the_function(model):

@@ -132,7 +132,7 @@ class Model:
         check(sampling)
         network, tokenizer = self.network.text, self.tokenizer
         ids = writing.prompt_ids(network, tokenizer, prompt, suffix, sampling.max_tokens)
-        yield from writing.stream(network, tokenizer, ids, sampling)
+        return writing.stream(network, tokenizer, ids, sampling)
 
     def chat(
         self,
@@ -173,7 +173,7 @@ class Model:
         check(sampling)
         network, tokenizer = self.network.text, self.tokenizer
         ids = chat.prompt(network, tokenizer, messages, sampling.max_tokens).ids
-        yield from writing.stream(network, tokenizer, ids, sampling)
+        return writing.stream(network, tokenizer, ids, sampling)
 
     def unread_tokens(self, prompt: str, suffix: str | None, max_tokens: int) -> int:
         """How many tokens of a prompt, and a suffix, the context has no room for.
