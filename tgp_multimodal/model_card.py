@@ -54,6 +54,11 @@ model.fill("def add(a, b):\\n    return ", "\\n")
 model.embed(["a text", "another"])
 ```
 """
+_DRAW = """
+```python
+model.draw("a red circle")[0].save("circle.png")
+```
+"""
 _CHAT = """
 ```python
 model.chat([{"role": "user", "content": "What is a cell?"}])
@@ -155,6 +160,7 @@ def model_card(network: Network, tokenizer: Tokenizer, facts: Mapping[str, Any])
             _TEXT
             + (_pictures(facts) if head is not None else "")
             + _OURS
+            + (_DRAW if head is not None else "")
             + (_CHAT if is_taught else "")
             + (_MATCHING if network.tower is not None else "")
         ).rstrip(),

@@ -49,7 +49,7 @@ from tgp_multimodal.data.sources import (
 )
 
 _TAR = (".tar", ".tar.gz", ".tgz")
-_PICTURE_KINDS = "pictures (.jpg, .png, ...), archives (.tar) or tables (.parquet, .jsonl)"
+_PICTURE_KINDS = "pictures (.jpg, .png, ...), archives (.tar) or tables (.parquet, .jsonl, .csv)"
 _METADATA = ("metadata.jsonl", "metadata.csv")
 _TAR_CAPTIONS = (".txt", ".caption", ".json")
 _UNLINK = "tar --dereference --hard-dereference packs what it leads to"
